@@ -1,0 +1,1 @@
+"""Cached product pages on a real database."""

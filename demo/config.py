@@ -1,0 +1,158 @@
+"""Every setting: its name, default, unit and what it is for. Read from the environment, checked once, at the start."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class ConfigError(Exception):
+    """A setting is wrong. The message is one sentence that names the setting and never shows a secret."""
+
+
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of RATE_LIMITS: at most `limit` hits in any `window_seconds`, per client address."""
+
+    limit: int
+    window_seconds: float
+    when_away: str = "allow"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 10_000:
+            raise ValueError("limit has to be from 1 to 10000")
+        if not 0.1 <= self.window_seconds <= 86_400:
+            raise ValueError("window_seconds has to be from 0.1 to 86400")
+        if self.when_away not in ("allow", "deny"):
+            raise ValueError("when_away has to be allow or deny")
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: the environment variable that sets it, its default, its type and what it is for."""
+
+    env: str
+    default: Any
+    type: Any
+    about: str
+
+
+SETTINGS: dict[str, Setting] = {
+    "REDIS_URL": Setting("REDIS_URL", "", str, "Redis or Valkey server; empty starts the embedded engine"),
+    "DATABASE_URL": Setting("DATABASE_URL", "", str, "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`"),
+    "SECRET_KEY": Setting("SECRET_KEY", "", str, "signs cookies; empty generates one into `instance/secret_key` (mode 0600)"),
+    "INSTANCE_PATH": Setting("DEMO_INSTANCE_PATH", "", str, "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`"),
+    "KEEP_DATA": Setting("DEMO_KEEP_DATA", True, bool, "keep the embedded engine's data across restarts"),
+    "ENGINE_MAXMEMORY_MB": Setting("DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"),
+    "POOL_SIZE": Setting("DEMO_POOL_SIZE", 32, int, "most connections to Redis per worker"),
+    "REDIS_TIMEOUT_SECONDS": Setting("DEMO_REDIS_TIMEOUT_SECONDS", 0.25, float, "longest wait for a connection or a reply, in seconds"),
+    "BREAKER_SECONDS": Setting("DEMO_BREAKER_SECONDS", 0.5, float, "how long Redis is left alone after it failed, in seconds"),
+    "PRODUCTS": Setting("DEMO_PRODUCTS", 10_000, int, "products made at the first start"),
+    "DB_LATENCY_MS": Setting("DEMO_DB_LATENCY_MS", 200, int, "added to each visit to the database, in ms: a busy one across a network"),
+    "CATALOG_TTL_SECONDS": Setting("DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry lives in the cache, in seconds"),
+    "SESSION_IDLE_SECONDS": Setting("DEMO_SESSION_IDLE_SECONDS", 86_400, int, "a session ends after so long without a visit, in seconds"),
+    "SESSION_ABSOLUTE_SECONDS": Setting("DEMO_SESSION_ABSOLUTE_SECONDS", 2_592_000, int, "a session ends this long after it began, in seconds"),
+    "RATE_LIMITS": Setting(
+        "DEMO_RATE_LIMITS",
+        {
+            "sessions.login": {"limit": 10, "window_seconds": 60},
+            "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
+            "leaderboard.submit_score": {"limit": 600, "window_seconds": 60},
+        },
+        dict[str, RateLimit],
+        "limits by endpoint name, as JSON; `{}` lifts them all",
+    ),
+    "TRUSTED_PROXIES": Setting("DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"),
+    "SECURE_COOKIES": Setting("DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"),
+    "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "XRAY": Setting("DEMO_XRAY", True, bool, "show on each page what Redis was asked"),
+}
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "ENGINE_MAXMEMORY_MB": (8, 1_000_000),
+    "POOL_SIZE": (1, 10_000),
+    "REDIS_TIMEOUT_SECONDS": (0.01, 60),
+    "BREAKER_SECONDS": (0.01, 60),
+    "PRODUCTS": (1, 5_000_000),
+    "DB_LATENCY_MS": (0, 10_000),
+    "CATALOG_TTL_SECONDS": (1, 86_400),
+    "SESSION_IDLE_SECONDS": (1, 31_536_000),
+    "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
+    "TRUSTED_PROXIES": (0, 10),
+}
+
+
+def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """All settings, from `overrides` first, then the environment, then the defaults.
+
+    Raises ConfigError with one sentence when a value is of the wrong type or out of bounds, or when a DEMO_ variable
+    or an override names no setting.
+    """
+    overrides = dict(overrides or {})
+    values: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        given = overrides.pop(name) if name in overrides else _from_environment(setting, environ)
+        values[name] = _checked(name, setting, given)
+    known = {setting.env for setting in SETTINGS.values()}
+    for variable in environ:
+        if variable.startswith("DEMO_") and variable not in known:
+            raise ConfigError(f"{variable} is no setting of this app.")
+    if overrides:
+        raise ConfigError(f"{next(iter(overrides))} is no setting of this app.")
+    values["INSTANCE_PATH"] = values["INSTANCE_PATH"] or str(REPOSITORY / "instance")
+    return values
+
+
+def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
+    text = environ.get(setting.env)
+    if text is None or (text == "" and setting.type is not str):
+        return setting.default
+    if setting.type is str:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _checked(name: str, setting: Setting, given: Any) -> Any:
+    try:
+        value = msgspec.convert(given, type=setting.type)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{setting.env} is wrong: {error}.") from None
+    if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
+        least, most = BOUNDS[name]
+        raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
+    return value
+
+
+def secret_key(instance: Path) -> str:
+    """The key in `instance/secret_key`, made at the first start, readable by the owner alone.
+
+    Several processes may start at once: a complete file is linked into place, and the first one wins. Where the
+    folder cannot be written the key lives as long as the process, and every worker would have its own, so ConfigError
+    asks for SECRET_KEY.
+    """
+    path = instance / "secret_key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    fresh = path.with_name(f"secret_key.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        instance.mkdir(parents=True, exist_ok=True)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        return path.read_text()
+    except OSError as error:
+        raise ConfigError(f"SECRET_KEY is not set and none can be kept in {instance} ({error.strerror}).") from None

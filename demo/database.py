@@ -1,0 +1,91 @@
+"""The one SQL engine: the source of truth behind the catalog's cache.
+
+SQLite in the instance folder by default, Postgres by DATABASE_URL. Each visit can be made slow on purpose, which stands
+for a busy database across a network. The wait is spent before the transaction begins: nobody holds a lock meanwhile.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from demo import xray
+from demo.config import ConfigError
+
+CONNECTIONS = 10
+WAIT_SECONDS = 3.0
+
+
+def get_database() -> "Database":
+    """The database of the running app."""
+    database: Database = current_app.extensions["database"]
+    return database
+
+
+class Database:
+    """A pool of `CONNECTIONS`, which also bounds how many readers reach the database while Redis is away."""
+
+    def __init__(self, url: str, latency_ms: int = 0) -> None:
+        self.latency_ms = latency_ms
+        self.engine = _engine(url)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One visit that reads. Raises sqlalchemy.exc.SQLAlchemyError."""
+        with self._visit("SELECT") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One visit that writes: committed when the block ends well, undone when it raises."""
+        with self._visit("UPDATE") as connection, connection.begin():
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def _visit(self, label: str) -> Iterator[Connection]:
+        began = time.perf_counter()
+        try:
+            with self.engine.connect() as connection:
+                if self.latency_ms:
+                    time.sleep(self.latency_ms / 1000)
+                yield connection
+        finally:
+            xray.record("db", label, began)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options: dict[str, Any] = {"connect_args": {"connect_timeout": 2}} if "postgresql" in parsed.drivername else {}
+        if parsed.get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": 5, "check_same_thread": False}
+        engine = create_engine(
+            parsed, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_SECONDS, pool_pre_ping=True, **options
+        )
+    except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError):
+        raise ConfigError("DATABASE_URL is wrong: sqlite:///path or postgresql://user:password@host/name.") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours to say, see Database.write
+    connection.execute("PRAGMA busy_timeout=5000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def sqlite_url(instance: Path) -> str:
+    """Where the catalog lies when there is no DATABASE_URL."""
+    return f"sqlite:///{instance.resolve() / 'catalog.sqlite3'}"

@@ -1,0 +1,327 @@
+"""The one connection pool: one client on one bounded pool per process, with short timeouts, no retries and a breaker.
+
+`connect` makes it from a URL, `get_redis` hands it to views, and views hand it to patterns. It speaks bytes
+(no `decode_responses`): sessions, pages and counters share it, and each pattern decodes for itself. Every command passes
+through here once, so here is where the x-ray looks and where the breaker stands.
+
+Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost would count twice. A connection that
+the server closed while idle is reopened without one.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from flask import current_app
+from redis import BlockingConnectionPool, Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.cluster import ClusterNode, ClusterPipeline
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    MaxConnectionsError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+
+from demo import xray
+from demo.breaker import Breaker, BreakerOpen
+from demo.config import ConfigError
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379, "": 6379}
+
+
+def get_redis() -> "Client":
+    """The client of the running app."""
+    client: Client = current_app.extensions["redis"]
+    return client
+
+
+def get_breaker() -> Breaker:
+    """The breaker of the running app's pool."""
+    return get_redis().breaker
+
+
+class _Watched:
+    """Wraps what goes over the wire: breaker before, x-ray after, every library error a RedisError."""
+
+    breaker: Breaker
+
+    def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            self.breaker.before()
+        except BreakerOpen as refusal:
+            xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
+            raise
+        try:
+            reply = call()
+        except RedisClusterException as error:
+            self.breaker.failed()
+            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            raise ConnectionError(str(error)) from error
+        except RedisError as error:
+            if isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, MaxConnectionsError):
+                self.breaker.failed()
+            else:
+                self.breaker.succeeded()
+            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            raise
+        self.breaker.succeeded()
+        xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
+        return reply
+
+
+def _describe(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Command, ...]:
+    if xray.current() is None:
+        return ()
+    return tuple(xray.describe(args, reply) for args, reply in zip(commands, replies, strict=True))
+
+
+class _WatchedPipeline(_Watched, Pipeline):
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands = [args for args, _ in self.command_stack]
+        if not commands:
+            return []
+        result: list[Any] = self._watch("pipeline", commands, lambda: super(_WatchedPipeline, self).execute(raise_on_error))
+        return result
+
+
+class _WatchedClusterPipeline(_Watched, ClusterPipeline):
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands = [command.args for command in self._execution_strategy.command_queue]
+        if not commands:
+            return []
+        call = super().execute
+        result: list[Any] = self._watch("pipeline", commands, lambda: call(raise_on_error))
+        return result
+
+
+class Client(_Watched, Redis):
+    """A Redis client that is watched; the same holds for its pipelines."""
+
+    def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.breaker = breaker or Breaker(0.5)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        call = super().execute_command
+        return self._watch(str(args[0]), [args], lambda: call(*args, **options))
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.breaker = self.breaker
+        return pipeline
+
+    def register_script(self, script: Any) -> Any:
+        xray.name_script(script)
+        return super().register_script(script)
+
+
+class ClusterClient(_Watched, RedisCluster):
+    """The same for a cluster."""
+
+    def __init__(self, *args: Any, breaker: Breaker, **kwargs: Any) -> None:
+        self.breaker = breaker
+        self._ready = False
+        super().__init__(*args, **kwargs)
+        self._ready = True
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        call = super().execute_command
+        if not self._ready:
+            return call(*args, **options)
+        return self._watch(str(args[0]), [args], lambda: call(*args, **options))
+
+    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:
+        plain = super().pipeline(transaction, shard_hint)
+        plain.__class__ = _WatchedClusterPipeline
+        plain.breaker = self.breaker
+        return plain
+
+    def register_script(self, script: Any) -> Any:
+        xray.name_script(script)
+        return super().register_script(script)
+
+
+class BoundedPool(BlockingConnectionPool):
+    """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
+    told apart by its type, so that it opens no breaker."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().get_connection(*args, **options)
+        except ConnectionError as error:
+            if str(error) == "No connection available.":
+                raise MaxConnectionsError(str(error)) from error
+            raise
+
+
+class _SafeSentinelConnection(SentinelManagedConnection):
+    """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        return super().read_response(*args, **{**options, "disconnect_on_error": True})
+
+
+class _SafeSentinelSSLConnection(SentinelManagedSSLConnection):
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        return super().read_response(*args, **{**options, "disconnect_on_error": True})
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed REDIS_URL. `str()` shows it without user and password."""
+
+    url: str
+    kind: str
+    tls: bool
+    hosts: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    service: str
+    db: int
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def parse(url: str) -> Address:
+    """Checks a REDIS_URL. Raises ConfigError with one sentence that never holds the password."""
+    try:
+        parts = urlsplit(url)
+        scheme, _, kind = parts.scheme.partition("+")
+        if parts.scheme not in SCHEMES:
+            raise ValueError(f"its scheme has to be one of {', '.join(SCHEMES)}")
+        if scheme == "unix":
+            db = int(parse_qs(parts.query).get("db", ["0"])[0])
+            return Address(url, "", False, (), parts.username, parts.password, "", db)
+        hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in parts.netloc.rpartition("@")[2].split(","))
+        path = [part for part in parts.path.split("/") if part]
+        service = path.pop(0) if kind == "sentinel" and path else ""
+        if kind == "sentinel" and not service:
+            raise ValueError("a Sentinel URL ends in /<service name>")
+        if kind == "" and len(hosts) > 1:
+            raise ValueError("it names several hosts, which only +sentinel and +cluster take")
+        if len(path) > 1 or (path and (kind == "cluster" or not path[0].isdigit())):
+            raise ValueError("what follows the hosts has to be a database number")
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        return Address(
+            url,
+            kind,
+            scheme == "rediss",
+            hosts,
+            unquote(user) or None,
+            unquote(password) or None,
+            service,
+            int(path[0]) if path else 0,
+        )
+    except ValueError as error:
+        reason = str(error) if "@" not in str(error) else "it cannot be read"
+        raise ConfigError(f"REDIS_URL is wrong: {reason}.") from None
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    else:
+        host, _, port = text.partition(":")
+    if not host:
+        raise ValueError("a host is missing")
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("a port has to be a number from 1 to 65535")
+    return host, int(port) if port else default_port
+
+
+def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: float) -> Client:
+    """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster, whose map it needs.
+
+    Raises ConfigError when the URL is wrong or no node of a cluster answers as one.
+    """
+    address = parse(url)
+    breaker = Breaker(open_seconds)
+    options: dict[str, Any] = {
+        "username": address.username,
+        "password": address.password,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": f"demo:{socket.gethostname()[:32].replace(' ', '-')}:{os.getpid()}",
+        "driver_info": None,
+    }
+    off = MaintNotificationsConfig(enabled=False)
+    if address.kind == "cluster":
+        try:
+            return ClusterClient(  # type: ignore[return-value]
+                startup_nodes=[ClusterNode(*host) for host in address.hosts],
+                ssl=address.tls,
+                max_connections=pool_size,
+                breaker=breaker,
+                maint_notifications_config=off,
+                **options,
+            )
+        except (RedisError, RedisClusterException) as error:
+            raise ConfigError(_sentence(address, error)) from None
+    if address.kind == "sentinel":
+        sentinel_options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+        tls = {"ssl": True} if address.tls else {}
+        sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**sentinel_options, **tls})
+        pool: Any = SentinelConnectionPool(
+            address.service,
+            sentinel,
+            db=address.db,
+            max_connections=pool_size,
+            connection_class=_SafeSentinelSSLConnection if address.tls else _SafeSentinelConnection,
+            check_connection=False,
+            **{key: value for key, value in options.items() if key != "driver_info"},
+        )
+    else:
+        pool = BoundedPool.from_url(
+            url,
+            max_connections=pool_size,
+            timeout=timeout_seconds,
+            maint_notifications_config=off,
+            **{key: value for key, value in options.items() if key not in ("username", "password")},
+        )
+    return Client(connection_pool=pool, breaker=breaker)
+
+
+def check(client: Client, url: str) -> str | None:
+    """Asks Redis whether it is there and lets us in. None when it is; a sentence when it is away, which it may be at a
+    start. Raises ConfigError with a sentence for what only a person can mend: a wrong password, no permission."""
+    try:
+        client.ping()
+    except (AuthenticationError, NoPermissionError, ResponseError) as error:
+        raise ConfigError(_sentence(parse(url), error)) from None
+    except RedisError as error:
+        return _sentence(parse(url), error)
+    finally:
+        client.breaker.succeeded()
+    return None
+
+
+def _sentence(address: Address, error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
+        return f"REDIS_URL: {address} refuses the user or password."
+    if "cluster support disabled" in text.lower() or "cluster mode is not enabled" in text.lower():
+        return f"REDIS_URL: {address} is no cluster; use redis:// or rediss:// for it."
+    if address.kind == "cluster":
+        return f"REDIS_URL: no node of {address} answers as a cluster."
+    if isinstance(error, ResponseError):
+        return f"REDIS_URL: {address} answers: {text.rstrip('.')}."
+    return f"REDIS_URL: {address} does not answer ({type(error).__name__})."
