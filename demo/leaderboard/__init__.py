@@ -1,0 +1,1 @@
+"""Boards of scores on sorted sets."""
