@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -178,14 +178,6 @@ def check_player(player: str) -> None:
         raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
     if player != player.strip() or any(not c.isprintable() and c not in "\u200d\ufe0f" for c in player):
         raise ValueError("player: no control characters, no space at the ends")
-
-
-def seconds_left(period: Period, now: datetime | None = None) -> float | None:
-    """Until the period ends (UTC); None for all-time."""
-    now = now or datetime.now(UTC)
-    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-    ends = {Period.DAY: midnight, Period.WEEK: midnight + timedelta(days=6 - now.weekday()), Period.ALL: None}[period]
-    return None if ends is None else (ends - now).total_seconds()
 
 
 def _standing(reply: list[Any], index: int) -> Standing:

@@ -1,4 +1,4 @@
-"""The demo accounts. Passwords are kept as scrypt hashes, and an unknown name costs as much work as a known one."""
+"""The demo accounts: everybody has the same password, which the page tells. Passwords are kept as scrypt hashes, and an unknown name costs as much work as a known one."""
 
 import hashlib
 import hmac
@@ -11,6 +11,7 @@ HASHES: dict[str, str] = {
     "yuki": "d39f77207f5f176058de9a84001a7856414b92d976d748de6a19a3c3f7e62611",
 }
 NOBODY = "0" * 64
+DEMO_PASSWORD = "correct horse"
 
 
 def check_password(name: str, password: str) -> bool:

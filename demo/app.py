@@ -1,0 +1,219 @@
+"""Puts the app together: settings, the one pool, the one database, the use cases, the home page."""
+
+import hashlib
+import importlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from demo import config, errors, oneshot, security, xray
+from demo.config import REPOSITORY, ConfigError
+from demo.database import Database, sqlite_url
+from demo.folders import instance_folder
+from demo.pool import check, connect, get_breaker
+
+USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
+MAX_BODY_BYTES = 64 * 1024
+XRAY_MARK, XBAR_MARK = "<!--xray-->", "<!--xbar-->"
+home = Blueprint("home", __name__)
+log = logging.getLogger(__name__)
+
+
+class App(Flask):
+    """Flask, with the x-ray finished after everything else, the saving of the session included."""
+
+    def process_response(self, response: Response) -> Response:  # type: ignore[override]
+        response = super().process_response(response)  # type: ignore[assignment]
+        security.add_headers(response)
+        trace = xray.current()
+        if trace is not None:
+            trace.finish()
+            _show_xray(self, response, trace)
+        oneshot.clear_taken(response)
+        return response
+
+
+def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[str] = USE_CASES) -> Flask:
+    """The app, of these use cases, with `settings` before those of the environment.
+
+    Raises ConfigError with one sentence for what only a person can mend.
+    """
+    values = config.load(settings)
+    if not logging.root.handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    instance = instance_folder(values["INSTANCE_PATH"])
+    app = App(
+        "demo",
+        root_path=str(REPOSITORY),
+        template_folder="templates",
+        static_folder=None,
+        instance_path=str(instance.resolve()),
+    )
+    app.config.update(values)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.secret_key = values["SECRET_KEY"] or config.secret_key(instance)
+    secure = values["SECURE_COOKIES"]
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-session" if secure else "session",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    if values["TRUSTED_PROXIES"]:
+        hops = values["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    _connect_redis(app, instance)
+    app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
+    _static_files(app)
+    errors.init(app)
+    app.before_request(_begin)
+    app.before_request(security.refuse_cross_site)
+    app.before_request(security.ask_for_key)
+    app.teardown_request(lambda _: xray.end())
+    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number)
+    modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
+    app.context_processor(
+        lambda: {
+            "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
+            "use_cases": use_cases,
+            "redis_away": get_breaker().is_open,
+            "worker": os.getpid(),
+            "message": oneshot.take("message"),
+        }
+    )
+    app.register_blueprint(home)
+    app.extensions["use_cases"] = modules
+    try:
+        for module in modules:
+            app.register_blueprint(module.bp)
+    except SQLAlchemyError as error:
+        raise ConfigError(f"DATABASE_URL: the database does not answer ({type(error).__name__}).") from error
+    return app
+
+
+def _connect_redis(app: Flask, instance: Path) -> None:
+    values = app.config
+    url = values["REDIS_URL"]
+    if not url:
+        from demo import engine
+
+        try:
+            url = engine.start(instance, keep=values["KEEP_DATA"], maxmemory_mb=values["ENGINE_MAXMEMORY_MB"])
+        except engine.EngineError as error:
+            raise ConfigError(str(error)) from None
+    client = connect(
+        url,
+        pool_size=values["POOL_SIZE"],
+        timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
+        open_seconds=values["BREAKER_SECONDS"],
+    )
+    away = check(client, url)
+    if away:
+        log.warning("%s The app starts without it.", away)
+    app.extensions["redis"] = client
+
+
+def _begin() -> None:
+    xray.begin()
+
+
+def _show_xray(app: Flask, response: Response, trace: xray.Trace) -> None:
+    trips, queries = trace.round_trips, len(trace.of("db"))
+    timing = [
+        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}"',
+        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}"',
+        f"total;dur={trace.total_ms():.2f}",
+    ]
+    response.headers["Server-Timing"] = ", ".join(timing)
+    if response.status_code == 303:
+        if app.config["XRAY"]:
+            _hand_on(response, trace)
+        return
+    if response.direct_passthrough or response.mimetype != "text/html":
+        return
+    body = response.get_data(as_text=True)
+    if XRAY_MARK in body:
+        panel = bar = ""
+        if app.config["XRAY"]:
+            before = oneshot.take("xray")
+            panel = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
+            bar = render_template("_xbar.html", trace=trace, status=response.status_code)
+        response.set_data(body.replace(XRAY_MARK, panel, 1).replace(XBAR_MARK, bar, 1))
+
+
+def _hand_on(response: Response, trace: xray.Trace) -> None:
+    """The POST before a redirect is the interesting request: its trace goes along to the page that follows."""
+    commands = [
+        [command.name, command.key, command.arguments[:80], command.reply, command.refused, f"{step.source}:{step.line}"]
+        for step in trace.steps
+        for command in step.commands
+    ]
+    oneshot.put(
+        response,
+        "xray",
+        {
+            "request": f"{request.method} {request.path}"[:80],
+            "trips": trace.round_trips,
+            "redis_ms": round(trace.duration_ms("redis"), 2),
+            "total_ms": round(trace.total_ms(), 2),
+            "commands": commands[:6],
+            "more": max(0, len(commands) - 6),
+        },
+    )
+
+
+def _static_files(app: Flask) -> None:
+    folder = REPOSITORY / "static"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    version = digest.hexdigest()[:12]
+
+    def static(version_asked: str, filename: str) -> Response:
+        current = version_asked == version
+        response = send_from_directory(folder, filename, max_age=31_536_000 if current else 0)
+        if current:
+            response.cache_control.public = True
+            response.cache_control.immutable = True
+        return response
+
+    app.add_url_rule("/static/<version_asked>/<path:filename>", "static", static)
+
+    @app.url_defaults
+    def add_version(endpoint: str, values: dict[str, Any]) -> None:
+        if endpoint == "static":
+            values.setdefault("version_asked", version)
+
+
+def _euros(cents: int) -> str:
+    return f"€ {cents // 100:,}.{cents % 100:02}".replace(",", "\u202f")
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f")
+
+
+@home.get("/")
+def index() -> str:
+    """The map of the use cases, with a live figure each."""
+    cards = []
+    for module in current_app.extensions["use_cases"]:
+        cards.append((module.bp.name, module.TITLE, module.card()))
+    return render_template("home.html", cards=cards)
+
+
+@home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")
+def check_command() -> None:
+    click.echo("ok")

@@ -1,0 +1,53 @@
+"""`flask --app wsgi play`: many simulated players who post scores over HTTP, as programs do."""
+
+import json
+import random
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+FIRST = "ada bo cleo dag eva finn gus hana ivo jun kaya lars mara noor omar pia quin rosa sven tara uma vito wim yuki zoe".split()
+
+
+def post(url: str, body: dict[str, Any]) -> int:
+    """Posts one score and returns the status; waits as long as a 429 or 503 asks for, ten times at most."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
+    for _ in range(10):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            if error.code not in (429, 503):
+                return error.code
+            time.sleep(float(error.headers.get("Retry-After", "1")))
+    return 429
+
+
+@click.command("play")
+@click.option("--players", type=click.IntRange(1, 1_000_000), default=200, show_default=True)
+@click.option("--board", default="main", show_default=True)
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="where the app answers")
+@click.option("--seed", type=int, default=None, help="the same scores again")
+def command(players: int, board: str, url: str, seed: int | None) -> None:
+    """Post a score for each of N simulated players."""
+    dice = random.Random(seed)
+    bodies = [
+        {"player": f"{dice.choice(FIRST)}-{number}", "score": int(dice.lognormvariate(8, 0.8))} for number in range(1, players + 1)
+    ]
+    target = f"{url.rstrip('/')}/leaderboard/api/boards/{board}/scores"
+    try:
+        with ThreadPoolExecutor(8) as pool, click.progressbar(length=players, label="Players") as bar:
+            statuses = []
+            for status in pool.map(lambda body: post(target, body), bodies):
+                statuses.append(status)
+                bar.update(1)
+    except OSError as error:
+        raise click.ClickException(f"{url} does not answer ({error}). Is the app running?") from None
+    done = statuses.count(201)
+    click.echo(f"{done} of {players} scores posted to {url}/leaderboard/boards/{board}")
+    if done < players:
+        raise click.ClickException(f"answers: {sorted(set(statuses) - {201})}")

@@ -1,0 +1,45 @@
+"""The source that a page shows: read from the running modules, highlighted, never a copy."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import LuaLexer, PythonLexer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Numbered, highlighted lines of one file. `anchor` makes the ids of the lines unique on a page."""
+
+    path: str
+    anchor: str
+    lines: tuple[tuple[int, Markup], ...]
+
+
+@cache
+def of_function(function: Callable[..., Any]) -> Listing:
+    """The lines of one function."""
+    lines, first = inspect.getsourcelines(function)
+    return _listing(Path(inspect.getfile(function)), "".join(lines), first)
+
+
+@cache
+def of_file(path: Path) -> Listing:
+    """A whole file."""
+    return _listing(path, path.read_text(), 1)
+
+
+def _listing(path: Path, text: str, first: int) -> Listing:
+    lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
+    html = highlight(inspect.cleandoc(text) if first > 1 else text, lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
+    name = path.resolve().relative_to(ROOT).as_posix()
+    lines = tuple((number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first))
+    return Listing(name, path.name.replace(".", "-"), lines)

@@ -1,0 +1,53 @@
+"""Input from outside: decoded strictly into msgspec types; what does not fit names its field and changes nothing."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from flask import request
+from werkzeug.exceptions import BadRequest, UnprocessableEntity
+
+T = TypeVar("T")
+FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+NAMED = re.compile(r"(?:required|unknown) field `(?P<name>[^`]*)`")
+
+
+class Invalid(UnprocessableEntity):
+    """422 with the fields that are wrong: a sentence by field name."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {sentence}" for field, sentence in errors.items()))
+        self.errors = dict(errors)
+
+
+def read_json(type: type[T]) -> T:
+    """The request's body as `type`. Raises BadRequest when it is no JSON, Invalid when a field is wrong."""
+    try:
+        return msgspec.json.decode(request.get_data(), type=type)
+    except msgspec.ValidationError as error:
+        raise Invalid(fields(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest("The body is not JSON.") from None
+
+
+def read_query(type: type[T], names: Mapping[str, str] | None = None) -> T:
+    """The query string as `type`; numbers may be written as text. Raises Invalid."""
+    given = {(names or {}).get(name, name): value for name, value in request.args.items()}
+    return convert(given, type)
+
+
+def convert(given: Mapping[str, Any], type: type[T]) -> T:
+    """Text fields, of a form or a query, as `type`. Raises Invalid."""
+    try:
+        return msgspec.convert(dict(given), type, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(fields(error)) from None
+
+
+def fields(error: msgspec.ValidationError) -> dict[str, str]:
+    """The field that a msgspec error is about, and its sentence without the path."""
+    text = str(error)
+    path, named = FIELD.search(text), NAMED.search(text)
+    field = ".".join(part for part in (path and path["path"], named and named["name"]) if part) or "body"
+    return {field: FIELD.sub("", text).replace("`", "")}

@@ -1,0 +1,70 @@
+"""Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class gthread --threads 8"."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
+wsgi_app = "wsgi:app"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+# gevent led every interleaved measurement and carries streams; the app is right on gthread too.
+worker_class = "gevent"
+worker_connections = 500
+graceful_timeout = 8
+timeout = 30
+keepalive = 5
+max_requests = 20_000
+max_requests_jitter = 2_000
+limit_request_line = 4094
+# It would write into $HOME, and fail on a read-only root.
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+# Whose X-Forwarded-* count is the app's decision, by DEMO_TRUSTED_PROXIES.
+forwarded_allow_ips = ""
+accesslog = None
+_instance = ""
+
+
+def on_starting(server: Any) -> None:
+    """Once, before the workers: the embedded engine, then one process that checks settings, Redis and database and makes
+    the catalog. What is wrong is said there in one sentence, and ends the start with exit code 1."""
+    global _instance
+    _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(Path(__file__).resolve().parent / "instance")
+    from demo.folders import instance_folder
+
+    _instance = str(instance_folder(_instance))
+    if not os.environ.get("REDIS_URL"):
+        _start_engine(_instance)
+    check = [sys.executable, "-m", "flask", "--app", "wsgi", "check"]
+    if subprocess.run(check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent).returncode:
+        _stop_engine()
+        sys.exit(1)
+
+
+def when_ready(server: Any) -> None:
+    """Says where to look."""
+    host, port = server.LISTENERS[0].sock.getsockname()[:2]
+    server.log.info("Redis in practice: http://%s:%s", "127.0.0.1" if host == "0.0.0.0" else host, port)
+
+
+def on_exit(server: Any) -> None:
+    """The master's last act: the engine ends now, not a moment after."""
+    _stop_engine()
+
+
+def _start_engine(instance: str) -> None:
+    from demo import engine
+
+    keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
+    try:
+        engine.start(Path(instance), keep=keep, maxmemory_mb=int(os.environ.get("DEMO_ENGINE_MAXMEMORY_MB") or 64))
+    except (engine.EngineError, ValueError) as error:
+        sys.exit(str(error))
+
+
+def _stop_engine() -> None:
+    from demo import engine
+
+    engine.release(Path(_instance), wait_seconds=3)
