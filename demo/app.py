@@ -22,7 +22,7 @@ from demo.pool import check, connect, get_breaker
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
 MAX_BODY_BYTES = 64 * 1024
 XRAY_MARK, XBAR_MARK = "<!--xray-->", "<!--xbar-->"
-home = Blueprint("home", __name__)
+home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +83,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         lambda: {
             "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
             "use_cases": use_cases,
-            "redis_away": get_breaker().is_open,
+            "redis_away": lambda: get_breaker().is_open,
             "worker": os.getpid(),
             "message": oneshot.take("message"),
         }
@@ -95,6 +95,9 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
             app.register_blueprint(module.bp)
     except SQLAlchemyError as error:
         raise ConfigError(f"DATABASE_URL: the database does not answer ({type(error).__name__}).") from error
+    for endpoint in values["RATE_LIMITS"]:
+        if endpoint not in app.view_functions and endpoint.partition(".")[0] not in set(USE_CASES) - set(use_cases):
+            raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {endpoint}, the limit would protect nothing.")
     return app
 
 
@@ -117,6 +120,10 @@ def _connect_redis(app: Flask, instance: Path) -> None:
     away = check(client, url)
     if away:
         log.warning("%s The app starts without it.", away)
+    else:
+        # So that not even the first call of a script pays for telling Redis its text.
+        for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
+            client.script_load(script.read_text())
     app.extensions["redis"] = client
 
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from demo.leaderboard.ranking import (
     Submission,
     check_player,
 )
-from demo.pool import get_redis
+from demo.pool import Client, get_redis
 from demo.validation import Invalid, read_json, read_query
 
 TITLE = "Leaderboard"
@@ -153,7 +154,7 @@ def read_player(board: str, player: str) -> Response:
     """A player's own row and its neighbours."""
     name, window = _known(board, field=True), read_query(Window)
     try:
-        page = Leaderboard(get_redis(), name).around(player, window.around, window.period)
+        page = _leaderboard(name).around(player, window.around, window.period)
     except ValueError as error:
         raise Invalid({"player": str(error).removeprefix("player: ")}) from None
     if page is None:
@@ -161,6 +162,15 @@ def read_player(board: str, player: str) -> Response:
     own = next(entry for entry in page.entries if entry.player == player)
     body = {**_page_body(name, page), "player": _entry(own)}
     return Response(msgspec.json.encode(body), mimetype="application/json")
+
+
+def _leaderboard(board: str) -> Leaderboard:
+    return _made(get_redis(), board)
+
+
+@lru_cache(maxsize=256)
+def _made(client: Client, board: str) -> Leaderboard:
+    return Leaderboard(client, board)
 
 
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
@@ -172,7 +182,7 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
     try:
         seen = _top(name, period, 0, ROWS)
         check_player(player)
-        around = Leaderboard(get_redis(), name).around(player, 3, period) if not seen.stale else None
+        around = _leaderboard(name).around(player, 3, period) if not seen.stale else None
     except (RedisError, ValueError):
         current_app.logger.debug("board %s: without neighbours", name)
     return render_template(
@@ -193,7 +203,7 @@ def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
     """The rows, or the last ones that this process read of them; RedisError when there are none."""
     key = (board, period, offset, limit)
     try:
-        seen = Seen(Leaderboard(get_redis(), board).page(offset, limit, period), datetime.now(UTC), False)
+        seen = Seen(_leaderboard(board).page(offset, limit, period), datetime.now(UTC), False)
     except RedisError:
         if key not in _snapshots:
             raise
@@ -206,11 +216,10 @@ def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
 
 
 def _submit(board: str, player: str, score: int, metadata: str | None) -> Submission:
-    client = get_redis()
     try:
-        done = Leaderboard(client, board).submit(player, score, metadata=metadata)
+        done = _leaderboard(board).submit(player, score, metadata=metadata)
         if done.standings[Period.ALL].total == 1:
-            boards.remember(client, board)
+            boards.remember(get_redis(), board)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
         raise RedisAway() from None

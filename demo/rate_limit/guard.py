@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, g, render_template, request
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 
-from demo.config import ConfigError, RateLimit
+from demo.config import RateLimit
 from demo.errors import RedisAway, problem, wants_json
 from demo.rate_limit.sliding_window import Decision, Quota, SlidingWindowLog
 
@@ -32,13 +32,6 @@ def _prepare(state: BlueprintSetupState) -> None:
         endpoint: SlidingWindowLog(state.app.extensions["redis"], endpoint, Quota(limit.limit, limit.window_seconds))
         for endpoint, limit in limits.items()
     }
-
-
-def check_endpoints(endpoints: set[str], use_cases: set[str], limits: Mapping[str, RateLimit]) -> None:
-    """Raises ConfigError for a limit on an endpoint that does not exist: it would silently protect nothing."""
-    for endpoint in limits:
-        if endpoint not in endpoints and endpoint.partition(".")[0] in use_cases:
-            raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {endpoint}.")
 
 
 def caller() -> str:

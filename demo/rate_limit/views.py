@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 
 from demo import oneshot, source
 from demo.errors import RedisAway, problem
-from demo.pool import get_redis
+from demo.pool import Client, get_redis
 from demo.rate_limit import guard
 from demo.rate_limit.sliding_window import Decision, Quota, SlidingWindowLog
 from demo.validation import Invalid, convert, read_json
@@ -119,7 +120,7 @@ def _page(burst: Burst, hits: list[list[Any]], errors: dict[str, str]) -> str:
         errors=errors,
         state=asdict(state) if state else None,
         key=limiter.redis_key(visitor),
-        visitor=visitor,
+        caller=visitor,
         answer_headers=guard.headers("playground", limiter.quota, state) if state else {},
         limits=current_app.config["RATE_LIMITS"],
         listings=[source.of_file(HERE / "sliding_window.lua"), source.of_function(SlidingWindowLog.hit)],
@@ -128,8 +129,13 @@ def _page(burst: Burst, hits: list[list[Any]], errors: dict[str, str]) -> str:
 
 
 def _limiter(name: str, limit: int, window_seconds: float) -> SlidingWindowLog:
+    return _made(get_redis(), name, limit, window_seconds)
+
+
+@lru_cache(maxsize=256)
+def _made(client: Client, name: str, limit: int, window_seconds: float) -> SlidingWindowLog:
     # A quota of one's own choice: the name holds it, so that two quotas never share a log.
-    return SlidingWindowLog(get_redis(), f"{name}-{limit}-{window_seconds:g}", Quota(limit, window_seconds))
+    return SlidingWindowLog(client, f"{name}-{limit}-{window_seconds:g}", Quota(limit, window_seconds))
 
 
 def _visitor() -> str:

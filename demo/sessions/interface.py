@@ -6,7 +6,8 @@ is left alone and nothing is saved.
 """
 
 import logging
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Request, Response, request
@@ -20,7 +21,7 @@ from demo.sessions.session_store import SID, Session, SessionStore
 log = logging.getLogger(__name__)
 
 
-class LazySession(MutableMapping[str, Any], SessionMixin):
+class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` tells that Redis could not be asked."""
 
     def __init__(self, store: SessionStore, sid: str | None) -> None:
@@ -94,7 +95,7 @@ class RedisSessionInterface(ServerSideSessionInterface):
         the next `commit`. Raises RedisError."""
         session.data  # noqa: B018 - what is carried over has to be loaded first
         if session.sid is not None:
-            self.store.delete(session.sid)
+            self._delete_session(session.sid)
         session.sid, session.loaded = None, None
 
     def commit(self, session: LazySession) -> bool:
@@ -134,6 +135,16 @@ class RedisSessionInterface(ServerSideSessionInterface):
             log.warning("sessions: not saved: %s", type(error).__name__)
             return
         self._set_cookie(app, session, response)
+
+    def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
+        loaded = self.store.load(store_id)
+        return loaded.data if loaded else None
+
+    def _delete_session(self, store_id: str) -> None:
+        self.store.delete(store_id)
+
+    def _upsert_session(self, session_lifetime: timedelta, session: LazySession, store_id: str) -> None:
+        self.store.save(store_id, dict(session), create=True)
 
     def _set_cookie(self, app: Flask, session: LazySession, response: Response) -> None:
         name = self.get_cookie_name(app)

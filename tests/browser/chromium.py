@@ -1,0 +1,53 @@
+"""The browser of the tests: Debian's Chromium, driven by playwright."""
+
+import contextlib
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+PAGES = {
+    "home": "/",
+    "catalog": "/catalog/?category=lamps",
+    "catalog-empty": "/catalog/?q=nothing+has+this",
+    "product": "/catalog/products/42",
+    "product-missing": "/catalog/products/999999",
+    "sessions": "/sessions/",
+    "rate-limit": "/rate-limit/",
+    "leaderboard": "/leaderboard/",
+    "board": "/leaderboard/boards/main?player=mara",
+    "board-empty": "/leaderboard/boards/nobody-yet",
+    "monitor": "/monitor/",
+    "error": "/no-such-page",
+}
+
+
+def find() -> str | None:
+    """Where Chromium is, or None."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Any]:
+    """A running Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=find(),
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
+        )
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+def prepare(url: str) -> None:
+    """Scores, with a tie, so that the board has something to show."""
+    for player, score in (("mara", 1200), ("noor", 3400), ("sven", 1200), ("yuki", 250), ("<b>bo</b>", 9007199254740991)):
+        body = json.dumps({"player": player, "score": score}).encode()
+        request = urllib.request.Request(f"{url}/leaderboard/api/boards/main/scores", body, method="POST")
+        urllib.request.urlopen(request, timeout=10).close()

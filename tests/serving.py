@@ -1,0 +1,169 @@
+"""A real server for tests: gunicorn with real workers, on a port of its own, in a folder of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GTHREAD = "--worker-class gthread --threads 8"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def round_trips(self) -> int:
+        """What the x-ray says in Server-Timing."""
+        return int(self.headers["Server-Timing"].split('desc="')[1].split()[0])
+
+
+@dataclass
+class Server:
+    """A running gunicorn. `lines` is what it printed so far."""
+
+    process: subprocess.Popen[str]
+    instance: Path
+    temporary: Path
+    lines: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def request(self, path: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+        request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
+        opener = urllib.request.build_opener(_NoRedirect)
+        try:
+            with opener.open(request, timeout=30) as response:
+                return Answer(response.status, response.headers, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.headers, error.read())
+
+    def engine_pid(self) -> int | None:
+        """The process of this run's embedded engine."""
+        for pid, command in processes():
+            if str(self.temporary) in command and "redis.sock" in command and "--port" in command:
+                return pid
+        return None
+
+    def leftovers(self) -> list[str]:
+        """Processes and folders of this run that are still there."""
+        found = [command for _, command in processes() if str(self.temporary) in command]
+        return found + [path.name for path in self.temporary.iterdir()]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def processes() -> list[tuple[int, str]]:
+    """Every process on this machine that has a command line. Linux and anything with ps."""
+    listing = Path("/proc")
+    if not (listing / "self" / "cmdline").exists():
+        lines = subprocess.run(["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+        return [(int(line.split()[0]), line.strip().partition(" ")[2]) for line in lines]
+    found = []
+    for folder in listing.iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if command:
+                    found.append((int(folder.name), command))
+    return found
+
+
+def until(condition: Any, seconds: float = 10.0) -> Any:
+    """Asks again until the condition is true; fails loudly when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        threading.Event().wait(0.02)
+    raise AssertionError(f"did not come true within {seconds} s: {condition}")
+
+
+@contextlib.contextmanager
+def serve(
+    *, workers: int = 2, arguments: str = "", instance: Path | None = None, ready: bool = True, **environment: str
+) -> Iterator[Server]:
+    """Runs the app under gunicorn until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="serve-") as folder:
+        temporary = Path(folder) / "tmp"
+        temporary.mkdir()
+        home = instance or Path(folder) / "instance"
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("DEMO_")}
+        variables.update(
+            DEMO_INSTANCE_PATH=str(home),
+            TMPDIR=str(temporary),
+            WEB_CONCURRENCY=str(workers),
+            GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:0 {arguments}",
+            REDIS_URL=os.environ.get("TEST_REDIS_URL", ""),
+        )
+        variables.update(environment)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn"],
+            cwd=REPOSITORY,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        server = Server(process, home, temporary)
+        reader = threading.Thread(target=_read, args=(process, server), daemon=True)
+        reader.start()
+        try:
+            if ready:
+                until(lambda: server.url or process.poll() is not None, 30)
+                assert server.url, "".join(server.lines)
+                until(lambda: _answers(server), 30)
+            yield server
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            until(lambda: not server.leftovers(), 10)
+            reader.join(5)
+
+
+def _read(process: subprocess.Popen[str], server: Server) -> None:
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            server.lines.append(line)
+            if "Redis in practice: http" in line:
+                server.url = line.rpartition(" ")[2].strip()
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.request("/livez").status == 200
+    except OSError:
+        return False
