@@ -43,19 +43,37 @@ class Setting(msgspec.Struct, frozen=True):
 
 SETTINGS: dict[str, Setting] = {
     "REDIS_URL": Setting("REDIS_URL", "", str, "Redis or Valkey server; empty starts the embedded engine"),
-    "DATABASE_URL": Setting("DATABASE_URL", "", str, "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`"),
-    "SECRET_KEY": Setting("SECRET_KEY", "", str, "signs cookies; empty generates one into `instance/secret_key` (mode 0600)"),
-    "INSTANCE_PATH": Setting("DEMO_INSTANCE_PATH", "", str, "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`"),
+    "DATABASE_URL": Setting(
+        "DATABASE_URL", "", str, "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`"
+    ),
+    "SECRET_KEY": Setting(
+        "SECRET_KEY", "", str, "signs cookies; empty generates one into `instance/secret_key` (mode 0600)"
+    ),
+    "INSTANCE_PATH": Setting(
+        "DEMO_INSTANCE_PATH", "", str, "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`"
+    ),
     "KEEP_DATA": Setting("DEMO_KEEP_DATA", True, bool, "keep the embedded engine's data across restarts"),
     "ENGINE_MAXMEMORY_MB": Setting("DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"),
     "POOL_SIZE": Setting("DEMO_POOL_SIZE", 32, int, "most connections to Redis per worker"),
-    "REDIS_TIMEOUT_SECONDS": Setting("DEMO_REDIS_TIMEOUT_SECONDS", 0.25, float, "longest wait for a connection or a reply, in seconds"),
-    "BREAKER_SECONDS": Setting("DEMO_BREAKER_SECONDS", 0.5, float, "how long Redis is left alone after it failed, in seconds"),
+    "REDIS_TIMEOUT_SECONDS": Setting(
+        "DEMO_REDIS_TIMEOUT_SECONDS", 0.25, float, "longest wait for a connection or a reply, in seconds"
+    ),
+    "BREAKER_SECONDS": Setting(
+        "DEMO_BREAKER_SECONDS", 0.5, float, "how long Redis is left alone after it failed, in seconds"
+    ),
     "PRODUCTS": Setting("DEMO_PRODUCTS", 10_000, int, "products made at the first start"),
-    "DB_LATENCY_MS": Setting("DEMO_DB_LATENCY_MS", 200, int, "added to each visit to the database, in ms: a busy one across a network"),
-    "CATALOG_TTL_SECONDS": Setting("DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry lives in the cache, in seconds"),
-    "SESSION_IDLE_SECONDS": Setting("DEMO_SESSION_IDLE_SECONDS", 86_400, int, "a session ends after so long without a visit, in seconds"),
-    "SESSION_ABSOLUTE_SECONDS": Setting("DEMO_SESSION_ABSOLUTE_SECONDS", 2_592_000, int, "a session ends this long after it began, in seconds"),
+    "DB_LATENCY_MS": Setting(
+        "DEMO_DB_LATENCY_MS", 200, int, "added to each visit to the database, in ms: a busy one across a network"
+    ),
+    "CATALOG_TTL_SECONDS": Setting(
+        "DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry lives in the cache, in seconds"
+    ),
+    "SESSION_IDLE_SECONDS": Setting(
+        "DEMO_SESSION_IDLE_SECONDS", 86_400, int, "a session ends after so long without a visit, in seconds"
+    ),
+    "SESSION_ABSOLUTE_SECONDS": Setting(
+        "DEMO_SESSION_ABSOLUTE_SECONDS", 2_592_000, int, "a session ends this long after it began, in seconds"
+    ),
     "RATE_LIMITS": Setting(
         "DEMO_RATE_LIMITS",
         {
@@ -66,8 +84,12 @@ SETTINGS: dict[str, Setting] = {
         dict[str, RateLimit],
         "limits by endpoint name, as JSON; `{}` lifts them all",
     ),
-    "TRUSTED_PROXIES": Setting("DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"),
-    "SECURE_COOKIES": Setting("DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"),
+    "TRUSTED_PROXIES": Setting(
+        "DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"
+    ),
+    "SECURE_COOKIES": Setting(
+        "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
+    ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
     "XRAY": Setting("DEMO_XRAY", True, bool, "show on each page what Redis was asked"),
 }

@@ -1,6 +1,7 @@
 """The source that a page shows: read from the running modules, highlighted, never a copy."""
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +40,7 @@ def of_file(path: Path) -> Listing:
 
 def _listing(path: Path, text: str, first: int) -> Listing:
     lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
-    html = highlight(inspect.cleandoc(text) if first > 1 else text, lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
+    html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
     name = path.resolve().relative_to(ROOT).as_posix()
     lines = tuple((number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first))
     return Listing(name, path.name.replace(".", "-"), lines)

@@ -15,6 +15,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 SKIPPED = {str(HERE / name) for name in ("pool.py", "xray.py", "database.py")}
 SECRET_PREFIX = "demo:sessions:"
+ALL_KEYS = ("MGET", "DEL", "UNLINK", "EXISTS")
 SHOWN_ARGUMENTS = 8
 SHOWN_CHARACTERS = 48
 _scripts: dict[str, str] = {}
@@ -113,9 +114,7 @@ def record(kind: str, label: str, began: float, commands: tuple[Command, ...] = 
         return
     source, line = _call_site()
     now = time.perf_counter()
-    trace.steps.append(
-        Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, commands, sent)
-    )
+    trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, commands, sent))
 
 
 def _call_site() -> tuple[str, int]:
@@ -134,7 +133,7 @@ def describe(args: tuple[Any, ...], reply: Any) -> Command:
     """One command for the eye: its name, its key, its shortened arguments, and what its reply is."""
     name = str(args[0])
     words = [_text(arg) for arg in args[1:]]
-    count = int(words[1]) if name in ("EVALSHA", "EVAL") else 1
+    count = int(words[1]) if name in ("EVALSHA", "EVAL") else len(words) if name in ALL_KEYS else 1
     lead = [_scripts.get(words[0], words[0][:8]), words[1]] if name in ("EVALSHA", "EVAL") else []
     words = words[2:] if lead else words
     keys, rest = words[:count], words[count:]
@@ -157,16 +156,16 @@ def _text(arg: Any) -> str:
     return arg.decode("utf-8", "backslashreplace") if isinstance(arg, bytes) else str(arg)
 
 
-def _shorten(word: str) -> str:
+def _shorten(word: str, most: int = SHOWN_CHARACTERS) -> str:
     word = word.encode("unicode_escape").decode() if not word.isprintable() else word
-    return word if len(word) <= SHOWN_CHARACTERS else f"{word[:SHOWN_CHARACTERS]}… {len(word)} characters"
+    return word if len(word) <= most else f"{word[:most]}… {len(word)} characters"
 
 
 def _shorten_key(key: str) -> str:
     if key.startswith(SECRET_PREFIX):
         head, _, tail = key.removeprefix(SECRET_PREFIX + "{").partition("}")
         return f"{SECRET_PREFIX}{{{head[:8]}…}}{tail}"
-    return _shorten(key)
+    return _shorten(key, 96)
 
 
 def _reply(reply: Any) -> str:

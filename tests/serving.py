@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import redis
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GTHREAD = "--worker-class gthread --threads 8"
 
@@ -120,8 +122,8 @@ def serve(
             TMPDIR=str(temporary),
             WEB_CONCURRENCY=str(workers),
             GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:0 {arguments}",
-            REDIS_URL=os.environ.get("TEST_REDIS_URL", ""),
         )
+        variables["REDIS_URL"] = _clean_url()
         variables.update(environment)
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn"],
@@ -151,6 +153,16 @@ def serve(
                     process.wait()
             until(lambda: not server.leftovers(), 10)
             reader.join(5)
+
+
+def _clean_url() -> str:
+    from tests import servers
+
+    url = servers.shared_url()
+    if url:
+        with redis.Redis.from_url(url) as client:
+            servers.clean(client)
+    return url
 
 
 def _read(process: subprocess.Popen[str], server: Server) -> None:

@@ -75,7 +75,9 @@ products = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Index("products_by_category", "category", "id"),
 )
-COLUMNS = tuple(products.c[name] for name in ("id", "sku", "name", "description", "category", "price_cents", "stock", "version"))
+COLUMNS = tuple(
+    products.c[name] for name in ("id", "sku", "name", "description", "category", "price_cents", "stock", "version")
+)
 
 
 class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,9 +143,7 @@ def load_page(connection: Connection, product_id: int) -> ProductPage | None:
     found = {row.id: row for row in rows}
     if product_id not in found:
         return None
-    related = tuple(
-        Related(row.id, row.name, row.price_cents, image_url(row.id)) for row in rows if row.id != product_id
-    )
+    related = tuple(Related(row.id, row.name, row.price_cents, image_url(row.id)) for row in rows if row.id != product_id)
     return ProductPage(_product(found[product_id]), related)
 
 

@@ -12,10 +12,34 @@ from demo.catalog.products import CATEGORIES, SLUGS, batches, metadata, products
 
 SEED = 2026
 ADVISORY_LOCK = 7_233_914
-SINGULAR = {"books": "notebook", "knives": "knife", "tools": "tool set", "shelves": "shelf", "boots": "pair of boots", "gloves": "pair of gloves"}
-PLACES = "Field Harbour Alpine Meadow Studio Workshop Forest River Island Orchard Desert Canyon Coastal Northern Evening Morning".split()
-HARD = "oak ash steel copper enamel walnut brass glass bamboo titanium".split()
-SOFT = "linen wool canvas leather felt hemp cotton".split()
+SINGULAR = {
+    "books": "notebook",
+    "knives": "knife",
+    "tools": "tool set",
+    "shelves": "shelf",
+    "boots": "pair of boots",
+    "gloves": "pair of gloves",
+}
+PLACES = [
+    "Field",
+    "Harbour",
+    "Alpine",
+    "Meadow",
+    "Studio",
+    "Workshop",
+    "Forest",
+    "River",
+    "Island",
+    "Orchard",
+    "Desert",
+    "Canyon",
+    "Coastal",
+    "Northern",
+    "Evening",
+    "Morning",
+]
+HARD = ["oak", "ash", "steel", "copper", "enamel", "walnut", "brass", "glass", "bamboo", "titanium"]
+SOFT = ["linen", "wool", "canvas", "leather", "felt", "hemp", "cotton"]
 SEWN = {"backpacks", "blankets", "boots", "gloves", "jackets", "ropes", "tents"}
 OPENINGS = (
     "Made for the long way round",

@@ -81,7 +81,13 @@ def index() -> str:
     if page > 1 and not listing.products:
         raise NotFound("This list has no such page.")
     return render_template(
-        "catalog/index.html", cached=cached, listing=listing, words=words, page=page, page_size=PAGE_SIZE, categories=CATEGORIES
+        "catalog/index.html",
+        cached=cached,
+        listing=listing,
+        words=words,
+        page=page,
+        page_size=PAGE_SIZE,
+        categories=CATEGORIES,
     )
 
 
@@ -272,7 +278,13 @@ def _cents(text: str) -> int:
         exact, cents = False, -1
     if not exact or not 0 <= cents <= products.MAX_PRICE_CENTS:
         most = products.MAX_PRICE_CENTS // 100
-        raise Invalid({"price": f"Price: an amount from 0 to {most:,} with at most two decimals, such as 38.50.".replace(",", "\u202f")})
+        raise Invalid(
+            {
+                "price": f"Price: an amount from 0 to {most:,} with at most two decimals, such as 38.50.".replace(
+                    ",", "\u202f"
+                )
+            }
+        )
     return cents
 
 
@@ -337,7 +349,9 @@ def _with_status(response: Response, cached: Cached[Any]) -> Response:
 
 def _back(product_id: int, message: str, told: bool) -> Any:
     if not told:
-        message += f" Redis is away: cached pages may show the old one for up to {current_app.config['CATALOG_TTL_SECONDS']} s."
+        message += (
+            f" Redis is away: cached pages may show the old one for up to {current_app.config['CATALOG_TTL_SECONDS']} s."
+        )
     response = redirect(url_for("catalog.product", product_id=product_id), 303)
     oneshot.put(response, "message", message)
     return response
@@ -345,5 +359,3 @@ def _back(product_id: int, message: str, told: bool) -> Any:
 
 def _shown(cents: int) -> str:
     return f"€ {cents / 100:.2f}"
-
-

@@ -10,7 +10,33 @@ from typing import Any
 
 import click
 
-FIRST = "ada bo cleo dag eva finn gus hana ivo jun kaya lars mara noor omar pia quin rosa sven tara uma vito wim yuki zoe".split()
+FIRST = [
+    "ada",
+    "bo",
+    "cleo",
+    "dag",
+    "eva",
+    "finn",
+    "gus",
+    "hana",
+    "ivo",
+    "jun",
+    "kaya",
+    "lars",
+    "mara",
+    "noor",
+    "omar",
+    "pia",
+    "quin",
+    "rosa",
+    "sven",
+    "tara",
+    "uma",
+    "vito",
+    "wim",
+    "yuki",
+    "zoe",
+]
 
 
 def post(url: str, body: dict[str, Any]) -> int:
@@ -36,7 +62,8 @@ def command(players: int, board: str, url: str, seed: int | None) -> None:
     """Post a score for each of N simulated players."""
     dice = random.Random(seed)
     bodies = [
-        {"player": f"{dice.choice(FIRST)}-{number}", "score": int(dice.lognormvariate(8, 0.8))} for number in range(1, players + 1)
+        {"player": f"{dice.choice(FIRST)}-{number}", "score": int(dice.lognormvariate(8, 0.8))}
+        for number in range(1, players + 1)
     ]
     target = f"{url.rstrip('/')}/leaderboard/api/boards/{board}/scores"
     try:

@@ -258,5 +258,9 @@ def _page_body(board: str, page: Page) -> dict[str, Any]:
 def _sentence(standing: Standing, player: str) -> str:
     if not standing.is_best:
         return f"{player} stays at rank {standing.rank}: {standing.best} was better."
-    moved = f"rank {standing.previous_rank} → {standing.rank}" if standing.previous_rank else f"rank {standing.rank}, a new player"
+    moved = (
+        f"rank {standing.previous_rank} → {standing.rank}"
+        if standing.previous_rank
+        else f"rank {standing.rank}, a new player"
+    )
     return f"{player}: {moved}, of {standing.total}."

@@ -16,5 +16,7 @@ DEMO_PASSWORD = "correct horse"
 
 def check_password(name: str, password: str) -> bool:
     """Whether the account exists and the password is right; the same work in either case (scrypt, RFC 7914)."""
-    derived = hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=SALT + name.encode()[:64], n=2**14, r=8, p=1, dklen=32)
+    derived = hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=SALT + name.encode()[:64], n=2**14, r=8, p=1, dklen=32
+    )
     return hmac.compare_digest(derived.hex(), HASHES.get(name, NOBODY))

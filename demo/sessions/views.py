@@ -49,7 +49,9 @@ def card() -> tuple[str, str]:
 @bp.app_context_processor
 def visitor() -> dict[str, Any]:
     """What every page's header shows of the visitor: looked up only where a template asks for it."""
-    return {"visitor": {"user": lambda: session.get("user"), "cart_count": lambda: sum(line["quantity"] for line in _cart())}}
+    return {
+        "visitor": {"user": lambda: session.get("user"), "cart_count": lambda: sum(line["quantity"] for line in _cart())}
+    }
 
 
 @bp.get("/")

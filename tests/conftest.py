@@ -1,0 +1,76 @@
+"""Fixtures: a real Redis of this test process' own, and apps on it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo import engine
+from demo.app import create_app
+from demo.pool import Client, connect
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that no other test process uses."""
+    url = servers.shared_url()
+    if url:
+        yield url
+        return
+    folder = tmp_path_factory.mktemp("instance")
+    yield engine.start(folder, keep=False)
+    engine.release(folder, wait_seconds=5)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Client]:
+    """The app's kind of client on a server without any of the app's keys."""
+    made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
+    servers.clean(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_app(redis_url: str, client: Client, tmp_path: Path) -> Callable[..., Flask]:
+    """Apps with settings of a test's choice; two of one test share Redis and the database, as two workers do."""
+
+    def make(use_cases: tuple[str, ...] | None = None, **settings: Any) -> Flask:
+        defaults = {
+            "REDIS_URL": redis_url,
+            "INSTANCE_PATH": str(tmp_path / "instance"),
+            "SECRET_KEY": "of the tests",
+            "PRODUCTS": 500,
+            "DB_LATENCY_MS": 0,
+            "REDIS_TIMEOUT_SECONDS": 2.0,
+        }
+        chosen = {**defaults, **settings}
+        return create_app(chosen) if use_cases is None else create_app(chosen, use_cases)
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def web(app: Flask) -> FlaskClient:
+    """A visitor of the app."""
+    return app.test_client()
+
+
+@pytest.fixture
+def away(make_app: Callable[..., Flask]) -> Flask:
+    """An app whose Redis is not there: a port that nobody listens on."""
+    return make_app(REDIS_URL="redis://127.0.0.1:1", REDIS_TIMEOUT_SECONDS=0.25)
+
+
+def round_trips(response: Any) -> int:
+    """What the x-ray says in Server-Timing."""
+    return int(response.headers["Server-Timing"].split('desc="')[1].split()[0])
