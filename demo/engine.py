@@ -135,7 +135,7 @@ class Keeper:
         """Starts the engine, unless the end has begun."""
         with self.turn:
             if not self.ending:
-                with open(self.run / "engine.log", "wb") as log:
+                with (self.run / "engine.log").open("wb") as log:
                     self.engine = subprocess.Popen(
                         self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
                     )

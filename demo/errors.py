@@ -50,8 +50,6 @@ def problem(status: int, detail: str, **more: Any) -> Response:
 
 def answer(error: HTTPException) -> Response:
     """The page or the problem for an HTTP error."""
-    if error.response is not None:
-        return Response(error.response)
     status = error.code or 500
     # Of werkzeug's own errors the stock sentence is replaced, ours are kept.
     stock = error.description == type(error).description and not isinstance(error, RedisAway)

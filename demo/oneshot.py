@@ -5,8 +5,9 @@ Nothing is stored on the server, and a visitor without a session stays without o
 
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import current_app, g, request
 from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug import Response
 
 PREFIX = "once-"
 MAX_AGE_SECONDS = 60

@@ -149,7 +149,8 @@ class ClusterClient(_Watched, RedisCluster):
         plain = super().pipeline(transaction, shard_hint)
         plain.__class__ = _WatchedClusterPipeline
         plain.breaker = self.breaker
-        return plain
+        watched: ClusterPipeline = plain
+        return watched
 
     def register_script(self, script: Any) -> Any:
         xray.name_script(script)

@@ -332,7 +332,8 @@ def _product_page(product_id: int, status: int, errors: Mapping[str, str] | None
 def _json(body: Any, cached: Cached[Any]) -> Response:
     response = Response(msgspec.json.encode(body), mimetype="application/json")
     response.add_etag()
-    return _with_status(response, cached).make_conditional(request)
+    _with_status(response, cached).make_conditional(request)
+    return response
 
 
 def _with_status(response: Response, cached: Cached[Any]) -> Response:

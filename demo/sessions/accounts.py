@@ -1,4 +1,7 @@
-"""The demo accounts: everybody has the same password, which the page tells. Passwords are kept as scrypt hashes, and an unknown name costs as much work as a known one."""
+"""The demo accounts: everybody has the same password, which the page tells.
+
+Passwords are kept as scrypt hashes, and an unknown name costs as much work as a known one.
+"""
 
 import hashlib
 import hmac

@@ -76,7 +76,7 @@ class LazySession(SessionMixin):
         return len(self.data)
 
 
-class RedisSessionInterface(ServerSideSessionInterface):
+class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
     """Flask-Session's interface with the store behind it. Views that must know that a change was kept call `commit`."""
 
     session_class = LazySession
@@ -122,7 +122,7 @@ class RedisSessionInterface(ServerSideSessionInterface):
         )
         return True
 
-    def save_session(self, app: Flask, session: LazySession, response: Response) -> None:  # type: ignore[override]
+    def save_session(self, app: Flask, session: LazySession, response: Response) -> None:
         """Writes what no view has committed, and sets, or takes back, the cookie."""
         if not session.accessed:
             return

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
-from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from sqlalchemy import text
 from werkzeug.exceptions import Conflict
@@ -38,7 +38,8 @@ def prepare(state: BlueprintSetupState) -> None:
     config = state.app.config
     idle, absolute = config["SESSION_IDLE_SECONDS"], config["SESSION_ABSOLUTE_SECONDS"]
     store = SessionStore(state.app.extensions["redis"], idle_seconds=idle, absolute_seconds=absolute)
-    state.app.session_interface = RedisSessionInterface(state.app, store)
+    app = cast(Flask, state.app)
+    app.session_interface = RedisSessionInterface(app, store)
 
 
 def card() -> tuple[str, str]:
