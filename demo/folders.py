@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 PREFIX = "redis-in-practice-"
+LONGEST_ROOT = 60  # the kernel takes 104 to 108 bytes for a socket's path
 log = logging.getLogger(__name__)
 _in_use: list[IO[bytes]] = []
 
@@ -44,14 +45,20 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
+def root() -> Path:
+    """The system's place for temporary files, or /tmp where its name is too long for a unix socket's path."""
+    usual = Path(tempfile.gettempdir())
+    return usual if len(str(usual)) <= LONGEST_ROOT else Path("/tmp")
+
+
 def temporary(kind: str) -> Path:
-    """A new private folder (0700) in the system's place for temporary files; `kind` is part of its name."""
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
+    """A new private folder (0700); `kind` is part of its name."""
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-", dir=root()))
 
 
 def sweep() -> None:
     """Removes the temporary folders of this user whose last process is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+    for folder in root().glob(f"{PREFIX}*-*"):
         with contextlib.suppress(OSError):
             mine = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
             if mine and (folder / "alive.lock").exists() and not is_alive(folder):

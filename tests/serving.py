@@ -65,7 +65,7 @@ class Server:
     def engine_pid(self) -> int | None:
         """The process of this run's embedded engine."""
         for pid, command in processes():
-            if str(self.temporary) in command and "redis.sock" in command and "--port" in command:
+            if str(self.temporary) in command and "redis.sock" in command:
                 return pid
         return None
 
