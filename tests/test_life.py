@@ -1,0 +1,219 @@
+"""The app as it is run: gunicorn, two workers, the embedded engine or TEST_REDIS_URL."""
+
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.servers import private_engine
+from tests.serving import GTHREAD, Answer, Server, processes, serve, until
+
+WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
+PAGES = ["/", "/catalog/", "/catalog/products/7", "/sessions/", "/rate-limit/", "/leaderboard/boards/main", "/monitor/"]
+BANNER = "<strong>Redis is away.</strong>"
+embedded = pytest.mark.skipif(bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine")
+
+
+def post_score(server: Server, player: str, score: int) -> Answer:
+    return server.request("/leaderboard/api/boards/main/scores", "POST", {"player": player, "score": score})
+
+
+@WORKERS
+def test_fifty_first_readers_over_two_workers_run_one_query(arguments: str) -> None:
+    arguments = arguments.replace("--threads 8", "--threads 30")
+    with serve(arguments=arguments, DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="300") as server:
+        start = threading.Barrier(50)
+
+        def read(_: int) -> Answer:
+            start.wait()
+            return server.request("/catalog/api/products/7")
+
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(read, range(50)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        queries = sum('db;dur=0.00;desc="0 visits"' not in answer.headers["Server-Timing"] for answer in answers)
+        assert queries == 1
+        assert sum("fwd=miss" in answer.headers["Cache-Status"] for answer in answers) == 1
+
+
+@WORKERS
+def test_no_read_that_starts_after_a_patch_returned_shows_an_older_version(arguments: str) -> None:
+    seconds = 10 if os.environ.get("CI") else 4
+    with serve(arguments=arguments, DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="3") as server:
+        newest, lock, stop = [1], threading.Lock(), threading.Event()
+        faults: list[str] = []
+        counts = {"reads": 0, "writes": 0, "hits": 0}
+
+        def read() -> None:
+            while not stop.is_set():
+                with lock:
+                    least = newest[0]
+                answer = server.request("/catalog/api/products/42")
+                if answer.status != 200 or answer.json()["version"] < least:
+                    faults.append(f"{answer.status}: wanted {least}, got {answer.text[:80]}")
+                with lock:
+                    counts["reads"] += 1
+                    counts["hits"] += answer.headers["Cache-Status"].startswith("catalog; hit")
+
+        def write(price: int) -> None:
+            while not stop.is_set():
+                price += 1
+                answer = server.request("/catalog/api/products/42", "PATCH", {"price_cents": price})
+                if answer.status != 200:
+                    faults.append(f"PATCH {answer.status}")
+                    continue
+                with lock:
+                    newest[0] = max(newest[0], answer.json()["version"])
+                    counts["writes"] += 1
+                stop.wait(0.01)
+
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        threads += [threading.Thread(target=write, args=(price,)) for price in (100, 50_000)]
+        for thread in threads:
+            thread.start()
+        stop.wait(seconds)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not faults, faults[:5]
+        assert counts["writes"] > 20
+        assert counts["reads"] > counts["writes"]
+        assert counts["hits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [("", signal.SIGTERM), ("", signal.SIGINT), ("", signal.SIGQUIT), ("", signal.SIGKILL), (GTHREAD, signal.SIGTERM)],
+    ids=["TERM", "INT", "QUIT", "KILL", "TERM-gthread"],
+)
+def test_nothing_is_left_whatever_ends_the_master(arguments: str, number: signal.Signals) -> None:
+    with serve(arguments=arguments, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+        assert server.request("/catalog/products/7").status == 200
+        server.process.send_signal(number)
+        code = server.process.wait(12)
+        if number != signal.SIGKILL:
+            assert code == 0
+        until(lambda: not server.leftovers(), 10)
+
+
+@embedded
+def test_scores_survive_the_end_of_the_app(tmp_path: Path) -> None:
+    with serve(instance=tmp_path / "instance", DEMO_PRODUCTS="24") as server:
+        assert post_score(server, "mara", 1200).status == 201
+    with serve(instance=tmp_path / "instance", DEMO_PRODUCTS="24") as server:
+        board = server.request("/leaderboard/api/boards/main").json()
+        assert [(entry["player"], entry["score"]) for entry in board["entries"]] == [("mara", 1200)]
+
+
+@embedded
+@WORKERS
+def test_a_killed_engine_is_back_and_no_page_gave_a_500(arguments: str) -> None:
+    with serve(arguments=arguments, DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="0") as server:
+        assert post_score(server, "mara", 1200).status == 201
+        for path in PAGES:
+            assert server.request(path).status == 200
+        stop = threading.Event()
+        seen: list[tuple[str, int]] = []
+
+        def browse(path: str) -> None:
+            while not stop.is_set():
+                seen.append((path, server.request(path).status))
+
+        threads = [threading.Thread(target=browse, args=(path,)) for path in PAGES]
+        for thread in threads:
+            thread.start()
+        pid = until(server.engine_pid)
+        os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        until(lambda: server.engine_pid() not in (None, pid), 5)
+        until(lambda: server.request("/readyz").status == 200, 5)
+        assert time.monotonic() - killed < 5  # not a measurement: that it comes back at all, and soon
+        until(lambda: post_score(server, "noor", 1300).status == 201, 5)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert {status for _, status in seen} <= {200}, {entry for entry in seen if entry[1] != 200}
+        board = server.request("/leaderboard/api/boards/main").json()
+        assert [entry["player"] for entry in board["entries"]] == ["noor", "mara"]
+
+
+def test_with_redis_paused_every_page_comes_and_the_policy_is_on_it() -> None:
+    with (
+        private_engine() as engine,
+        serve(REDIS_URL=engine.url, DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="0") as server,
+    ):
+        for path in PAGES:
+            assert server.request(path).status == 200
+        engine.pause()
+        for path in PAGES:
+            answer = server.request(path)
+            assert answer.status == 200
+        for path in PAGES:
+            assert BANNER in server.request(path).text
+        assert "BYPASS" in server.request("/catalog/products/7").text
+        assert post_score(server, "mara", 1).status == 503
+        assert server.request("/readyz").status == 503
+        assert server.request("/livez").status == 200
+        engine.resume()
+        until(lambda: server.request("/readyz").status == 200, 5)
+        until(lambda: BANNER not in server.request("/catalog/products/7").text, 5)
+
+
+def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> None:
+    with serve(arguments="--max-requests 20 --max-requests-jitter 5", DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+        first = {pid for pid, command in processes() if "gunicorn" in command}
+        assert {server.request("/catalog/products/7").status for _ in range(150)} == {200}
+        until(lambda: len([line for line in server.lines if "Booting worker" in line]) > 2)
+        assert first
+        assert server.request("/readyz").status == 200
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme has to be"),
+        ({"REDIS_URL": "redis+cluster://127.0.0.1:1"}, "no node of redis+cluster://127.0.0.1:1 answers as a cluster"),
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
+        ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "DATABASE_URL: the database does not answer"),
+        ({"DEMO_POOL_SIZE": "many"}, "DEMO_POOL_SIZE is wrong"),
+        ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is no setting"),
+        ({"DEMO_RATE_LIMITS": '{"nowhere.at_all": {"limit": 1, "window_seconds": 1}}'}, "no endpoint nowhere.at_all"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_one_sentence(environment: dict[str, str], sentence: str) -> None:
+    with serve(ready=False, **environment) as server:
+        assert server.process.wait(30) == 1
+        until(lambda: sentence in "".join(server.lines))
+        printed = "".join(server.lines)
+        assert "Traceback" not in printed
+        assert "hunter2" not in printed
+
+
+def test_several_masters_may_start_on_one_new_instance_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+
+        def total(_: int) -> int:
+            with serve(instance=tmp_path / "instance", workers=1, DEMO_PRODUCTS="2000", DEMO_DB_LATENCY_MS="0") as server:
+                return int(server.request("/catalog/api/products").json()["total"])
+
+        assert list(pool.map(total, range(2))) == [2000, 2000]
+
+
+def test_logs_hold_no_secret(tmp_path: Path) -> None:
+    with serve(DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0", SECRET_KEY="key-of-the-test") as server:
+        form = b"name=mara&password=correct+horse"
+        answer = server.request("/sessions/login", "POST", form, {"Content-Type": "application/x-www-form-urlencoded"})
+        assert answer.status == 303
+        cookie = next(value for value in answer.headers.get_all("Set-Cookie") if value.startswith("session="))
+        sid = cookie.split(";")[0].removeprefix("session=")
+        me = server.request("/sessions/api/me", headers={"Cookie": f"session={sid}"})
+        assert json.loads(me.body)["user"] == "mara"
+    printed = "".join(server.lines)
+    assert sid not in printed
+    assert "correct horse" not in printed and "key-of-the-test" not in printed
