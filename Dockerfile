@@ -1,0 +1,26 @@
+# syntax=docker/dockerfile:1
+FROM python:3.13-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /venv
+COPY requirements.txt /src/
+RUN /venv/bin/pip install -r /src/requirements.txt && /venv/bin/pip uninstall --yes pip
+COPY demo /src/app/demo
+COPY templates /src/app/templates
+COPY static /src/app/static
+COPY wsgi.py gunicorn.conf.py LICENSE /src/app/
+# Bytecode is made here: the root is read-only where it runs.
+RUN /venv/bin/python -m compileall -q /venv/lib /src/app
+
+FROM python:3.13-slim
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PORT=8000 DEMO_INSTANCE_PATH=/data
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent demo && install -d -o 10001 -g 10001 -m 700 /data
+COPY --from=build /venv /venv
+COPY --from=build /src/app /app
+WORKDIR /app
+USER 10001
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8000') + '/livez', timeout=2)"]
+CMD ["gunicorn"]
