@@ -1,14 +1,15 @@
 -- ranking.lua: submits a score to every period of a board in one step; the best one counts.
 -- KEYS[1]  sequence, a counter: who reached a score first
 -- KEYS[2]  metadata, a hash of player -> JSON
--- KEYS[3…] per period: a sorted set (member "<sequence>:<player>", score negated) and a hash of player -> member
+-- KEYS[3]  a sorted set: member "<sequence>:<player>", score negated; and so on, a pair for each period
+-- KEYS[4]  its hash of player -> member
 -- ARGV[1]  player
 -- ARGV[2]  score, an integer within +-(2^53 - 1)
 -- ARGV[3]  the day since 1970-01-01 (UTC) that the caller took the period's keys for
 -- ARGV[4]  metadata as JSON, empty leaves what is there
 -- ARGV[5]  the time in milliseconds, for tests; empty asks TIME
 -- ARGV[6]  life of KEYS[1] and KEYS[2] in milliseconds
--- ARGV[7…] per period: the life of its keys in milliseconds
+-- ARGV[7]  the life of the first period's keys in milliseconds; and so on
 -- Returns {0, now_ms} when the day is another one by Redis' clock: nothing was written. Else {1, now_ms} and per period
 -- best, rank, previous rank (0: none), total, is_best 0|1. Ranks are 1 + how many have more.
 local DAY_MS = 86400000

@@ -1,7 +1,10 @@
 """What the server says of itself, in one INFO."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
+
+DATABASE = re.compile(r"db\d+")  # Redis 8 adds lines such as db0_distrib_strings_sizes
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,6 @@ def snapshot(client: Any) -> Snapshot:
         expired=info["expired_keys"],
         clients=info["connected_clients"],
         commands_a_second=info["instantaneous_ops_per_sec"],
-        keys=sum(value["keys"] for name, value in info.items() if name.startswith("db") and isinstance(value, dict)),
+        keys=sum(value["keys"] for name, value in info.items() if DATABASE.fullmatch(name)),
         hit_ratio=hits / (hits + misses) if hits + misses else None,
     )

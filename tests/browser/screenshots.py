@@ -7,6 +7,7 @@ from tests.browser.chromium import PAGES, browser, prepare
 from tests.serving import serve
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "screenshots"
+README_PICTURE = FOLDER.parent / "static" / "screenshot.png"
 WIDTHS = {"phone": 390, "desktop": 1280}
 
 
@@ -24,6 +25,12 @@ def main() -> None:
                     page.goto(path)
                     page.screenshot(path=FOLDER / f"{name}-{theme}-{device}.png", full_page=True)
                 context.close()
+        context = chromium.new_context(viewport={"width": 1280, "height": 720}, base_url=server.url)
+        page = context.new_page()
+        page.goto(PAGES["product"])
+        page.goto(PAGES["product"])
+        page.screenshot(path=README_PICTURE)
+        context.close()
     print(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER}", file=sys.stderr)
 
 

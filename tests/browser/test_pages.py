@@ -1,0 +1,147 @@
+"""Every page in Chromium: no error, no report of the content security policy, no other host, axe clean in both themes, no
+sideways scroll on a phone, and each page's main action by keyboard. Without a browser these skip, but not where
+TEST_BROWSER=required promised one."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import PAGES, browser, find, prepare
+from tests.serving import Server, serve
+
+pytestmark = [
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium"),
+]
+AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5") as running:
+        prepare(running.url)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    assert find(), "TEST_BROWSER=required, and there is no Chromium"
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: Any, server: Server) -> Iterator[Any]:
+    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    opened.faults = []
+    opened.on(
+        "console", lambda message: opened.faults.append(message.text) if message.type in ("error", "warning") else None
+    )
+    opened.on("pageerror", lambda error: opened.faults.append(str(error)))
+    opened.on(
+        "request", lambda request: opened.faults.append(request.url) if not request.url.startswith(server.url) else None
+    )
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_a_page_is_clean(page: Any, path: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.goto(path)
+        violations = Axe().run(page, options=AXE).response["violations"]
+        assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+    page.set_viewport_size({"width": 360, "height": 780})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1600, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1600
+    expected = 404 if path in (PAGES["error"], PAGES["product-missing"]) else 200
+    faults = [fault for fault in page.faults if not (expected == 404 and "404" in fault)]
+    assert not faults
+
+
+def enter(page: Any) -> None:
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def test_the_theme_switch_is_remembered(page: Any) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    chosen = page.evaluate("document.documentElement.dataset.theme")
+    page.goto("/catalog/")
+    assert page.evaluate("document.documentElement.dataset.theme") == chosen
+
+
+def test_a_price_is_changed_by_keyboard_and_seen_at_once(page: Any) -> None:
+    page.goto("/catalog/products/42")
+    page.goto("/catalog/products/42")
+    assert page.locator(".try .badge").first.inner_text() == "HIT"
+    page.get_by_label("New price in €").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("12.34")
+    enter(page)
+    assert "€ 12.34" in page.locator(".figures").first.inner_text()
+    assert "Price changed to € 12.34" in page.get_by_role("status").inner_text()
+    assert "the request before" in page.locator("#xray").inner_text()
+    page.reload()
+    assert page.get_by_role("status").count() == 0
+
+
+def test_a_wrong_price_is_told_beside_the_field(page: Any) -> None:
+    page.goto("/catalog/products/42")
+    page.get_by_label("New price in €").fill("abc")
+    enter(page)
+    field = page.get_by_label("New price in €")
+    assert field.input_value() == "abc"
+    assert field.get_attribute("aria-invalid") == "true"
+    assert page.locator(f"#{field.get_attribute('aria-describedby')}").inner_text().startswith("Price: an amount")
+
+
+def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> None:
+    page.goto("/sessions/")
+    page.get_by_label("Password").focus()
+    enter(page)
+    assert page.get_by_role("heading", name="You are mara").count() == 1
+    page.goto("/catalog/products/42")
+    page.get_by_role("button", name="Add to cart").focus()
+    enter(page)
+    assert "cart 1" in page.locator(".tools").inner_text()
+    page.get_by_role("button", name="Sign out").focus()
+    enter(page)
+    assert page.get_by_role("heading", name="You are not signed in").count() == 1
+    assert page.context.cookies() == [] or "session" not in {cookie["name"] for cookie in page.context.cookies()}
+    assert not page.faults
+
+
+def test_a_burst_shows_each_hit(page: Any) -> None:
+    page.goto("/rate-limit/")
+    page.get_by_role("button", name="Forget my hits").focus()
+    enter(page)
+    page.get_by_role("button", name="Send 10 at once").focus()
+    enter(page)
+    assert page.get_by_role("img", name="5 allowed, 5 refused").count() == 1
+    assert not page.faults
+
+
+def test_a_score_is_posted_by_keyboard(page: Any) -> None:
+    page.goto("/leaderboard/boards/keyboard")
+    page.get_by_label("Player").focus()
+    page.keyboard.type("mara")
+    page.keyboard.press("Tab")
+    page.keyboard.type("1200")
+    enter(page)
+    assert "mara: rank 1, a new player, of 1." in page.get_by_role("status").inner_text()
+    assert page.locator("tr.me").count() == 2
+
+
+def test_the_skip_link_comes_first(page: Any) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"

@@ -1,0 +1,147 @@
+"""The README is executed: its tables are compared with the code, its commands are run."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.app import USE_CASES
+from demo.config import SETTINGS
+from demo.pool import Client
+from tests.serving import REPOSITORY, serve
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.partition(" #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_every_setting_stands_in_the_table_with_its_default() -> None:
+    table = {cells[0].strip("`"): cells for cells in rows("Settings")}
+    for setting in SETTINGS.values():
+        default = "empty" if setting.default == "" else f"`{json.dumps(setting.default)}`"
+        assert table.pop(setting.env)[1:] == [default, setting.about]
+    assert set(table) == {"PORT", "WEB_CONCURRENCY"}
+
+
+def test_every_use_case_and_file_of_the_table_is_there() -> None:
+    table = rows("What there is")
+    assert {f"`/{name.replace('_', '-')}/`" for name in USE_CASES} <= {cells[1] for cells in table}
+    for target in re.findall(r"\]\(([^)h#][^)]*)\)", README):
+        assert (REPOSITORY / target).exists(), target
+
+
+def key_patterns() -> dict[str, re.Pattern[str]]:
+    patterns = {}
+    for cells in rows("Keys"):
+        name = cells[0].strip("`")
+        text = "".join(".+?" if part.startswith("<") else re.escape(part) for part in re.split(r"(<[^>]+>)", name))
+        patterns[name] = re.compile(text + r"(:members)?")
+    return patterns
+
+
+def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make_app: object) -> None:
+    app = make_app()  # type: ignore[operator]
+    web = app.test_client()
+    web.get("/catalog/products/42")
+    web.get("/catalog/?category=lamps")
+    web.get("/catalog/?q=nothing-like-it")
+    web.get("/catalog/products/999999")
+    web.patch("/catalog/api/products/42", json={"price_cents": 1})
+    web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
+    web.post("/rate-limit/", data={"count": "10"})
+    web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
+    patterns = key_patterns()
+    unseen = set(patterns)
+    for key in client.scan_iter("demo:*"):
+        name = key.decode()
+        known = [table for table, pattern in patterns.items() if pattern.fullmatch(name)]
+        assert known, f"{name} is not in the README's table"
+        unseen -= set(known)
+        assert client.pttl(key) > 0, f"{name} never expires"
+    assert not unseen
+
+
+def test_the_python_of_the_readme_runs(redis_url: str) -> None:
+    code = next(block for language, block in BLOCKS if language == "python")
+    code = code.replace("redis.Redis(", f"redis.Redis.from_url({redis_url!r}, ")
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("True "), done.stderr
+
+
+def test_every_command_of_the_readme_is_known_here() -> None:
+    """A new command has to be added to one of the tests below, which run it."""
+    unknown = [
+        command
+        for command in COMMANDS
+        if not re.match(r"curl |\.venv/bin/flask --app wsgi (play|seed)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command)
+    ]
+    assert unknown == ["python3 -m venv .venv", "docker compose up -d --build"]
+
+
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots"])
+def test_the_makefile_has_what_the_readme_names(target: str) -> None:
+    listed = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert re.search(rf"^{target}\s+\S", listed, re.MULTILINE)
+    assert f"make {target}" in README
+    subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, check=True)
+
+
+def test_the_commands_of_the_readme_do_what_it_says() -> None:
+    """The plain-pip server command, then every curl, play and seed against it."""
+    with serve(DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="0") as server:
+        ran = 0
+        for command in COMMANDS:
+            words = shlex.split(command.replace("http://127.0.0.1:8000", server.url))
+            if words[0] == "curl":
+                method = words[words.index("-X") + 1] if "-X" in words else "GET"
+                body = words[words.index("-d") + 1].encode() if "-d" in words else None
+                path = next(word for word in words if word.startswith(server.url)).removeprefix(server.url)
+                answer = server.request(path, method, body)
+                assert answer.status in (200, 201), answer.text
+                ran += 1
+            elif words[:3] == [".venv/bin/flask", "--app", "wsgi"] and words[3] in ("play", "seed"):
+                extra = ["--url", server.url] if words[3] == "play" else []
+                done = subprocess.run(
+                    [sys.executable, "-m", "flask", *words[1:], *extra],
+                    cwd=REPOSITORY,
+                    env={**_environment(server.instance), "REDIS_URL": ""},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stderr
+                ran += 1
+        assert ran == 6
+        assert server.request("/catalog/api/products").json()["total"] == 10_000  # counting ends there
+        assert server.request("/leaderboard/api/boards/main").json()["total"] == 51
+
+
+def _environment(instance: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "DEMO_INSTANCE_PATH": str(instance), "DEMO_DB_LATENCY_MS": "0", "DEMO_PRODUCTS": "100"}
+
+
+def test_flask_run_serves_for_development(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "routes"]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=_environment(tmp_path / "instance"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "/catalog/products/<product_id>" in done.stdout
+
+
+def test_the_changelog_names_the_version_of_the_project() -> None:
+    version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version and f"## {version[1]}" in (REPOSITORY / "CHANGELOG.md").read_text()

@@ -1,0 +1,173 @@
+"""The plan of the house, file by file: who may import whom, one name everywhere, what a script's header promises."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from demo.app import USE_CASES
+from demo.pool import Client
+from tests.serving import REPOSITORY
+
+DEMO = REPOSITORY / "demo"
+DOORS = {"views", "interface", "guard"}
+PATTERNS = [
+    path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem not in DOORS | {"__init__"}
+]
+DOOR_FILES = [path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem in DOORS]
+SCRIPTS = sorted(DEMO.rglob("*.lua"))
+PATTERN_PACKAGES = {"redis", "msgspec"}
+SQL_FILES = {"products", "seed"}
+CLI_FILES = {"play"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            found |= {f"{node.module}.{alias.name}" if node.module == "demo" else str(node.module) for alias in node.names}
+    return found
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", PATTERNS, ids=module_of)
+def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Path) -> None:
+    allowed = PATTERN_PACKAGES | ({"sqlalchemy"} if path.stem in SQL_FILES else set())
+    allowed |= {"click"} if path.stem in CLI_FILES else set()
+    for name in imports(path):
+        top = name.partition(".")[0]
+        if top == "demo":
+            assert name.startswith(f"demo.{path.parent.name}"), f"{module_of(path)} imports {name}"
+        else:
+            assert top in allowed | set(sys.stdlib_module_names), f"{module_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", DOOR_FILES, ids=module_of)
+def test_a_use_case_never_imports_another_nor_the_app(path: Path) -> None:
+    for name in imports(path):
+        if name.startswith("demo"):
+            assert name != "demo.app"
+            other = name.split(".")[1] if "." in name else ""
+            assert other not in set(USE_CASES) - {path.parent.name}, f"{module_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted(DEMO.glob("*.py")), ids=module_of)
+def test_the_shared_rooms_know_no_use_case(path: Path) -> None:
+    for name in imports(path):
+        assert not re.match(rf"demo\.({'|'.join(USE_CASES)})\b", name)
+
+
+def test_every_pattern_imports_where_flask_is_not_installed() -> None:
+    lines = "; ".join(f"import {module_of(path)}" for path in PATTERNS)
+    code = f"import sys; sys.modules['flask'] = None; {lines}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", USE_CASES)
+def test_one_name_everywhere(name: str, app: object) -> None:
+    assert (REPOSITORY / "templates" / name / "index.html").exists()
+    assert (REPOSITORY / "templates" / name / "_card.html").exists()
+    assert list((REPOSITORY / "tests" / name).glob("test_*.py"))
+    assert name in app.blueprints  # type: ignore[attr-defined]
+    rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint == f"{name}.index"}  # type: ignore[attr-defined]
+    assert f"/{name.replace('_', '-')}/" in rules
+
+
+@pytest.mark.parametrize("path", PATTERNS, ids=module_of)
+def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
+    folder = REPOSITORY / "tests" / path.parent.name
+    told_elsewhere = {"accounts": "test_views", "boards": "test_ranking", "play": "test_views", "seed": "test_products"}
+    told_elsewhere["pictures"] = "test_products"
+    names = [f"test_{path.stem}.py", f"{told_elsewhere.get(path.stem, '-')}.py"]
+    assert any((folder / name).exists() for name in names), f"no test of {module_of(path)}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_lies_beside_the_one_module_that_runs_it(script: Path) -> None:
+    owners = [path for path in script.parent.glob("*.py") if script.stem.startswith(path.stem)]
+    assert len(owners) == 1
+    text = owners[0].read_text()
+    assert script.name in text or 'with_suffix(".lua")' in text
+    others = [path for path in DEMO.rglob("*.py") if path != owners[0] and path.stem not in DOORS]
+    assert not [path for path in others if script.name in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_scripts_header_is_true(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    header = [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("--"))]]
+    body = "\n".join(lines[len(header) :])
+    assert header[0].startswith(f"-- {script.name}: ")
+    assert any("Returns" in line for line in header)
+    told = "\n".join(header)
+    for kind in ("KEYS", "ARGV"):
+        used = {int(number) for number in re.findall(rf"{kind}\[(\d+)", body)}
+        documented = {int(number) for number in re.findall(rf"{kind}\[(\d+)", told)}
+        assert used <= documented, f"{script.name}: {kind} {used - documented} are not in the header"
+        assert documented <= used | set(range(3, 8)), f"{script.name}: {kind} {documented - used} are never read"
+    assert "redis.call('KEYS'" not in body
+    assert "os.time" not in body
+
+
+def test_no_forbidden_command_or_serialiser() -> None:
+    words = re.compile(
+        r"\.keys\(\s*[\"']|\bflushdb\b|\bflushall\b|\.monitor\(|\bpickle\.|decode_responses=True", re.IGNORECASE
+    )
+    for path in [*DEMO.rglob("*.py"), *SCRIPTS]:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not words.search(line), f"{path.name}:{number}: {line}"
+
+
+def test_only_the_pool_opens_connections() -> None:
+    for path in DEMO.rglob("*.py"):
+        if path.name not in ("pool.py", "engine.py"):
+            assert not re.search(r"\bRedis\(|from_url\(", path.read_text()), path
+
+
+def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client, make_app: object) -> None:
+    from demo import xray
+
+    seen: list[tuple[str, list[str]]] = []
+    original = xray.describe
+
+    def spy(args: tuple[object, ...], reply: object) -> xray.Command:
+        if args[0] == "EVALSHA":
+            keys = args[3 : 3 + int(str(args[2]))]
+            seen.append((str(args[1]), [key.decode() if isinstance(key, bytes) else str(key) for key in keys]))
+        return original(args, reply)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xray, "describe", spy)
+        web = make_app().test_client()  # type: ignore[operator]
+        web.get("/catalog/products/42")
+        web.get("/catalog/")
+        web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
+        web.get("/sessions/")
+        web.post("/rate-limit/", data={"count": "3"})
+        web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
+        web.get("/leaderboard/boards/main?player=mara")
+    assert len({sha for sha, _ in seen}) == len(SCRIPTS)
+    for _, keys in seen:
+        assert keys
+        assert len({key_slot(key.encode()) for key in keys}) == 1, keys
+        assert all(re.match(r"demo:[a-z_]+:\{[^{}]+\}", key) for key in keys), keys
+
+
+def test_nothing_names_the_machine() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.split()
+    words = re.compile("/work" + "/|/ro" + "ot/")
+    for name in files:
+        path = REPOSITORY / name
+        if path.suffix in (".py", ".md", ".lua", ".html", ".css", ".js", ".yaml", ".toml", ".txt", "") and path.is_file():
+            assert not words.search(path.read_text()), name

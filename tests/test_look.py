@@ -1,0 +1,56 @@
+"""What can be said of the look without a browser: contrast of every pair of colours, and the size of what is sent."""
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.browser.chromium import PAGES
+from tests.serving import REPOSITORY
+
+CSS = (REPOSITORY / "static" / "app.css").read_text()
+TOKENS = {name: (light, dark) for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", CSS)}
+TEXT = [
+    *((ink, "bg") for ink in ("ink", "muted", "link", "brand")),
+    *(("muted", ground) for ground in ("surface", "sunken", "mute-bg", "info-bg")),
+    *((ink, ground) for ink in ("link", "ok", "bad", "warn") for ground in ("sunken", "surface")),
+    *((verdict, f"{verdict}-bg") for verdict in ("ok", "bad", "warn", "stale")),
+    ("on-ink", "ink"),
+]
+SHAPES = [
+    *((fill, "surface") for fill in ("redis", "db", "app", "ok-fill", "bad-fill", "line-strong")),
+    *((fill, "mute-bg") for fill in ("redis", "db", "app")),
+    ("focus", "bg"),
+    ("line-strong", "bg"),
+]
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(("ink", "ground", "least"), [(*pair, 4.5) for pair in TEXT] + [(*pair, 3.0) for pair in SHAPES])
+def test_contrast(ink: str, ground: str, least: float) -> None:
+    for theme in (0, 1):
+        assert contrast(TOKENS[ink][theme], TOKENS[ground][theme]) >= least
+
+
+def test_stylesheet_and_scripts_keep_their_budget() -> None:
+    assert len(CSS.encode()) <= 24_000
+    assert sum(path.stat().st_size for path in (REPOSITORY / "static").glob("*.js")) <= 15_000
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_a_page_keeps_its_budget_and_has_nothing_inline(web: FlaskClient, path: str) -> None:
+    html = web.get(path).text
+    assert len(html.encode()) < 60_000
+    assert not re.search(r"<[^>]+\sstyle=|<[^>]+\son\w+=|<style|javascript:", html)
+    assert all(" src=" in tag for tag in re.findall(r"<script[^>]*>", html))
+    assert html.count("<h1") == 1
