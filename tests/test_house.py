@@ -106,7 +106,7 @@ def test_a_script_lies_beside_the_one_module_that_runs_it(script: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_scripts_header_is_true(script: Path) -> None:
     lines = script.read_text().splitlines()
-    header = [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("--"))]]
+    header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("--"))]
     body = "\n".join(lines[len(header) :])
     assert header[0].startswith(f"-- {script.name}: ")
     assert any("Returns" in line for line in header)

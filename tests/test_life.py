@@ -89,8 +89,8 @@ def test_no_read_that_starts_after_a_patch_returned_shows_an_older_version(argum
 
 @pytest.mark.parametrize(
     ("arguments", "number"),
-    [("", signal.SIGTERM), ("", signal.SIGINT), ("", signal.SIGQUIT), ("", signal.SIGKILL), (GTHREAD, signal.SIGTERM)],
-    ids=["TERM", "INT", "QUIT", "KILL", "TERM-gthread"],
+    [("", signal.SIGTERM), ("", signal.SIGQUIT), ("", signal.SIGKILL), (GTHREAD, signal.SIGTERM)],
+    ids=["TERM", "QUIT", "KILL", "TERM-gthread"],
 )
 def test_nothing_is_left_whatever_ends_the_master(arguments: str, number: signal.Signals) -> None:
     with serve(arguments=arguments, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
@@ -99,6 +99,15 @@ def test_nothing_is_left_whatever_ends_the_master(arguments: str, number: signal
         code = server.process.wait(12)
         if number != signal.SIGKILL:
             assert code == 0
+        until(lambda: not server.leftovers(), 10)
+
+
+def test_ctrl_c_ends_everything() -> None:
+    """A terminal sends INT to the whole group: master and workers at once."""
+    with serve(DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+        assert server.request("/catalog/products/7").status == 200
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(12) == 0
         until(lambda: not server.leftovers(), 10)
 
 

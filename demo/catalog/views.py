@@ -70,7 +70,7 @@ def card() -> tuple[str, str]:
 
 
 @bp.get("/")
-def index() -> str:
+def index() -> Response:
     """A list of products by category, words and page."""
     page_text = request.args.get("page", "1")
     page = min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if _is_integer(page_text) else 1
@@ -80,7 +80,7 @@ def index() -> str:
     assert listing is not None
     if page > 1 and not listing.products:
         raise NotFound("This list has no such page.")
-    return render_template(
+    body = render_template(
         "catalog/index.html",
         cached=cached,
         listing=listing,
@@ -89,6 +89,7 @@ def index() -> str:
         page_size=PAGE_SIZE,
         categories=CATEGORIES,
     )
+    return _with_status(Response(body), cached)
 
 
 @bp.get("/products/<product_id>")

@@ -1,0 +1,127 @@
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from demo.config import ConfigError
+from demo.database import Database, sqlite_url
+from tests.serving import until
+
+
+def postgres_binaries() -> Path | None:
+    """The newest server installed, or None."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    return Path(initdb).parent if initdb else None
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a private Postgres on a unix socket. It refuses to run as root, so it runs as its own user then."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("needs a Postgres server")
+    who = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        if who:
+            shutil.chown(folder, "postgres")
+        data = f"{folder}/data"
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        subprocess.run(
+            [*who, str(binaries / "initdb"), "-D", data, "-U", "demo", "-A", "trust", "-E", "UTF8"], check=True, **quiet
+        )
+        options = ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        server = subprocess.Popen([*who, str(binaries / "postgres"), *options], **quiet)
+        try:
+            ready = [str(binaries / "pg_isready"), "-h", folder, "-U", "demo", "-q"]
+            until(lambda: subprocess.run(ready, check=False).returncode == 0, 20)
+            yield f"postgresql://demo@/postgres?host={folder}"
+        finally:
+            stop = [*who, str(binaries / "pg_ctl"), "-D", data, "stop", "-m", "fast"]
+            with contextlib.suppress(subprocess.CalledProcessError):
+                subprocess.run(stop, check=True, **quiet)
+            server.wait(10)
+
+
+def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
+    make_app: Callable[..., Flask], postgres: str
+) -> None:
+    apps: list[Flask] = []
+    threads = [
+        threading.Thread(target=lambda: apps.append(make_app(DATABASE_URL=postgres, PRODUCTS=1500))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(apps) == 3
+    web = apps[0].test_client()
+    assert web.get("/catalog/api/products").json["total"] == 1500
+    assert web.get("/catalog/products/1500").status_code == 200
+    assert web.get("/catalog/products/1501").status_code == 404
+    assert web.get("/catalog/?q=OAK%25_%5C").status_code == 200
+    assert web.get("/catalog/api/products/42").json["version"] == 1
+    assert web.patch("/catalog/api/products/42", json={"price_cents": 5}).json["version"] == 2
+    assert apps[1].test_client().get("/catalog/api/products/42").json["price_cents"] == 5
+    assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
+    assert web.get("/readyz").json == {"database": "ok", "redis": "ok"}
+
+
+def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path))
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE t (n INTEGER)"))
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    with database.write() as writer, database.read() as reader:
+        writer.execute(text("UPDATE t SET n = 2"))
+        assert reader.scalar(text("SELECT n FROM t")) == 1
+    with database.read() as reader:
+        assert reader.scalar(text("SELECT n FROM t")) == 2
+
+
+def test_what_raises_within_a_write_is_undone(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path))
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE t (n INTEGER)"))
+    with pytest.raises(SQLAlchemyError), database.write() as connection:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+        connection.execute(text("INSERT INTO nowhere VALUES (1)"))
+    with database.read() as reader:
+        assert reader.scalar(text("SELECT count(*) FROM t")) == 0
+
+
+def test_the_wait_is_spent_before_the_transaction_so_that_no_lock_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = Database(sqlite_url(tmp_path), latency_ms=50), Database(sqlite_url(tmp_path))
+    with quick.write() as connection:
+        connection.execute(text("CREATE TABLE t (n INTEGER)"))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        with quick.write() as connection:  # would deadlock if the slow one held the lock while it waits
+            connection.execute(text("INSERT INTO t VALUES (1)"))
+
+    monkeypatch.setattr("demo.database.time.sleep", sleep)
+    with slow.write() as connection:
+        connection.execute(text("INSERT INTO t VALUES (2)"))
+    assert waits == [0.05]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mongodb://h/d", "sqlite+nothing:///x", "postgresql://h:port/d"])
+def test_a_wrong_database_url_is_one_sentence(url: str) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL is wrong"):
+        Database(url)
