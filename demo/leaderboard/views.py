@@ -218,7 +218,8 @@ def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
 def _submit(board: str, player: str, score: int, metadata: str | None) -> Submission:
     try:
         done = _leaderboard(board).submit(player, score, metadata=metadata)
-        if done.standings[Period.ALL].total == 1:
+        overall = done.standings[Period.ALL]
+        if overall.total == 1 and overall.previous_rank is None:
             boards.remember(get_redis(), board)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)

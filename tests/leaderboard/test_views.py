@@ -1,0 +1,226 @@
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.serving import make_server
+
+from demo.leaderboard import views
+from tests.conftest import round_trips
+from tests.servers import private_engine
+
+SCORES = "/leaderboard/api/boards/main/scores"
+BOARD = "/leaderboard/api/boards/main"
+
+
+@pytest.fixture(autouse=True)
+def no_snapshots() -> None:
+    views._snapshots.clear()
+
+
+def post(web: FlaskClient, player: str, score: int, **more: Any) -> Any:
+    return web.post(SCORES, json={"player": player, "score": score, **more})
+
+
+def test_a_score_is_answered_whole(web: FlaskClient) -> None:
+    post(web, "noor", 9)
+    answer = post(web, "mara", 5, metadata={"level": 3})
+    assert answer.status_code == 201
+    standing = {"best": 5, "rank": 2, "previous_rank": None, "total": 2, "percentile": 50.0, "is_best": True}
+    periods = {"all": standing, "week": standing, "day": standing}
+    assert answer.json == {"board": "main", "player": "mara", "score": 5, **standing, "periods": periods}
+    lower = post(web, "mara", 4).json
+    assert (lower["best"], lower["is_best"], lower["previous_rank"]) == (5, False, 2)
+
+
+def test_a_board_and_a_player_are_read(web: FlaskClient) -> None:
+    for player, score in (("a", 9), ("b", 7), ("c", 7), ("d", 1)):
+        post(web, player, score, metadata={"from": player})
+    board = web.get(f"{BOARD}?offset=1&limit=2&period=day").json
+    assert board == {
+        "board": "main",
+        "period": "day",
+        "total": 4,
+        "entries": [
+            {"rank": 2, "player": "b", "score": 7, "metadata": {"from": "b"}},
+            {"rank": 2, "player": "c", "score": 7, "metadata": {"from": "c"}},
+        ],
+    }
+    own = web.get(f"{BOARD}/players/c?around=1").json
+    assert own["player"] == {"rank": 2, "player": "c", "score": 7, "metadata": {"from": "c"}}
+    assert [entry["player"] for entry in own["entries"]] == ["b", "c", "d"]
+    assert web.get(f"{BOARD}/players/nobody").status_code == 404
+
+
+def test_names_with_anything_in_them_are_found_again(web: FlaskClient) -> None:
+    for player in ("a/b", "<b>bo</b>", "👩‍🚀", "50%", "a:b{c}", "q?x=1&y"):
+        assert post(web, player, 1).status_code == 201
+        assert web.get(f"{BOARD}/players/{quote(player)}").json["player"]["player"] == player
+
+
+def test_a_post_with_its_limit_check_costs_two_round_trips_and_a_refused_one_costs_one(
+    make_app: Callable[..., Flask],
+) -> None:
+    limits = {"leaderboard.submit_score": {"limit": 2, "window_seconds": 60}}
+    web = make_app(RATE_LIMITS=limits).test_client()
+    post(web, "mara", 1)
+    second, third = post(web, "mara", 2), post(web, "mara", 3)
+    assert (second.status_code, round_trips(second)) == (201, 2)
+    assert (third.status_code, round_trips(third)) == (429, 1)
+    assert third.mimetype == "application/problem+json"
+    assert int(third.headers["Retry-After"]) in range(1, 61)
+    assert web.get(BOARD).json["entries"][0]["score"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ('{"player": "a", "score": Infinity}', 400, None),
+        ('{"player": "a", "score": NaN}', 400, None),
+        ("no json", 400, None),
+        ("", 400, None),
+        ('{"player": "a", "score": true}', 422, "score"),
+        ('{"player": "a", "score": "12"}', 422, "score"),
+        ('{"player": "a", "score": 12.5}', 422, "score"),
+        ('{"player": "a", "score": 9007199254740992}', 422, "score"),
+        ('{"player": "a", "score": -9007199254740992}', 422, "score"),
+        ('{"player": "a", "score": 1e400}', 422, "score"),
+        ('{"player": "a"}', 422, "score"),
+        ('{"score": 1}', 422, "player"),
+        ('{"player": "", "score": 1}', 422, "player"),
+        ('{"player": "' + "x" * 10_000 + '", "score": 1}', 422, "player"),
+        ('{"player": "a\\u0000", "score": 1}', 422, "player"),
+        ('{"player": "a\\nb", "score": 1}', 422, "player"),
+        ('{"player": "\\ud800", "score": 1}', 400, None),
+        ('{"player": 7, "score": 1}', 422, "player"),
+        ('{"player": "a", "score": 1, "cheat": true}', 422, "cheat"),
+        ('{"player": "a", "score": 1, "metadata": "text"}', 422, "metadata"),
+        ('{"player": "a", "score": 1, "metadata": {"a": "' + "x" * 1024 + '"}}', 422, "metadata"),
+        ('["a", 1]', 422, "body"),
+        ('{"player": "' + "x" * 70_000 + '", "score": 1}', 413, None),
+    ],
+)
+def test_a_wrong_body_is_told_and_counts_nothing(web: FlaskClient, body: str, code: int, field: str | None) -> None:
+    answer = web.post(SCORES, data=body)
+    assert answer.status_code == code, answer.text
+    assert answer.mimetype == "application/problem+json"
+    if field:
+        assert [error["field"] for error in answer.json["errors"]] == [field]
+    assert web.get(BOARD).json["total"] == 0
+
+
+@pytest.mark.parametrize("name", ["a:b", "{a}", "Main", "a b", "-a", "x" * 41, "%00", "é"])
+def test_a_boards_name_is_checked_and_told(web: FlaskClient, name: str) -> None:
+    answer = web.post(f"/leaderboard/api/boards/{name}/scores", json={"player": "a", "score": 1})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "board")
+    assert web.get(f"/leaderboard/api/boards/{name}").status_code == 422
+    assert web.get(f"/leaderboard/boards/{name}").status_code == 404
+
+
+def test_a_name_with_a_slash_is_no_board(web: FlaskClient) -> None:
+    assert web.post("/leaderboard/api/boards/a/b/scores", json={"player": "a", "score": 1}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "around=51", "offset=99999999999999999999"]
+)
+def test_a_wrong_query_names_its_field(web: FlaskClient, query: str) -> None:
+    answer = web.get(f"{BOARD}?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
+    assert web.get(f"/leaderboard/boards/main?{query}").status_code == 200
+
+
+def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
+    post(web, "noor", 9)
+    answer = web.post("/leaderboard/boards/main/scores", data={"player": " mara ", "score": "5"})
+    assert answer.status_code == 303
+    page = web.get(answer.headers["Location"]).text
+    assert "mara: rank 2, a new player, of 2." in page
+    assert page.count('class="me"') == 2
+    web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"})
+    assert "mara: rank 2 → 1, of 2." in web.get("/leaderboard/boards/main").text
+    web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "3"})
+    assert "mara stays at rank 1: 12 was better." in web.get("/leaderboard/boards/main").text
+
+
+@pytest.mark.parametrize("score", ["", "abc", "12.5", "inf", "nan", "9007199254740992", "1" * 400, "٣", "--1", "1e3", "<i>"])
+def test_a_wrong_score_is_told_beside_its_field(web: FlaskClient, score: str) -> None:
+    answer = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": score})
+    assert answer.status_code == 422
+    assert 'aria-describedby="score-error"' in answer.text
+    assert 'value="mara"' in answer.text
+    assert 'aria-describedby="player-error"' not in answer.text
+    assert web.get(BOARD).json["total"] == 0
+
+
+@pytest.mark.parametrize("player", ["", "x" * 65, "a\nb", "\x00"])
+def test_a_wrong_name_is_told_beside_its_field(web: FlaskClient, player: str) -> None:
+    answer = web.post("/leaderboard/boards/main/scores", data={"player": player, "score": "1"})
+    assert answer.status_code == 422
+    assert 'aria-describedby="player-error"' in answer.text
+
+
+def test_a_name_is_shown_as_text(web: FlaskClient) -> None:
+    post(web, "<script>alert(1)</script>", 1)
+    page = web.get("/leaderboard/boards/main").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert" not in page
+
+
+def test_boards_are_listed_once_they_have_a_score(web: FlaskClient) -> None:
+    web.post("/leaderboard/api/boards/spring-cup/scores", json={"player": "a", "score": 1})
+    page = web.get("/leaderboard/").text
+    assert "/leaderboard/boards/spring-cup" in page
+    assert "/leaderboard/boards/main" in page
+
+
+def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
+        post(web, "mara", 5)
+        fresh = web.get(BOARD)
+        web.get("/leaderboard/boards/main")
+        engine.kill()
+        stale = web.get(BOARD)
+        assert stale.json == fresh.json
+        assert stale.headers["Cache-Status"] == "leaderboard; hit; detail=stale"
+        assert "Cache-Status" not in fresh.headers
+        page = web.get("/leaderboard/boards/main").text
+        assert ">STALE<" in page and ">mara<" in page
+        unread = web.get("/leaderboard/api/boards/other")
+        assert (unread.status_code, unread.headers["Retry-After"]) == (503, "1")
+        assert "has not read this board yet" in web.get("/leaderboard/boards/other").text
+        refused = post(web, "mara", 9)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        form = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "9"})
+        assert (form.status_code, form.mimetype) == (503, "text/html")
+        assert web.get(f"{BOARD}/players/mara").status_code == 503
+        assert web.get("/leaderboard/").status_code == 200
+        engine.start()
+
+
+def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RATE_LIMITS={"leaderboard.submit_score": {"limit": 15, "window_seconds": 0.5}})
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1"]
+        done = app.test_cli_runner().invoke(args=arguments)
+        assert done.exit_code == 0, done.output
+        assert "20 of 20 scores posted" in done.output
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    board = app.test_client().get("/leaderboard/api/boards/spring?limit=100").json
+    assert board["total"] == 20
+    assert json.dumps(board)
+    nobody = app.test_cli_runner().invoke(args=["play", "--players", "1", "--url", "http://127.0.0.1:1"])
+    assert nobody.exit_code == 1
+    assert "Is the app running?" in nobody.output
