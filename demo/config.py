@@ -160,10 +160,8 @@ def secret_key(instance: Path) -> str:
     asks for SECRET_KEY.
     """
     path = instance / "secret_key"
-    try:
+    if path.exists():
         return path.read_text()
-    except FileNotFoundError:
-        pass
     fresh = path.with_name(f"secret_key.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         instance.mkdir(parents=True, exist_ok=True)

@@ -310,8 +310,6 @@ def check(client: Client, url: str) -> str | None:
         raise ConfigError(_sentence(parse(url), error)) from None
     except RedisError as error:
         return _sentence(parse(url), error)
-    finally:
-        client.breaker.succeeded()
     return None
 
 

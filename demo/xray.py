@@ -157,8 +157,8 @@ def _text(arg: Any) -> str:
 
 
 def _shorten(word: str, most: int = SHOWN_CHARACTERS) -> str:
-    word = word.encode("unicode_escape").decode() if not word.isprintable() else word
-    return word if len(word) <= most else f"{word[:most]}… {len(word)} characters"
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word[:most])
+    return shown if len(word) <= most else f"{shown}… {len(word)} characters"
 
 
 def _shorten_key(key: str) -> str:

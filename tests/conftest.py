@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from demo import engine
 from demo.app import create_app
+from demo.database import Database, sqlite_url
 from demo.pool import Client, connect
 from tests import servers
 
@@ -36,8 +37,9 @@ def client(redis_url: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def make_app(redis_url: str, client: Client, tmp_path: Path) -> Callable[..., Flask]:
+def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     """Apps with settings of a test's choice; two of one test share Redis and the database, as two workers do."""
+    made: list[Flask] = []
 
     def make(use_cases: tuple[str, ...] | None = None, **settings: Any) -> Flask:
         defaults = {
@@ -49,9 +51,27 @@ def make_app(redis_url: str, client: Client, tmp_path: Path) -> Callable[..., Fl
             "REDIS_TIMEOUT_SECONDS": 2.0,
         }
         chosen = {**defaults, **settings}
-        return create_app(chosen) if use_cases is None else create_app(chosen, use_cases)
+        made.append(create_app(chosen) if use_cases is None else create_app(chosen, use_cases))
+        return made[-1]
 
-    return make
+    yield make
+    for app in made:
+        app.extensions["database"].engine.dispose()
+        app.extensions["redis"].close()
+
+
+@pytest.fixture
+def make_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
+    """Databases in one SQLite file of the test's own."""
+    made: list[Database] = []
+
+    def make(latency_ms: int = 0) -> Database:
+        made.append(Database(sqlite_url(tmp_path), latency_ms))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.engine.dispose()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.config import ConfigError
-from demo.database import Database, sqlite_url
+from demo.database import Database
 from tests.serving import until
 
 
@@ -79,8 +79,8 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.get("/readyz").json == {"database": "ok", "redis": "ok"}
 
 
-def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
-    database = Database(sqlite_url(tmp_path))
+def test_sqlite_readers_do_not_wait_for_a_writer(make_database: Callable[..., Database]) -> None:
+    database = make_database()
     with database.write() as connection:
         connection.execute(text("CREATE TABLE t (n INTEGER)"))
         connection.execute(text("INSERT INTO t VALUES (1)"))
@@ -91,8 +91,8 @@ def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
         assert reader.scalar(text("SELECT n FROM t")) == 2
 
 
-def test_what_raises_within_a_write_is_undone(tmp_path: Path) -> None:
-    database = Database(sqlite_url(tmp_path))
+def test_what_raises_within_a_write_is_undone(make_database: Callable[..., Database]) -> None:
+    database = make_database()
     with database.write() as connection:
         connection.execute(text("CREATE TABLE t (n INTEGER)"))
     with pytest.raises(SQLAlchemyError), database.write() as connection:
@@ -103,9 +103,9 @@ def test_what_raises_within_a_write_is_undone(tmp_path: Path) -> None:
 
 
 def test_the_wait_is_spent_before_the_transaction_so_that_no_lock_is_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_database: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, quick = Database(sqlite_url(tmp_path), latency_ms=50), Database(sqlite_url(tmp_path))
+    slow, quick = make_database(latency_ms=50), make_database()
     with quick.write() as connection:
         connection.execute(text("CREATE TABLE t (n INTEGER)"))
     waits: list[float] = []

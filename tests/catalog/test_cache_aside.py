@@ -57,7 +57,9 @@ def test_a_grouped_first_load_takes_three_round_trips_and_a_hit_one(client: Clie
 
 
 @pytest.mark.parametrize("group", [None, "g"])
-def test_a_reader_that_loaded_before_an_invalidation_leaves_nothing_to_later_readers(client: Client, group: str | None) -> None:
+def test_a_reader_that_loaded_before_an_invalidation_leaves_nothing_to_later_readers(
+    client: Client, group: str | None
+) -> None:
     cache = make(client)
 
     def load_then_be_overtaken() -> Row:
@@ -191,7 +193,15 @@ def test_lives_are_scattered_and_within_their_bounds(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"x", b"\xff" * 500, b"1|V1|a|b", b"9999999999999|V1|tok|100||\xc1\xc1", b"9999999999999|V2|tok|100||\x80", b"|" * 9],
+    [
+        b"",
+        b"x",
+        b"\xff" * 500,
+        b"1|V1|a|b",
+        b"9999999999999|V1|tok|100||\xc1\xc1",
+        b"9999999999999|V2|tok|100||\x80",
+        b"|" * 9,
+    ],
 )
 def test_what_does_not_decode_is_a_miss_and_is_replaced(client: Client, garbage: bytes) -> None:
     cache = make(client)

@@ -1,7 +1,7 @@
 import random
 import threading
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from demo.catalog import pictures, products, seed
 from demo.catalog.products import CATEGORIES, Change, block_of
-from demo.database import Database, sqlite_url
+from demo.database import Database
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(sqlite_url(tmp_path))
+def database(make_database: Callable[..., Database]) -> Database:
+    made = make_database()
     seed.seed(made.engine, 500)
     return made
 
@@ -117,12 +117,12 @@ def test_seeding_again_adds_only_what_is_missing(database: Database) -> None:
         assert products.load_listing(connection, None, "", 0, 1).total == 1700
 
 
-def test_several_that_seed_at_once_make_each_product_once(tmp_path: Path) -> None:
+def test_several_that_seed_at_once_make_each_product_once(make_database: Callable[..., Database]) -> None:
     made: list[int] = []
     start = threading.Barrier(4)
 
     def run() -> None:
-        database = Database(sqlite_url(tmp_path))
+        database = make_database()
         start.wait()
         made.append(seed.seed(database.engine, 1500))
 

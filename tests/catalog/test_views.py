@@ -126,7 +126,8 @@ def test_the_form_writes_redirects_and_says_so_once(web: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "price", ["abc", "-1", "1000000000000", "1.999", "nan", "inf", "-inf", "", " ", "1e400", "0x10", "1000000.01", "<b>", "\x00"]
+    "price",
+    ["abc", "-1", "1000000000000", "1.999", "nan", "inf", "-inf", "", " ", "1e400", "0x10", "1000000.01", "<b>", "\x00"],
 )
 def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(web: FlaskClient, price: str) -> None:
     before = web.get(API).json

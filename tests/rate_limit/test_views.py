@@ -1,0 +1,204 @@
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo.config import ConfigError
+from tests.conftest import round_trips
+
+HITS = "/rate-limit/api/hits"
+MakeApp = Callable[..., Flask]
+
+
+def limit(number: int = 1, when_away: str = "allow", endpoint: str = "catalog.get_product") -> dict[str, Any]:
+    return {endpoint: {"limit": number, "window_seconds": 60, "when_away": when_away}}
+
+
+def test_the_guard_refuses_past_the_limit_and_says_so_in_the_drafts_headers(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limit(2)).test_client()
+    first, second, third = (web.get("/catalog/api/products/42") for _ in range(3))
+    assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
+    assert first.headers["RateLimit-Policy"] == '"catalog.get_product";q=2;w=60'
+    assert first.headers["RateLimit"] == '"catalog.get_product";r=1;t=60'
+    assert third.headers["RateLimit"].startswith('"catalog.get_product";r=0;t=')
+    assert "Retry-After" not in first.headers and "Retry-After" not in second.headers
+    assert 1 <= int(third.headers["Retry-After"]) <= 60
+    assert third.mimetype == "application/problem+json"
+    assert third.json["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert third.json["violated-policies"] == ["catalog.get_product"]
+    assert third.json["status"] == 429
+    assert round_trips(third) == 1
+
+
+def test_a_browser_is_refused_with_a_page(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limit(1, endpoint="catalog.product")).test_client()
+    web.get("/catalog/products/42")
+    page = web.get("/catalog/products/42")
+    assert (page.status_code, page.mimetype) == (429, "text/html")
+    assert "Too many requests" in page.text
+    assert "Retry-After" in page.headers
+
+
+def test_other_endpoints_are_not_limited(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limit(1)).test_client()
+    answers = [web.get("/catalog/api/products") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit" not in answers[0].headers
+
+
+def test_an_empty_setting_lifts_every_limit(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS={}).test_client()
+    for _ in range(15):
+        assert web.post("/sessions/login", data={"name": "x"}).status_code == 422
+
+
+def test_password_guessing_is_limited_by_default(web: FlaskClient) -> None:
+    codes = [web.post("/sessions/login", data={"name": "mara", "password": "guess"}).status_code for _ in range(12)]
+    assert codes == [422] * 10 + [429] * 2
+
+
+@pytest.mark.parametrize(("policy", "code"), [("allow", 200), ("deny", 503)])
+def test_without_redis_each_limit_follows_its_own_policy_and_names_it(make_app: MakeApp, policy: str, code: int) -> None:
+    web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limit(1, policy)).test_client()
+    for _ in range(2):
+        answer = web.get("/catalog/api/products/42")
+        assert answer.status_code == code
+        assert answer.headers["RateLimit-Policy"] == f'"catalog.get_product";q=1;w=60;fallback="{policy}"'
+        assert "RateLimit" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"catalog.nothing": {"limit": 1, "window_seconds": 1}},
+        {"nowhere": {"limit": 1, "window_seconds": 1}},
+        {"catalog.product": {"limit": 0, "window_seconds": 1}},
+        {"catalog.product": {"limit": 1, "window_seconds": 0}},
+        {"catalog.product": {"limit": 1, "window_seconds": 1, "when_away": "shrug"}},
+        {"catalog.product": {"limit": 1, "window_seconds": 1, "extra": 1}},
+        {"catalog.product": {"limit": 1}},
+        [1],
+    ],
+)
+def test_a_limit_that_would_protect_nothing_is_refused_at_the_start(make_app: MakeApp, setting: Any) -> None:
+    with pytest.raises(ConfigError, match="DEMO_RATE_LIMITS"):
+        make_app(RATE_LIMITS=setting)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "203.0.113.1"},
+        {"Forwarded": "for=203.0.113.1"},
+        {"X-Real-IP": "203.0.113.1"},
+        {"X-Forwarded-For": "garbage, \x7f, 1"},
+    ],
+)
+def test_without_trusted_proxies_nobody_chooses_an_address(make_app: MakeApp, headers: dict[str, str]) -> None:
+    web = make_app(RATE_LIMITS=limit(1)).test_client()
+    assert web.get("/catalog/api/products/42").status_code == 200
+    assert web.get("/catalog/api/products/42", headers=headers).status_code == 429
+
+
+def test_behind_one_proxy_exactly_the_last_hop_counts(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limit(1), TRUSTED_PROXIES=1).test_client()
+
+    def get(forwarded: str) -> int:
+        return web.get("/catalog/api/products/42", headers={"X-Forwarded-For": forwarded}).status_code
+
+    assert get("10.0.0.1, 203.0.113.1") == 200
+    assert get("10.9.9.9, 203.0.113.1") == 429
+    assert get("10.0.0.1, 203.0.113.2") == 200
+
+
+def test_the_api_answers_whole(web: FlaskClient) -> None:
+    body = {"identity": "me", "limit": 2, "window_seconds": 60}
+    first = web.post(HITS, json=body)
+    assert first.status_code == 200
+    assert set(first.json) == set("allowed limit remaining retry_after_seconds reset_after_seconds algorithm".split())
+    assert (first.json["allowed"], first.json["remaining"], first.json["algorithm"]) == (True, 1, "sliding_window_log")
+    web.post(HITS, json=body)
+    third = web.post(HITS, json=body)
+    assert third.status_code == 429
+    assert (third.json["allowed"], third.json["remaining"]) == (False, 0)
+    assert 0 < third.json["retry_after_seconds"] <= 60
+    assert third.mimetype == "application/problem+json"
+    assert third.headers["RateLimit-Policy"] == '"api";q=2;w=60'
+    assert web.post(HITS, json={**body, "identity": "you"}).status_code == 200
+    assert web.post(HITS, json={**body, "limit": 3}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ("no json", 400, None),
+        ("[]", 422, "body"),
+        ("{}", 422, "identity"),
+        ('{"identity": ""}', 422, "identity"),
+        ('{"identity": "' + "x" * 10_000 + '"}', 422, "identity"),
+        ('{"identity": 7}', 422, "identity"),
+        ('{"identity": "me", "limit": 0}', 422, "limit"),
+        ('{"identity": "me", "limit": 1001}', 422, "limit"),
+        ('{"identity": "me", "limit": "5"}', 422, "limit"),
+        ('{"identity": "me", "window_seconds": 0}', 422, "window_seconds"),
+        ('{"identity": "me", "window_seconds": 3601}', 422, "window_seconds"),
+        ('{"identity": "me", "window_seconds": NaN}', 400, None),
+        ('{"identity": "me", "cost": 0}', 422, "cost"),
+        ('{"identity": "me", "cost": 6}', 422, "cost"),
+        ('{"identity": "me", "algorithm": "magic"}', 422, "algorithm"),
+        ('{"identity": "me", "free": true}', 422, "free"),
+    ],
+)
+def test_a_wrong_body_is_told(web: FlaskClient, body: str, code: int, field: str | None) -> None:
+    answer = web.post(HITS, data=body)
+    assert answer.status_code == code
+    if field:
+        assert [error["field"] for error in answer.json["errors"]] == [field]
+
+
+@pytest.mark.parametrize("identity", ["\x00", "a\nb", "é", "{}", "*"])
+def test_any_identity_of_a_sane_length_is_counted(web: FlaskClient, identity: str) -> None:
+    body = {"identity": identity, "limit": 1}
+    assert [web.post(HITS, json=body).status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_burst_is_drawn_hit_by_hit_and_told_as_a_table(web: FlaskClient) -> None:
+    assert web.post("/rate-limit/", data={"count": "8", "limit": "5", "window_seconds": "10"}).status_code == 303
+    page = web.get("/rate-limit/").text
+    assert "5 allowed, 3 refused, in the order they were sent" in page
+    drawing = re.search(r'<svg[^>]*role="img" aria-label="5 allowed.*?</svg>\n*\s*<details>', page, re.DOTALL)
+    assert drawing and drawing[0].count("<circle") == 5 and drawing[0].count("<path") == 3
+    assert page.count("<td>refused</td>") == 3
+    assert "5 allowed, 3 refused" not in web.get("/rate-limit/").text
+    assert web.post("/rate-limit/reset", data={"limit": "5", "window_seconds": "10"}).status_code == 303
+    web.post("/rate-limit/", data={"count": "1"})
+    assert "1 allowed, 0 refused" in web.get("/rate-limit/").text
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ({"limit": "0"}, "limit-error"),
+        ({"limit": "abc"}, "limit-error"),
+        ({"window_seconds": "61"}, "window-error"),
+        ({"count": "31"}, "Expected int"),
+        ({"count": "1", "other": "1"}, ""),
+    ],
+)
+def test_a_wrong_form_is_told_beside_its_field(web: FlaskClient, form: dict[str, str], text: str) -> None:
+    answer = web.post("/rate-limit/", data=form)
+    assert answer.status_code == 422
+    assert text in answer.text
+
+
+def test_without_redis_the_page_says_so_and_the_burst_is_a_503(away: Flask) -> None:
+    web = away.test_client()
+    page = web.get("/rate-limit/")
+    assert page.status_code == 200
+    assert "Cannot count: Redis is away." in page.text
+    assert web.post("/rate-limit/", data={"count": "1"}).status_code == 503
+    assert web.post("/rate-limit/reset").status_code == 503
+    assert web.post(HITS, json={"identity": "me"}).status_code == 503

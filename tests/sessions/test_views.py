@@ -1,0 +1,193 @@
+import re
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo.pool import Client
+from demo.sessions import accounts
+from demo.sessions.session_store import SessionStore
+from tests.conftest import round_trips
+
+GOOD = {"name": "mara", "password": "correct horse"}
+
+
+def sid_of(web: FlaskClient) -> str:
+    cookie = web.get_cookie("session")
+    assert cookie
+    return cookie.value
+
+
+def test_signing_in_changes_the_id_and_ends_the_old_one(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/cart", data={"product": "42"})
+    before = sid_of(web)
+    assert web.post("/sessions/login", data=GOOD).status_code == 303
+    after = sid_of(web)
+    assert before != after
+    assert client.exists(SessionStore.redis_key(before)) == 0
+    page = web.get("/sessions/").text
+    assert "You are mara" in page
+    assert "no. 42" in page
+    assert before not in page and after not in page
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"name": "mara"},
+        {"name": "mara", "password": "x"},
+        {"name": "nobody", "password": "correct horse"},
+        {"name": "x" * 5000, "password": "y" * 5000},
+        {"name": "\x00", "password": "\ud83d"},
+        {"name": "<b>", "password": ""},
+    ],
+)
+def test_a_wrong_name_or_password_is_told_in_the_same_words(web: FlaskClient, form: dict[str, str]) -> None:
+    answer = web.post("/sessions/login", data={key: value.encode("utf-8", "replace") for key, value in form.items()})
+    assert answer.status_code == 422
+    assert "Name or password is wrong." in answer.text
+    assert 'aria-describedby="name-error"' in answer.text
+    assert 'value="<b>"' not in answer.text
+    assert web.get("/sessions/api/me").json["user"] is None
+
+
+def test_an_unknown_name_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = accounts.hashlib.scrypt
+    monkeypatch.setattr(
+        accounts.hashlib, "scrypt", lambda *a, **k: calls.append((k["n"], k["r"], k["p"])) or original(*a, **k)
+    )
+    assert accounts.check_password("mara", "correct horse")
+    assert not accounts.check_password("nobody", "correct horse")
+    assert not accounts.check_password("mara", "wrong")
+    assert len(calls) == 3 and len(set(calls)) == 1
+
+
+def test_signing_out_ends_the_session_in_redis(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/login", data=GOOD)
+    sid = sid_of(web)
+    assert web.post("/sessions/logout").status_code == 303
+    assert client.exists(SessionStore.redis_key(sid)) == 0
+    assert web.get_cookie("session") is None
+    web.set_cookie("session", sid)
+    assert "You are not signed in" in web.get("/sessions/").text
+
+
+def test_the_cart_adds_up(web: FlaskClient) -> None:
+    price = {number: web.get(f"/catalog/api/products/{number}").json["price_cents"] for number in (42, 7)}
+    for number, change in ((42, 1), (42, 2), (7, 1), (7, 1), (7, -1)):
+        assert web.post("/sessions/cart", data={"product": str(number), "change": str(change)}).status_code == 303
+    cart = {line["id"]: line["quantity"] for line in web.get("/sessions/api/me").json["cart"]}
+    assert cart == {42: 3, 7: 1}
+    page = web.get("/sessions/").text
+    cents = 3 * price[42] + price[7]
+    assert f"<b>€ {cents // 100:,}.{cents % 100:02}</b>".replace(",", "\u202f") in page
+    assert ", cart 4" in page
+    web.post("/sessions/cart", data={"product": "42", "change": "-99"})
+    web.post("/sessions/cart", data={"product": "7", "change": "-1"})
+    assert web.get("/sessions/api/me").json["cart"] == []
+    assert web.get_cookie("session") is None
+
+
+def test_two_tabs_that_add_different_products_lose_neither(app: Flask) -> None:
+    """Both requests have loaded the session before either saves."""
+    web = app.test_client()
+    web.post("/sessions/cart", data={"product": "1"})
+    sid = sid_of(web)
+    tabs = [app.test_client(), app.test_client()]
+    interface = app.session_interface
+    original, turn = interface.commit, []  # type: ignore[attr-defined]
+
+    def commit(session: object) -> bool:
+        if not turn:
+            turn.append(1)
+            tabs[1].set_cookie("session", sid)
+            assert tabs[1].post("/sessions/cart", data={"product": "3"}).status_code == 303
+        return bool(original(session))
+
+    interface.commit = commit  # type: ignore[attr-defined]
+    tabs[0].set_cookie("session", sid)
+    assert tabs[0].post("/sessions/cart", data={"product": "2"}).status_code == 303
+    assert [line["id"] for line in web.get("/sessions/api/me").json["cart"]] == [1, 2, 3]
+
+
+def test_a_request_that_overlaps_a_sign_out_is_refused_and_revives_nothing(app: Flask, client: Client) -> None:
+    web, other = app.test_client(), app.test_client()
+    web.post("/sessions/login", data=GOOD)
+    sid = sid_of(web)
+    other.set_cookie("session", sid)
+    original = app.session_interface.commit  # type: ignore[attr-defined]
+
+    def commit(session: object) -> bool:
+        app.session_interface.commit = original  # type: ignore[attr-defined]
+        assert other.post("/sessions/logout").status_code == 303
+        return bool(original(session))
+
+    app.session_interface.commit = commit  # type: ignore[attr-defined]
+    answer = web.post("/sessions/cart", data={"product": "2"})
+    assert answer.status_code == 409
+    assert client.exists(SessionStore.redis_key(sid)) == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({}, "product"),
+        ({"product": "abc"}, "product"),
+        ({"product": "0"}, "product"),
+        ({"product": "999999"}, "product"),
+        ({"product": str(2**31)}, "product"),
+        ({"product": "42", "change": "100"}, "change"),
+        ({"product": "42", "change": "1.5"}, "change"),
+        ({"product": "42", "price_cents": "1"}, "price_cents"),
+    ],
+)
+def test_a_wrong_cart_form_names_its_field(web: FlaskClient, form: dict[str, str], field: str) -> None:
+    answer = web.post("/sessions/cart", data=form, headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+    page = web.post("/sessions/cart", data=form)
+    assert (page.status_code, f"<strong>{field}</strong>" in page.text) == (422, True)
+    assert web.get_cookie("session") is None
+
+
+def test_a_cart_is_bounded(web: FlaskClient) -> None:
+    for number in range(1, 41):
+        assert web.post("/sessions/cart", data={"product": str(number), "change": "99"}).status_code == 303
+    assert web.post("/sessions/cart", data={"product": "41"}).status_code == 422
+    web.post("/sessions/cart", data={"product": "1", "change": "99"})
+    assert web.get("/sessions/api/me").json["cart"][0]["quantity"] == 99
+
+
+def test_the_page_shows_what_redis_holds(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/login", data=GOOD)
+    page = web.get("/sessions/").text
+    assert re.search(r"<code>user</code></td><td>mara</td><td class=\"num\">5</td>", page)
+    key = SessionStore.redis_key(sid_of(web)).partition("{")[2]
+    assert f"<code>{key[:8]}…</code>" in page
+
+
+def test_me_as_json(web: FlaskClient) -> None:
+    anonymous = web.get("/sessions/api/me")
+    assert anonymous.json == {
+        "user": None, "cart": [], "signed_in_at": None, "idle_expires_at": None, "absolute_expires_at": None,
+    }  # fmt: skip
+    assert "no-store" in anonymous.headers["Cache-Control"]
+    web.post("/sessions/login", data=GOOD)
+    me = web.get("/sessions/api/me").json
+    assert me["user"] == "mara" and me["signed_in_at"]
+    assert me["absolute_expires_at"] > me["idle_expires_at"]
+
+
+def test_the_page_costs_one_round_trip_when_signed_in_and_none_otherwise(web: FlaskClient) -> None:
+    assert round_trips(web.get("/sessions/")) == 0
+    web.post("/sessions/login", data=GOOD)
+    assert round_trips(web.get("/sessions/")) == 1
+
+
+def test_a_session_survives_another_worker(make_app: Callable[..., Flask]) -> None:
+    one, other = make_app().test_client(), make_app().test_client()
+    one.post("/sessions/login", data=GOOD)
+    other.set_cookie("session", sid_of(one))
+    assert other.get("/sessions/api/me").json["user"] == "mara"
