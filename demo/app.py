@@ -93,12 +93,19 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     try:
         for module in modules:
             app.register_blueprint(module.bp)
+        _check_limits(app, set(USE_CASES) - set(use_cases))
     except SQLAlchemyError as error:
         raise ConfigError(f"DATABASE_URL: the database does not answer ({type(error).__name__}).") from error
-    for endpoint in values["RATE_LIMITS"]:
-        if endpoint not in app.view_functions and endpoint.partition(".")[0] not in set(USE_CASES) - set(use_cases):
-            raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {endpoint}, the limit would protect nothing.")
+    except ConfigError:
+        app.extensions["database"].engine.dispose()
+        raise
     return app
+
+
+def _check_limits(app: Flask, left_out: set[str]) -> None:
+    for endpoint in app.config["RATE_LIMITS"]:
+        if endpoint not in app.view_functions and endpoint.partition(".")[0] not in left_out:
+            raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {endpoint}, the limit would protect nothing.")
 
 
 def _connect_redis(app: Flask, instance: Path) -> None:

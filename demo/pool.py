@@ -196,22 +196,34 @@ class Address:
     db: int
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        scheme, place, rest = _split(self.url)
+        return f"{scheme}://{place.rpartition('@')[2]}{rest.partition('?')[0]}"
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Scheme, what stands before the first slash, and the rest."""
+    scheme, _, after = url.partition("://")
+    place, slash, rest = after.partition("/")
+    if not slash:
+        place, mark, query = after.partition("?")
+        return scheme, place, mark + query
+    return scheme, place, slash + rest
 
 
 def parse(url: str) -> Address:
     """Checks a REDIS_URL. Raises ConfigError with one sentence that never holds the password."""
     try:
-        parts = urlsplit(url)
-        scheme, _, kind = parts.scheme.partition("+")
-        if parts.scheme not in SCHEMES:
+        # By hand: urllib takes an IPv6 address for the only host that there is.
+        full_scheme, place, rest = _split(url)
+        scheme, _, kind = full_scheme.partition("+")
+        if full_scheme not in SCHEMES:
             raise ValueError(f"its scheme has to be one of {', '.join(SCHEMES)}")
+        login, _, names = place.rpartition("@")
+        user, password = (unquote(part) or None for part in login.partition(":")[::2])
         if scheme == "unix":
-            db = int(parse_qs(parts.query).get("db", ["0"])[0])
-            return Address(url, "", False, (), parts.username, parts.password, "", db)
-        hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in parts.netloc.rpartition("@")[2].split(","))
-        path = [part for part in parts.path.split("/") if part]
+            return Address(url, "", False, (), user, password, "", int(parse_qs(urlsplit(url).query).get("db", ["0"])[0]))
+        hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in names.split(","))
+        path = [part for part in rest.partition("?")[0].split("/") if part]
         service = path.pop(0) if kind == "sentinel" and path else ""
         if kind == "sentinel" and not service:
             raise ValueError("a Sentinel URL ends in /<service name>")
@@ -219,17 +231,7 @@ def parse(url: str) -> Address:
             raise ValueError("it names several hosts, which only +sentinel and +cluster take")
         if len(path) > 1 or (path and (kind == "cluster" or not path[0].isdigit())):
             raise ValueError("what follows the hosts has to be a database number")
-        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        return Address(
-            url,
-            kind,
-            scheme == "rediss",
-            hosts,
-            unquote(user) or None,
-            unquote(password) or None,
-            service,
-            int(path[0]) if path else 0,
-        )
+        return Address(url, kind, scheme == "rediss", hosts, user, password, service, int(path[0]) if path else 0)
     except ValueError as error:
         reason = str(error) if "@" not in str(error) else "it cannot be read"
         raise ConfigError(f"REDIS_URL is wrong: {reason}.") from None
@@ -237,7 +239,9 @@ def parse(url: str) -> Address:
 
 def _host(text: str, default_port: int) -> tuple[str, int]:
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, end, rest = text[1:].partition("]")
+        if not end or (rest and not rest.startswith(":")):
+            raise ValueError("an IPv6 address stands in brackets")
         port = rest.removeprefix(":")
     else:
         host, _, port = text.partition(":")
