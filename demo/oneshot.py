@@ -14,13 +14,14 @@ MAX_AGE_SECONDS = 60
 MAX_CHARACTERS = 3500
 
 
-def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(str(current_app.secret_key), salt="oneshot")
+def _signer(name: str) -> URLSafeTimedSerializer:
+    # Each name signs for itself: a visitor cannot hand one view what was meant for another.
+    return URLSafeTimedSerializer(str(current_app.secret_key), salt=f"oneshot:{name}")
 
 
 def put(response: Response, name: str, value: Any) -> None:
     """Sends `value` (JSON) along; one that is too large for a cookie is left out."""
-    text = _signer().dumps(value)
+    text = _signer(name).dumps(value)
     if len(text) <= MAX_CHARACTERS:
         secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
         response.set_cookie(
@@ -35,7 +36,7 @@ def take(name: str) -> Any:
         return None
     g.setdefault("oneshot_taken", set()).add(name)
     try:
-        return _signer().loads(text, max_age=MAX_AGE_SECONDS)
+        return _signer(name).loads(text, max_age=MAX_AGE_SECONDS)
     except BadData:
         return None
 

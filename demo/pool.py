@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from flask import current_app
 from redis import BlockingConnectionPool, Redis, RedisCluster
@@ -196,18 +196,15 @@ class Address:
     db: int
 
     def __str__(self) -> str:
-        scheme, place, rest = _split(self.url)
-        return f"{scheme}://{place.rpartition('@')[2]}{rest.partition('?')[0]}"
+        scheme, place, path = _split(self.url)
+        return f"{scheme}://{place.rpartition('@')[2]}{path}"
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Scheme, what stands before the first slash, and the rest."""
-    scheme, _, after = url.partition("://")
-    place, slash, rest = after.partition("/")
-    if not slash:
-        place, mark, query = after.partition("?")
-        return scheme, place, mark + query
-    return scheme, place, slash + rest
+    """Scheme, what stands before the path, and the path; the query is left to redis-py."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    place, slash, path = rest.partition("/")
+    return scheme, place, slash + path
 
 
 def parse(url: str) -> Address:
@@ -221,10 +218,13 @@ def parse(url: str) -> Address:
         login, _, names = place.rpartition("@")
         user, password = (unquote(part) or None for part in login.partition(":")[::2])
         if scheme == "unix":
-            return Address(url, "", False, (), user, password, "", int(parse_qs(urlsplit(url).query).get("db", ["0"])[0]))
+            db = parse_qs(url.partition("?")[2]).get("db", ["0"])[0]
+            if not rest.strip("/") or not db.isdecimal():
+                raise ValueError("it is of the form unix:///path/to/socket?db=0")
+            return Address(url, "", False, (), user, password, "", int(db))
         hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in names.split(","))
-        path = [part for part in rest.partition("?")[0].split("/") if part]
-        service = path.pop(0) if kind == "sentinel" and path else ""
+        path = [part for part in rest.split("/") if part]
+        service = unquote(path.pop(0)) if kind == "sentinel" and path else ""
         if kind == "sentinel" and not service:
             raise ValueError("a Sentinel URL ends in /<service name>")
         if kind == "" and len(hosts) > 1:
@@ -295,13 +295,17 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
             **{key: value for key, value in options.items() if key != "driver_info"},
         )
     else:
-        pool = BoundedPool.from_url(
-            url,
-            max_connections=pool_size,
-            timeout=timeout_seconds,
-            maint_notifications_config=off,
-            **{key: value for key, value in options.items() if key not in ("username", "password")},
-        )
+        try:
+            pool = BoundedPool.from_url(
+                url,
+                max_connections=pool_size,
+                timeout=timeout_seconds,
+                maint_notifications_config=off,
+                **{key: value for key, value in options.items() if key not in ("username", "password")},
+            )
+            pool.connection_class(**pool.connection_kwargs)
+        except (TypeError, ValueError):
+            raise ConfigError("REDIS_URL is wrong: an option after its question mark is not known.") from None
     return Client(connection_pool=pool, breaker=breaker)
 
 

@@ -39,7 +39,8 @@ def refuse_cross_site() -> None:
 
 def _host_of(origin: str) -> str | None:
     try:
-        return urlsplit(origin).netloc
+        # No host is never ours, though request.host is empty for a Host that werkzeug finds wrong.
+        return urlsplit(origin).netloc or None
     except ValueError:
         return None
 

@@ -27,7 +27,7 @@ def read_json(type: type[T]) -> T:
         return msgspec.json.decode(request.get_data(), type=type)
     except msgspec.ValidationError as error:
         raise Invalid(fields(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The body is not JSON.") from None
 
 

@@ -2,7 +2,7 @@
 -- KEYS[1]  the log of one identity, a sorted set: one member per admitted hit, scored by its time in microseconds
 -- ARGV[1]  limit, in hits
 -- ARGV[2]  window in microseconds
--- ARGV[3]  cost of this hit; 0 only looks
+-- ARGV[3]  cost of this hit; 0 only looks whether one of cost 1 would pass
 -- ARGV[4]  a nonce that makes members of the same microsecond differ
 -- ARGV[5]  the time in microseconds, for tests; empty asks TIME
 -- Returns {allowed 0|1, used, retry_after_us, reset_after_us}: all of the same instant, used after the hit.
@@ -16,17 +16,18 @@ local function text(number) return string.format('%.0f', number) end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now - window))
 local used = redis.call('ZCARD', KEYS[1])
-local allowed = used + cost <= limit
+local wanted = math.max(cost, 1)
+local allowed = used + wanted <= limit
 local retry = 0
-if allowed and cost > 0 then
+if allowed then
   for i = 1, cost do
     redis.call('ZADD', KEYS[1], text(now), text(now) .. ':' .. ARGV[4] .. ':' .. i)
   end
-  redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
+  if cost > 0 then redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000)) end
   used = used + cost
-elseif not allowed then
+else
   -- It would pass once so many of the oldest have left that the cost fits.
-  local last = redis.call('ZRANGE', KEYS[1], used + cost - limit - 1, used + cost - limit - 1, 'WITHSCORES')
+  local last = redis.call('ZRANGE', KEYS[1], used + wanted - limit - 1, used + wanted - limit - 1, 'WITHSCORES')
   retry = last[2] + window - now
 end
 local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')

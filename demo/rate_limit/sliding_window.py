@@ -62,7 +62,7 @@ class SlidingWindowLog:
         return self._ask(identity, cost, now_us)
 
     def peek(self, identity: str, *, now_us: int | None = None) -> Decision:
-        """The state without counting anything; `allowed` tells whether a hit of cost 1 would pass."""
+        """The state without counting anything; `allowed` and `retry_after_seconds` are those of a hit of cost 1."""
         return self._ask(identity, 0, now_us)
 
     def reset(self, identity: str) -> None:
@@ -78,8 +78,6 @@ class SlidingWindowLog:
         window_us = round(self.quota.window_seconds * 1_000_000)
         args = [limit, window_us, cost, secrets.token_hex(4), "" if now_us is None else now_us]
         allowed, used, retry_us, reset_us = self._script(keys=[self.redis_key(identity)], args=args)
-        if cost == 0:
-            allowed = used < limit
         return Decision(bool(allowed), limit, max(0, limit - used), retry_us / 1e6, reset_us / 1e6, used)
 
 

@@ -135,7 +135,7 @@ def _limiter(name: str, limit: int, window_seconds: float) -> SlidingWindowLog:
 @lru_cache(maxsize=256)
 def _made(client: Client, name: str, limit: int, window_seconds: float) -> SlidingWindowLog:
     # A quota of one's own choice: the name holds it, so that two quotas never share a log.
-    return SlidingWindowLog(client, f"{name}-{limit}-{window_seconds:g}", Quota(limit, window_seconds))
+    return SlidingWindowLog(client, f"{name}-{limit}-{window_seconds:.15g}", Quota(limit, window_seconds))
 
 
 def _visitor() -> str:

@@ -28,6 +28,7 @@ class LazySession(SessionMixin):
         self.sid = sid
         self.away = False
         self.accessed = False
+        self.cleared = False
         self.loaded: Session | None = None
         self._store = store
         self._data: dict[str, Any] | None = None
@@ -59,6 +60,11 @@ class LazySession(SessionMixin):
     def modified(self) -> bool:  # type: ignore[override]
         """Whether saving would write anything."""
         return self._data is not None and self.changes() != ({}, [])
+
+    def clear(self) -> None:
+        """Empties the session and ends it with the next save, what other requests wrote meanwhile included."""
+        super().clear()
+        self.cleared = True
 
     def __getitem__(self, key: str) -> Any:
         return self.data[key]
@@ -105,7 +111,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
             return not session.away
         create = session.sid is None
         sid = session.sid or session_store.new_sid()
-        if not session.data:
+        if session.cleared and not session.data:
             kept = self.store.delete(sid)
             session.sid, session.loaded = None, None
             return kept

@@ -1,4 +1,5 @@
--- session_store.lua: writes what changed of a session, never more, and only if the session still is there.
+-- session_store.lua: writes what changed of a session, never more, and only if the session still is there; one that a
+-- change leaves without a value ends.
 -- KEYS[1]  the session, a hash
 -- ARGV[1]  1 makes a new session, 0 changes one
 -- ARGV[2]  idle lifetime in milliseconds
@@ -25,10 +26,17 @@ local stored = redis.call('HGETALL', KEYS[1])
 for i = 1, #stored, 2 do values[stored[i]] = #stored[i] + #stored[i + 1] end
 for i = first, pairs_end, 2 do values[ARGV[i]] = #ARGV[i] + #ARGV[i + 1] end
 for i = pairs_end + 1, #ARGV do values[ARGV[i]] = nil end
-local bytes = 0
-for _, length in pairs(values) do bytes = bytes + length end
+local bytes, left = 0, 0
+for name, length in pairs(values) do
+  bytes = bytes + length
+  if string.sub(name, 1, 2) == 'd:' then left = left + 1 end
+end
 if bytes > tonumber(ARGV[4]) then
   return -1
+end
+if left == 0 and ARGV[1] == '0' then
+  redis.call('UNLINK', KEYS[1])
+  return 1
 end
 for i = first, pairs_end, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = pairs_end + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end

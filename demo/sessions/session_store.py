@@ -100,7 +100,8 @@ class SessionStore:
         create: bool = False,
         now_ms: int | None = None,
     ) -> bool:
-        """Writes `changed` and drops `removed`. False when the session is gone: nothing was written then.
+        """Writes `changed` and drops `removed`; a session that is left without a value ends. False when the session is
+        gone: nothing was written then.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
@@ -129,7 +130,7 @@ def _session(sid: str, reply: list[Any]) -> Session | None:
         encoded = {name[2:].decode(): value for name, value in fields.items() if name.startswith(b"d:")}
         data = {name: msgspec.msgpack.decode(value) for name, value in encoded.items()}
         created, seen, ends = (int(fields[name]) / 1000 for name in (b"_created", b"_seen", b"_ends"))
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, RecursionError) as error:
         log.warning("session %s: does not decode (%s), taken as none", handle(sid), type(error).__name__)
         return None
     return Session(data, encoded, created, seen, ends, ttl_ms / 1000)
