@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import config, errors, oneshot, security, xray
+from demo import config, errors, oneshot, panel, security, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -21,7 +21,6 @@ from demo.pool import check, connect, get_breaker
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
 MAX_BODY_BYTES = 64 * 1024
-XRAY_MARK, XBAR_MARK = "<!--xray-->", "<!--xbar-->"
 home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class App(Flask):
         trace = xray.current()
         if trace is not None:
             trace.finish()
-            _show_xray(self, response, trace)
+            panel.show(response, trace)
         oneshot.clear_taken(response)
         return response
 
@@ -136,51 +135,6 @@ def _connect_redis(app: Flask, instance: Path) -> None:
 
 def _begin() -> None:
     xray.begin()
-
-
-def _show_xray(app: Flask, response: Response, trace: xray.Trace) -> None:
-    trips, queries = trace.round_trips, len(trace.of("db"))
-    timing = [
-        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}"',
-        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}"',
-        f"total;dur={trace.total_ms():.2f}",
-    ]
-    response.headers["Server-Timing"] = ", ".join(timing)
-    if response.status_code == 303:
-        if app.config["XRAY"]:
-            _hand_on(response, trace)
-        return
-    if response.direct_passthrough or response.mimetype != "text/html":
-        return
-    body = response.get_data(as_text=True)
-    if XRAY_MARK in body:
-        panel = bar = ""
-        if app.config["XRAY"]:
-            before = oneshot.take("xray")
-            panel = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
-            bar = render_template("_xbar.html", trace=trace, status=response.status_code)
-        response.set_data(body.replace(XRAY_MARK, panel, 1).replace(XBAR_MARK, bar, 1))
-
-
-def _hand_on(response: Response, trace: xray.Trace) -> None:
-    """The POST before a redirect is the interesting request: its trace goes along to the page that follows."""
-    commands = [
-        [command.name, command.key, command.arguments[:80], command.reply, command.refused, f"{step.source}:{step.line}"]
-        for step in trace.steps
-        for command in step.commands
-    ]
-    oneshot.put(
-        response,
-        "xray",
-        {
-            "request": f"{request.method} {request.path}"[:80],
-            "trips": trace.round_trips,
-            "redis_ms": round(trace.duration_ms("redis"), 2),
-            "total_ms": round(trace.total_ms(), 2),
-            "commands": commands[:6],
-            "more": max(0, len(commands) - 6),
-        },
-    )
 
 
 def _static_files(app: Flask) -> None:

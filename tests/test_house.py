@@ -87,8 +87,14 @@ def test_one_name_everywhere(name: str, app: object) -> None:
 @pytest.mark.parametrize("path", PATTERNS, ids=module_of)
 def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
     folder = REPOSITORY / "tests" / path.parent.name
-    told_elsewhere = {"accounts": "test_views", "boards": "test_ranking", "play": "test_views", "seed": "test_products"}
-    told_elsewhere["pictures"] = "test_products"
+    told_elsewhere = {
+        "accounts": "test_views",
+        "boards": "test_ranking",
+        "pictures": "test_products",
+        "play": "test_views",
+        "seed": "test_products",
+        "shelf": "test_views",
+    }
     names = [f"test_{path.stem}.py", f"{told_elsewhere.get(path.stem, '-')}.py"]
     assert any((folder / name).exists() for name in names), f"no test of {module_of(path)}"
 

@@ -1,8 +1,6 @@
 """Catalog pages and their JSON twins, each from one cache entry."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,23 +15,14 @@ from werkzeug.exceptions import Conflict, NotFound
 from demo import oneshot, source
 from demo.catalog import pictures, products, seed
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
-from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
+from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Product
+from demo.catalog.shelf import Shelf, Words
 from demo.database import get_database
 from demo.validation import Invalid, read_json, read_query
 
 TITLE = "Catalog"
 HERE = Path(__file__).parent
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
-outcomes: Counter[str] = Counter()
-
-
-class Words(msgspec.Struct, frozen=True):
-    """What a list can be asked for."""
-
-    category: str = ""
-    q: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = PAGE_SIZE
-    offset: Annotated[int, msgspec.Meta(ge=0, le=products.MAX_ID)] = 0
 
 
 class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,27 +32,19 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     category: str | None = None
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """The two caches of the catalog."""
-
-    pages: Cache[ProductPage]
-    listings: Cache[Listing]
-
-
 @bp.record_once
 def prepare(state: BlueprintSetupState) -> None:
     """Makes the catalog where there is none, and the caches."""
     config = state.app.config
     seed.seed(state.app.extensions["database"].engine, config["PRODUCTS"])
-    client, ttl = state.app.extensions["redis"], config["CATALOG_TTL_SECONDS"]
     state.app.extensions["shelf"] = Shelf(
-        Cache(client, "product", ProductPage, ttl_seconds=ttl), Cache(client, "list", Listing, ttl_seconds=ttl)
+        state.app.extensions["redis"], state.app.extensions["database"], ttl_seconds=config["CATALOG_TTL_SECONDS"]
     )
 
 
 def card() -> tuple[str, str]:
     """The home page's figure."""
+    outcomes = _shelf().outcomes
     asked = sum(outcomes.values()) - outcomes["BYPASS"]
     served = outcomes["HIT"] + outcomes["NEGATIVE"]
     return "Hit ratio, this worker", f"{100 * served / asked:.0f} %" if asked else "no visit yet"
@@ -75,7 +56,7 @@ def index() -> Response:
     page_text = request.args.get("page", "1")
     page = min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if _is_integer(page_text) else 1
     words = _words({"limit": PAGE_SIZE, "offset": (page - 1) * PAGE_SIZE})
-    cached = _listing(words)
+    cached = _shelf().listing(words)
     listing = cached.value
     assert listing is not None
     if page > 1 and not listing.products:
@@ -118,7 +99,7 @@ def set_price(product_id: str) -> Any:
         change = Change(price_cents=_cents(given))
     except Invalid as error:
         return _product_page(number, 422, errors=error.errors, given=given)
-    changed, told = _write(number, change)
+    changed, told = _changed(number, change)
     return _back(number, f"Price changed to {_shown(changed.price_cents)}; this is version {changed.version}.", told)
 
 
@@ -126,18 +107,17 @@ def set_price(product_id: str) -> Any:
 def buy(product_id: str) -> Any:
     """Takes one from the stock: a write, so the cached page goes."""
     number = _product_id(product_id)
-    with get_database().write() as connection:
-        bought = products.take_one(connection, number)
+    bought, told = _shelf().take_one(number)
     if bought is None:
         raise Conflict("It is sold out, or there is no such product.")
-    return _back(number, f"Bought. {bought.stock} left.", _publish(bought))
+    return _back(number, f"Bought. {bought.stock} left.", told)
 
 
 @bp.post("/products/<product_id>/drop")
 def drop(product_id: str) -> Any:
     """Invalidates one product's page by hand."""
     number = _product_id(product_id)
-    dropped = _shelf().pages.invalidate(str(number))
+    dropped = _shelf().drop_page(number)
     return _back(number, "Dropped from the cache." if dropped else "It was not in the cache.", True)
 
 
@@ -145,7 +125,7 @@ def drop(product_id: str) -> Any:
 def drop_lists() -> Any:
     """Invalidates by hand every list that shows a category."""
     category = request.form.get("category", "")
-    _shelf().listings.invalidate_group(_known_category(category) or "all")
+    _shelf().drop_lists(*filter(None, [_known_category(category)]))
     response = redirect(url_for("catalog.index", category=category or None), 303)
     oneshot.put(response, "message", "Every cached list of this category is out of date now.")
     return response
@@ -155,7 +135,7 @@ def drop_lists() -> Any:
 def list_products() -> Response:
     """A list as JSON."""
     words = _words({})
-    cached = _listing(words)
+    cached = _shelf().listing(words)
     assert cached.value is not None
     body = {"products": cached.value.products, "total": cached.value.total, "limit": words.limit, "offset": words.offset}
     return _json(body, cached)
@@ -164,7 +144,7 @@ def list_products() -> Response:
 @bp.get("/api/products/<product_id>")
 def get_product(product_id: str) -> Response:
     """One product as JSON."""
-    cached = _page(_product_id(product_id))
+    cached = _shelf().page(_product_id(product_id))
     if cached.value is None:
         error = NotFound("There is no such product.")
         current_app.logger.debug("product %s: %s", product_id, cached.status)
@@ -183,7 +163,7 @@ def patch_product(product_id: str) -> Response:
         text = getattr(change, field)
         if isinstance(text, str) and ("\x00" in text or not text.strip()):
             raise Invalid({field: "has to hold a visible character and no NUL"})
-    changed, told = _write(number, change)
+    changed, told = _changed(number, change)
     response = Response(msgspec.json.encode(changed), mimetype="application/json")
     if not told:
         seconds = current_app.config["CATALOG_TTL_SECONDS"]
@@ -198,8 +178,8 @@ def invalidate() -> dict[str, int]:
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})
     if what.product is not None:
-        return {"invalidated": _shelf().pages.invalidate(str(what.product))}
-    _shelf().listings.invalidate_group(_known_category(what.category or "?"))
+        return {"invalidated": _shelf().drop_page(what.product)}
+    _shelf().drop_lists(_known_category(what.category or "?"))
     return {"invalidated": 1}
 
 
@@ -211,7 +191,7 @@ def seed_command(wanted: int) -> None:
         made = seed.seed(get_database().engine, wanted, bar.update)
         bar.update(wanted - made)
     try:
-        _shelf().listings.invalidate_group("all", *CATEGORIES)
+        _shelf().drop_all_lists()
     except RedisError:
         click.echo("Redis is away: cached lists show the new products when they expire.")
     click.echo(f"{made} made, {wanted} or more are there.")
@@ -220,30 +200,6 @@ def seed_command(wanted: int) -> None:
 def _shelf() -> Shelf:
     shelf: Shelf = current_app.extensions["shelf"]
     return shelf
-
-
-def _page(product_id: int) -> Cached[ProductPage]:
-    def load() -> ProductPage | None:
-        with get_database().read() as connection:
-            return products.load_page(connection, product_id)
-
-    return _counted(_shelf().pages.get_or_load(str(product_id), load))
-
-
-def _listing(words: Words) -> Cached[Listing]:
-    category = words.category or None
-
-    def load() -> Listing:
-        with get_database().read() as connection:
-            return products.load_listing(connection, category, words.q, words.offset, words.limit)
-
-    key = f"{words.q}|{words.offset}|{words.limit}"
-    return _counted(_shelf().listings.get_or_load(key, load, group=category or "all"))
-
-
-def _counted(cached: Cached[Any]) -> Cached[Any]:
-    outcomes[cached.status] += 1
-    return cached
 
 
 def _words(fixed: Mapping[str, int]) -> Words:
@@ -289,27 +245,15 @@ def _cents(text: str) -> int:
     return cents
 
 
-def _write(product_id: int, change: Change) -> tuple[products.Product, bool]:
-    with get_database().write() as connection:
-        changed = products.change_product(connection, product_id, change)
+def _changed(product_id: int, change: Change) -> tuple[Product, bool]:
+    changed, told = _shelf().change(product_id, change)
     if changed is None:
         raise NotFound("There is no such product.")
-    return changed, _publish(changed)
-
-
-def _publish(changed: products.Product) -> bool:
-    """Invalidates by event, after the commit: every page of the product's block and every list that can show it."""
-    try:
-        _shelf().pages.invalidate(*(str(number) for number in products.block_of(changed.id)))
-        _shelf().listings.invalidate_group(changed.category, "all")
-    except RedisError as error:
-        current_app.logger.warning("product %s: written, not invalidated: %s", changed.id, type(error).__name__)
-        return False
-    return True
+    return changed, told
 
 
 def _product_page(product_id: int, status: int, errors: Mapping[str, str] | None = None, given: str = "") -> Response:
-    cached = _page(product_id)
+    cached = _shelf().page(product_id)
     if cached.value is None:
         body = render_template("catalog/missing.html", cached=cached, product_id=product_id)
         return _with_status(Response(body, 404), cached)
