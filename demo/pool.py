@@ -69,10 +69,10 @@ class _Watched:
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
-            if isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, MaxConnectionsError):
-                self.breaker.failed()
-            else:
+            if not isinstance(error, (ConnectionError, TimeoutError)):
                 self.breaker.succeeded()
+            elif not isinstance(error, MaxConnectionsError):
+                self.breaker.failed()
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
         self.breaker.succeeded()

@@ -146,9 +146,7 @@ def get_product(product_id: str) -> Response:
     """One product as JSON."""
     cached = _shelf().page(_product_id(product_id))
     if cached.value is None:
-        error = NotFound("There is no such product.")
-        current_app.logger.debug("product %s: %s", product_id, cached.status)
-        raise error
+        raise NotFound("There is no such product.")
     return _json(cached.value.product, cached)
 
 
