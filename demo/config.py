@@ -160,10 +160,10 @@ def secret_key(instance: Path) -> str:
     asks for SECRET_KEY.
     """
     path = instance / "secret_key"
-    if path.exists():
-        return path.read_text()
     fresh = path.with_name(f"secret_key.{os.getpid()}.{secrets.token_hex(4)}")
     try:
+        if path.exists():
+            return _complete(path)
         instance.mkdir(parents=True, exist_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
@@ -173,6 +173,13 @@ def secret_key(instance: Path) -> str:
             pass
         finally:
             fresh.unlink()
-        return path.read_text()
+        return _complete(path)
     except OSError as error:
         raise ConfigError(f"SECRET_KEY is not set and none can be kept in {instance} ({error.strerror}).") from None
+
+
+def _complete(path: Path) -> str:
+    key = path.read_text().strip()
+    if len(key) < 32:
+        raise ConfigError(f"{path} holds no key: remove it, or set SECRET_KEY.")
+    return key

@@ -63,6 +63,7 @@ def answer(error: HTTPException) -> Response:
         errors = error.errors if isinstance(error, Invalid) else {}
         title = HTTPStatus(status).phrase
         response = Response(render_template("error.html", status=status, title=title, detail=detail, errors=errors), status)
+    response.vary.add("Accept")
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

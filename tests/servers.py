@@ -23,6 +23,8 @@ def shared_url() -> str:
     if not url:
         return ""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if url.startswith("unix:"):
+        return f"{url}{'&' if '?' in url else '?'}db={FIRST_DATABASE + number}"
     return urlunsplit(urlsplit(url)._replace(path=f"/{FIRST_DATABASE + number}"))
 
 

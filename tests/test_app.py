@@ -126,3 +126,65 @@ def test_a_name_that_looks_like_the_panels_place_changes_nothing(web: FlaskClien
     page = web.get("/leaderboard/boards/main").text
     assert page.count("What Redis did</h2>") == 1
     assert "&lt;!--xray--&gt;" in page
+
+
+FORMS: dict[str, dict[str, str]] = {
+    "sessions.login": {"name": "mara", "password": "correct horse"},
+    "sessions.cart": {"product": "42", "change": "1"},
+    "rate_limit.fire": {"count": "3", "limit": "2", "window_seconds": "10"},
+    "leaderboard.post_score": {"player": "mara", "score": "5"},
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "rate_limit.hit": {"identity": "me"},
+    "leaderboard.submit_score": {"player": "mara", "score": 5},
+}
+
+
+@pytest.mark.parametrize("tested", ["app", "away"])
+def test_a_right_form_is_taken_or_a_503_never_a_500(request: pytest.FixtureRequest, tested: str) -> None:
+    app: Flask = request.getfixturevalue(tested)
+    web, met = app.test_client(), set()
+    for rule in app.url_map.iter_rules():
+        if "POST" not in (rule.methods or ()):
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: SAMPLES[match[1]], rule.rule)
+        body = BODIES.get(rule.endpoint)
+        answer = web.post(path, json=body) if body else web.post(path, data=FORMS.get(rule.endpoint, {}))
+        known = rule.endpoint in FORMS or rule.endpoint in BODIES
+        if tested == "app":
+            assert answer.status_code in ((200, 201, 303) if known else (200, 303, 400, 422)), rule
+        else:
+            assert answer.status_code == 503 if known else answer.status_code in (303, 400, 422, 503), rule
+            assert answer.status_code != 503 or answer.headers["Retry-After"] == "1"
+        met.add(rule.endpoint)
+    assert met >= {*FORMS, *BODIES}
+
+
+@pytest.mark.parametrize("alone", USE_CASES)
+def test_each_use_case_stands_alone(make_app: Callable[..., Flask], alone: str) -> None:
+    web = make_app((alone,)).test_client()
+    for path in ("/", f"/{alone.replace('_', '-')}/"):
+        assert web.get(path).status_code == 200
+    assert web.get("/").text.count('class="figure"') == 1
+    if alone == "sessions":
+        assert web.post("/sessions/login", data=FORMS["sessions.login"]).status_code == 303
+        assert web.get("/sessions/").status_code == 200
+
+
+def test_no_use_case_at_all_is_a_home_page(make_app: Callable[..., Flask]) -> None:
+    assert make_app(()).test_client().get("/").status_code == 200
+
+
+def test_the_banner_goes_when_redis_is_there(web: FlaskClient) -> None:
+    for path in PAGES.values():
+        assert "Redis is away.</strong>" not in web.get(path).text
+
+
+def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:
+    paths = {found for page in PAGES.values() for found in re.findall(r'"(/static/[^"]+)"', web.get(page).text)}
+    assert len(paths) >= 3
+    for path in paths:
+        with web.get(path) as answer:
+            assert answer.status_code == 200
+            assert "immutable" in answer.headers["Cache-Control"]
+            assert "Set-Cookie" not in answer.headers and "Cookie" not in answer.headers.get("Vary", "")

@@ -177,3 +177,16 @@ def test_a_secret_key_that_is_there_is_kept(tmp_path: Path) -> None:
 def test_two_workers_without_a_set_key_sign_alike(make_app: Callable[..., Flask]) -> None:
     one, other = (make_app(SECRET_KEY="") for _ in range(2))
     assert one.secret_key == other.secret_key and len(str(one.secret_key)) == 64
+
+
+@pytest.mark.parametrize("content", ["", " \n", "short"])
+def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "secret_key").write_text(content)
+    with pytest.raises(ConfigError, match="holds no key"):
+        config.secret_key(tmp_path)
+
+
+def test_a_key_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").mkdir()
+    with pytest.raises(ConfigError, match="SECRET_KEY is not set"):
+        config.secret_key(tmp_path)

@@ -64,22 +64,18 @@ def test_no_two_ways_of_asking_get_the_wrong_form(web: FlaskClient) -> None:
         assert web.get("/no-such-page", headers={"Accept": accept}).mimetype == mimetype, accept
 
 
-@pytest.mark.parametrize("status", sorted(SENTENCES))
-def test_each_error_is_told_in_one_sentence_as_page_and_as_problem(app: Flask, status: int) -> None:
-    app.add_url_rule("/abort", "abort", lambda: abort(status))
+def test_each_error_is_told_in_one_sentence_as_page_and_as_problem(app: Flask) -> None:
+    app.add_url_rule("/abort/<int:status>", "abort", lambda status: abort(status))
     web = app.test_client()
-    page, problem = web.get("/abort"), web.get("/abort", headers=JSON)
-    assert (page.status_code, page.mimetype) == (status, "text/html")
-    assert (problem.status_code, problem.mimetype) == (status, "application/problem+json")
-    assert problem.json == {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": SENTENCES[status],
-    }
-    assert f"<h1>{HTTPStatus(status).phrase}</h1>" in page.text
-    assert SENTENCES[status] in page.text
-    assert page.headers.get("Retry-After") == problem.headers.get("Retry-After") == ("1" if status == 503 else None)
+    for status, sentence in SENTENCES.items():
+        page, problem = web.get(f"/abort/{status}"), web.get(f"/abort/{status}", headers=JSON)
+        assert (page.status_code, page.mimetype) == (status, "text/html")
+        assert (problem.status_code, problem.mimetype) == (status, "application/problem+json")
+        title = HTTPStatus(status).phrase
+        assert problem.json == {"type": "about:blank", "title": title, "status": status, "detail": sentence}
+        assert f"<h1>{title}</h1>" in page.text
+        assert sentence in page.text
+        assert page.headers.get("Retry-After") == problem.headers.get("Retry-After") == ("1" if status == 503 else None)
 
 
 def test_a_sentence_of_ours_is_kept_and_escaped(app: Flask) -> None:
@@ -150,3 +146,7 @@ def test_a_body_that_is_nested_too_deeply_is_no_500(web: FlaskClient, depth: int
     assert answer.status_code in (201, 400, 422)
     unfinished = web.post("/leaderboard/api/boards/main/scores", data=body[: -depth - 2])
     assert unfinished.status_code == 400
+
+
+def test_an_error_says_that_it_was_chosen_by_accept(web: FlaskClient) -> None:
+    assert "Accept" in web.get("/no-such-page").headers["Vary"]

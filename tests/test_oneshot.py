@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,3 +51,62 @@ def test_a_message_that_is_too_old_is_none(probed: FlaskClient, monkeypatch: pyt
     probed.get("/give/3")
     monkeypatch.setattr(oneshot, "MAX_AGE_SECONDS", -1)
     assert probed.get("/take").json["taken"] is None
+
+
+def test_what_was_meant_for_one_view_cannot_be_handed_to_another(app: Flask) -> None:
+    giver = app.test_client()
+    giver.post("/sessions/cart", data={"product": "42"})
+    for source in ("once-message", "once-xray"):
+        cookie = giver.get_cookie(source)
+        assert cookie
+        for target in ("once-burst", "once-xray", "once-message"):
+            taker = app.test_client()
+            taker.set_cookie(target, cookie.value)
+            page = taker.get("/rate-limit/")
+            assert page.status_code == 200
+            shown = "in your cart" in page.text or "POST /sessions/cart" in page.text
+            assert shown is (source == target), (source, target)
+
+
+def test_one_changed_character_makes_a_message_nothing(probed: FlaskClient) -> None:
+    probed.get("/give/3")
+    cookie = probed.get_cookie("once-probe")
+    assert cookie
+    payload, rest = cookie.value.split(".", 1)
+    for forged in (f"{payload[:-1]}.{rest}", f"x{payload}.{rest}", cookie.value[:-2], payload, f".{cookie.value}"):
+        probed.set_cookie("once-probe", forged)
+        assert probed.get("/take").json["taken"] is None
+
+
+def test_the_cookie_is_taken_back_by_the_answer_that_read_it_and_by_no_other(probed: FlaskClient) -> None:
+    probed.get("/give/3")
+    assert "Set-Cookie" not in probed.get("/livez").headers
+    (taken,) = probed.get("/take").headers.getlist("Set-Cookie")
+    assert taken.startswith("once-probe=;") and "Max-Age=0" in taken and "Path=/" in taken
+    assert "Set-Cookie" not in probed.get("/take").headers
+
+
+@pytest.mark.parametrize("size", [0, 1000, 2500])
+def test_what_fits_arrives_whole(probed: FlaskClient, size: int) -> None:
+    assert len(probed.get(f"/give/{size}").headers["Set-Cookie"]) < 4096
+    assert probed.get("/take").json["taken"] == {"text": "x" * size}
+
+
+def test_what_cannot_be_packed_into_a_cookie_is_left_out_and_no_error(app: Flask) -> None:
+    noise = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(4000))
+
+    def give() -> Response:
+        response = Response("given")
+        oneshot.put(response, "probe", noise)
+        return response
+
+    app.add_url_rule("/give", "give", give)
+    answer = app.test_client().get("/give")
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (200, False)
+
+
+def test_secure_cookies_are_secure_here_too(make_app: Callable[..., Flask]) -> None:
+    web = make_app(SECURE_COOKIES=True).test_client()
+    answer = web.post("/rate-limit/", data={"count": "1"}, base_url="https://localhost")
+    once = [value for value in answer.headers.getlist("Set-Cookie") if value.startswith("once-")]
+    assert len(once) == 2 and all("Secure" in value and "HttpOnly" in value for value in once)

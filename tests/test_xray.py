@@ -1,7 +1,18 @@
+import base64
+import hashlib
+import re
+import threading
+import zlib
+from collections.abc import Callable
+
+import flask
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
 from demo import xray
-from demo.pool import Client
+from demo.pool import Client, get_redis
+from tests.conftest import round_trips
 
 
 def test_nothing_is_recorded_outside_a_request(client: Client) -> None:
@@ -47,8 +58,6 @@ def test_a_command_is_described(args: tuple[object, ...], reply: object, shown: 
 
 
 def test_a_script_is_named_by_its_header() -> None:
-    import hashlib
-
     text = "-- probe.lua: does nothing\nreturn 1"
     xray.name_script(text)
     command = xray.describe(("EVALSHA", hashlib.sha1(text.encode()).hexdigest(), 1, "k"), None)
@@ -63,3 +72,140 @@ def test_an_error_is_told_apart_from_an_answer(client: Client) -> None:
     assert [command.refused for step in trace.steps for command in step.commands] == [False, True]
     client.unlink("demo:test:{a}")
     xray.end()
+
+
+TIMING = re.compile(
+    r'redis;dur=\d+\.\d\d;desc="(?:1 round trip|(?:0|[2-9]|\d\d+) round trips)", '
+    r'db;dur=\d+\.\d\d;desc="(?:1 visit|(?:0|[2-9]|\d\d+) visits)", total;dur=\d+\.\d\d'
+)
+GOOD = {"name": "mara", "password": "correct horse"}
+
+
+def test_every_answer_tells_its_time_and_round_trips(web: FlaskClient) -> None:
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/catalog/api/products/42"),
+        ("GET", "/livez"),
+        ("GET", "/no-such-page"),
+        ("POST", "/livez"),
+        ("POST", "/sessions/logout"),
+        ("HEAD", "/sessions/"),
+    ):
+        (timing,) = web.open(path, method=method).headers.getlist("Server-Timing")
+        assert TIMING.fullmatch(timing), timing
+
+
+def test_a_request_leaves_no_trace_behind(web: FlaskClient) -> None:
+    web.get("/catalog/products/42")
+    assert xray.current() is None
+
+
+def test_two_requests_at_once_have_a_trace_each(app: Flask) -> None:
+    both, counts = threading.Barrier(2), {}
+
+    def ask(times: int) -> str:
+        both.wait(5)
+        for _ in range(times):
+            get_redis().ping()
+        both.wait(5)
+        return "ok"
+
+    app.add_url_rule("/ask/<int:times>", "ask", ask)
+
+    def visit(times: int) -> None:
+        counts[times] = round_trips(app.test_client().get(f"/ask/{times}"))
+
+    threads = [threading.Thread(target=visit, args=(times,)) for times in (2, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == {2: 2, 5: 5}
+
+
+def test_bytes_and_markup_are_shown_and_never_run(app: Flask, client: Client) -> None:
+    def odd() -> str:
+        get_redis().set("demo:test:{<b>key}", b"\x00\xff<script>alert(1)</script>", ex=5)
+        return flask.render_template("error.html", status=200, title="odd", detail="", errors={})
+
+    app.add_url_rule("/odd", "odd", odd)
+    page = app.test_client().get("/odd").text
+    assert "<script>alert" not in page and "<b>key" not in page
+    assert "\\x00\\xff&lt;script&gt;" in page and "demo:test:{&lt;b&gt;key}" in page
+    client.unlink("demo:test:{<b>key}")
+
+
+def test_a_pipeline_that_fails_in_part_says_which_command(client: Client) -> None:
+    client.set("demo:test:{a}", "text", ex=5)
+    trace = xray.begin()
+    pipeline = client.pipeline(transaction=False)
+    pipeline.get("demo:test:{a}")
+    pipeline.incr("demo:test:{a}")
+    pipeline.execute(raise_on_error=False)
+    assert [(command.name, command.refused) for command in trace.steps[0].commands] == [("GET", False), ("INCRBY", True)]
+    client.unlink("demo:test:{a}")
+    xray.end()
+
+
+def test_what_the_breaker_held_back_is_no_round_trip_and_is_told(away: Flask) -> None:
+    web = away.test_client()
+    web.get("/catalog/products/42")
+    page = web.get("/catalog/products/42")
+    assert round_trips(page) == 0
+    assert "not sent: the breaker is open" in page.text
+
+
+def sealed(cookie: str) -> str:
+    """What a one-shot cookie says to who opens it without the key."""
+    payload = cookie.lstrip(".").split(".")[0]
+    raw = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    return (zlib.decompress(raw) if cookie.startswith(".") else raw).decode()
+
+
+def test_no_secret_is_in_panel_or_cookie_of_any_step_of_a_visit(web: FlaskClient) -> None:
+    secrets_seen: set[str] = {GOOD["password"]}
+    for method, path, data in (
+        ("POST", "/sessions/cart", {"product": "42"}),
+        ("GET", "/sessions/", {}),
+        ("POST", "/sessions/login", GOOD),
+        ("GET", "/sessions/", {}),
+        ("POST", "/sessions/cart", {"product": "7"}),
+        ("GET", "/catalog/products/42", {}),
+        ("GET", "/", {}),
+        ("POST", "/sessions/logout", {}),
+        ("GET", "/sessions/", {}),
+    ):
+        answer = web.open(path, method=method, data=data)
+        cookie, carried = web.get_cookie("session"), web.get_cookie("once-xray")
+        secrets_seen |= {cookie.value} if cookie else set()
+        panel = answer.text.partition('class="card xray"')[2].partition("</aside>")[0]
+        told = panel + (sealed(carried.value) if carried else "")
+        assert told, path
+        for secret in secrets_seen:
+            assert secret not in told and hashlib.sha256(secret.encode()).hexdigest() not in told, path
+        assert "mara" not in told and "quantity" not in told, path
+    assert len(secrets_seen) == 3
+
+
+def test_without_the_xray_nothing_is_shown_nor_carried_along(make_app: Callable[..., Flask]) -> None:
+    web = make_app(XRAY=False).test_client()
+    posted = web.post("/sessions/cart", data={"product": "42"})
+    assert TIMING.fullmatch(posted.headers["Server-Timing"])
+    assert "once-xray" not in str(posted.headers.getlist("Set-Cookie"))
+    for path in ("/", "/sessions/", "/no-such-page"):
+        page = web.get(path).text
+        assert 'class="card xray"' not in page and 'class="xbar"' not in page
+        assert "<!--xray-->" not in page and "<!--xbar-->" not in page
+
+
+@pytest.mark.parametrize("path", ["/catalog/api/products/42", "/sessions/api/me", "/livez", "/catalog/images/3.svg"])
+def test_what_is_no_page_has_no_panel(web: FlaskClient, path: str) -> None:
+    with web.get(path) as answer:
+        assert answer.status_code == 200
+        assert "What Redis did" not in answer.text and "xbar" not in answer.text
+
+
+def test_an_error_page_has_its_panel_too(web: FlaskClient) -> None:
+    for answer in (web.get("/no-such-page"), web.post("/sessions/cart", data={"product": "x"})):
+        assert answer.text.count("What Redis did</h2>") == 1
+        assert int(answer.headers["Content-Length"]) == len(answer.data)

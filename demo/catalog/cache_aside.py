@@ -32,7 +32,7 @@ import msgspec
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 T = TypeVar("T")
-PLAIN = re.compile(r"[a-z0-9-]{1,40}")
+PLAIN = re.compile(r"(?!version$)[a-z0-9-]{1,40}")  # a group's token is called version
 REDIS_ERRORS = (RedisError, RedisClusterException)
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ class Cache(Generic[T]):
         """
         deadline = time.monotonic() + self.wait_seconds
         pause, waited = 0.005, False
+        token, version = None, b""
         try:
             while time.monotonic() < deadline:
                 raw, version = self._get(key, group)
@@ -121,13 +122,16 @@ class Cache(Generic[T]):
                 if not _is_lease(raw):
                     token = self._take_lease(key, group, raw)
                     if token is not None:
-                        return self._load_and_store(key, group, version, token, loader)
+                        break
                 waited = True
                 self._sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 1.5, 0.1)
         except REDIS_ERRORS as error:
             log.warning("%s: reading around the cache: %s", self.name, type(error).__name__)
-        return self._load_only(loader)
+        # Outside of the try: a RedisError of the loader's own is the loader's.
+        if token is None:
+            return self._load_only(loader)
+        return self._load_and_store(key, group, version, token, loader)
 
     def invalidate(self, *keys: str) -> int:
         """Drops entries and leases; returns how many there were. One round trip. Raises RedisError."""
@@ -138,7 +142,7 @@ class Cache(Generic[T]):
 
     def invalidate_group(self, *groups: str) -> None:
         """Makes every entry of the groups a miss. One round trip. Raises RedisError."""
-        life_ms = int((self.ttl_seconds + self.lease_seconds) * 2000)
+        life_ms = int((max(self.ttl_seconds, self.negative_ttl_seconds) + self.lease_seconds) * 2000)
         pipeline = self._client.pipeline(transaction=False)
         for group in groups:
             pipeline.set(self.version_key(group), secrets.token_hex(8), px=life_ms)
@@ -162,17 +166,24 @@ class Cache(Generic[T]):
             raw, version = self._client.mget(name, self.version_key(group))
             return raw, version or b""
         except ResponseError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            log.warning("%s: %s holds no string and is dropped", self.name, name)
-            self._client.unlink(name)
+            self._drop_other_kind(name, error)
             return None, b""
+
+    def _drop_other_kind(self, name: str, error: ResponseError) -> None:
+        if "WRONGTYPE" not in str(error):
+            raise error
+        log.warning("%s: %s holds no string and is dropped", self.name, name)
+        self._client.unlink(name)
 
     def _take_lease(self, key: str, group: str | None, raw: bytes | None) -> str | None:
         token = secrets.token_hex(8)
         name, life_ms = self.redis_key(key, group), int(self.lease_seconds * 1000)
         if raw is None:
-            taken = self._client.set(name, f"0|L|{token}", nx=True, px=life_ms)
+            try:  # GET tells a key of another kind, which MGET takes for a missing one.
+                taken = self._client.set(name, f"0|L|{token}", nx=True, get=True, px=life_ms) is None
+            except ResponseError as error:
+                self._drop_other_kind(name, error)
+                taken = False
         else:  # An entry of another version or schema: replaced only if nobody else did so first.
             taken = self._compare_and_set(keys=[name], args=[_head(raw), f"L|{token}", life_ms])
         return token if taken else None
@@ -240,4 +251,4 @@ def _head(raw: bytes) -> bytes:
 
 
 def _plain(part: str) -> str:
-    return part if PLAIN.fullmatch(part) else "x" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:39]
+    return part if PLAIN.fullmatch(part) else "_" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:39]

@@ -1,7 +1,7 @@
 """Catalog pages and their JSON twins, each from one cache entry."""
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from demo.validation import Invalid, read_json, read_query
 
 TITLE = "Catalog"
 HERE = Path(__file__).parent
+PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
 
 
@@ -225,21 +226,11 @@ def _is_integer(text: str) -> bool:
 
 
 def _cents(text: str) -> int:
-    try:
-        price = Decimal(text.strip().replace(",", "."))
-        cents = int(price * 100)
-        exact = price.is_finite() and price * 100 == cents
-    except (InvalidOperation, ValueError, OverflowError):
-        exact, cents = False, -1
-    if not exact or not 0 <= cents <= products.MAX_PRICE_CENTS:
-        most = products.MAX_PRICE_CENTS // 100
-        raise Invalid(
-            {
-                "price": f"Price: an amount from 0 to {most:,} with at most two decimals, such as 38.50.".replace(
-                    ",", "\u202f"
-                )
-            }
-        )
+    price = PRICE.fullmatch(text.strip())
+    cents = int(price["euros"]) * 100 + int((price["cents"] or "0").ljust(2, "0")) if price else -1
+    if not 0 <= cents <= products.MAX_PRICE_CENTS:
+        most = f"{products.MAX_PRICE_CENTS // 100:,}".replace(",", "\u202f")
+        raise Invalid({"price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."})
     return cents
 
 

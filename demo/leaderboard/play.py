@@ -1,5 +1,6 @@
 """`flask --app wsgi play`: many simulated players who post scores over HTTP, as programs do."""
 
+import http.client
 import json
 import random
 import time
@@ -74,6 +75,8 @@ def command(players: int, board: str, url: str, seed: int | None) -> None:
                 bar.update(1)
     except OSError as error:
         raise click.ClickException(f"{url} does not answer ({error}). Is the app running?") from None
+    except (ValueError, http.client.HTTPException) as error:
+        raise click.ClickException(f"{target} is no address ({error}).") from None
     done = statuses.count(201)
     click.echo(f"{done} of {players} scores posted to {url}/leaderboard/boards/{board}")
     if done < players:

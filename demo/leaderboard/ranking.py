@@ -23,6 +23,7 @@ MAX_SCORE = 2**53 - 1
 MAX_PLAYER_CHARACTERS = 64
 MAX_METADATA_BYTES = 1024
 MAX_ROWS = 100
+JOINERS = "\u200d\ufe0f"  # inside of emoji
 BOARD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 DAY_SECONDS = 86_400
 KEPT_SECONDS = 400 * DAY_SECONDS
@@ -176,8 +177,10 @@ def check_player(player: str) -> None:
     """Raises ValueError unless it is a name: 1 to 64 characters, none of them for control, no space at the ends."""
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
         raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
-    if player != player.strip() or any(not c.isprintable() and c not in "\u200d\ufe0f" for c in player):
+    if player != player.strip() or any(not c.isprintable() and c not in JOINERS for c in player):
         raise ValueError("player: no control characters, no space at the ends")
+    if not player.strip(JOINERS):
+        raise ValueError("player: nothing in it can be seen")
 
 
 def _standing(reply: list[Any], index: int) -> Standing:

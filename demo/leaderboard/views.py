@@ -1,5 +1,6 @@
 """Boards: pages, and the API that programs post scores to."""
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 
 import msgspec
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
 
 from demo import oneshot, source
 from demo.errors import RedisAway
@@ -67,6 +70,20 @@ class Seen:
 
 
 _snapshots: OrderedDict[tuple[str, Period, int, int], Seen] = OrderedDict()
+_keeping = threading.Lock()
+
+
+class PlayerName(BaseConverter):
+    """A name in a path: it may hold slashes, and begin with one."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+@bp.record_once
+def prepare(state: BlueprintSetupState) -> None:
+    """Lets paths hold names."""
+    state.app.url_map.converters["player"] = PlayerName
 
 
 def card() -> tuple[str, str]:
@@ -149,7 +166,7 @@ def read_board(board: str) -> Response:
     return response
 
 
-@bp.get("/api/boards/<board>/players/<path:player>")
+@bp.get("/api/boards/<board>/players/<player:player>")
 def read_player(board: str, player: str) -> Response:
     """A player's own row and its neighbours."""
     name, window = _known(board, field=True), read_query(Window)
@@ -205,25 +222,30 @@ def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
     try:
         seen = Seen(_leaderboard(board).page(offset, limit, period), datetime.now(UTC), False)
     except RedisError:
-        if key not in _snapshots:
+        last = _snapshots.get(key)
+        if last is None:
             raise
-        return Seen(_snapshots[key].page, _snapshots[key].at, True)
-    _snapshots[key] = seen
-    _snapshots.move_to_end(key)
-    if len(_snapshots) > SNAPSHOTS:
-        _snapshots.popitem(last=False)
+        return Seen(last.page, last.at, True)
+    with _keeping:
+        _snapshots[key] = seen
+        _snapshots.move_to_end(key)
+        if len(_snapshots) > SNAPSHOTS:
+            _snapshots.popitem(last=False)
     return seen
 
 
 def _submit(board: str, player: str, score: int, metadata: str | None) -> Submission:
     try:
         done = _leaderboard(board).submit(player, score, metadata=metadata)
-        overall = done.standings[Period.ALL]
-        if overall.total == 1 and overall.previous_rank is None:
-            boards.remember(get_redis(), board)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
         raise RedisAway() from None
+    overall = done.standings[Period.ALL]
+    if overall.total == 1 and overall.previous_rank is None:
+        try:
+            boards.remember(get_redis(), board)
+        except RedisError as error:  # The score counts all the same.
+            current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
     return done
 
 

@@ -80,7 +80,7 @@ def login() -> Any:
 def logout() -> Any:
     """Signs out: the session ends in Redis, not only in the browser."""
     session.clear()
-    _commit()
+    _commit(must_exist=False)
     return _back("Signed out. The session is gone from Redis.")
 
 
@@ -156,7 +156,7 @@ def _interface() -> RedisSessionInterface:
     return interface
 
 
-def _commit() -> None:
+def _commit(*, must_exist: bool = True) -> None:
     """Saves now, so that the answer is true."""
     try:
         kept = _interface().commit(_session())
@@ -164,7 +164,7 @@ def _commit() -> None:
         raise Invalid({"product": str(error)}) from None
     if _session().away:
         raise RedisAway()
-    if not kept:
+    if must_exist and not kept:
         raise Conflict("This session was ended from elsewhere. Nothing was changed; please reload.")
 
 

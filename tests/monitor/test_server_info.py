@@ -1,11 +1,18 @@
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis.exceptions import RedisError
 from sqlalchemy import create_engine
 
-from demo.monitor.server_info import snapshot
-from demo.pool import Client
+from demo import xray
+from demo.monitor.server_info import Snapshot, snapshot
+from demo.pool import Client, connect
 from tests.conftest import round_trips
 from tests.servers import private_engine
+from tests.serving import until
 
 
 def test_a_snapshot_tells_the_server_as_it_is() -> None:
@@ -57,3 +64,66 @@ def test_readiness_names_a_database_that_is_away(app: Flask, web: FlaskClient) -
     app.extensions["database"].engine = create_engine("postgresql+psycopg://x@127.0.0.1:1/x")
     answer = web.get("/readyz")
     assert (answer.status_code, answer.json["redis"], answer.json["database"]) == (503, "ok", "OperationalError")
+
+
+def test_every_figure_has_the_type_that_it_says(client: Client) -> None:
+    info = snapshot(client)
+    for field in fields(Snapshot):
+        value = getattr(info, field.name)
+        kinds = {"str": str, "int": int, "float | None": (float, type(None))}[
+            str(getattr(field.type, "__name__", field.type))
+        ]
+        assert isinstance(value, kinds) and not isinstance(value, bool), field.name
+    assert info.engine in ("Redis", "Valkey") and info.mode in ("standalone", "cluster", "sentinel")
+    assert info.memory_bytes > 0 and info.uptime_seconds >= 0 and info.clients >= 1
+    assert info.hit_ratio is None or 0 <= info.hit_ratio <= 1
+    assert info.eviction_policy in ("noeviction",) or info.eviction_policy.startswith(("allkeys-", "volatile-"))
+
+
+def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Client) -> None:
+    trace = xray.begin()
+    snapshot(client)
+    assert trace.round_trips == 1
+    xray.end()
+    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
+        with pytest.raises(RedisError):
+            snapshot(nobody)
+
+
+def test_the_page_shows_the_figures_of_the_server(web: FlaskClient, client: Client) -> None:
+    info, page = snapshot(client), web.get("/monitor/").text
+    assert f"<b>{info.engine} <small>{info.version}" in page
+    assert f"<b>{info.eviction_policy}</b>" in page
+    assert "breaker closed" in page
+
+
+def test_a_server_that_was_never_read_from_has_no_hit_ratio_and_still_a_page(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        web = make_app(("monitor",), RATE_LIMITS={}, REDIS_URL=engine.url).test_client()
+        assert [web.get(path).status_code for path in ("/monitor/", "/")] == [200, 200]
+
+
+def test_the_probe_of_the_process_asks_nobody(web: FlaskClient) -> None:
+    answer = web.get("/livez")
+    assert round_trips(answer) == 0 and 'desc="0 visits"' in answer.headers["Server-Timing"]
+    assert round_trips(web.get("/readyz")) == 1
+
+
+def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
+    away.extensions["database"].engine.dispose()
+    away.extensions["database"].engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
+    answer = away.test_client().get("/readyz")
+    assert answer.status_code == 503
+    assert set(answer.json) == {"redis", "database"} and "ok" not in answer.json.values()
+    assert "127.0.0.1" not in answer.text and "hunter2" not in answer.text
+    assert away.test_client().get("/livez").status_code == 200
+
+
+def test_readiness_returns_with_redis(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        assert web.get("/readyz").status_code == 200
+        engine.kill()
+        assert web.get("/readyz").status_code == 503
+        engine.start()
+        until(lambda: web.get("/readyz").status_code == 200, 5)

@@ -29,6 +29,14 @@ class Model:
             self.log += [now] * cost
         else:
             retry = self.log[len(self.log) + cost - self.limit - 1] + self.window_us - now
+        return self._decision(allowed, retry, now)
+
+    def peek(self, now: int) -> Decision:
+        allowed = len(self.log) < self.limit
+        retry = 0 if allowed else self.log[len(self.log) - self.limit] + self.window_us - now
+        return self._decision(allowed, retry, now)
+
+    def _decision(self, allowed: bool, retry: int, now: int) -> Decision:
         used = len(self.log)
         reset = self.log[-1] + self.window_us - now if self.log else 0
         return Decision(allowed, self.limit, self.limit - used, retry / 1e6, reset / 1e6, used)
@@ -65,8 +73,7 @@ def test_every_answer_is_the_models_and_no_window_holds_more_than_the_limit(
         assert remaining > 0 or not decision.used
         assert not decision.allowed or remaining <= window_us // 1000 + 1
         client.pexpire(limiter.redis_key("me"), 3_600_000)  # only the steered clock may end it here
-        peeked = limiter.peek("me", now_us=now)
-        assert (peeked.used, peeked.remaining) == (decision.used, decision.remaining)
+        assert limiter.peek("me", now_us=now) == model.peek(now)
     for moment in admitted:
         assert sum(moment - window_us < other <= moment for other in admitted) <= limit
 
@@ -179,3 +186,77 @@ def test_a_cost_that_never_fits_is_an_error_of_the_call(client: Client, cost: in
     with pytest.raises(ValueError, match="cost has to be from 1 to the limit, 5"):
         limiter.hit("me", cost)
     assert limiter.peek("me").used == 0
+
+
+def test_looking_at_a_full_log_tells_when_a_hit_would_pass_and_counts_nothing(client: Client) -> None:
+    limiter = SlidingWindowLog(client, "peek", Quota(2, 10))
+    for now in (0, 3 * SECOND):
+        limiter.hit("me", now_us=NOW_US + now)
+    looks = [limiter.peek("me", now_us=NOW_US + 4 * SECOND) for _ in range(5)]
+    assert set(looks) == {Decision(False, 2, 0, 6.0, 9.0, 2)}
+    assert limiter.peek("me", now_us=NOW_US + 10 * SECOND) == Decision(True, 2, 1, 0.0, 3.0, 1)
+    assert limiter.peek("nobody", now_us=NOW_US) == Decision(True, 2, 2, 0.0, 0.0, 0)
+    assert client.exists(limiter.redis_key("nobody")) == 0
+
+
+@pytest.mark.parametrize(("cost", "retry"), [(1, 4.0), (2, 5.0), (3, 6.0)])
+def test_a_costly_hit_waits_until_so_many_have_left(client: Client, cost: int, retry: float) -> None:
+    limiter = SlidingWindowLog(client, "costly", Quota(3, 10))
+    for second in range(3):
+        limiter.hit("me", now_us=NOW_US + second * SECOND)
+    refused = limiter.hit("me", cost, now_us=NOW_US + 6 * SECOND)
+    assert (refused.allowed, refused.retry_after_seconds, refused.used) == (False, retry, 3)
+    then = NOW_US + 6 * SECOND + round(retry * SECOND)
+    assert not limiter.hit("me", cost, now_us=then - 1).allowed
+    assert limiter.hit("me", cost, now_us=then).allowed
+
+
+def test_a_limit_that_was_lowered_holds_at_once(client: Client) -> None:
+    before, after = SlidingWindowLog(client, "lowered", Quota(5, 10)), SlidingWindowLog(client, "lowered", Quota(2, 10))
+    for second in range(5):
+        before.hit("me", now_us=NOW_US + second * SECOND)
+    refused = after.hit("me", now_us=NOW_US + 5 * SECOND)
+    assert (refused.allowed, refused.remaining, refused.used, refused.retry_after_seconds) == (False, 0, 5, 8.0)
+    assert not after.hit("me", now_us=NOW_US + 13 * SECOND - 1).allowed
+    assert after.hit("me", now_us=NOW_US + 13 * SECOND).allowed
+
+
+def test_no_step_leaves_a_key_without_an_end_nor_a_refusal_makes_it_longer(client: Client) -> None:
+    limiter = SlidingWindowLog(client, "ends", Quota(2, 100))
+    key = limiter.redis_key("me")
+    for _ in range(2):
+        assert limiter.hit("me").allowed
+        assert 0 < client.pttl(key) <= 100_000
+    client.pexpire(key, 50_000)
+    for step in (limiter.hit, limiter.peek, limiter.hit):
+        assert not step("me").allowed
+        assert 0 < client.pttl(key) <= 50_000
+    limiter.reset("me")
+    assert client.exists(key) == 0
+
+
+def test_two_threads_at_the_last_place_never_both_get_it(client: Client) -> None:
+    for turn in range(20):
+        limiter, start = SlidingWindowLog(client, "last", Quota(1, 60)), threading.Barrier(2)
+        admitted: list[bool] = []
+
+        def take(identity: str) -> None:
+            start.wait()  # noqa: B023
+            admitted.append(limiter.hit(identity).allowed)  # noqa: B023
+
+        threads = [threading.Thread(target=take, args=(f"turn{turn}",)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(admitted) == [False, True]
+
+
+def test_a_look_and_a_refusal_survive_a_server_that_forgot_the_script() -> None:
+    with private_engine() as engine:
+        limited = SlidingWindowLog(connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=1), "n", Quota(1, 60))
+        limited.hit("me")
+        for call in (limited.hit, limited.peek):
+            limited._client.script_flush()
+            assert not call("me").allowed
+        limited._client.close()

@@ -7,6 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.config import ConfigError
+from demo.pool import Client
 from tests.conftest import round_trips
 
 HITS = "/rate-limit/api/hits"
@@ -202,3 +203,56 @@ def test_without_redis_the_page_says_so_and_the_burst_is_a_503(away: Flask) -> N
     assert web.post("/rate-limit/", data={"count": "1"}).status_code == 503
     assert web.post("/rate-limit/reset").status_code == 503
     assert web.post(HITS, json={"identity": "me"}).status_code == 503
+
+
+def test_the_page_says_when_a_full_quota_lets_the_next_hit_pass(web: FlaskClient) -> None:
+    web.post("/rate-limit/", data={"count": "6", "limit": "5", "window_seconds": "60"})
+    page = web.get("/rate-limit/").text
+    wait = re.search(r"<i>Retry-After:</i> (\d+)\n", page)
+    assert wait, "the page shows the fields of an answer"
+    assert 50 <= int(wait[1]) <= 60
+
+
+def test_windows_that_differ_in_little_are_two_quotas(web: FlaskClient) -> None:
+    body = {"identity": "me", "limit": 1}
+    codes = [
+        web.post(HITS, json={**body, "window_seconds": window}).status_code for window in (3599.991, 3599.992, 3599.991)
+    ]
+    assert codes == [200, 200, 429]
+
+
+def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client) -> None:
+    for identity in ("mara@example.com", "a b", "}{", "x" * 64):
+        assert web.post(HITS, json={"identity": identity}).status_code == 200
+    for key in client.scan_iter("demo:rate_limit:*"):
+        assert re.fullmatch(rb"demo:rate_limit:\{api-5-10:x[0-9a-f]{32}\}", key)
+        assert 0 < client.pttl(key) <= 10_000
+
+
+def test_a_cost_takes_so_many_places(web: FlaskClient) -> None:
+    body = {"identity": "me", "limit": 5, "window_seconds": 60, "cost": 3}
+    first, second = web.post(HITS, json=body), web.post(HITS, json=body)
+    assert (first.status_code, first.json["remaining"]) == (200, 2)
+    assert (second.status_code, second.json["remaining"]) == (429, 2)
+    assert web.post(HITS, json={**body, "cost": 2}).json["remaining"] == 0
+
+
+def test_a_hit_costs_one_round_trip(web: FlaskClient) -> None:
+    body = {"identity": "me", "limit": 1}
+    assert [round_trips(web.post(HITS, json=body)) for _ in range(2)] == [1, 1]
+    assert round_trips(web.get("/rate-limit/")) == 1
+
+
+def test_a_lone_surrogate_is_no_500(web: FlaskClient) -> None:
+    assert web.post(HITS, data=b'{"identity": "\\ud800"}').status_code == 400
+
+
+@pytest.mark.parametrize("form", [{"limit": "0"}, {"window_seconds": "x"}])
+def test_a_reset_of_a_quota_that_cannot_be_is_refused(web: FlaskClient, form: dict[str, str]) -> None:
+    answer = web.post("/rate-limit/reset", data=form)
+    assert (answer.status_code, f"<strong>{next(iter(form))}</strong>" in answer.text) == (422, True)
+
+
+def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
+    web.post("/rate-limit/", data={"count": "31"})
+    assert not list(client.scan_iter("demo:rate_limit:*"))

@@ -176,3 +176,176 @@ def test_an_id_that_nobody_gave_is_not_adopted_at_sign_in(web: FlaskClient) -> N
     web.set_cookie("session", planted)
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     assert sid_of(web) != planted
+
+
+def cookies(answer: Any) -> list[str]:
+    return [value for value in answer.headers.getlist("Set-Cookie") if not value.startswith("once-")]
+
+
+def test_a_request_that_only_reads_does_not_undo_one_that_writes_meanwhile(app: Flask, client: Client) -> None:
+    """Both have loaded the session; the reader ends last."""
+    held: list[dict[bytes, bytes]] = []
+
+    def write() -> str:
+        session["theme"] = "dark"
+        return "ok"
+
+    def read() -> str:
+        assert dict(session) == {"theme": "light"}
+        web.get("/write")
+        held.append(client.hgetall(next(client.scan_iter("demo:sessions:*"))))
+        return session["theme"]
+
+    def start() -> str:
+        session["theme"] = "light"
+        return "ok"
+
+    for view in (write, read, start):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view)
+    web = app.test_client()
+    web.get("/start")
+    assert web.get("/read").text == "light"
+    assert client.hgetall(next(client.scan_iter("demo:sessions:*"))) == held[0]
+    assert held[0][b"d:theme"] == b"\xa4dark"
+
+
+def test_clearing_ends_a_session_with_what_another_request_just_wrote(app: Flask, client: Client) -> None:
+    def put(name: str) -> str:
+        session[name] = 1
+        return "ok"
+
+    def end() -> str:
+        assert "first" in session
+        web.get("/put/second")
+        session.clear()
+        return "ok"
+
+    app.add_url_rule("/put/<name>", "put", put)
+    app.add_url_rule("/end", "end", end)
+    web = app.test_client()
+    web.get("/put/first")
+    sid = sid_of(web)
+    web.get("/end")
+    assert sid and sid_of(web) is None
+    assert not list(client.scan_iter("demo:sessions:*"))
+
+
+def test_a_cleared_session_that_is_filled_again_lives_on(app: Flask) -> None:
+    def refill() -> str:
+        session["old"] = 1
+        session.clear()
+        session["new"] = 2
+        return "ok"
+
+    def look() -> dict[str, Any]:
+        return dict(session)
+
+    for view in (refill, look):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view)
+    web = app.test_client()
+    web.get("/refill")
+    assert web.get("/look").json == {"new": 2}
+
+
+def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: Flask, client: Client) -> None:
+    def rotate() -> str:
+        app.session_interface.regenerate(session)
+        return "ok"
+
+    def fill() -> str:
+        session["a"] = {"deep": [1]}
+        return "ok"
+
+    def look() -> dict[str, Any]:
+        return dict(session)
+
+    for view in (rotate, fill, look):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view)
+    web, thief = app.test_client(), app.test_client()
+    web.get("/fill")
+    old = sid_of(web)
+    assert old
+    web.get("/rotate")
+    assert sid_of(web) != old
+    assert web.get("/look").json == {"a": {"deep": [1]}}
+    thief.set_cookie("session", old)
+    assert thief.get("/look").json == {}
+    assert len(list(client.scan_iter("demo:sessions:*"))) == 1
+
+
+def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client: Client) -> None:
+    odd = ["\x00" * 43, "\x00", "é" * 43, "\xff" * 43, "a" * 42 + "\x00", ";" * 43, "=" * 43, '"' + "a" * 43]
+    for raw in odd:
+        for path in ("/", "/sessions/", "/catalog/products/42"):
+            assert web.get(path, headers={"Cookie": f"session={raw}"}).status_code == 200, raw
+        assert web.get("/sessions/api/me", headers={"Cookie": f"session={raw}"}).json["user"] is None, raw
+    assert not list(client.scan_iter("demo:sessions:*"))
+
+
+def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
+    web.set_cookie("session", new_sid())
+    answer = web.get("/sessions/api/me")
+    assert cookies(answer)[0].startswith("session=;") and "Max-Age=0" in cookies(answer)[0]
+    assert web.get_cookie("session") is None
+
+
+def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/cart", data={"product": "42"})
+    key = next(client.scan_iter("demo:sessions:*"))
+    client.hset(key, "_ends", 1)
+    assert web.get("/sessions/api/me").json["cart"] == []
+    assert sid_of(web) is None
+    assert client.exists(key) == 0
+
+
+@pytest.mark.parametrize("write", ["set", "rpush", "field"])
+def test_a_key_that_somebody_else_wrote_is_nobody(web: FlaskClient, client: Client, write: str) -> None:
+    web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
+    key = next(client.scan_iter("demo:sessions:*"))
+    if write == "field":
+        client.hset(key, "d:user", b"\x91" * 10_000)
+    else:
+        client.unlink(key)
+        getattr(client, write)(key, b"\x80\x04K\x01.")
+    for path in ("/sessions/", "/", "/sessions/api/me"):
+        web_again = web.get(path)
+        assert web_again.status_code == 200
+    assert web.get("/sessions/api/me").json["user"] is None
+
+
+def test_secure_cookies_are_taken_back_by_the_same_name_and_flags(make_app: Callable[..., Flask]) -> None:
+    web, base = make_app(SECURE_COOKIES=True).test_client(), "https://localhost"
+    web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}, base_url=base)
+    assert web.get("/sessions/api/me", base_url=base).json["user"] == "mara"
+    answer = web.post("/sessions/logout", base_url=base)
+    (taken,) = cookies(answer)
+    assert taken.startswith("__Host-session=;")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(taken.split("; "))
+    assert all("Secure" in value for value in answer.headers.getlist("Set-Cookie"))
+    web.set_cookie("session", new_sid())
+    assert not cookies(web.get("/sessions/api/me", base_url=base))
+
+
+@pytest.mark.parametrize("cookie", [None, "x" * 43, "forged"])
+def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str | None) -> None:
+    web = away.test_client()
+    if cookie:
+        web.set_cookie("session", cookie)
+    for path in ("/", "/sessions/", "/catalog/products/42", "/sessions/api/me"):
+        answer = web.get(path)
+        assert answer.status_code == 200
+        if cookie != "forged":
+            assert not cookies(answer)
+        if path != "/sessions/api/me":
+            assert "<strong>Redis is away.</strong>" in answer.text
+    assert answer.json["user"] is None
+    for path, form in (
+        ("/sessions/login", {"name": "mara", "password": "correct horse"}),
+        ("/sessions/cart", {"product": "42"}),
+    ):
+        answer = web.post(path, data=form)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), path
+        assert "once-message" not in str(answer.headers)
+    if cookie == "x" * 43:
+        assert web.post("/sessions/logout").status_code == 503
+        assert sid_of(web) == cookie

@@ -7,11 +7,14 @@ from typing import Any
 import flask
 import pytest
 from flask_session.redis import RedisSessionInterface as StockInterface
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from demo import xray
 from demo.pool import Client
 from demo.sessions import session_store
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge, new_sid
+from tests.servers import clean
 
 NOW = 1_795_408_171_000
 HOUR = 3_600_000
@@ -219,3 +222,138 @@ def test_a_handle_is_of_no_use_as_an_id() -> None:
     assert session_store.SID.fullmatch(sid)
     assert not session_store.SID.fullmatch(session_store.handle(sid))
     assert session_store.handle(sid) not in sid
+
+
+def test_a_session_that_lost_its_last_value_ends_but_not_one_that_another_request_added_to(
+    store: SessionStore, client: Client
+) -> None:
+    sid = begin(store, a=1)
+    store.save(sid, {"b": 2})
+    assert store.save(sid, {}, ["a"])
+    loaded = store.load(sid)
+    assert loaded and loaded.data == {"b": 2}
+    assert store.save(sid, {}, ["b"])
+    assert client.exists(store.redis_key(sid)) == 0
+    assert store.save(sid, {"c": 3}) is False
+
+
+def test_a_read_writes_nothing(store: SessionStore, client: Client) -> None:
+    sid = begin(store, user="mara")
+    key = store.redis_key(sid)
+    client.pexpire(key, 100_000)
+    before = client.hgetall(key)
+    for _ in range(3):
+        assert store.load(sid)
+    assert client.hgetall(key) == before
+    assert 0 < client.pttl(key) <= 100_000
+
+
+@pytest.mark.parametrize(("idle", "absolute", "most_ms"), [(60, 3600, 60_000), (3600, 60, 60_000), (60, 60, 60_000)])
+def test_a_key_lives_for_the_shorter_of_both_lifetimes(client: Client, idle: int, absolute: int, most_ms: int) -> None:
+    store, sid = SessionStore(client, idle_seconds=idle, absolute_seconds=absolute), new_sid()
+    store.save(sid, {"a": 1}, create=True)
+    assert most_ms - 10_000 < client.pttl(store.redis_key(sid)) <= most_ms
+    loaded = store.load(sid)
+    assert loaded and loaded.absolute_expires_at - loaded.created_at == absolute
+    assert most_ms / 1000 - 10 < loaded.idle_seconds_left <= most_ms / 1000
+
+
+def test_changing_a_session_does_not_move_its_absolute_end(store: SessionStore) -> None:
+    sid = new_sid()
+    store.save(sid, {"a": 1}, create=True, now_ms=NOW)
+    store.save(sid, {"a": 2}, now_ms=NOW + HOUR)
+    loaded = store.load(sid, now_ms=NOW + HOUR)
+    assert loaded
+    assert (loaded.created_at, loaded.absolute_expires_at) == (NOW / 1000, NOW / 1000 + 36_000)
+    assert loaded.seen_at == (NOW + HOUR) / 1000
+
+
+def test_values_cannot_reach_the_sessions_own_fields(store: SessionStore) -> None:
+    sid = new_sid()
+    store.save(sid, {"_ends": 1, "_created": 2, "_seen": "x", "d:": 3, "": 4}, create=True, now_ms=NOW)
+    loaded = store.load(sid, now_ms=NOW)
+    assert loaded and loaded.data == {"_ends": 1, "_created": 2, "_seen": "x", "d:": 3, "": 4}
+    assert loaded.absolute_expires_at == NOW / 1000 + 36_000
+
+
+def test_as_many_fields_as_fit_are_loaded(store: SessionStore) -> None:
+    data = {chr(33 + number % 90) + chr(33 + number // 90): 1 for number in range(3200)}
+    sid = begin(store, **data)
+    loaded = store.load(sid)
+    assert loaded and loaded.data == data and loaded.bytes <= MAX_BYTES
+
+
+def test_the_bound_is_exact(store: SessionStore, client: Client) -> None:
+    sid = begin(store, a="x" * 1000)
+    taken = sum(len(name) + len(value) for name, value in client.hgetall(store.redis_key(sid)).items())
+    free = MAX_BYTES - taken
+    with pytest.raises(SessionTooLarge):
+        store.save(sid, {"a": "x" * (1000 + free + 1)})
+    assert store.save(sid, {"a": "x" * (1000 + free)})
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}.__iter__(), lambda: None])
+def test_a_value_that_cannot_be_stored_is_an_error_and_nothing_is_written(
+    store: SessionStore, client: Client, value: Any
+) -> None:
+    sid = begin(store, a=1)
+    before = client.hgetall(store.redis_key(sid))
+    with pytest.raises(TypeError):
+        store.save(sid, {"b": 2, "value": value})
+    assert client.hgetall(store.redis_key(sid)) == before
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=40) | st.sampled_from([b"\x91" * 16_000, b"\x81\xa1a" * 5_000, b"\xdd\xff\xff\xff\xff"]))
+def test_no_bytes_whatever_raise(store: SessionStore, client: Client, value: bytes) -> None:
+    sid = begin(store, user="mara")
+    try:
+        client.hset(store.redis_key(sid), "d:user", value)
+        assert store.load(sid) is None or len(value) <= 40
+        for field in ("_ends", "_created", "_seen"):
+            client.hset(store.redis_key(sid), field, value)
+            store.load(sid)
+    finally:
+        store.delete(sid)
+
+
+NAMES = st.sampled_from(["user", "cart:1", "cart:2", "é"])
+STEPS = st.one_of(
+    st.tuples(
+        st.just("save"),
+        st.dictionaries(NAMES, st.integers(0, 999) | st.text(max_size=3), max_size=3),
+        st.lists(NAMES, max_size=2),
+    ),
+    st.tuples(st.just("load"), st.sampled_from([0, 59_999, 60_000, HOUR, 9 * HOUR]), st.none()),
+    st.tuples(st.just("end"), st.none(), st.none()),
+)
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEPS, max_size=15))
+def test_a_session_is_the_sum_of_what_its_requests_changed(
+    store: SessionStore, client: Client, steps: list[tuple[str, Any, Any]]
+) -> None:
+    clean(client)
+    sid, now, seen = new_sid(), NOW, NOW
+    model: dict[str, Any] | None = {"user": "mara"}
+    assert store.save(sid, {"user": "mara"}, create=True, now_ms=now)
+    for step, what, removed in steps:
+        if now >= NOW + 10 * HOUR:
+            model = None
+        if step == "save":
+            removed = [name for name in removed if name not in what]
+            assert store.save(sid, what, removed, now_ms=now) is (model is not None)
+            if model is not None:
+                model, seen = {name: value for name, value in (model | what).items() if name not in removed} or None, now
+        elif step == "load":
+            now += what
+            loaded = store.load(sid, now_ms=now)
+            model = None if now >= NOW + 10 * HOUR else model
+            assert (loaded.data if loaded else None) == model
+            assert loaded is None or loaded.seen_at == seen / 1000
+            seen = now if loaded and now - seen >= 60_000 else seen
+        else:
+            store.delete(sid)
+            model = None
+        assert client.exists(store.redis_key(sid)) == 0 or client.pttl(store.redis_key(sid)) > 0

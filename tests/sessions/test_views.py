@@ -191,3 +191,143 @@ def test_a_session_survives_another_worker(make_app: Callable[..., Flask]) -> No
     one.post("/sessions/login", data=GOOD)
     other.set_cookie("session", sid_of(one))
     assert other.get("/sessions/api/me").json["user"] == "mara"
+
+
+def everything(client: Client) -> bytes:
+    """All keys of the app with all that they hold."""
+    found = b""
+    for key in client.scan_iter("demo:*", count=1000):
+        kind = client.type(key)
+        found += key + b"\n"
+        if kind == b"hash":
+            found += b"\n".join(part for pair in client.hgetall(key).items() for part in pair)
+        elif kind == b"string":
+            found += client.get(key)
+        elif kind == b"zset":
+            found += b"\n".join(client.zrange(key, 0, -1))
+        else:
+            raise AssertionError(f"{key!r} is a {kind!r}")
+    return found
+
+
+def test_neither_id_nor_password_is_anywhere_in_redis(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/cart", data={"product": "42"})
+    first = sid_of(web)
+    web.post("/sessions/login", data=GOOD)
+    for path in ("/", "/sessions/", "/catalog/products/42", "/catalog/", "/sessions/api/me", "/leaderboard/"):
+        web.get(path)
+    stored = everything(client)
+    assert b"mara" in stored
+    for secret in (first, sid_of(web), GOOD["password"]):
+        assert secret.encode() not in stored
+
+
+def test_every_session_key_expires(web: FlaskClient, client: Client) -> None:
+    for step in (
+        lambda: web.post("/sessions/cart", data={"product": "42"}),
+        lambda: web.post("/sessions/login", data=GOOD),
+        lambda: web.get("/sessions/"),
+        lambda: web.post("/sessions/cart", data={"product": "42", "change": "-1"}),
+    ):
+        step()
+        keys = list(client.scan_iter("demo:sessions:*"))
+        assert len(keys) == 1
+        assert 0 < client.pttl(keys[0]) <= 86_400_000
+
+
+def test_a_tab_that_empties_the_cart_does_not_take_what_the_other_just_put_in(app: Flask) -> None:
+    tabs = [app.test_client(), app.test_client()]
+    tabs[0].post("/sessions/cart", data={"product": "1"})
+    tabs[1].set_cookie("session", sid_of(tabs[0]))
+    original = app.session_interface.commit  # type: ignore[attr-defined]
+
+    def commit(session: object) -> bool:
+        app.session_interface.commit = original  # type: ignore[attr-defined]
+        assert tabs[1].post("/sessions/cart", data={"product": "3"}).status_code == 303
+        return bool(original(session))
+
+    app.session_interface.commit = commit  # type: ignore[attr-defined]
+    assert tabs[0].post("/sessions/cart", data={"product": "1", "change": "-1"}).status_code == 303
+    for tab in tabs:
+        assert [line["id"] for line in tab.get("/sessions/api/me").json["cart"]] == [3]
+
+
+def test_a_wrong_password_neither_ends_nor_changes_a_session(web: FlaskClient) -> None:
+    web.post("/sessions/login", data=GOOD)
+    sid = sid_of(web)
+    answer = web.post("/sessions/login", data={"name": "noor", "password": "wrong"})
+    assert answer.status_code == 422
+    assert sid_of(web) == sid
+    assert web.get("/sessions/api/me").json["user"] == "mara"
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(web: FlaskClient) -> None:
+    def told(name: str) -> str:
+        page = web.post("/sessions/login", data={"name": name, "password": "wrong"}).text
+        return page.split('<main id="main"')[1].split('id="xray"')[0].replace(f'value="{name}"', "")
+
+    assert told("yuki") == told("yuke")
+
+
+def test_signing_in_as_somebody_else_changes_the_id_again_and_keeps_the_cart(web: FlaskClient, client: Client) -> None:
+    web.post("/sessions/cart", data={"product": "42"})
+    ids = [sid_of(web)]
+    for name in ("mara", "noor"):
+        web.post("/sessions/login", data={**GOOD, "name": name})
+        ids.append(sid_of(web))
+        me = web.get("/sessions/api/me").json
+        assert (me["user"], [line["id"] for line in me["cart"]]) == (name, [42])
+    assert len(set(ids)) == 3
+    assert [client.exists(SessionStore.redis_key(sid)) for sid in ids] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", sorted(accounts.HASHES))
+def test_each_demo_account_lets_in_with_the_password_of_the_page_only(name: str) -> None:
+    assert accounts.check_password(name, accounts.DEMO_PASSWORD)
+    assert not accounts.check_password(name, accounts.DEMO_PASSWORD + " ")
+
+
+@pytest.mark.parametrize("change", ["0", "-1", "-99"])
+def test_taking_out_what_is_not_there_makes_no_session(web: FlaskClient, client: Client, change: str) -> None:
+    answer = web.post("/sessions/cart", data={"product": "42", "change": change})
+    assert answer.status_code == 303
+    assert web.get_cookie("session") is None
+    assert not list(client.scan_iter("demo:sessions:*"))
+
+
+def test_signing_out_without_a_session_is_harmless(web: FlaskClient) -> None:
+    answer = web.post("/sessions/logout")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/sessions/")
+
+
+def test_what_each_request_costs(web: FlaskClient) -> None:
+    web.get("/catalog/products/42")
+    assert round_trips(web.get("/catalog/products/42")) == 1
+    assert round_trips(web.post("/sessions/cart", data={"product": "42"})) == 1
+    assert round_trips(web.post("/sessions/login", data=GOOD)) == 4  # limit, load, end the old, make the new
+    assert round_trips(web.get("/catalog/products/42")) == 2
+    assert round_trips(web.get("/sessions/api/me")) == 1
+    assert round_trips(web.post("/sessions/cart", data={"product": "42"})) == 2
+    assert round_trips(web.post("/sessions/logout")) == 2
+    assert round_trips(web.get("/catalog/products/42")) == 1
+
+
+def test_the_message_of_a_change_is_shown_once(web: FlaskClient) -> None:
+    web.post("/sessions/cart", data={"product": "42", "change": "3"})
+    assert "3 in your cart." in web.get("/sessions/").text
+    assert "3 in your cart." not in web.get("/sessions/").text
+
+
+def test_signing_out_twice_at_once_is_signed_out(app: Flask) -> None:
+    web, other = app.test_client(), app.test_client()
+    web.post("/sessions/login", data=GOOD)
+    other.set_cookie("session", sid_of(web))
+    original = app.session_interface.commit  # type: ignore[attr-defined]
+
+    def commit(session: object) -> bool:
+        app.session_interface.commit = original  # type: ignore[attr-defined]
+        assert other.post("/sessions/logout").status_code == 303
+        return bool(original(session))
+
+    app.session_interface.commit = commit  # type: ignore[attr-defined]
+    assert web.post("/sessions/logout").status_code == 303
