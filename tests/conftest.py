@@ -56,6 +56,8 @@ def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callabl
 
     yield make
     for app in made:
+        if "shelf" in app.extensions:
+            app.extensions["shelf"].deliverer.close()
         app.extensions["database"].engine.dispose()
         app.extensions["redis"].close()
 

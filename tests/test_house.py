@@ -21,7 +21,7 @@ PATTERNS = [
 DOOR_FILES = [path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem in DOORS]
 SCRIPTS = sorted(DEMO.rglob("*.lua"))
 PATTERN_PACKAGES = {"redis", "msgspec"}
-SQL_FILES = {"products", "seed"}
+SQL_FILES = {"products", "outbox", "seed"}
 CLI_FILES = {"play"}
 
 

@@ -1,8 +1,11 @@
 """The app as it is run: gunicorn, two workers, the embedded engine or TEST_REDIS_URL."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.servers import private_engine
 from tests.serving import GTHREAD, Answer, Server, processes, serve, until
@@ -233,3 +237,35 @@ def test_logs_hold_no_secret(tmp_path: Path) -> None:
     printed = "".join(server.lines)
     assert sid not in printed
     assert "correct horse" not in printed and "key-of-the-test" not in printed
+
+
+def test_a_kill_between_commit_and_invalidation_loses_nothing(tmp_path: Path) -> None:
+    """Redis is paused and the worker has no open connection: with its change committed it waits for one, and is killed."""
+    path = "/catalog/api/products/42"
+    settings = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_REDIS_TIMEOUT_SECONDS": "20"}
+    with private_engine() as engine:
+        settings["REDIS_URL"] = engine.url
+        with serve(instance=tmp_path / "instance", workers=1, **settings) as server:
+            assert server.request(path).json()["version"] == 1
+            with redis.Redis.from_url(engine.url) as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            engine.pause()
+            threading.Thread(target=_patch_in_vain, args=(server, path), daemon=True).start()
+            until(lambda: _committed_version(tmp_path) == 2)
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+        engine.resume()
+        with redis.Redis.from_url(engine.url) as client:
+            assert client.exists("demo:catalog:{product:42}")  # the old page still lies there
+        with serve(instance=tmp_path / "instance", workers=1, **settings) as server:
+            until(lambda: server.request(path).json()["version"] == 2, 5)
+
+
+def _patch_in_vain(server: Server, path: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        server.request(path, "PATCH", {"price_cents": 7})
+
+
+def _committed_version(tmp_path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "catalog.sqlite3")) as connection:
+        return int(connection.execute("SELECT version FROM products WHERE id = 42").fetchone()[0])

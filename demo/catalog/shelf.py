@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import msgspec
 from redis.exceptions import RedisError
 
-from demo.catalog import products
+from demo.catalog import outbox, products
 from demo.catalog.cache_aside import Cache, Cached
+from demo.catalog.outbox import Deliverer, Event
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, Product, ProductPage
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Shelf:
         self.listings = Cache(client, "list", Listing, ttl_seconds=ttl_seconds)
         self.outcomes: Counter[str] = Counter()
         self._database = database
+        self.deliverer = Deliverer(database, self._tell)
 
     def page(self, product_id: int) -> Cached[ProductPage]:
         """One product with its relatives, from one cache entry."""
@@ -76,17 +78,25 @@ class Shelf:
     def _write(self, statement: Callable[[Any], Product | None]) -> tuple[Product | None, bool]:
         with self._database.write() as connection:
             written = statement(connection)
-        return written, written is None or self._publish(written)
+            event = outbox.add(connection, written.id, written.category) if written else None
+        return written, event is None or self._publish(event)
 
-    def _publish(self, written: Product) -> bool:
-        """Invalidates by event, after the commit: every page of the product's block and every list that can show it."""
+    def _publish(self, event: Event) -> bool:
+        """After the commit: tells the caches, and removes the event. Where Redis is away the event stays in the outbox."""
         try:
-            self.pages.invalidate(*(str(number) for number in products.block_of(written.id)))
-            self.drop_lists(written.category)
+            self._tell(event)
         except RedisError as error:
-            log.warning("product %s: written, not invalidated: %s", written.id, type(error).__name__)
+            log.warning("product %s: written, not invalidated yet: %s", event.product_id, type(error).__name__)
+            self.deliverer.kick()
             return False
+        with self._database.write(wait=False) as connection:
+            outbox.remove(connection, [event])
         return True
+
+    def _tell(self, event: Event) -> None:
+        """Invalidates every page of the product's block and every list that can show it."""
+        self.pages.invalidate(*(str(number) for number in products.block_of(event.product_id)))
+        self.drop_lists(event.category)
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1

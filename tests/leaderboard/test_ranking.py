@@ -1,15 +1,19 @@
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.crc import key_slot
+from redis.exceptions import RedisError
 
 from demo import xray
 from demo.leaderboard import boards
 from demo.leaderboard.ranking import MAX_SCORE, Entry, Leaderboard, Period, check_player
-from demo.pool import Client
-from tests.servers import clean
+from demo.pool import Client, connect
+from tests.servers import clean, private_engine
 
 DAY_MS = 86_400_000
 NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
@@ -79,6 +83,59 @@ def test_every_rank_order_neighbour_and_page_is_the_models(
             assert board.rank(player, period) == expected[place]
     for key in client.scan_iter("demo:*"):
         assert client.pttl(key) > 0
+        if key.endswith(b":members"):  # a player who was moved leaves nothing behind
+            assert client.hlen(key) == client.zcard(key.removesuffix(b":members"))
+
+
+def test_every_key_ends_when_its_period_is_long_over(client: Client) -> None:
+    clock = [NOW_MS / 1000]
+    board = Leaderboard(client, "lives", clock=lambda: clock[0])
+    steps = [("mara", 5, "{}"), ("mara", 4, None), ("mara", 6, None), ("noor", 6, "{}")]
+    for number, (player, score, metadata) in enumerate(steps):
+        clock[0] = NOW_MS / 1000 + number * 86_400
+        for key in client.scan_iter("demo:*"):
+            client.persist(key)  # as if a step before had forgotten it
+        board.submit(player, score, metadata=metadata, now_ms=int(clock[0] * 1000))
+        for period, days in ((Period.ALL, 400), (Period.WEEK, 35), (Period.DAY, 8)):
+            for key in board.redis_keys(period):
+                assert (days - 1) * DAY_MS < client.pttl(key) <= days * DAY_MS, key
+        for part in ("sequence", "metadata"):
+            assert 399 * DAY_MS < client.pttl(f"demo:leaderboard:{{lives}}:{part}") <= 400 * DAY_MS
+
+
+def test_all_keys_of_a_board_share_a_slot_and_another_board_has_its_own(client: Client) -> None:
+    board = Leaderboard(client, "slots")
+    board.submit("a:{b}", 1, metadata="{}")
+    made = set(client.scan_iter("demo:*"))
+    declared = {key.encode() for period in Period for key in board.redis_keys(period)}
+    assert made == declared | {b"demo:leaderboard:{slots}:sequence", b"demo:leaderboard:{slots}:metadata"}
+    assert {key_slot(key) for key in made} == {key_slot(b"slots")}
+
+
+def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
+    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client:
+        board = Leaderboard(client, "flushed")
+        client.script_flush()
+        board.submit("mara", 5)
+        client.script_flush()
+        assert board.top(1).total == 1
+
+
+def test_without_redis_or_on_a_key_of_another_kind_every_call_raises(client: Client) -> None:
+    board = Leaderboard(client, "kinds")
+    client.set(board.redis_keys(Period.DAY)[0], "text", px=60_000)
+    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30) as nobody:
+        away = Leaderboard(nobody, "kinds")
+        for call in (
+            lambda: away.submit("a", 1),
+            lambda: away.top(1),
+            lambda: away.around("a", 1),
+            lambda: away.rank("a"),
+            lambda: board.submit("a", 1),
+            lambda: board.top(1, Period.DAY),
+        ):
+            with pytest.raises(RedisError):
+                call()
 
 
 def test_equal_scores_share_a_rank_and_the_next_one_is_counted_on(client: Client) -> None:
@@ -116,7 +173,25 @@ def test_a_score_that_a_double_may_not_hold_is_refused(client: Client, score: An
     assert board.top(1).total == 0
 
 
-@pytest.mark.parametrize("player", ["", "x" * 65, "a\0b", "a\nb", " a", "a ", "\t", "\ud800", "a\u202eb", "\x7f"])
+@pytest.mark.parametrize(
+    "player",
+    [
+        "\u200d",
+        "\ufe0f\u200d",
+        "\u00a0",
+        "a\u2028b",
+        "",
+        "x" * 65,
+        "a\0b",
+        "a\nb",
+        " a",
+        "a ",
+        "\t",
+        "\ud800",
+        "a\u202eb",
+        "\x7f",
+    ],
+)
 def test_a_name_that_cannot_be_shown_is_refused(player: str) -> None:
     with pytest.raises(ValueError, match="player"):
         check_player(player)
@@ -150,8 +225,10 @@ def test_metadata_stays_with_the_player_and_is_bounded(client: Client) -> None:
     board.submit("mara", 5, metadata='{"a":1}')
     board.submit("mara", 3)
     assert board.top(1).entries[0].metadata == '{"a":1}'
+    board.submit("mara", 4, metadata="é" * 512)
+    assert board.top(1).entries[0].metadata == "é" * 512
     with pytest.raises(ValueError, match="metadata"):
-        board.submit("mara", 9, metadata="é" * 513)
+        board.submit("mara", 9, metadata="é" * 512 + "x")
     assert board.top(1).entries[0].score == 5
 
 
@@ -167,6 +244,39 @@ def test_the_day_is_redis_day_whatever_this_machines_clock_says(client: Client, 
     page = right.top(9, Period.DAY)
     assert [(entry.player, entry.score) for entry in page.entries] == [("mara", 6), ("warm", 1)]
     assert wrong.top(9, Period.DAY) == page
+    assert wrong.top(9, Period.ALL).total == right.top(9, Period.WEEK).total == 2
+    days = set(client.scan_iter("demo:leaderboard:{clock}:day:*"))
+    assert days == {key.encode() for key in right.redis_keys(Period.DAY)}  # nothing on the day that it took it for
+
+
+@pytest.mark.parametrize("seconds", [-3 * 86_400, 3 * 86_400])
+def test_the_day_is_told_by_the_servers_own_time(client: Client, seconds: float) -> None:
+    board = Leaderboard(client, "time", clock=lambda: time.time() + seconds)
+    assert [_trips(lambda score=score: board.submit("mara", score)) for score in (1, 2, 3)] == [2, 1, 1]
+    now = client.time()[0]
+    there = Leaderboard(client, "time", clock=lambda: now)
+    assert [there.top(1, period).entries[0].score for period in Period] == [3, 3, 3]
+
+
+def test_a_day_that_turns_between_two_submissions_begins_a_ranking_and_keeps_the_others(client: Client) -> None:
+    midnight = NOW_MS + 3 * DAY_MS
+    clock = [midnight / 1000 - 0.001]
+    board = Leaderboard(client, "midnight", clock=lambda: clock[0])
+    before = board.submit("mara", 9, now_ms=midnight - 1)
+    after = board.submit("mara", 5, now_ms=midnight)  # this machine still believes in the day before
+    assert [before.standings[period].best for period in Period] == [9, 9, 9]
+    assert [after.standings[period].best for period in Period] == [9, 9, 5]
+    assert [after.standings[period].previous_rank for period in Period] == [1, 1, None]
+    clock[0] -= 60
+    assert Leaderboard(client, "midnight", clock=lambda: clock[0]).rank("mara", Period.DAY) == Entry(1, "mara", 9, None)
+
+
+def test_a_clock_that_never_agrees_ends_in_an_error_and_writes_nothing(client: Client) -> None:
+    days = itertools.count()
+    board = Leaderboard(client, "mad", clock=lambda: next(days) * 86_400)
+    with pytest.raises(RuntimeError, match="turned twice"):
+        board.submit("mara", 5)
+    assert list(client.scan_iter("demo:*")) == []
 
 
 @pytest.mark.parametrize(
@@ -228,6 +338,9 @@ def test_boards_are_listed_newest_first_and_bounded(client: Client, monkeypatch:
         boards.remember(client, name)
     boards.remember(client, "d")
     assert boards.names(client) == ["e", "d", "c"]
+    assert boards.names(client, 2) == ["e", "d"]
+    assert _trips(lambda: boards.remember(client, "f")) == _trips(lambda: boards.names(client)) == 1
+    assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
 
 
 def _trips(call: Any) -> int:

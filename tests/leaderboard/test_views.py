@@ -1,4 +1,3 @@
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +8,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from demo.leaderboard import views
+from demo.leaderboard import boards, views
+from demo.pool import Client
 from tests.conftest import round_trips
 from tests.servers import private_engine
+from tests.serving import until
 
 SCORES = "/leaderboard/api/boards/main/scores"
 BOARD = "/leaderboard/api/boards/main"
@@ -56,10 +57,57 @@ def test_a_board_and_a_player_are_read(web: FlaskClient) -> None:
     assert web.get(f"{BOARD}/players/nobody").status_code == 404
 
 
+def test_neighbours_are_those_of_the_period(web: FlaskClient) -> None:
+    for player, score in (("a", 9), ("b", 7)):
+        post(web, player, score)
+    for period in ("all", "week", "day"):
+        own = web.get(f"{BOARD}/players/b?period={period}&around=0").json
+        assert own == {
+            "board": "main",
+            "period": period,
+            "total": 2,
+            "entries": [{"rank": 2, "player": "b", "score": 7, "metadata": None}],
+            "player": {"rank": 2, "player": "b", "score": 7, "metadata": None},
+        }
+
+
+def test_what_each_read_costs(web: FlaskClient) -> None:
+    post(web, "mara", 1)
+    for path, trips in (
+        (BOARD, 1),
+        (f"{BOARD}/players/mara", 1),
+        ("/leaderboard/boards/main", 1),
+        ("/leaderboard/boards/main?player=mara", 2),
+        ("/leaderboard/", 1),
+    ):
+        assert round_trips(web.get(path)) == trips, path
+
+
+@pytest.mark.parametrize("metadata", [{}, {"a": None, "b": [1, {"c": "é"}]}, {"big": 10**30}, None])
+def test_metadata_comes_back_as_it_went(web: FlaskClient, metadata: Any) -> None:
+    assert post(web, "mara", 1, metadata=metadata).status_code == 201
+    assert web.get(BOARD).json["entries"][0]["metadata"] == metadata
+
+
 def test_names_with_anything_in_them_are_found_again(web: FlaskClient) -> None:
-    for player in ("a/b", "<b>bo</b>", "👩‍🚀", "50%", "a:b{c}", "q?x=1&y"):
+    for player in (
+        "a/b",
+        "/a",
+        "a/",
+        "a//b",
+        "//",
+        "..",
+        "a/../b",
+        "%2F",
+        "#",
+        "<b>bo</b>",
+        "👩‍🚀",
+        "50%",
+        "a:b{c}",
+        "q?x=1&y",
+    ):
         assert post(web, player, 1).status_code == 201
-        assert web.get(f"{BOARD}/players/{quote(player)}").json["player"]["player"] == player
+        assert web.get(f"{BOARD}/players/{quote(player, safe='')}").json["player"]["player"] == player
 
 
 def test_a_post_with_its_limit_check_costs_two_round_trips_and_a_refused_one_costs_one(
@@ -101,6 +149,10 @@ def test_a_post_with_its_limit_check_costs_two_round_trips_and_a_refused_one_cos
         ('{"player": "a", "score": 1, "metadata": "text"}', 422, "metadata"),
         ('{"player": "a", "score": 1, "metadata": {"a": "' + "x" * 1024 + '"}}', 422, "metadata"),
         ('["a", 1]', 422, "body"),
+        ('{"player": "\\u200d", "score": 1}', 422, "player"),
+        ('{"player": " a", "score": 1}', 422, "player"),
+        ('{"player": null, "score": 1}', 422, "player"),
+        ('{"player": "a", "score": null}', 422, "score"),
         ('{"player": "' + "x" * 70_000 + '", "score": 1}', 413, None),
     ],
 )
@@ -111,6 +163,13 @@ def test_a_wrong_body_is_told_and_counts_nothing(web: FlaskClient, body: str, co
     if field:
         assert [error["field"] for error in answer.json["errors"]] == [field]
     assert web.get(BOARD).json["total"] == 0
+
+
+@pytest.mark.parametrize("depth", [200, 600, 900, 1000, 30_000])
+def test_metadata_of_any_depth_is_answered(web: FlaskClient, depth: int) -> None:
+    metadata = "[" * depth + "]" * depth
+    answer = web.post(SCORES, data='{"player": "a", "score": 1, "metadata": {"a": ' + metadata + "}}")
+    assert answer.status_code in ((201,) if depth < 500 else (400, 422))
 
 
 @pytest.mark.parametrize("name", ["a:b", "{a}", "Main", "a b", "-a", "x" * 41, "%00", "é"])
@@ -169,6 +228,27 @@ def test_a_name_is_shown_as_text(web: FlaskClient) -> None:
     page = web.get("/leaderboard/boards/main").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script>alert" not in page
+    assert "<script>alert" not in web.get("/leaderboard/boards/main?player=<script>alert(2)</script>").text
+    given = web.post("/leaderboard/boards/main/scores", data={"player": '"><script>alert(3)</script>', "score": "<i>"}).text
+    assert "<script>alert" not in given and "<i>" not in given
+    assert "<script>alert" not in web.get("/").text
+
+
+def test_a_refused_form_is_a_page_that_says_when_to_come_back(make_app: Callable[..., Flask]) -> None:
+    web = make_app(RATE_LIMITS={"leaderboard.post_score": {"limit": 1, "window_seconds": 60}}).test_client()
+    answers = [web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": n}) for n in "12"]
+    assert [answer.status_code for answer in answers] == [303, 429]
+    assert answers[1].mimetype == "text/html"
+    assert int(answers[1].headers["Retry-After"]) in range(1, 61)
+    assert round_trips(answers[1]) == 1
+    assert web.get(BOARD).json["entries"][0]["score"] == 1
+
+
+def test_a_score_counts_even_when_its_board_cannot_be_listed(web: FlaskClient, client: Client) -> None:
+    client.set(boards.KEY, "of another kind", px=60_000)
+    assert post(web, "mara", 5).status_code == 201
+    assert web.get(BOARD).json["total"] == 1
+    assert web.get("/leaderboard/").status_code == 200
 
 
 def test_boards_are_listed_once_they_have_a_score(web: FlaskClient) -> None:
@@ -203,6 +283,50 @@ def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(m
         engine.start()
 
 
+def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_first(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
+        for offset in range(views.SNAPSHOTS):
+            web.get(f"{BOARD}?offset={offset}")
+        web.get(f"{BOARD}?offset=0")
+        web.get(f"{BOARD}?offset={views.SNAPSHOTS}")
+        engine.kill()
+        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, views.SNAPSHOTS)}
+        assert answers == {0: 200, 1: 503, 2: 200, views.SNAPSHOTS: 200}
+        assert web.get(f"{BOARD}?offset=0&period=day").status_code == 503
+        assert len(views._snapshots) == views.SNAPSHOTS
+        engine.start()
+
+
+def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        web.get("/leaderboard/boards/main")
+        engine.kill()
+        assert web.get("/").status_code == 200
+        page = web.get("/leaderboard/boards/main")
+        assert (page.status_code, ">STALE<" in page.text) == (200, False)  # nothing in it that could be stale
+        engine.start()
+        until(lambda: post(web, "mara", 5).status_code == 201, 5)
+        assert ">mara<" in web.get("/leaderboard/boards/main").text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--board", "a b"], "is no address"),
+        (["--board", "é"], "is no address"),
+        (["--url", "nowhere"], "is no address"),
+        (["--url", "http://127.0.0.1:1"], "Is the app running?"),
+        (["--players", "0"], "0 is not in the range"),
+    ],
+)
+def test_a_wrong_address_for_simulated_players_is_told_in_a_sentence(app: Flask, arguments: list[str], said: str) -> None:
+    done = app.test_cli_runner().invoke(args=["play", "--players", "1", *arguments])
+    assert isinstance(done.exception, SystemExit) and done.exit_code
+    assert said in done.output
+
+
 def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callable[..., Flask]) -> None:
     app = make_app(RATE_LIMITS={"leaderboard.submit_score": {"limit": 15, "window_seconds": 0.5}})
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -220,7 +344,4 @@ def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callab
         server.server_close()
     board = app.test_client().get("/leaderboard/api/boards/spring?limit=100").json
     assert board["total"] == 20
-    assert json.dumps(board)
-    nobody = app.test_cli_runner().invoke(args=["play", "--players", "1", "--url", "http://127.0.0.1:1"])
-    assert nobody.exit_code == 1
-    assert "Is the app running?" in nobody.output
+    assert all(entry["player"].rpartition("-")[2].isdecimal() for entry in board["entries"])

@@ -1,0 +1,117 @@
+"""The outbox: an event is written in the SQL transaction of the change that it tells of, and delivered until it was.
+
+Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches would go on showing what
+is no more. So the event is a row: whoever commits also tells the caches and removes the row; where that fails, or nobody
+lives to do it, a background pass does, here or in the next process that starts. Telling twice does no harm.
+
+Source: C. Richardson, "Transactional outbox", https://microservices.io/patterns/data/transactional-outbox.html
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisClusterException, RedisError
+from sqlalchemy import Column, Connection, Integer, String, Table, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from demo.catalog.products import metadata
+
+BATCH = 500
+outbox = Table(
+    "catalog_outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("product_id", Integer, nullable=False),
+    Column("category", String(32), nullable=False),
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A product changed."""
+
+    id: int
+    product_id: int
+    category: str
+
+
+def add(connection: Connection, product_id: int, category: str) -> Event:
+    """Writes the event in the caller's transaction."""
+    statement = insert(outbox).values(product_id=product_id, category=category).returning(outbox.c.id)
+    return Event(connection.execute(statement).scalar_one(), product_id, category)
+
+
+def pending(connection: Connection) -> list[Event]:
+    """The oldest events that nobody has removed, BATCH at most."""
+    rows = connection.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)).all()
+    return [Event(row.id, row.product_id, row.category) for row in rows]
+
+
+def remove(connection: Connection, events: Sequence[Event]) -> None:
+    """Removes what was delivered."""
+    connection.execute(delete(outbox).where(outbox.c.id.in_([event.id for event in events])))
+
+
+class Deliverer:
+    """Delivers what is left over: `publish` tells the caches of one event and raises RedisError when it cannot.
+
+    `kick` starts a thread that tries every `interval_seconds` until nothing is left, and ends. `database` has `read` and
+    `write`, which give a connection each.
+    """
+
+    def __init__(self, database: Any, publish: Callable[[Event], None], interval_seconds: float = 0.5) -> None:
+        self._database = database
+        self._publish = publish
+        self._interval_seconds = interval_seconds
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._running = False
+        self._closed = threading.Event()
+
+    def deliver(self) -> bool:
+        """One pass over all that is pending; whether nothing is left. Raises SQLAlchemyError."""
+        while True:
+            with self._database.read(wait=False) as connection:
+                events = pending(connection)
+            if not events:
+                return True
+            try:
+                for event in events:
+                    self._publish(event)
+            except (RedisError, RedisClusterException):
+                return False
+            with self._database.write(wait=False) as connection:
+                remove(connection, events)
+            log.info("outbox: %d late invalidations delivered", len(events))
+
+    def kick(self) -> None:
+        """Sees to it that a pass begins soon; costs nothing when one runs."""
+        with self._lock:
+            self._wanted = True
+            if not self._running and not self._closed.is_set():
+                self._running = True
+                threading.Thread(target=self._run, name="outbox", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            with self._lock:
+                if not self._wanted:
+                    self._running = False
+                    return
+                self._wanted = False
+            try:
+                done = self.deliver()
+            except SQLAlchemyError as error:
+                log.warning("outbox: %s", type(error).__name__)
+                done = False
+            if not done:
+                self._wanted = True
+                self._closed.wait(self._interval_seconds)

@@ -1,0 +1,123 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from redis.exceptions import ConnectionError
+from sqlalchemy import text
+
+from demo.catalog import outbox, seed
+from demo.catalog.outbox import Deliverer, Event
+from demo.database import Database
+from tests.servers import private_engine
+from tests.serving import until
+
+API = "/catalog/api/products/42"
+
+
+@pytest.fixture
+def database(make_database: Callable[..., Database]) -> Database:
+    made = make_database()
+    seed.seed(made.engine, 24)
+    return made
+
+
+def left(database: Database) -> list[Event]:
+    with database.read(wait=False) as connection:
+        return outbox.pending(connection)
+
+
+def write(database: Database, *numbers: int) -> None:
+    with database.write(wait=False) as connection:
+        for number in numbers:
+            outbox.add(connection, number, "lamps")
+
+
+def test_an_event_lives_and_dies_with_its_transaction(database: Database) -> None:
+    with pytest.raises(LookupError), database.write() as connection:
+        outbox.add(connection, 1, "lamps")
+        raise LookupError
+    assert left(database) == []
+    write(database, 2)
+    assert [(event.product_id, event.category) for event in left(database)] == [(2, "lamps")]
+
+
+def test_a_pass_delivers_everything_in_order_and_removes_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BATCH", 3)
+    write(database, *range(1, 9))
+    told: list[int] = []
+    assert Deliverer(database, lambda event: told.append(event.product_id)).deliver()
+    assert told == list(range(1, 9))
+    assert left(database) == []
+
+
+def test_what_cannot_be_told_stays(database: Database) -> None:
+    write(database, 1, 2)
+    told: list[int] = []
+
+    def publish(event: Event) -> None:
+        if event.product_id == 2:
+            raise ConnectionError
+        told.append(event.product_id)
+
+    assert not Deliverer(database, publish).deliver()
+    assert told == [1]
+    assert [event.product_id for event in left(database)] == [1, 2]  # telling 1 again does no harm
+
+
+def test_a_kick_tries_until_nothing_is_left_and_then_rests(database: Database) -> None:
+    write(database, 1)
+    tries: list[int] = []
+
+    def publish(event: Event) -> None:
+        tries.append(event.product_id)
+        if len(tries) < 3:
+            raise ConnectionError
+
+    deliverer = Deliverer(database, publish, interval_seconds=0.01)
+    deliverer.kick()
+    deliverer.kick()
+    until(lambda: not left(database) and not deliverer._running)
+    assert tries == [1, 1, 1]
+    write(database, 2)
+    deliverer.kick()
+    until(lambda: tries[-1] == 2 and not deliverer._running)
+    deliverer.close()
+    write(database, 3)
+    deliverer.kick()
+    assert not deliverer._running
+
+
+def test_a_delivered_change_leaves_no_row(app: Flask) -> None:
+    web = app.test_client()
+    for price in (1, 2, 3):
+        assert web.patch(API, json={"price_cents": price}).status_code == 200
+    assert left(app.extensions["database"]) == []
+
+
+def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    """The engine keeps its data over the kill, the old entry included."""
+    with private_engine("--appendonly", "yes", "--appendfsync", "always") as engine:
+        settings = {"REDIS_URL": engine.url, "REDIS_TIMEOUT_SECONDS": 0.25, "BREAKER_SECONDS": 0.05}
+        one, other = make_app(**settings).test_client(), make_app(**settings).test_client()
+        assert other.get(API).json["version"] == 1
+        engine.kill()
+        changed = one.patch(API, json={"price_cents": 7})
+        assert (changed.status_code, changed.json["version"]) == (200, 2)
+        assert changed.headers["Cache-Status"] == 'catalog; detail="invalidation pending"'
+        engine.start()
+        until(lambda: other.get(API).json["version"] == 2, 5)
+        until(lambda: not left(one.application.extensions["database"]), 5)
+        until(lambda: other.get(API).headers["Cache-Status"].startswith("catalog; hit"), 5)
+
+
+def test_a_database_that_fails_is_tried_again(database: Database) -> None:
+    write(database, 1)
+    with database.write(wait=False) as connection:
+        connection.execute(text("ALTER TABLE catalog_outbox RENAME TO hidden"))
+    told: list[int] = []
+    deliverer = Deliverer(database, lambda event: told.append(event.product_id), interval_seconds=0.01)
+    deliverer.kick()
+    with database.write(wait=False) as connection:
+        connection.execute(text("ALTER TABLE hidden RENAME TO catalog_outbox"))
+    until(lambda: told == [1] and not deliverer._running)
