@@ -70,6 +70,7 @@ class Deliverer:
         self._lock = threading.Lock()
         self._wanted = False
         self._running = False
+        self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def deliver(self) -> bool:
@@ -94,11 +95,14 @@ class Deliverer:
             self._wanted = True
             if not self._running and not self._closed.is_set():
                 self._running = True
-                threading.Thread(target=self._run, name="outbox", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, and returns when it has ended."""
         self._closed.set()
+        if self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.is_set():
