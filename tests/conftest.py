@@ -89,8 +89,8 @@ def web(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def away(make_app: Callable[..., Flask]) -> Flask:
-    """An app whose Redis is not there: a port that nobody listens on."""
-    return make_app(REDIS_URL="redis://127.0.0.1:1", REDIS_TIMEOUT_SECONDS=0.25)
+    """An app whose Redis is not there, a port that nobody listens on, and whose breaker stays open once it knows."""
+    return make_app(REDIS_URL="redis://127.0.0.1:1", REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=60)
 
 
 def round_trips(response: Any) -> int:
