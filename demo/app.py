@@ -89,16 +89,26 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     )
     app.register_blueprint(home)
     app.extensions["use_cases"] = modules
+    app.extensions["closers"] = []
     try:
         for module in modules:
             app.register_blueprint(module.bp)
         _check_limits(app, set(USE_CASES) - set(use_cases))
     except SQLAlchemyError as error:
+        close(app)
         raise ConfigError(f"DATABASE_URL: the database does not answer ({type(error).__name__}).") from error
     except ConfigError:
-        app.extensions["database"].engine.dispose()
+        close(app)
         raise
     return app
+
+
+def close(app: Flask) -> None:
+    """Lets go of everything that the app holds: what its use cases have put into `closers`, the database, the pool."""
+    for closer in app.extensions["closers"]:
+        closer()
+    app.extensions["database"].engine.dispose()
+    app.extensions["redis"].close()
 
 
 def _check_limits(app: Flask, left_out: set[str]) -> None:

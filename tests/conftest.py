@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo import engine
-from demo.app import create_app
+from demo.app import close, create_app
 from demo.database import Database, sqlite_url
 from demo.pool import Client, connect
 from tests import servers
@@ -56,10 +56,7 @@ def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callabl
 
     yield make
     for app in made:
-        if "shelf" in app.extensions:
-            app.extensions["shelf"].deliverer.close()
-        app.extensions["database"].engine.dispose()
-        app.extensions["redis"].close()
+        close(app)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def prepare(state: BlueprintSetupState) -> None:
     seed.seed(state.app.extensions["database"].engine, config["PRODUCTS"])
     shelf = Shelf(state.app.extensions["redis"], state.app.extensions["database"], ttl_seconds=config["CATALOG_TTL_SECONDS"])
     state.app.extensions["shelf"] = shelf
+    state.app.extensions["closers"].append(shelf.deliverer.close)
     shelf.deliverer.kick()  # what a process that was killed has left
 
 
