@@ -11,7 +11,8 @@ began, `invalidate_group` sets a new one, and an entry with another token is a m
 was stored before it.
 
 What weakens the guarantee: a failover to a replica that had not yet seen the delete, or a delete that Redis never got
-(`invalidate` raises then: an outbox delivers it later). The TTL bounds both.
+(`invalidate` raises then: an outbox delivers it later), or a server that evicts a group's token (noeviction does not).
+The TTL bounds all three.
 
 Sources: Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1 (leases); rueidisaside (Go).
 """

@@ -139,7 +139,7 @@ def block_of(product_id: int) -> range:
 
 def load_page(connection: Connection, product_id: int) -> ProductPage | None:
     """A product and its relatives, or None when there is none of that id."""
-    rows = connection.execute(select(*COLUMNS).where(products.c.id.in_(block_of(product_id)))).all()
+    rows = connection.execute(select(*COLUMNS).where(products.c.id.in_(block_of(product_id))).order_by(products.c.id)).all()
     found = {row.id: row for row in rows}
     if product_id not in found:
         return None

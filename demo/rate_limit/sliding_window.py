@@ -82,4 +82,4 @@ class SlidingWindowLog:
 
 
 def _plain(part: str) -> str:
-    return part if PLAIN.fullmatch(part) else "x" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return part if PLAIN.fullmatch(part) else "~" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -151,6 +151,14 @@ def test_equal_scores_share_a_rank_and_the_next_one_is_counted_on(client: Client
     ]
 
 
+def test_forty_who_reach_the_same_score_are_listed_as_they_came(client: Client) -> None:
+    board = Leaderboard(client, "many")
+    players = [f"p{number * 7 % 40}" for number in range(40)]
+    for player in players:
+        board.submit(player, 9)
+    assert [(entry.rank, entry.player) for entry in board.top(40).entries] == [(1, player) for player in players]
+
+
 def test_who_reaches_a_score_again_keeps_the_place_of_the_first_time(client: Client) -> None:
     board = Leaderboard(client, "again")
     for player, score in (("first", 9), ("second", 9), ("first", 9), ("first", 3)):
