@@ -107,7 +107,7 @@ def test_each_address_has_its_own_quota(make_app: MakeApp, client: Client, other
         assert codes == [200, 429]
     keys = [key.decode() for key in client.scan_iter("demo:rate_limit:*")]
     assert len(keys) == 2
-    assert all(re.fullmatch(r"demo:rate_limit:\{[A-Za-z0-9._-]+:[A-Za-z0-9._-]+\}", key) for key in keys)
+    assert all(re.fullmatch(r"demo:rate_limit:\{[A-Za-z0-9._-]+:[A-Za-z0-9._~-]+\}", key) for key in keys)
     assert all(client.pttl(key) > 0 for key in keys)
 
 

@@ -225,7 +225,7 @@ def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client) ->
     for identity in ("mara@example.com", "a b", "}{", "x" * 64):
         assert web.post(HITS, json={"identity": identity}).status_code == 200
     for key in client.scan_iter("demo:rate_limit:*"):
-        assert re.fullmatch(rb"demo:rate_limit:\{api-5-10:x[0-9a-f]{32}\}", key)
+        assert re.fullmatch(rb"demo:rate_limit:\{api-5-10:~[0-9a-f]{32}\}", key)
         assert 0 < client.pttl(key) <= 10_000
 
 
