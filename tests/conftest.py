@@ -11,8 +11,24 @@ from flask.testing import FlaskClient
 from demo import engine
 from demo.app import close, create_app
 from demo.database import Database, sqlite_url
-from demo.pool import Client, connect
+from demo.pool import BoundedPool, Client, connect
 from tests import servers
+
+
+@pytest.fixture(autouse=True)
+def no_socket_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what the pools of a test have opened, on engines of its own too."""
+    made: list[BoundedPool] = []
+    original = BoundedPool.__init__
+
+    def keep(self: BoundedPool, *args: Any, **options: Any) -> None:
+        original(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(BoundedPool, "__init__", keep)
+    yield
+    for pool in made:
+        pool.disconnect()
 
 
 @pytest.fixture(scope="session")
