@@ -3,21 +3,21 @@
 import hashlib
 import importlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import config, errors, oneshot, panel, security, xray
+from demo import choices, config, errors, oneshot, panel, security, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
-from demo.pool import check, connect, get_breaker
+from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -75,19 +75,18 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(_begin)
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
-    app.teardown_request(lambda _: xray.end())
+    app.after_request(panel.fill)
+    app.teardown_request(_end)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
         lambda: {
             "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
             "use_cases": use_cases,
-            "redis_away": lambda: get_breaker().is_open,
-            "worker": os.getpid(),
-            "message": oneshot.take("message"),
         }
     )
     app.register_blueprint(home)
+    app.register_blueprint(choices.bp)
     app.extensions["use_cases"] = modules
     app.extensions["closers"] = []
     try:
@@ -137,14 +136,28 @@ def _connect_redis(app: Flask, instance: Path) -> None:
     if away:
         log.warning("%s The app starts without it.", away)
     else:
-        # So that not even the first call of a script pays for telling Redis its text.
+        _load_scripts(client)
+    app.extensions["redis"], app.extensions["redis_url"] = client, url
+
+
+def _load_scripts(client: Client) -> None:
+    """So that not even the first call of a script pays for telling Redis its text; where it cannot be done now, the first
+    call does it."""
+    try:
         for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
             client.script_load(script.read_text())
-    app.extensions["redis"] = client
+    except RedisError as error:
+        log.warning("Scripts are not loaded yet: %s", type(error).__name__)
 
 
 def _begin() -> None:
     xray.begin()
+    choices.begin()
+
+
+def _end(_: BaseException | None) -> None:
+    xray.end()
+    choices.end()
 
 
 def _static_files(app: Flask) -> None:
@@ -154,6 +167,9 @@ def _static_files(app: Flask) -> None:
         if path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     version = digest.hexdigest()[:12]
+    for path in sorted((REPOSITORY / "templates").rglob("*.html")):
+        digest.update(path.read_bytes())
+    app.extensions["look"] = digest.hexdigest()[:12]
 
     def static(version_asked: str, filename: str) -> Response:
         current = version_asked == version

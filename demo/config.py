@@ -66,7 +66,16 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_DB_LATENCY_MS", 200, int, "added to each visit to the database, in ms: a busy one across a network"
     ),
     "CATALOG_TTL_SECONDS": Setting(
-        "DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry lives in the cache, in seconds"
+        "DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry is fresh in the cache, in seconds"
+    ),
+    "CATALOG_STALE_SECONDS": Setting(
+        "DEMO_CATALOG_STALE_SECONDS",
+        60,
+        int,
+        "how long it may be served after that, while one reader loads it again or the database is away, in seconds",
+    ),
+    "NEAR_CACHE": Setting(
+        "DEMO_NEAR_CACHE", False, bool, "hold catalog answers in each worker too, dropped when Redis tells of a change"
     ),
     "SESSION_IDLE_SECONDS": Setting(
         "DEMO_SESSION_IDLE_SECONDS", 86_400, int, "a session ends after so long without a visit, in seconds"
@@ -102,6 +111,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "PRODUCTS": (1, 5_000_000),
     "DB_LATENCY_MS": (0, 10_000),
     "CATALOG_TTL_SECONDS": (1, 86_400),
+    "CATALOG_STALE_SECONDS": (0, 86_400),
     "SESSION_IDLE_SECONDS": (1, 31_536_000),
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
     "TRUSTED_PROXIES": (0, 10),

@@ -12,13 +12,14 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-from demo import xray
+from demo import choices, xray
 from demo.config import ConfigError
 
 CONNECTIONS = 10
 WAIT_SECONDS = 3.0
+SLOW_MS = 1000  # for a visitor who has chosen a slow database
 
 
 def get_database() -> "Database":
@@ -49,16 +50,31 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
+    def _be_slow(self) -> None:
+        chosen = choices.current().database
+        if chosen == "down":
+            raise Broken()
+        latency_ms = self.latency_ms + (SLOW_MS if chosen == "slow" else 0)
+        if latency_ms:
+            time.sleep(latency_ms / 1000)
+
     @contextmanager
     def _visit(self, label: str, wait: bool) -> Iterator[Connection]:
         began = time.perf_counter()
         try:
             with self.engine.connect() as connection:
-                if self.latency_ms and wait:
-                    time.sleep(self.latency_ms / 1000)
+                if wait:
+                    self._be_slow()
                 yield connection
         finally:
             xray.record("db", label, began)
+
+
+class Broken(OperationalError):
+    """What a visitor sees who has chosen a database that is down."""
+
+    def __init__(self) -> None:
+        super().__init__("a visit", None, ConnectionError("this visitor has taken the database away"))
 
 
 def _engine(url: str) -> Engine:

@@ -1,41 +1,96 @@
-"""Where a visitor sees the x-ray: the panel of a page, the bar at its foot, and the Server-Timing header of every answer.
+"""What a page holds of its request and its visitor: put into it at the end, so that no cached bytes ever hold it.
 
-A template only marks the place; the panel is put there after everything else, the saving of the session included. So no
-cached bytes ever hold it.
+A template only marks the places. `fill` puts in who is signed in, messages, and what a view has left in `g.parts` by
+mark, before the session is saved; `show` the x-ray, after everything else. A page that goes out as it was cached,
+compressed, says so by `g.whole`: its marks stay, as comments.
 """
 
-from flask import Response, current_app, render_template, request
+import os
 
-from demo import oneshot
+from flask import Response, current_app, g, render_template, request
+
+from demo import choices, oneshot
+from demo.pool import get_breaker
 from demo.xray import Trace
 
-XRAY_MARK, XBAR_MARK = "<!--xray-->", "<!--xbar-->"
+VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
+NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
+XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
+AWAY, AWAY_SHOWN = b'id="away" hidden', b'id="away"'
+
+
+def wanted() -> bool:
+    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out."""
+    return bool(current_app.config["XRAY"]) and request.args.get("xray") != "0"
+
+
+def is_personal() -> bool:
+    """Whether this visitor's page differs from that of others."""
+    cookies = request.cookies if "Cookie" in request.headers else {}
+    return (
+        current_app.config["SESSION_COOKIE_NAME"] in cookies
+        or choices.current().any
+        or any(name.startswith(oneshot.PREFIX) for name in cookies)
+        or get_breaker().is_open
+    )
+
+
+def may_go_out_whole() -> bool:
+    """Whether nothing of this request or visitor has to be put into its page."""
+    return not wanted() and not is_personal()
+
+
+def fill(response: Response) -> Response:
+    """Puts the visitor's parts into a page."""
+    if response.mimetype != "text/html" or response.direct_passthrough:
+        return response
+    if g.get("whole"):
+        response.vary.add("Cookie")
+        return response
+    body = response.get_data()
+    if WORKER not in body:
+        return response
+    response.vary.add("Cookie")
+    name = current_app.config["SESSION_COOKIE_NAME"]
+    if name in request.cookies:
+        before, _, rest = body.partition(VISITOR)
+        body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
+    message, chosen = oneshot.take("message"), choices.current()
+    if message or chosen.any:
+        notices = render_template("_notices.html", message=message, chosen=chosen)
+        body = body.replace(NOTICES, notices.encode(), 1)
+    if get_breaker().is_open:
+        body = body.replace(AWAY, AWAY_SHOWN, 1)
+    for mark, part in g.get("parts", {}).items():
+        body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)
+    response.set_data(body.replace(WORKER, f"Answered by process {os.getpid()}".encode(), 1))
+    return response
 
 
 def show(response: Response, trace: Trace) -> None:
-    """Adds Server-Timing, and to a page its panel; a redirect takes the trace along in a one-shot cookie."""
-    wanted = current_app.config["XRAY"]
+    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie."""
     trips, queries = trace.round_trips, len(trace.of("db"))
-    timing = [
-        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}"',
-        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}"',
-        f"total;dur={trace.total_ms():.2f}",
-    ]
-    response.headers["Server-Timing"] = ", ".join(timing)
+    response.headers["Server-Timing"] = (
+        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
+        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}", '
+        f"total;dur={trace.total_ms():.2f}"
+    )
+    if g.get("whole"):
+        return
     if response.status_code == 303:
-        if wanted:
+        if wanted():
             _hand_on(response, trace)
         return
     if response.direct_passthrough or response.mimetype != "text/html":
         return
-    body = response.get_data(as_text=True)
-    if XRAY_MARK in body:
+    body = response.get_data()
+    if XRAY in body:
         whole = bar = ""
-        if wanted:
+        if wanted():
             before = oneshot.take("xray")
             whole = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
             bar = render_template("_xbar.html", trace=trace, status=response.status_code)
-        response.set_data(body.replace(XRAY_MARK, whole, 1).replace(XBAR_MARK, bar, 1))
+        response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
 
 
 def _hand_on(response: Response, trace: Trace) -> None:

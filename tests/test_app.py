@@ -35,7 +35,7 @@ def test_every_page_comes_with_and_without_redis(app: Flask, away: Flask, path: 
     assert app.test_client().get(path).status_code == expected
     without = away.test_client().get(path)
     assert without.status_code == expected
-    assert "<strong>Redis is away.</strong>" in away.test_client().get(path).text or path == PAGES["error"]
+    assert "id=\"away\"><p><strong>Redis is away." in away.test_client().get(path).text or path == PAGES["error"]
 
 
 def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(app: Flask, away: Flask) -> None:
@@ -94,7 +94,10 @@ def test_the_xray_shows_each_command_and_can_be_switched_off(make_app: Callable[
     web.get("/catalog/products/42")
     page = web.get("/catalog/products/42").text
     assert "1 round trip, 1 command" in page
-    assert '<span class="op">GET</span> <span class="key">demo:catalog:{product:42}</span>' in page
+    assert (
+        '<span class="op">MGET</span> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version'
+        in page
+    )
     assert "demo/catalog/cache_aside.py:" in page
     bare = without.get("/catalog/products/42")
     assert "What Redis did</h2>" not in bare.text
@@ -177,7 +180,7 @@ def test_no_use_case_at_all_is_a_home_page(make_app: Callable[..., Flask]) -> No
 
 def test_the_banner_goes_when_redis_is_there(web: FlaskClient) -> None:
     for path in PAGES.values():
-        assert "Redis is away.</strong>" not in web.get(path).text
+        assert 'role="status" id="away" hidden><p><strong>Redis is away.' in web.get(path).text
 
 
 def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:

@@ -58,6 +58,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.get("/catalog/?q=nothing-like-it")
     web.get("/catalog/products/999999")
     web.patch("/catalog/api/products/42", json={"price_cents": 1})
+    web.post("/catalog/products/42/missing")
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})

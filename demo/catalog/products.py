@@ -4,7 +4,7 @@ Related are the other products of the same category in the same block of `BLOCK`
 edits a product knows without asking which cached pages show it: those of its block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -135,6 +135,17 @@ def block_of(product_id: int) -> range:
     """The ids whose pages show each other: same category, same block."""
     first = product_id // BLOCK * BLOCK
     return range(first + product_id % len(SLUGS), first + BLOCK, len(SLUGS))
+
+
+def category_of(product_id: int) -> str:
+    """The category of a product of this id."""
+    return SLUGS[product_id % len(SLUGS)]
+
+
+def load_products(connection: Connection, ids: Sequence[int]) -> dict[int, Product]:
+    """Those of the products that there are, by id."""
+    rows = connection.execute(select(*COLUMNS).where(products.c.id.in_(ids)))
+    return {row.id: _product(row) for row in rows}
 
 
 def load_page(connection: Connection, product_id: int) -> ProductPage | None:

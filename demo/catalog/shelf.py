@@ -1,19 +1,27 @@
-"""The catalog as its pages use it: the products behind two caches, and every write followed by its invalidation."""
+"""The catalog as its pages use it: rendered answers behind one cache, and every write followed by its invalidation.
+
+Each answer belongs to groups: a product's page to its category and to the block of products that show each other, a list
+to its category and to the category's lists. A write makes the block and the lists a miss; by hand a category goes whole.
+"""
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from redis.exceptions import RedisError
 
 from demo.catalog import outbox, products
-from demo.catalog.cache_aside import Cache, Cached
+from demo.catalog.cache_aside import Cache, Cached, CacheStatus
+from demo.catalog.near_cache import NearCache
 from demo.catalog.outbox import Deliverer, Event
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, Product, ProductPage
+from demo.catalog.rendered import Rendered, render
 
 log = logging.getLogger(__name__)
+NEAR_PREFIX = "demo:catalog:{page:"
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -27,33 +35,80 @@ class Words(msgspec.Struct, frozen=True):
 
 class Shelf:
     """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a connection each.
-    Entries live `ttl_seconds`; `outcomes` counts, in this process, where answers came from."""
 
-    def __init__(self, client: Any, database: Any, *, ttl_seconds: float) -> None:
-        self.pages = Cache(client, "product", ProductPage, ttl_seconds=ttl_seconds)
-        self.listings = Cache(client, "list", Listing, ttl_seconds=ttl_seconds)
+    `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
+    came from. A `corner` is a visitor's own: the same answers under other keys, so that nobody else waits for a database
+    that somebody has made slow for himself.
+    """
+
+    def __init__(
+        self, client: Any, database: Any, *, ttl_seconds: float, stale_seconds: float, schema: str, near: NearCache | None
+    ) -> None:
+        self.cache = Cache(
+            client,
+            "page",
+            Rendered,
+            ttl_seconds=ttl_seconds,
+            stale_seconds=stale_seconds,
+            early=1.0,
+            schema=schema,
+            near=near,
+        )
+        self.trials = Cache(client, "trial", ProductPage, ttl_seconds=60)
+        self.overdue = Cache(client, "overdue", ProductPage, ttl_seconds=0.001, stale_seconds=60)
         self.outcomes: Counter[str] = Counter()
         self._database = database
         self.deliverer = Deliverer(database, self._tell)
 
-    def page(self, product_id: int) -> Cached[ProductPage]:
-        """One product with its relatives, from one cache entry."""
+    def product(
+        self, product_id: int, draw: Callable[[ProductPage], str], *, corner: str = "", cached: bool = True
+    ) -> Cached[Rendered]:
+        """One product's page, made by `draw`; with `cached` false straight from the database."""
 
-        def load() -> ProductPage | None:
+        def load() -> Rendered | None:
+            page = self.load_page(product_id)
+            return None if page is None else render(draw(page).encode())
+
+        def load_for_the_corner() -> Rendered | None:
+            found = self.cache.peek(f"html-{product_id}", groups=groups)
+            return found.value if found and found.value else load()
+
+        groups = groups_of(product_id)
+        if not cached:
+            began = time.perf_counter()
+            return self._counted(Cached(load(), CacheStatus.BYPASS, load_ms=(time.perf_counter() - began) * 1000))
+        loader = load_for_the_corner if corner else load
+        return self._counted(self.cache.get_or_load(f"html-{product_id}{corner}", loader, groups=groups))
+
+    def products_json(self, ids: Sequence[int]) -> dict[int, Cached[Rendered]]:
+        """Products as JSON, each its own answer: one round trip when all are cached."""
+
+        def load(keys: list[str]) -> dict[str, Rendered | None]:
             with self._database.read() as connection:
-                return products.load_page(connection, product_id)
+                found = products.load_products(connection, [wanted[key] for key in keys])
+            return {key: render(msgspec.json.encode(found[wanted[key]])) for key in keys if wanted[key] in found}
 
-        return self._counted(self.pages.get_or_load(str(product_id), load))
+        wanted = {f"json-{number}": number for number in ids}
+        answers = self.cache.get_many({key: groups_of(number) for key, number in wanted.items()}, load)
+        return {number: self._counted(answers[key]) for key, number in wanted.items()}
 
-    def listing(self, words: Words) -> Cached[Listing]:
-        """One page of a list; lists of a category are one group, lists of all categories another."""
+    def listing(self, words: Words, kind: str, draw: Callable[[Listing], bytes | None]) -> Cached[Rendered]:
+        """One page of a list, made by `draw`, as `kind`: html or json; none where `draw` says that there is none."""
 
-        def load() -> Listing:
+        def load() -> Rendered | None:
             with self._database.read() as connection:
-                return products.load_listing(connection, words.category or None, words.q, words.offset, words.limit)
+                listing = products.load_listing(connection, words.category or None, words.q, words.offset, words.limit)
+            drawn = draw(listing)
+            return None if drawn is None else render(drawn)
 
-        key = f"{words.q}|{words.offset}|{words.limit}"
-        return self._counted(self.listings.get_or_load(key, load, group=words.category or "all"))
+        key = f"{kind}|{words.category}|{words.q}|{words.offset}|{words.limit}"
+        groups = (words.category, f"lists-{words.category}") if words.category else ("lists-all",)
+        return self._counted(self.cache.get_or_load(key, load, groups=groups))
+
+    def load_page(self, product_id: int) -> ProductPage | None:
+        """A product with its relatives, from the database."""
+        with self._database.read() as connection:
+            return products.load_page(connection, product_id)
 
     def change(self, product_id: int, change: Change) -> tuple[Product | None, bool]:
         """Writes a change; None when there is no such product. The second tells whether the caches could be told."""
@@ -63,17 +118,19 @@ class Shelf:
         """Takes one from the stock; None when there is no such product or it is sold out."""
         return self._write(lambda connection: products.take_one(connection, product_id))
 
-    def drop_page(self, product_id: int) -> int:
-        """Invalidates a page by hand; how many entries there were. Raises RedisError."""
-        return self.pages.invalidate(str(product_id))
+    def drop_product(self, product_id: int, corner: str = "") -> int:
+        """Invalidates a product's answers by hand; how many there were. Raises RedisError."""
+        corners = [f"html-{product_id}{corner}"] if corner else []
+        return self.cache.invalidate(f"html-{product_id}", f"json-{product_id}", *corners)
 
-    def drop_lists(self, *categories: str) -> None:
-        """Invalidates by hand every list that shows these categories. Raises RedisError."""
-        self.listings.invalidate_group(*categories, "all")
+    def drop_category(self, category: str) -> None:
+        """Invalidates by hand every page and list that shows the category; an empty one: the lists of all. Raises
+        RedisError."""
+        self.cache.invalidate(groups=[*filter(None, [category]), "lists-all"])
 
     def drop_all_lists(self) -> None:
         """For when products were added. Raises RedisError."""
-        self.drop_lists(*CATEGORIES)
+        self.cache.invalidate(groups=[*CATEGORIES, "lists-all"])
 
     def _write(self, statement: Callable[[Any], Product | None]) -> tuple[Product | None, bool]:
         with self._database.write() as connection:
@@ -94,10 +151,19 @@ class Shelf:
         return True
 
     def _tell(self, event: Event) -> None:
-        """Invalidates every page of the product's block and every list that can show it."""
-        self.pages.invalidate(*(str(number) for number in products.block_of(event.product_id)))
-        self.drop_lists(event.category)
+        """Invalidates every answer that shows the product: its block's pages, and every list that can."""
+        self.cache.invalidate(groups=[block_group(event.product_id), f"lists-{event.category}", "lists-all"])
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1
         return cached
+
+
+def groups_of(product_id: int) -> tuple[str, str]:
+    """The groups of a product's answers."""
+    return products.category_of(product_id), block_group(product_id)
+
+
+def block_group(product_id: int) -> str:
+    """The group of the products that show each other."""
+    return f"block-{products.block_of(product_id).start}"

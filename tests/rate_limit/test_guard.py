@@ -15,7 +15,7 @@ MakeApp = Callable[..., Flask]
 PRODUCT = "/catalog/api/products/42"
 
 
-def limits(number: int = 1, endpoint: str = "catalog.get_product", **more: Any) -> dict[str, Any]:
+def limits(number: int = 1, endpoint: str = "catalog.api.get_product", **more: Any) -> dict[str, Any]:
     return {endpoint: {"limit": number, "window_seconds": 60, **more}}
 
 
@@ -64,9 +64,9 @@ def test_a_refusal_as_problem_says_all_that_a_program_needs(make_app: MakeApp) -
         "title": "Quota exceeded",
         "status": 429,
         "detail": f"At most 1 in this window. Try again in {wait} s.",
-        "violated-policies": ["catalog.get_product"],
+        "violated-policies": ["catalog.api.get_product"],
     }
-    assert refused.headers["RateLimit"] == f'"catalog.get_product";r=0;t={wait}'
+    assert refused.headers["RateLimit"] == f'"catalog.api.get_product";r=0;t={wait}'
 
 
 @pytest.mark.parametrize(

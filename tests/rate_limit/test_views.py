@@ -14,7 +14,7 @@ HITS = "/rate-limit/api/hits"
 MakeApp = Callable[..., Flask]
 
 
-def limit(number: int = 1, when_away: str = "allow", endpoint: str = "catalog.get_product") -> dict[str, Any]:
+def limit(number: int = 1, when_away: str = "allow", endpoint: str = "catalog.api.get_product") -> dict[str, Any]:
     return {endpoint: {"limit": number, "window_seconds": 60, "when_away": when_away}}
 
 
@@ -22,14 +22,14 @@ def test_the_guard_refuses_past_the_limit_and_says_so_in_the_drafts_headers(make
     web = make_app(RATE_LIMITS=limit(2)).test_client()
     first, second, third = (web.get("/catalog/api/products/42") for _ in range(3))
     assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
-    assert first.headers["RateLimit-Policy"] == '"catalog.get_product";q=2;w=60'
-    assert first.headers["RateLimit"] == '"catalog.get_product";r=1;t=60'
-    assert third.headers["RateLimit"].startswith('"catalog.get_product";r=0;t=')
+    assert first.headers["RateLimit-Policy"] == '"catalog.api.get_product";q=2;w=60'
+    assert first.headers["RateLimit"] == '"catalog.api.get_product";r=1;t=60'
+    assert third.headers["RateLimit"].startswith('"catalog.api.get_product";r=0;t=')
     assert "Retry-After" not in first.headers and "Retry-After" not in second.headers
     assert 1 <= int(third.headers["Retry-After"]) <= 60
     assert third.mimetype == "application/problem+json"
     assert third.json["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
-    assert third.json["violated-policies"] == ["catalog.get_product"]
+    assert third.json["violated-policies"] == ["catalog.api.get_product"]
     assert third.json["status"] == 429
     assert round_trips(third) == 1
 
@@ -67,7 +67,7 @@ def test_without_redis_each_limit_follows_its_own_policy_and_names_it(make_app: 
     for _ in range(2):
         answer = web.get("/catalog/api/products/42")
         assert answer.status_code == code
-        assert answer.headers["RateLimit-Policy"] == f'"catalog.get_product";q=1;w=60;fallback="{policy}"'
+        assert answer.headers["RateLimit-Policy"] == f'"catalog.api.get_product";q=1;w=60;fallback="{policy}"'
         assert "RateLimit" not in answer.headers
 
 

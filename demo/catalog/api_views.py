@@ -1,0 +1,107 @@
+"""The catalog as JSON."""
+
+from typing import Annotated, Any
+
+import msgspec
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from demo.catalog import products
+from demo.catalog.cache_aside import CacheStatus
+from demo.catalog.common_views import checked_id, deliver, is_integer, known_category, shelf, with_status
+from demo.catalog.products import Change, Listing, Product
+from demo.catalog.shelf import Words
+from demo.validation import Invalid, read_json, read_query
+
+MOST_IDS = 24
+bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
+
+
+class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be dropped by hand: one product's answers, or everything that shows a category."""
+
+    product: Annotated[int, msgspec.Meta(ge=1, le=products.MAX_ID)] | None = None
+    category: str | None = None
+
+
+@bp.get("/products")
+def list_products() -> Response:
+    """A list, or, by `ids`, those of these products that there are."""
+    if "ids" in request.args:
+        return _by_ids(request.args["ids"])
+    words = read_words({})
+
+    def draw(listing: Listing) -> bytes:
+        total, limit, offset = listing.total, words.limit, words.offset
+        return msgspec.json.encode({"products": listing.products, "total": total, "limit": limit, "offset": offset})
+
+    return deliver(shelf().listing(words, "json", draw), "application/json")
+
+
+@bp.get("/products/<product_id>")
+def get_product(product_id: str) -> Response:
+    """One product."""
+    number = checked_id(product_id)
+    cached = shelf().products_json([number])[number]
+    if cached.value is None:
+        raise NotFound("There is no such product.")
+    return deliver(cached, "application/json")
+
+
+@bp.patch("/products/<product_id>")
+def patch_product(product_id: str) -> Response:
+    """Changes a product; the answer is sent when no reader can get the old one from the cache any more."""
+    number = checked_id(product_id)
+    change = read_json(Change)
+    if all(value is msgspec.UNSET for value in msgspec.structs.asdict(change).values()):
+        raise Invalid({"body": "name, description, price_cents or stock: at least one of them"})
+    for field in ("name", "description"):
+        given = getattr(change, field)
+        if isinstance(given, str) and ("\x00" in given or not given.strip()):
+            raise Invalid({field: "has to hold a visible character and no NUL"})
+    changed, told = change_product(number, change)
+    response = Response(msgspec.json.encode(changed), mimetype="application/json")
+    if not told:
+        response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
+    return response
+
+
+@bp.post("/invalidations")
+def invalidate() -> dict[str, int]:
+    """Drops by hand: `{"product": id}` or `{"category": slug}`."""
+    what = read_json(Invalidation)
+    if (what.product is None) == (what.category is None):
+        raise Invalid({"body": "either product or category"})
+    if what.product is not None:
+        return {"invalidated": shelf().drop_product(what.product)}
+    shelf().drop_category(known_category(what.category or "?"))
+    return {"invalidated": 1}
+
+
+def change_product(number: int, change: Change) -> tuple[Product, bool]:
+    """Writes a change; whether the caches could be told. Raises NotFound."""
+    changed, told = shelf().change(number, change)
+    if changed is None:
+        raise NotFound("There is no such product.")
+    return changed, told
+
+
+def read_words(fixed: dict[str, int]) -> Words:
+    """What a list is asked for, from the query. Raises Invalid."""
+    words = read_query(Words)
+    changes: dict[str, Any] = {"q": " ".join(words.q.split()), "category": known_category(words.category), **fixed}
+    words = msgspec.structs.replace(words, **changes)
+    if not words.q.isprintable():
+        raise Invalid({"q": "no control characters"})
+    return words
+
+
+def _by_ids(text: str) -> Response:
+    numbers = text.split(",")
+    if not all(is_integer(number) and 1 <= int(number) <= products.MAX_ID for number in numbers) or len(numbers) > MOST_IDS:
+        raise Invalid({"ids": f"1 to {MOST_IDS} ids, with commas between them"})
+    answers = shelf().products_json(list(dict.fromkeys(map(int, numbers))))
+    found = [msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None]
+    response = Response(msgspec.json.encode({"products": found}), mimetype="application/json")
+    worst = max(answers.values(), key=lambda cached: list(CacheStatus).index(cached.status))
+    return with_status(response, worst)

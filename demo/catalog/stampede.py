@@ -1,0 +1,59 @@
+"""A stampede on purpose: many readers ask for one key at the same moment, and each tells what happened to it."""
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from demo.catalog.cache_aside import Busy, Cache, CacheStatus
+
+
+class Reader(msgspec.Struct, frozen=True, array_like=True):
+    """One reader: how it got its value, and when, in ms since the start of all; FAILED when it got none."""
+
+    status: str
+    began_ms: float
+    took_ms: float
+    collapsed: bool = False
+
+
+def run(
+    cache: Cache[Any] | None, key: str, loader: Callable[[], Any], readers: int, failures: tuple[type[Exception], ...] = ()
+) -> tuple[list[Reader], int]:
+    """All readers at once, in threads; without a cache each loads for itself. The readers by their start, and how often
+    `loader` was called. What `loader` may raise is in `failures`."""
+    loads: list[int] = []
+    done: list[Reader] = []
+    gate = threading.Barrier(readers)
+    refused: tuple[type[Exception], ...] = (Busy, *failures)
+    zero = time.perf_counter()
+
+    def load() -> Any:
+        loads.append(1)
+        return loader()
+
+    def read() -> None:
+        gate.wait()
+        began = time.perf_counter()
+        collapsed = False
+        try:
+            if cache is None:
+                load()
+                status: str = CacheStatus.BYPASS
+            else:
+                cached = cache.get_or_load(key, load)
+                status, collapsed = cached.status, cached.collapsed
+        except refused:
+            status = "FAILED"
+        ended = time.perf_counter()
+        done.append(Reader(status, round((began - zero) * 1000, 1), round((ended - began) * 1000, 1), collapsed))
+
+    threads = [threading.Thread(target=contextvars.copy_context().run, args=(read,)) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(done, key=lambda reader: (reader.began_ms, reader.took_ms)), len(loads)

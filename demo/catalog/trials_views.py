@@ -1,0 +1,85 @@
+"""What a visitor can try on a product page: a stampede, and ids that are not there."""
+
+import secrets
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from flask import Blueprint, redirect, render_template, request, url_for
+from sqlalchemy.exc import SQLAlchemyError
+
+from demo import oneshot
+from demo.catalog import stampede
+from demo.catalog.cache_aside import Cache
+from demo.catalog.common_views import checked_id, shelf
+from demo.catalog.products import MAX_ID
+from demo.catalog.stampede import Reader
+from demo.validation import convert
+
+READERS = 50
+MISSES = 10
+bp = Blueprint("trials", __name__, url_prefix="/products/<product_id>", cli_group=None)
+
+
+class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """In what state the readers find the entry: not there, past its time, or with no cache before the database."""
+
+    start: Literal["cold", "stale", "bare"] = "cold"
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """What a trial has to tell the page that follows."""
+
+    kind: Literal["cold", "stale", "bare", "missing"]
+    loads: int
+    readers: list[Reader]
+
+
+@bp.post("/burst")
+def burst(product_id: str) -> Any:
+    """Fifty readers ask for this product at once, under a key of their own."""
+    number = checked_id(product_id)
+    start = convert(request.form, Burst).start
+    key = f"{number}-{secrets.token_hex(6)}"
+    cache: Cache[Any] | None = {"cold": shelf().trials, "stale": shelf().overdue, "bare": None}[start]
+    load = partial(shelf().load_page, number)
+    if start == "stale" and cache:
+        cache.get_or_load(key, load)
+    readers, loads = stampede.run(cache, key, load, READERS, (SQLAlchemyError,))
+    if cache:
+        cache.invalidate(key)
+    return _back(number, Result(start, loads, readers))
+
+
+@bp.post("/missing")
+def missing(product_id: str) -> Any:
+    """Asks ten times for a product that is not there."""
+    number = checked_id(product_id)
+    absent = MAX_ID - secrets.randbelow(1_000_000)
+    readers: list[Reader] = []
+    loads = 0
+    for _ in range(MISSES):
+        more, loaded = stampede.run(shelf().trials, str(absent), partial(shelf().load_page, absent), 1, (SQLAlchemyError,))
+        readers += more
+        loads += loaded
+    return _back(number, Result("missing", loads, readers))
+
+
+def shown() -> str:
+    """The result of the trial before this page, drawn; empty when there was none."""
+    given = oneshot.take("trial")
+    if given is None:
+        return ""
+    result = msgspec.convert(given, Result)
+    counts: dict[str, int] = {}
+    for reader in result.readers:
+        name = f"{reader.status}, waited" if reader.collapsed else reader.status
+        counts[name] = counts.get(name, 0) + 1
+    span = max(reader.began_ms + reader.took_ms for reader in result.readers)
+    return render_template("catalog/_trial.html", result=result, counts=counts, span=max(span, 0.1))
+
+
+def _back(number: int, result: Result) -> Any:
+    response = redirect(url_for("catalog.product", product_id=number, _anchor="trial"), 303)
+    oneshot.put(response, "trial", msgspec.to_builtins(result))
+    return response

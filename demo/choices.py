@@ -1,0 +1,90 @@
+"""What a visitor has made different for himself alone: a slow or a broken database, another strategy.
+
+It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: the one
+database asks `current` on each visit, and the catalog keeps such a visitor's answers under keys of his own.
+"""
+
+import secrets
+from contextvars import ContextVar
+from typing import Any, Literal
+
+import msgspec
+from flask import Blueprint, current_app, redirect, request
+from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug import Response
+
+from demo.validation import Invalid, convert
+
+COOKIE = "choices"
+LIFE_SECONDS = 600
+bp = Blueprint("choices", __name__, cli_group=None)
+
+
+class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
+
+    database: Literal["", "slow", "down"] = ""
+    strategy: Literal["", "write-through", "none"] = ""
+    visitor: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether something is different for this visitor."""
+        return bool(self.database or self.strategy)
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The form: what is not in it stays as it was."""
+
+    database: Literal["", "slow", "down"] | None = None
+    strategy: Literal["", "write-through", "none"] | None = None
+    back: str = "/"
+
+
+NONE = Choices()
+_current: ContextVar[Choices | None] = ContextVar("choices", default=None)
+
+
+def current() -> Choices:
+    """The choices of the visitor whose request runs in this context."""
+    return _current.get() or NONE
+
+
+def begin() -> None:
+    """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts as none."""
+    text = request.cookies.get(COOKIE) if "Cookie" in request.headers else None
+    if text is None:
+        return
+    try:
+        _current.set(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+    except (BadData, msgspec.ValidationError):
+        return
+
+
+def end() -> None:
+    """Forgets them with the request."""
+    _current.set(None)
+
+
+@bp.post("/choices")
+def choose() -> Any:
+    """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
+    wanted = convert(request.form, Wanted)
+    if not wanted.back.startswith("/") or wanted.back.startswith(("//", "/\\")) or not wanted.back.isprintable():
+        raise Invalid({"back": "a path of this site"})
+    before = current()
+    chosen = Choices(
+        before.database if wanted.database is None else wanted.database,
+        before.strategy if wanted.strategy is None else wanted.strategy,
+        before.visitor or secrets.token_hex(6),
+    )
+    response: Response = redirect(wanted.back, 303)
+    text = _signer().dumps(msgspec.to_builtins(chosen))
+    life_seconds = LIFE_SECONDS if chosen.any else 0
+    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
+    response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
+    return response
+
+
+def _signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(str(current_app.secret_key), salt="choices")
