@@ -35,7 +35,7 @@ def test_every_page_comes_with_and_without_redis(app: Flask, away: Flask, path: 
     assert app.test_client().get(path).status_code == expected
     without = away.test_client().get(path)
     assert without.status_code == expected
-    assert "id=\"away\"><p><strong>Redis is away." in away.test_client().get(path).text or path == PAGES["error"]
+    assert 'id="away"><p><strong>Redis is away.' in away.test_client().get(path).text or path == PAGES["error"]
 
 
 def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(app: Flask, away: Flask) -> None:

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from flask import Response, current_app, g, render_template, request
-from werkzeug.datastructures import MIMEAccept
+from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
 from werkzeug.http import parse_accept_header
 
@@ -100,4 +100,4 @@ def with_status(response: Response, cached: Cached[Any]) -> Response:
 
 @lru_cache(maxsize=256)
 def _takes_gzip(header: str) -> bool:
-    return parse_accept_header(header, MIMEAccept)["gzip"] > 0
+    return parse_accept_header(header, Accept)["gzip"] > 0

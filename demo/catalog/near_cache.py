@@ -71,7 +71,9 @@ class NearCache:
         """Whether Redis tells this process of changes; only then is anything held."""
         return self._subscribed
 
-    def __len__(self) -> int:
+    @property
+    def entries(self) -> int:
+        """How many places there are, the reserved ones included."""
         return len(self._places)
 
     @property

@@ -54,8 +54,8 @@ class Shelf:
             schema=schema,
             near=near,
         )
-        self.trials = Cache(client, "trial", ProductPage, ttl_seconds=60)
-        self.overdue = Cache(client, "overdue", ProductPage, ttl_seconds=0.001, stale_seconds=60)
+        self.trials = Cache(client, "trial", ProductPage, ttl_seconds=60, stale_seconds=60)
+        self.overdue = Cache(client, "trial", ProductPage, ttl_seconds=0.001, stale_seconds=60)
         self.outcomes: Counter[str] = Counter()
         self._database = database
         self.deliverer = Deliverer(database, self._tell)

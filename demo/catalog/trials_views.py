@@ -1,16 +1,17 @@
 """What a visitor can try on a product page: a stampede, and ids that are not there."""
 
 import secrets
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from flask import Blueprint, redirect, render_template, request, url_for
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo import oneshot
 from demo.catalog import stampede
-from demo.catalog.cache_aside import Cache
 from demo.catalog.common_views import checked_id, shelf
 from demo.catalog.products import MAX_ID
 from demo.catalog.stampede import Reader
@@ -41,13 +42,12 @@ def burst(product_id: str) -> Any:
     number = checked_id(product_id)
     start = convert(request.form, Burst).start
     key = f"{number}-{secrets.token_hex(6)}"
-    cache: Cache[Any] | None = {"cold": shelf().trials, "stale": shelf().overdue, "bare": None}[start]
     load = partial(shelf().load_page, number)
-    if start == "stale" and cache:
-        cache.get_or_load(key, load)
-    readers, loads = stampede.run(cache, key, load, READERS, (SQLAlchemyError,))
-    if cache:
-        cache.invalidate(key)
+    if start == "stale":
+        shelf().overdue.get_or_load(key, load)
+    readers, loads = stampede.run(None if start == "bare" else shelf().trials, key, load, READERS, (SQLAlchemyError,))
+    with suppress(RedisError):
+        shelf().trials.invalidate(key)
     return _back(number, Result(start, loads, readers))
 
 
