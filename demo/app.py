@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, oneshot, panel, security, xray
+from demo import choices, config, errors, front, oneshot, panel, security, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -70,6 +70,8 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _connect_redis(app, instance)
     app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
+    app.extensions["front"] = front.Front(app, app.wsgi_app)
+    app.wsgi_app = app.extensions["front"]  # type: ignore[method-assign]
     _static_files(app)
     errors.init(app)
     app.before_request(_begin)
@@ -151,7 +153,11 @@ def _load_scripts(client: Client) -> None:
 
 
 def _begin() -> None:
-    xray.begin()
+    trace = request.environ.get(front.TRACE)
+    if trace is None:
+        xray.begin(detailed=panel.wanted())
+    else:
+        xray.resume(trace, detailed=panel.wanted())
     choices.begin()
 
 

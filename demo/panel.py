@@ -69,12 +69,7 @@ def fill(response: Response) -> Response:
 
 def show(response: Response, trace: Trace) -> None:
     """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie."""
-    trips, queries = trace.round_trips, len(trace.of("db"))
-    response.headers["Server-Timing"] = (
-        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
-        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}", '
-        f"total;dur={trace.total_ms():.2f}"
-    )
+    response.headers["Server-Timing"] = server_timing(trace)
     if g.get("whole"):
         return
     if response.status_code == 303:
@@ -91,6 +86,16 @@ def show(response: Response, trace: Trace) -> None:
             whole = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
             bar = render_template("_xbar.html", trace=trace, status=response.status_code)
         response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
+
+
+def server_timing(trace: Trace) -> str:
+    """The header's value."""
+    trips, queries = trace.round_trips, len(trace.of("db"))
+    return (
+        f'redis;dur={trace.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
+        f'db;dur={trace.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}", '
+        f"total;dur={trace.total_ms():.2f}"
+    )
 
 
 def _hand_on(response: Response, trace: Trace) -> None:

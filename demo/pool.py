@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flask import current_app
+from flask import Flask, current_app
 from redis import BlockingConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -45,9 +45,10 @@ def get_redis() -> "Client":
     return client
 
 
-def get_breaker() -> Breaker:
-    """The breaker of the running app's pool."""
-    return get_redis().breaker
+def get_breaker(app: Flask | None = None) -> Breaker:
+    """The breaker of an app's pool, of the running one by default."""
+    client: Client = (app or current_app).extensions["redis"]
+    return client.breaker
 
 
 class _Watched:
@@ -81,7 +82,8 @@ class _Watched:
 
 
 def _describe(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Command, ...]:
-    if xray.current() is None:
+    trace = xray.current()
+    if trace is None or not trace.detailed:
         return ()
     return tuple(xray.describe(args, reply) for args, reply in zip(commands, replies, strict=True))
 

@@ -7,9 +7,10 @@ be ours; with neither it is a program, which carries nobody's cookie.
 """
 
 import hmac
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from flask import Response, current_app, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -55,9 +56,14 @@ def ask_for_key() -> None:
         raise Unauthorized("This change needs Authorization: Bearer and the key.", www_authenticate=None)
 
 
-def add_headers(response: Response) -> None:
+def headers(app: Flask) -> Iterator[tuple[str, str]]:
     """What every response says."""
-    for name, value in HEADERS.items():
+    yield from HEADERS.items()
+    if app.config["SECURE_COOKIES"]:
+        yield "Strict-Transport-Security", "max-age=31536000"
+
+
+def add_headers(response: Response) -> None:
+    """Puts them where a view has not said otherwise."""
+    for name, value in headers(current_app):
         response.headers.setdefault(name, value)
-    if current_app.config["SECURE_COOKIES"]:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -48,8 +48,9 @@ class Step:
 
 @dataclass
 class Trace:
-    """All steps of one request."""
+    """All steps of one request; `detailed` ones with their commands and the lines that sent them."""
 
+    detailed: bool = True
     started: float = field(default_factory=time.perf_counter)
     steps: list[Step] = field(default_factory=list)
     finished: float | None = None
@@ -84,11 +85,17 @@ class Trace:
 _current: ContextVar[Trace | None] = ContextVar("xray", default=None)
 
 
-def begin() -> Trace:
+def begin(*, detailed: bool = True) -> Trace:
     """Starts the trace of a request."""
-    trace = Trace()
+    trace = Trace(detailed)
     _current.set(trace)
     return trace
+
+
+def resume(trace: Trace, *, detailed: bool) -> None:
+    """Goes on with a trace that was begun before."""
+    trace.detailed = detailed
+    _current.set(trace)
 
 
 def current() -> Trace | None:
@@ -112,8 +119,8 @@ def record(kind: str, label: str, began: float, commands: tuple[Command, ...] = 
     trace = _current.get()
     if trace is None:
         return
-    source, line = _call_site()
     now = time.perf_counter()
+    source, line = _call_site() if trace.detailed else ("", 0)
     trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, commands, sent))
 
 

@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 
 from demo.catalog import products
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.common_views import checked_id, deliver, is_integer, known_category, shelf, with_status
+from demo.catalog.common_views import JSON, checked_id, deliver, is_integer, known_category, looked_for, shelf, with_status
 from demo.catalog.products import Change, Listing, Product
 from demo.catalog.shelf import Words
 from demo.validation import Invalid, read_json, read_query
@@ -35,17 +35,17 @@ def list_products() -> Response:
         total, limit, offset = listing.total, words.limit, words.offset
         return msgspec.json.encode({"products": listing.products, "total": total, "limit": limit, "offset": offset})
 
-    return deliver(shelf().listing(words, "json", draw), "application/json")
+    return deliver(shelf().listing(words, "json", draw), JSON)
 
 
 @bp.get("/products/<product_id>")
 def get_product(product_id: str) -> Response:
     """One product."""
     number = checked_id(product_id)
-    cached = shelf().products_json([number])[number]
+    cached = looked_for() or shelf().products_json([number])[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
-    return deliver(cached, "application/json")
+    return deliver(cached, JSON)
 
 
 @bp.patch("/products/<product_id>")

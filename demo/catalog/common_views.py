@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response, current_app, g, render_template, request
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
-from werkzeug.http import parse_accept_header
+from werkzeug.http import parse_accept_header, parse_etags
 
 from demo import choices, panel
 from demo.catalog import products
@@ -14,7 +14,10 @@ from demo.catalog.cache_aside import Cached, CacheStatus
 from demo.catalog.products import CATEGORIES
 from demo.catalog.rendered import Rendered
 from demo.catalog.shelf import Shelf
+from demo.front import OUTCOME, Whole
 from demo.validation import Invalid
+
+HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 
 def shelf() -> Shelf:
@@ -48,12 +51,21 @@ def is_integer(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 12
 
 
+def looked_for() -> Cached[Rendered] | None:
+    """What was found, or raised, before Flask was asked; None where nobody looked."""
+    outcome: Any = request.environ.get(OUTCOME)
+    if isinstance(outcome, Exception):
+        raise outcome
+    found: Cached[Rendered] | None = outcome
+    return found
+
+
 def page(cached: Cached[Rendered]) -> Response:
     """A page from the cache: compressed and with its ETag where nothing of this visitor has to be in it, else filled."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True
-        return deliver(cached, "text/html; charset=utf-8")
+        return deliver(cached, HTML)
     if panel.wanted():
         show_status(cached)
     response = with_status(Response(cached.value.plain), cached)
@@ -68,34 +80,55 @@ def show_status(cached: Cached[Any]) -> None:
 
 
 def deliver(cached: Cached[Rendered], content_type: str) -> Response:
-    """The bytes as they were cached, or 304 for who has them. To be asked again each time: a browser's own copy would not
-    hear of an invalidation."""
+    """The bytes as they were cached, or 304 for who has them."""
+    answer = whole(request.environ, cached, content_type)
+    response = Response(answer.body, answer.status)
+    response.headers.clear()
+    response.headers.extend(answer.headers)
+    return response
+
+
+def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) -> Whole:
+    """The same before Flask is asked. To be asked again each time: a browser's own copy would not hear of an
+    invalidation."""
     rendered = cached.value
     assert rendered is not None
-    gzipped = rendered.gzipped and _takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING", ""))
+    gzipped = rendered.gzipped and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
     etag = rendered.etag(gzipped=gzipped)
-    headers = {"Content-Type": content_type, "ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(etag.strip('"')):
-        return with_status(Response(status=304, headers=headers), cached)
-    if gzipped:
-        headers["Content-Encoding"] = "gzip"
+    headers = [
+        ("ETag", etag),
+        ("Cache-Control", "no-cache"),
+        ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
+        ("Cache-Status", cache_status(cached)),
+    ]
+    given = environ.get("HTTP_IF_NONE_MATCH")
+    if given is not None and parse_etags(given).contains_weak(etag.strip('"')):
+        return Whole("304 NOT MODIFIED", headers, b"")
     body = rendered.body if gzipped else rendered.plain
-    return with_status(Response(body, headers=headers), cached)
+    headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    if gzipped:
+        headers.append(("Content-Encoding", "gzip"))
+    return Whole("200 OK", headers, body)
 
 
 def with_status(response: Response, cached: Cached[Any]) -> Response:
-    """Adds Cache-Status (RFC 9211)."""
-    ttl = f"hit; ttl={cached.ttl_seconds:.0f}"
-    words = {
-        CacheStatus.HIT: ttl + ("; detail=near" if cached.near else ""),
-        CacheStatus.NEGATIVE: f"{ttl}; detail=negative",
-        CacheStatus.STALE: "hit; ttl=-1; detail=stale",
-        CacheStatus.MISS: "fwd=miss; stored" if cached.ttl_seconds else "fwd=miss",
-        CacheStatus.EXPIRED: "fwd=stale; stored" if cached.ttl_seconds else "fwd=stale",
-        CacheStatus.BYPASS: "fwd=bypass",
-    }[cached.status]
-    response.headers["Cache-Status"] = f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
+    """Adds Cache-Status."""
+    response.headers["Cache-Status"] = cache_status(cached)
     return response
+
+
+def cache_status(cached: Cached[Any]) -> str:
+    """The value of Cache-Status (RFC 9211)."""
+    if cached.status is CacheStatus.HIT:
+        words = f"hit; ttl={cached.ttl_seconds:.0f}{'; detail=near' if cached.near else ''}"
+    elif cached.status is CacheStatus.NEGATIVE:
+        words = f"hit; ttl={cached.ttl_seconds:.0f}; detail=negative"
+    elif cached.status is CacheStatus.STALE:
+        words = "hit; ttl=-1; detail=stale"
+    else:
+        forwarded = {CacheStatus.MISS: "miss", CacheStatus.EXPIRED: "stale", CacheStatus.BYPASS: "bypass"}[cached.status]
+        words = f"fwd={forwarded}{'; stored' if cached.ttl_seconds else ''}"
+    return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
 
 
 @lru_cache(maxsize=256)

@@ -4,19 +4,19 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
 from demo import choices, errors, oneshot, source
-from demo.catalog import api_views, pictures, products, seed, trials_views
+from demo.catalog import api_views, front_views, pictures, products, seed, trials_views
 from demo.catalog.api_views import change_product, read_words
 from demo.catalog.cache_aside import Busy, Cache
-from demo.catalog.common_views import checked_id, corner, is_integer, known_category, page, shelf, with_status
+from demo.catalog.common_views import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
 from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
 from demo.catalog.shelf import NEAR_PREFIX, Shelf, Words
@@ -53,6 +53,9 @@ def prepare(state: BlueprintSetupState) -> None:
     extensions["closers"].append(made.deliverer.close)
     if near:
         extensions["closers"].append(near.close)
+    windows = extensions["front"].windows
+    if not {"catalog.product", "catalog.api.get_product"} & set(config["RATE_LIMITS"]):
+        windows.append(front_views.window(cast(Flask, state.app), made, _draw_product))
     made.deliverer.kick()  # what a process that was killed has left
 
 
@@ -86,7 +89,7 @@ def index() -> Response:
 def product(product_id: str) -> Response:
     """One product's page."""
     number = checked_id(product_id)
-    cached = _read(number)
+    cached = looked_for() or _read(number)
     if cached.value is None:
         body = render_template("catalog/missing.html", cached=cached, product_id=number)
         return with_status(Response(body, 404), cached)
