@@ -8,7 +8,17 @@ from werkzeug.exceptions import NotFound
 
 from demo.catalog import products
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.common_views import JSON, checked_id, deliver, is_integer, known_category, looked_for, shelf, with_status
+from demo.catalog.common_views import (
+    JSON,
+    checked_id,
+    corner,
+    deliver,
+    is_integer,
+    known_category,
+    looked_for,
+    shelf,
+    with_status,
+)
 from demo.catalog.products import Change, Listing, Product
 from demo.catalog.shelf import Words
 from demo.validation import Invalid, read_json, read_query
@@ -35,14 +45,14 @@ def list_products() -> Response:
         total, limit, offset = listing.total, words.limit, words.offset
         return msgspec.json.encode({"products": listing.products, "total": total, "limit": limit, "offset": offset})
 
-    return deliver(shelf().listing(words, "json", draw), JSON)
+    return deliver(shelf().listing(words, "json", draw, corner=corner()), JSON)
 
 
 @bp.get("/products/<product_id>")
 def get_product(product_id: str) -> Response:
     """One product."""
     number = checked_id(product_id)
-    cached = looked_for() or shelf().products_json([number])[number]
+    cached = looked_for() or shelf().products_json([number], corner=corner())[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
     return deliver(cached, JSON)
@@ -100,7 +110,7 @@ def _by_ids(text: str) -> Response:
     numbers = text.split(",")
     if not all(is_integer(number) and 1 <= int(number) <= products.MAX_ID for number in numbers) or len(numbers) > MOST_IDS:
         raise Invalid({"ids": f"1 to {MOST_IDS} ids, with commas between them"})
-    answers = shelf().products_json(list(dict.fromkeys(map(int, numbers))))
+    answers = shelf().products_json(list(dict.fromkeys(map(int, numbers))), corner=corner())
     found = [msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None]
     response = Response(msgspec.json.encode({"products": found}), mimetype="application/json")
     worst = max(answers.values(), key=lambda cached: list(CacheStatus).index(cached.status))

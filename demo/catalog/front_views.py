@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from demo import xray
+from demo import choices, xray
 from demo.catalog import products
 from demo.catalog.common_views import HTML, JSON, whole
 from demo.catalog.products import ProductPage
@@ -28,7 +28,8 @@ def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Wind
         query = environ.get("QUERY_STRING")
         number, json = int(path["id"]), bool(path["api"])
         bare = "HTTP_COOKIE" not in environ and (query == "xray=0" or not (query or shown))
-        return partial(answer, environ, number, json) if (not query if json else bare) else None
+        theirs = f"{choices.COOKIE}=" in environ.get("HTTP_COOKIE", "")
+        return partial(answer, environ, number, json) if (not query and not theirs if json else bare) else None
 
     def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
         def draw_in_context(page: ProductPage) -> str:

@@ -80,7 +80,7 @@ class Shelf:
         loader = load_for_the_corner if corner else load
         return self._counted(self.cache.get_or_load(f"html-{product_id}{corner}", loader, groups=groups))
 
-    def products_json(self, ids: Sequence[int]) -> dict[int, Cached[Rendered]]:
+    def products_json(self, ids: Sequence[int], *, corner: str = "") -> dict[int, Cached[Rendered]]:
         """Products as JSON, each its own answer: one round trip when all are cached."""
 
         def load(keys: list[str]) -> dict[str, Rendered | None]:
@@ -88,11 +88,13 @@ class Shelf:
                 found = products.load_products(connection, [wanted[key] for key in keys])
             return {key: render(msgspec.json.encode(found[wanted[key]])) for key in keys if wanted[key] in found}
 
-        wanted = {f"json-{number}": number for number in ids}
+        wanted = {f"json-{number}{corner}": number for number in ids}
         answers = self.cache.get_many({key: groups_of(number) for key, number in wanted.items()}, load)
         return {number: self._counted(answers[key]) for key, number in wanted.items()}
 
-    def listing(self, words: Words, kind: str, draw: Callable[[Listing], bytes | None]) -> Cached[Rendered]:
+    def listing(
+        self, words: Words, kind: str, draw: Callable[[Listing], bytes | None], *, corner: str = ""
+    ) -> Cached[Rendered]:
         """One page of a list, made by `draw`, as `kind`: html or json; none where `draw` says that there is none."""
 
         def load() -> Rendered | None:
@@ -101,7 +103,7 @@ class Shelf:
             drawn = draw(listing)
             return None if drawn is None else render(drawn)
 
-        key = f"{kind}|{words.category}|{words.q}|{words.offset}|{words.limit}"
+        key = f"{kind}{corner}|{words.category}|{words.q}|{words.offset}|{words.limit}"
         groups = (words.category, f"lists-{words.category}") if words.category else ("lists-all",)
         return self._counted(self.cache.get_or_load(key, load, groups=groups))
 

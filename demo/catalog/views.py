@@ -79,7 +79,7 @@ def index() -> Response:
     page_text = request.args.get("page", "1")
     number = min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if is_integer(page_text) else 1
     words = read_words({"limit": PAGE_SIZE, "offset": (number - 1) * PAGE_SIZE})
-    cached = shelf().listing(words, "html", partial(_draw_list, words, number))
+    cached = shelf().listing(words, "html", partial(_draw_list, words, number), corner=corner())
     if cached.value is None:
         raise NotFound("This list has no such page.")
     return page(cached)
