@@ -21,8 +21,8 @@ check: $(VENV)/.dev ## ruff on everything, mypy --strict on demo/
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## print ratios against a neighbour measured in the same run
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev ## print ratios against neighbours measured in the same run (ARGS=pages http stampede load patterns)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 screenshots: $(VENV)/.dev ## every page in both themes, phone and desktop, into screenshots/
 	$(BIN)/python -m tests.browser.screenshots

@@ -100,7 +100,12 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
-    "XRAY": Setting("DEMO_XRAY", True, bool, "show on each page what Redis was asked"),
+    "XRAY": Setting(
+        "DEMO_XRAY",
+        True,
+        bool,
+        "show on each page what Redis was asked; without it catalog pages go out as they are cached, compressed",
+    ),
 }
 
 BOUNDS: dict[str, tuple[float, float]] = {

@@ -1,6 +1,8 @@
 """What the catalog's views share: input, the shelf, and how a rendered answer goes out."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from flask import Response, current_app, g, render_template, request
@@ -8,15 +10,24 @@ from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
 from werkzeug.http import parse_accept_header, parse_etags
 
-from demo import choices, panel
+from demo import choices, panel, source
 from demo.catalog import products
-from demo.catalog.cache_aside import Cached, CacheStatus
+from demo.catalog.cache_aside import Cache, Cached, CacheStatus
 from demo.catalog.products import CATEGORIES
 from demo.catalog.rendered import Rendered
 from demo.catalog.shelf import Shelf
 from demo.front import OUTCOME, Whole
 from demo.validation import Invalid
 
+HERE = Path(__file__).parent
+LESSONS: dict[str, list[Callable[..., Any]]] = {
+    "catalog/_product_lessons.html": [Cache.get_many],
+    "catalog/_list_lessons.html": [Cache.invalidate, Shelf.listing],
+}
+SCRIPTS = {
+    "catalog/_product_lessons.html": [HERE / "cache_aside.lua", HERE / "cache_aside_claim.lua"],
+    "catalog/_list_lessons.html": [],
+}
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 
@@ -60,23 +71,21 @@ def looked_for() -> Cached[Rendered] | None:
     return found
 
 
-def page(cached: Cached[Rendered]) -> Response:
-    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be in it, else filled."""
+def page(cached: Cached[Rendered], lessons: str) -> Response:
+    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be in it, else filled, and
+    with the x-ray come the `lessons` of a template, which are the same on every page of its kind."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True
         return deliver(cached, HTML)
     if panel.wanted():
-        show_status(cached)
+        parts = g.setdefault("parts", {})
+        parts["cached"] = render_template("_cached.html", cached=cached)
+        parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.cache_control.no_cache = True
     response.cache_control.private = True
     return response
-
-
-def show_status(cached: Cached[Any]) -> None:
-    """Puts the cache's verdict into the page."""
-    g.setdefault("parts", {})["cached"] = render_template("_cached.html", cached=cached)
 
 
 def deliver(cached: Cached[Rendered], content_type: str) -> Response:
@@ -129,6 +138,18 @@ def cache_status(cached: Cached[Any]) -> str:
         forwarded = {CacheStatus.MISS: "miss", CacheStatus.EXPIRED: "stale", CacheStatus.BYPASS: "bypass"}[cached.status]
         words = f"fwd={forwarded}{'; stored' if cached.ttl_seconds else ''}"
     return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
+
+
+def _lessons(template: str) -> str:
+    rendered: dict[str, str] = current_app.extensions.setdefault("lessons", {})
+    if template not in rendered:
+        rendered[template] = render_template(
+            template,
+            listings=[source.of_function(function) for function in LESSONS[template]]
+            + [source.of_file(path) for path in SCRIPTS[template]],
+            stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
+        )
+    return rendered[template]
 
 
 @lru_cache(maxsize=256)

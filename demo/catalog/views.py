@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -12,10 +11,10 @@ from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
-from demo import choices, errors, oneshot, source
+from demo import choices, errors, oneshot
 from demo.catalog import api_views, front_views, pictures, products, seed, trials_views
 from demo.catalog.api_views import change_product, read_words
-from demo.catalog.cache_aside import Busy, Cache
+from demo.catalog.cache_aside import Busy
 from demo.catalog.common_views import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
 from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
@@ -25,7 +24,6 @@ from demo.database import get_database
 from demo.validation import Invalid
 
 TITLE = "Catalog"
-HERE = Path(__file__).parent
 PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
 bp.register_blueprint(api_views.bp)
@@ -82,7 +80,7 @@ def index() -> Response:
     cached = shelf().listing(words, "html", partial(_draw_list, words, number), corner=corner())
     if cached.value is None:
         raise NotFound("This list has no such page.")
-    return page(cached)
+    return page(cached, "catalog/_list_lessons.html")
 
 
 @bp.get("/products/<product_id>")
@@ -96,7 +94,7 @@ def product(product_id: str) -> Response:
     trial = trials_views.shown()
     if trial:
         g.setdefault("parts", {})["trial"] = trial
-    return page(cached)
+    return page(cached, "catalog/_product_lessons.html")
 
 
 @bp.get("/images/<int:product_id>.svg")
@@ -182,7 +180,6 @@ def _read(number: int) -> Any:
 def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
     if number > 1 and not listing.products:
         return None
-    listings = [source.of_function(Cache.invalidate), source.of_function(Shelf.listing)]
     return render_template(
         "catalog/index.html",
         listing=listing,
@@ -190,16 +187,10 @@ def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
         page=number,
         page_size=PAGE_SIZE,
         categories=CATEGORIES,
-        listings=listings,
     ).encode()
 
 
 def _draw_product(found: ProductPage, errors: Mapping[str, str] | None = None, given: str = "") -> str:
-    listings = [
-        source.of_function(Cache.get_many),
-        source.of_file(HERE / "cache_aside.lua"),
-        source.of_file(HERE / "cache_aside_claim.lua"),
-    ]
     return render_template(
         "catalog/product.html",
         product=found.product,
@@ -209,9 +200,7 @@ def _draw_product(found: ProductPage, errors: Mapping[str, str] | None = None, g
         given=given,
         latency_ms=current_app.config["DB_LATENCY_MS"],
         ttl_seconds=current_app.config["CATALOG_TTL_SECONDS"],
-        stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
         readers=trials_views.READERS,
-        listings=listings,
     )
 
 

@@ -63,9 +63,7 @@ class Page:
             given="",
             latency_ms=0,
             ttl_seconds=60,
-            stale_seconds=60,
             readers=50,
-            listings=[],
         )
 
 
@@ -81,7 +79,7 @@ def make(url: str = "", database_url: str = "", latency_ms: int = 0, constant: s
     arguments = {"url": url, "redis_expiration_time": 60, "distributed_lock": True, "thread_local_lock": False}
     region = make_region().configure("dogpile.cache.redis", expiration_time=60, arguments=arguments)
     local = make_region().configure("dogpile.cache.redis", expiration_time=60, arguments={"url": url})
-    body = constant or page.render(page.load())
+    body = constant or os.environ.get("BENCH_CONSTANT") or page.render(page.load())
 
     @app.get("/constant")
     def constant_view() -> str:

@@ -1,0 +1,26 @@
+"""Runs all sections, or those that are named."""
+
+import sys
+
+from tests.bench.load import load
+from tests.bench.measure import calibrate, say
+from tests.bench.pages import in_process, over_http
+from tests.bench.patterns import patterns
+from tests.bench.stampede import stampede
+
+SECTIONS = {"pages": in_process, "http": over_http, "stampede": stampede, "load": load, "patterns": patterns}
+
+
+def main(names: list[str]) -> None:
+    """Between two runs of a fixed loop."""
+    unknown = set(names) - set(SECTIONS)
+    if unknown:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: one of {', '.join(SECTIONS)}")
+    say(f"A fixed loop: {calibrate():.1f} ms")
+    for name in names or SECTIONS:
+        SECTIONS[name]()
+    say(f"\nThe fixed loop again: {calibrate():.1f} ms")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,81 @@
+"""100,000 products under load, three categories invalidated a second, for a minute: errors, the tail of hits, memory."""
+
+import http.client
+import random
+import statistics
+import threading
+import time
+import urllib.parse
+
+import redis
+
+from demo.catalog.products import SLUGS
+from tests.bench.measure import say
+from tests.serving import serve
+
+PRODUCTS, SECONDS, READERS, WINDOW = 100_000, 60, 8, 10
+
+
+def load() -> None:
+    """Readers choose by Zipf: a few products often, most seldom."""
+    say(f"\n{PRODUCTS} products, {READERS} readers, 3 categories invalidated a second, {SECONDS} s:")
+    settings = {"DEMO_PRODUCTS": str(PRODUCTS), "DEMO_DB_LATENCY_MS": "5", "DEMO_XRAY": "false", "DEMO_NEAR_CACHE": "false"}
+    with serve(**settings) as server:
+        host = urllib.parse.urlsplit(server.url)
+        client = redis.Redis(unix_socket_path=str(next(server.temporary.glob("*/redis.sock"))))
+        hits: list[list[float]] = [[] for _ in range(SECONDS // WINDOW)]
+        counts = {"hit": 0, "loaded": 0, "error": 0, "invalidated": 0}
+        memory: list[int] = []
+        began = time.monotonic()
+        over = threading.Event()
+
+        def read(seed: int) -> None:
+            chance = random.Random(seed)
+            connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=10)
+            while not over.is_set():
+                product = min(int(chance.paretovariate(0.7)), PRODUCTS)
+                at = time.perf_counter()
+                connection.request("GET", f"/catalog/products/{product}", headers={"Accept-Encoding": "gzip"})
+                answer = connection.getresponse()
+                answer.read()
+                took = (time.perf_counter() - at) * 1000
+                window = int((time.monotonic() - began) // WINDOW)
+                if answer.status != 200:
+                    counts["error"] += 1
+                elif "hit" in str(answer.getheader("Cache-Status")):
+                    counts["hit"] += 1
+                    if window < len(hits):
+                        hits[window].append(took)
+                else:
+                    counts["loaded"] += 1
+            connection.close()
+
+        def invalidate() -> None:
+            chance = random.Random(0)
+            while not over.wait(1 / 3):
+                body = {"category": chance.choice(SLUGS)}
+                counts["invalidated"] += server.request("/catalog/api/invalidations", "POST", body).status == 200
+                memory.append(client.info("memory")["used_memory"])
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(READERS)]
+        threads.append(threading.Thread(target=invalidate))
+        for thread in threads:
+            thread.start()
+        over.wait(SECONDS)
+        over.set()
+        for thread in threads:
+            thread.join()
+        tails = [statistics.quantiles(window, n=100)[98] for window in hits if len(window) > 1]
+        middle = statistics.median(tails)
+        say(
+            f"  {counts['hit']} hits, {counts['loaded']} loads, {counts['invalidated']} invalidations, {counts['error']} errors"
+        )
+        say(
+            f"  p99 of hits by {WINDOW} s: {', '.join(f'{tail:.1f}' for tail in tails)} ms; last / median {tails[-1] / middle:.2f}"
+        )
+        half = max(memory[: len(memory) // 2])
+        most = client.info("memory")["maxmemory"]
+        say(
+            f"  memory: {max(memory) / 1e6:.1f} of {most / 1e6:.0f} MB at most; second half / first {max(memory) / half:.2f}"
+        )
+        client.close()

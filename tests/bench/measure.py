@@ -1,0 +1,50 @@
+"""Ratios of neighbours measured in turns, and how they are printed."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+ROUNDS, CALLS = 25, 60
+Figures = tuple[float, float, float]
+
+
+def ratio(base: Callable[[], object], variant: Callable[[], object]) -> Figures:
+    """How long `variant` takes, in times of `base`: base, variant, base in turns; median, p25 and p75 of the pairs."""
+    ratios = []
+    for _ in range(ROUNDS):
+        first, middle, last = _slice(base), _slice(variant), _slice(base)
+        ratios.append(2 * middle / (first + last))
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return median, low, high
+
+
+def faster(base: Callable[[], object], variant: Callable[[], object]) -> Figures:
+    """How many times as many calls of `variant` fit in the time of one of `base`."""
+    median, low, high = ratio(base, variant)
+    return 1 / median, 1 / high, 1 / low
+
+
+def _slice(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    for _ in range(CALLS):
+        call()
+    return time.perf_counter() - began
+
+
+def calibrate() -> float:
+    """A fixed loop, before and after: when it drifted, so did everything."""
+    began = time.perf_counter()
+    sum(number * number for number in range(500_000))
+    return (time.perf_counter() - began) * 1000
+
+
+def report(name: str, figures: Figures, goal: float | None = None) -> None:
+    """One line; with a goal, whether the better quartile reaches it."""
+    median, low, high = figures
+    verdict = "" if goal is None else f"   goal {goal}: {'met' if high >= goal else 'MISSED'}"
+    print(f"  {name:<66} {median:6.2f} ×   ({low:.2f} to {high:.2f}){verdict}", flush=True)
+
+
+def say(text: str) -> None:
+    """A heading or a remark."""
+    print(text, flush=True)

@@ -1,0 +1,159 @@
+"""A product page, in the process and over HTTP: ours beside a constant string, no cache, the common recipe, Flask-Caching
+and dogpile.cache."""
+
+import logging
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import EnvironBuilder
+
+from demo import engine
+from demo.app import close, create_app
+from demo.database import sqlite_url
+from tests.bench import peers
+from tests.bench.measure import faster, report, say
+from tests.serving import REPOSITORY, Server, serve, until
+
+PAGE = "/catalog/products/42"
+GZIP = {"Accept-Encoding": "gzip"}
+TRIPLES, SECONDS = 7, 1
+
+
+def in_process() -> None:
+    """WSGI calls, app and Redis on one core."""
+    logging.disable(logging.WARNING)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        url = engine.start(Path(folder), keep=False)
+        settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 500, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
+        plain = create_app({**settings, "XRAY": False})
+        near = create_app({**settings, "XRAY": False, "NEAR_CACHE": True})
+        shown = create_app(settings)
+        body = plain.test_client().get(PAGE).text
+        stock = peers.make(url, sqlite_url(Path(folder)), constant=body)
+        constant, caching = _call(stock, "/constant"), _call(stock, "/flask-caching")
+        ours, held = _call(plain, PAGE), _call(near, PAGE)
+        until(lambda: "near" in near.test_client().get(PAGE).headers["Cache-Status"])
+        say(
+            f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view that returns it as a constant:"
+        )
+        for name, path in (
+            ("no cache: query and template", "/none"),
+            ("the common recipe: JSON in Redis, template each time", "/recipe"),
+            ("dogpile.cache, one worker’s lock", "/dogpile-local"),
+            ("Flask-Caching", "/flask-caching"),
+        ):
+            report(name, faster(constant, _call(stock, path)))
+        report("ours, one trip to Redis", faster(constant, ours))
+        report("ours, near cache", faster(constant, held), 1.0)
+        report("ours with the x-ray, its lessons and a visitor’s parts", faster(constant, _call(shown, PAGE)))
+        say("In times of Flask-Caching:")
+        report("ours, one trip to Redis", faster(caching, ours), 1.2)
+        for app in (plain, near, shown):
+            close(app)
+        engine.release(Path(folder), wait_seconds=5)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def over_http() -> None:
+    """wrk, two gevent workers, sixteen connections, in turns of a second."""
+    if not shutil.which("wrk"):
+        say("\nOver HTTP: not measured, wrk is not installed.")
+        return
+    quiet = {"DEMO_PRODUCTS": "500", "DEMO_DB_LATENCY_MS": "0", "DEMO_XRAY": "false"}
+    with serve(**quiet) as one, serve(DEMO_NEAR_CACHE="true", **quiet) as near:
+        body = one.request(PAGE).text
+        with serve_peers(one, body) as stock:
+            say("\nThe same over HTTP, requests a second as a fraction of the constant:")
+            for name, url, goal in (
+                ("no cache", stock + "/none", None),
+                ("the common recipe", stock + "/recipe", None),
+                ("Flask-Caching", stock + "/flask-caching", None),
+                ("ours, one trip to Redis", one.url + PAGE, None),
+                ("ours, near cache", near.url + PAGE, 1.0),
+            ):
+                report(name, _turns(stock + "/constant", url), goal)
+
+
+@contextmanager
+def serve_peers(ours: Server, constant: str = "", latency_ms: int = 0) -> Iterator[str]:
+    """The stock app under two gevent workers, on the engine and the database of a running app of ours."""
+    socket = next(ours.temporary.glob("*/redis.sock"))
+    environment = {
+        **os.environ,
+        "BENCH_REDIS_URL": f"unix://{socket}",
+        "BENCH_DATABASE_URL": sqlite_url(ours.instance),
+        "BENCH_LATENCY_MS": str(latency_ms),
+        "BENCH_CONSTANT": constant,
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "/dev/null", "-k", "gevent", "-w", "2", "--no-control-socket"]
+    log = ours.temporary.parent / "peers.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "-b", "127.0.0.1:0", "tests.bench.peers:make()"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield until(lambda: _address(log), 30)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _address(log: Path) -> str | None:
+    text = log.read_text()
+    found = re.search(r"Listening at: (http://\S+)", text)
+    return found[1] if found and text.count("Booting worker") == 2 else None
+
+
+def _turns(base: str, variant: str) -> tuple[float, float, float]:
+    for url in (base, variant):
+        _wrk(url)
+    ratios: list[float] = []
+    for _ in range(3 * TRIPLES):
+        first, middle, last = _wrk(base), _wrk(variant), _wrk(base)
+        if abs(first - last) <= 0.15 * max(first, last):
+            ratios.append(2 * middle / (first + last))
+        if len(ratios) == TRIPLES:
+            break
+    if len(ratios) < 3:
+        return float("nan"), float("nan"), float("nan")
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return median, low, high
+
+
+def _wrk(url: str) -> float:
+    command = ["wrk", "-t1", "-c16", f"-d{SECONDS}s", "-H", "Accept-Encoding: gzip", url]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in out:
+        raise SystemExit(f"{url}: {out}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
+
+
+def _call(app: Any, path: str) -> Callable[[], object]:
+    environ = EnvironBuilder(path, headers=GZIP).get_environ()
+
+    def run() -> object:
+        answer = app(dict(environ), lambda *_: None)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        return body
+
+    run()
+    return run

@@ -1,0 +1,71 @@
+"""The other patterns, each beside what one would write otherwise."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+
+from demo import engine
+from demo.app import close, create_app
+from demo.leaderboard.ranking import Leaderboard
+from demo.pool import Client, connect
+from demo.rate_limit.sliding_window import Quota, SlidingWindowLog
+from tests.bench.measure import ratio, report, say
+
+
+def patterns() -> None:
+    """Time of one, in times of the other."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        instance = Path(folder)
+        url = engine.start(instance, keep=False)
+        settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 2000, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
+        app = create_app(settings)
+        client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
+        shelf = app.extensions["shelf"]
+        hit = get(app, "/catalog/api/products/42")
+
+        def miss() -> object:
+            shelf.drop_product(42)
+            return hit()
+
+        say("\nThe patterns, time of one in times of the other:")
+        report("a miss, database without latency / a hit", ratio(hit, miss))
+        client.set("bench:get", "x" * 100)
+        limiter = SlidingWindowLog(client, "bench", Quota(100, 0.05))
+        report("a rate-limit check / a GET", ratio(lambda: client.get("bench:get"), lambda: limiter.hit("me")))
+        board = Leaderboard(client, "bench")
+        for number in range(10_000):
+            client.zadd("bench:usual", {f"player-{number}": number})
+            if number < 2000:
+                board.submit(f"player-{number}", number)
+        report(
+            "a submission, three periods in one script / the usual four calls",
+            ratio(four_calls(client), lambda: board.submit("player-1000", 1000)),
+        )
+        client.close()
+        close(app)
+        engine.release(instance, wait_seconds=5)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def get(app: Flask, path: str) -> Callable[[], object]:
+    """A request by a visitor without cookies."""
+    web = app.test_client()
+    return lambda: web.get(path).get_data()
+
+
+def four_calls(client: Client) -> Callable[[], object]:
+    """The usual way to submit: read, write, ask for the rank, ask for the total. It is neither atomic nor fair to ties."""
+
+    def submit() -> object:
+        client.zscore("bench:usual", "player-5000")
+        client.zadd("bench:usual", {"player-5000": 5000})
+        return client.zrevrank("bench:usual", "player-5000"), client.zcard("bench:usual")
+
+    return submit
