@@ -45,9 +45,7 @@ def in_process() -> None:
         constant, caching = _call(stock, "/constant"), _call(stock, "/flask-caching")
         ours, held = _call(plain, PAGE), _call(near, PAGE)
         until(lambda: "near" in near.test_client().get(PAGE).headers["Cache-Status"])
-        say(
-            f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view that returns it as a constant:"
-        )
+        say(f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view of it as a constant:")
         for name, path in (
             ("no cache: query and template", "/none"),
             ("the common recipe: JSON in Redis, template each time", "/recipe"),
