@@ -16,7 +16,7 @@ from demo.xray import Trace
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
 XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
-AWAY, AWAY_SHOWN = b'id="away" hidden', b'id="away"'
+AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
 def wanted() -> bool:

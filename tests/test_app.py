@@ -35,7 +35,7 @@ def test_every_page_comes_with_and_without_redis(app: Flask, away: Flask, path: 
     assert app.test_client().get(path).status_code == expected
     without = away.test_client().get(path)
     assert without.status_code == expected
-    assert 'id="away"><p><strong>Redis is away.' in away.test_client().get(path).text or path == PAGES["error"]
+    assert 'id="redis-away"><p><strong>Redis is away.' in away.test_client().get(path).text or path == PAGES["error"]
 
 
 def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(app: Flask, away: Flask) -> None:
@@ -180,7 +180,7 @@ def test_no_use_case_at_all_is_a_home_page(make_app: Callable[..., Flask]) -> No
 
 def test_the_banner_goes_when_redis_is_there(web: FlaskClient) -> None:
     for path in PAGES.values():
-        assert 'role="status" id="away" hidden><p><strong>Redis is away.' in web.get(path).text
+        assert 'role="status" id="redis-away" hidden><p><strong>Redis is away.' in web.get(path).text
 
 
 def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -20,7 +21,7 @@ from tests.serving import GTHREAD, Answer, Server, processes, serve, until
 
 WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 PAGES = ["/", "/catalog/", "/catalog/products/7", "/sessions/", "/rate-limit/", "/leaderboard/boards/main", "/monitor/"]
-BANNER = 'id="away"><p><strong>Redis is away.'
+BANNER = 'id="redis-away"><p><strong>Redis is away.'
 embedded = pytest.mark.skipif(bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine")
 
 
@@ -269,3 +270,69 @@ def _patch_in_vain(server: Server, path: str) -> None:
 def _committed_version(tmp_path: Path) -> int:
     with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "catalog.sqlite3")) as connection:
         return int(connection.execute("SELECT version FROM products WHERE id = 42").fetchone()[0])
+
+
+@pytest.mark.parametrize("what", ["killed", "paused", "full"])
+def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back(what: str) -> None:
+    """Three readers and a writer go on meanwhile; what was written while Redis was away is seen once it is back."""
+    settings = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0"}
+    with private_engine() as engine, serve(REDIS_URL=engine.url, **settings) as server:
+        acknowledged = [1]
+        statuses: set[int] = set()
+        older: list[tuple[int, int]] = []
+        over, back = threading.Event(), threading.Event()
+
+        def read(path: str) -> None:
+            while not over.is_set():
+                floor, trusted = acknowledged[0], back.is_set()
+                answer = server.request(path)
+                statuses.add(answer.status)
+                version = int(re.search(r'(?:"version":|Version</span><b>)(\d+)', answer.text)[1])  # type: ignore[index]
+                if trusted and version < floor:
+                    older.append((version, floor))
+
+        def write() -> None:
+            while not over.wait(0.02):
+                answer = server.request("/catalog/api/products/7", "PATCH", {"price_cents": acknowledged[0]})
+                statuses.add(answer.status)
+                acknowledged[0] = answer.json()["version"]
+
+        paths = ("/catalog/products/7", "/catalog/api/products/7", "/catalog/products/7?xray=0")
+        threads = [threading.Thread(target=read, args=(path,)) for path in paths] + [threading.Thread(target=write)]
+        for thread in threads:
+            thread.start()
+        try:
+            until(lambda: acknowledged[0] > 5)
+            with redis.Redis.from_url(engine.url) as client:
+                if what == "killed":
+                    engine.kill()
+                elif what == "paused":
+                    engine.pause()
+                else:
+                    client.config_set("maxmemory", 1)
+                reached = acknowledged[0]
+                until(lambda: acknowledged[0] > reached + 5, 20)
+                until(lambda: "BYPASS" in server.request("/catalog/products/8").text)
+                if what == "killed":
+                    engine.start()
+                elif what == "paused":
+                    engine.resume()
+                else:
+                    client.config_set("maxmemory", 0)
+            until(lambda: ">HIT<" in server.request("/catalog/products/8").text, 5)
+            until(lambda: not _untold(server), 5)
+            back.set()
+            reached = acknowledged[0]
+            until(lambda: acknowledged[0] > reached + 10, 20)
+        finally:
+            over.set()
+            engine.resume()
+            for thread in threads:
+                thread.join()
+        assert (statuses, older) == ({200}, [])
+
+
+def _untold(server: Server) -> int:
+    with contextlib.closing(sqlite3.connect(server.instance / "catalog.sqlite3", timeout=5)) as connection:
+        count: int = connection.execute("SELECT count(*) FROM catalog_outbox").fetchone()[0]
+    return count
