@@ -99,6 +99,13 @@ def test_nothing_of_a_visitor_is_ever_in_the_cached_bytes(
     assert "mara, cart 3" in mara.get(PRODUCT).text
 
 
+def test_a_message_is_shown_once_to_a_visitor_without_a_session(bare: FlaskClient) -> None:
+    bare.post(f"{PRODUCT}/price", data={"price": "12.34"})
+    assert "Price changed to € 12.34" in bare.get(PRODUCT).text
+    assert "Price changed" not in bare.get(PRODUCT).text
+    assert bare.get(PRODUCT, headers=GZIP).headers["Content-Encoding"] == "gzip"
+
+
 def test_a_session_that_has_ended_is_shown_as_signed_out(app: Flask) -> None:
     web = app.test_client()
     web.set_cookie("session", "x" * 43)
