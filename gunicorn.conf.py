@@ -6,9 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
+
+def _number(name: str, default: int, most: int) -> int:
+    """A setting of the server's own. A wrong one ends the start with one sentence."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
+        sys.exit(f"{name} has to be from 1 to {most}.")
+    return int(text)
+
+
+bind = f"0.0.0.0:{_number('PORT', 8000, 65_535)}"
 wsgi_app = "wsgi:app"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+workers = _number("WEB_CONCURRENCY", 2, 256)
 # gevent led every interleaved measurement and carries streams; the app is right on gthread too.
 worker_class = "gevent"
 worker_connections = 500
@@ -59,8 +68,8 @@ def _start_engine(instance: str) -> None:
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
     try:
-        engine.start(Path(instance), keep=keep, maxmemory_mb=int(os.environ.get("DEMO_ENGINE_MAXMEMORY_MB") or 64))
-    except (engine.EngineError, ValueError) as error:
+        engine.start(Path(instance), keep=keep, maxmemory_mb=_number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000))
+    except engine.EngineError as error:
         sys.exit(str(error))
 
 

@@ -31,10 +31,9 @@ def read_json(type: type[T]) -> T:
         raise BadRequest("The body is not JSON.") from None
 
 
-def read_query(type: type[T], names: Mapping[str, str] | None = None) -> T:
+def read_query(type: type[T]) -> T:
     """The query string as `type`; numbers may be written as text. Raises Invalid."""
-    given = {(names or {}).get(name, name): value for name, value in request.args.items()}
-    return convert(given, type)
+    return convert(request.args.to_dict(), type)
 
 
 def convert(given: Mapping[str, Any], type: type[T]) -> T:

@@ -204,6 +204,9 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
         ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "DATABASE_URL: the database does not answer"),
         ({"DEMO_POOL_SIZE": "many"}, "DEMO_POOL_SIZE is wrong"),
         ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is no setting"),
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY has to be from 1 to 256."),
+        ({"PORT": "70000"}, "PORT has to be from 1 to 65535."),
+        ({"DEMO_ENGINE_MAXMEMORY_MB": "x", "REDIS_URL": ""}, "DEMO_ENGINE_MAXMEMORY_MB has to be from"),
         ({"DEMO_RATE_LIMITS": '{"nowhere.at_all": {"limit": 1, "window_seconds": 1}}'}, "no endpoint nowhere.at_all"),
     ],
 )
