@@ -190,8 +190,8 @@ class Cache(Generic[T]):
             elif claims:
                 answers |= self._load_and_store(claims, loader)
             pending = {key: groups for key, groups in pending.items() if key not in answers}
+            waited = bool(pending)  # what is still pending is somebody else's load
             if pending and not claims:
-                waited = True
                 self._sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 1.5, 0.1)
         return answers

@@ -256,7 +256,7 @@ def test_two_workers_with_a_near_cache_serve_no_old_price_for_long(make_app: Cal
     one, two = make_app(NEAR_CACHE=True).test_client(), make_app(NEAR_CACHE=True).test_client()
     until(lambda: "near" in one.get(API).headers["Cache-Status"])
     until(lambda: "near" in two.get(API).headers["Cache-Status"])
-    assert round_trips(one.get(API)) == 0
+    until(lambda: round_trips(one.get(API)) == 0)  # a shared server tells of other tests' keys too
     lags = []
     for stock in range(20):
         version = two.patch(API, json={"stock": stock}).json["version"]

@@ -1,0 +1,73 @@
+"""Write-through: the writer puts the new value into the cache itself, so that the next reader has a hit.
+
+Setting after the commit is not enough: two writers can set in another order than they committed, and a reader who loaded
+before can set after. So the writer first puts a lease in the place of the entry, which ends every load that is under way;
+commits; and stores the value only if its own lease is still there. If it is not, another writer began meanwhile, nobody
+can tell whose commit came last, and the entry is dropped.
+
+When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written, and what lies in the cache is a
+lease, or, where the lease was not taken either, the old value until its time is over. An outbox closes that.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from redis.exceptions import RedisClusterException, RedisError
+
+from demo.catalog.cache_aside import Cache
+
+T = TypeVar("T")
+REDIS_ERRORS = (RedisError, RedisClusterException)
+log = logging.getLogger(__name__)
+
+
+class NotTold(Exception):
+    """The row is written, `value` is it, and Redis could not be told."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__("written, but the cache could not be told")
+        self.value = value
+
+
+class WriteThrough(Generic[T]):
+    """`load` and `change_row` as for NoCache; `cache` holds the values, outside of any group."""
+
+    def __init__(
+        self,
+        cache: Cache[T],
+        load: Callable[[str], T | None],
+        change_row: Callable[[str, Callable[[T], T]], T | None],
+    ) -> None:
+        self._cache, self._load, self._change_row = cache, load, change_row
+
+    def read(self, key: str) -> T | None:
+        """The value, from the cache if it is there."""
+        return self._cache.get_or_load(key, lambda: self._load(key)).value
+
+    def update(self, key: str, change: Callable[[T], T]) -> T | None:
+        """The changed value, None when there is none. Raises NotTold, and what `change_row` raises."""
+        token: str | None = None
+        try:
+            token = self._cache.begin_write(key)
+        except REDIS_ERRORS as error:
+            log.warning("%s: written without a lease: %s", self._cache.name, type(error).__name__)
+        try:
+            value = self._change_row(key, change)
+        except BaseException:
+            self._drop(key)
+            raise
+        try:
+            if token is None or value is None:
+                self._cache.invalidate(key)
+            else:
+                self._cache.finish_write(key, token, value)
+        except REDIS_ERRORS as error:
+            raise NotTold(value) from error
+        return value
+
+    def _drop(self, key: str) -> None:
+        try:
+            self._cache.invalidate(key)
+        except REDIS_ERRORS as error:
+            log.warning("%s: the lease is left to run out: %s", self._cache.name, type(error).__name__)
