@@ -154,6 +154,7 @@ class Cache(Generic[T]):
         self._client, self._near, self._sleep, self._clock = client, near, sleep, clock
         self._clustered = hasattr(client, "get_node_from_key")
         self._redis_ahead_ms = 0.0
+        self._orphans: dict[str, bytes] = {}
         self._decoder = msgspec.msgpack.Decoder(type)
         self._encoder = msgspec.msgpack.Encoder()
         self._compare_and_set = client.register_script(HERE.with_suffix(".lua").read_text())
@@ -265,7 +266,7 @@ class Cache(Generic[T]):
         seen, won = self._read(pending), dict[str, bytes]()
         for key, look in seen.items():
             entry = look.entry
-            if look.raw is not None and not _is_lease(look.raw) and (entry is None or self._is_due(entry)):
+            if look.raw is not None and not self._is_somebodys(key, look.raw) and (entry is None or self._is_due(entry)):
                 begins = self._take_over(key, look)
                 if begins:
                     won[key] = begins
@@ -303,6 +304,10 @@ class Cache(Generic[T]):
         for name in names:
             pipeline.get(name)
         return [_bytes_or_none(reply) for reply in pipeline.execute(raise_on_error=False)]
+
+    def _is_somebodys(self, key: str, raw: bytes) -> bool:
+        """Whether it is a lease, but for one of our own that Redis could not be told of the end of."""
+        return _is_lease(raw) and self._orphans.pop(key, None) != raw
 
     def _take_over(self, key: str, seen: _Seen[T]) -> bytes | None:
         """The right to load in the place of what was seen, unless somebody else was quicker: a stale value stays
@@ -381,6 +386,7 @@ class Cache(Generic[T]):
             size, fresh_seconds = self._store(key, claim, value, load_ms)
         except REDIS_ERRORS as error:
             log.warning("%s: not stored: %s", self.name, type(error).__name__)
+            self._orphan(key, claim.begins)
             return Cached(value, CacheStatus.BYPASS, 0.0, load_ms)
         return Cached(value, status, fresh_seconds, load_ms, size)
 
@@ -401,6 +407,11 @@ class Cache(Generic[T]):
             self._run(self._compare_and_set, key, [begins, "", 0, 0, ""])
         except REDIS_ERRORS as error:
             log.warning("%s: lease not given back: %s", self.name, type(error).__name__)
+            self._orphan(key, begins)
+
+    def _orphan(self, key: str, begins: bytes) -> None:
+        if len(self._orphans) < 1000:  # the others have to run out
+            self._orphans[key] = begins
 
     def _run(self, script: Any, key: str, args: list[Any]) -> bool:
         now_ms = script(keys=[self.redis_key(key)], args=args)

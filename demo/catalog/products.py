@@ -186,6 +186,18 @@ def change_product(connection: Connection, product_id: int, change: Change) -> P
     return None if row is None else _product(row)
 
 
+def write_newer(connection: Connection, newer: Sequence[Product]) -> None:
+    """Writes stock and price of products whose version is higher than the one that is there; others are left alone."""
+    for product in newer:
+        connection.execute(
+            update(products)
+            .where(products.c.id == product.id, products.c.version < product.version)
+            .values(
+                stock=product.stock, price_cents=product.price_cents, version=product.version, updated_at=datetime.now(UTC)
+            )
+        )
+
+
 def take_one(connection: Connection, product_id: int) -> Product | None:
     """Takes one from the stock; None when there is no such product or it is sold out."""
     statement = (

@@ -129,6 +129,16 @@ class WriteBehind(Generic[T]):
         waiting: int = self._client.xlen(self.stream)
         return waiting
 
+    def unacknowledged(self) -> int:
+        """How many of them a worker has read and not acknowledged."""
+        try:
+            read: int = self._client.xpending(self.stream, GROUP)["pending"]
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            return 0
+        return read
+
     def _make_group(self) -> None:
         try:
             self._client.xgroup_create(self.stream, GROUP, "0", mkstream=True)

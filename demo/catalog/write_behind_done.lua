@@ -1,10 +1,9 @@
 -- write_behind_done.lua: after the commit: takes changes off the stream, and lets their entries expire as clean ones.
 -- KEYS[1]  the stream
--- KEYS[2]  the entry of the first change, and so on
+-- KEYS     from the second on the entries of the changes
 -- ARGV[1]  the consumer group
 -- ARGV[2]  milliseconds that a clean entry lives
--- ARGV[3]  the first change's id
--- ARGV[4]  its version, and so on in pairs
+-- ARGV     from the third on id and version of each change
 -- Returns how many were taken off.
 local done = 0
 for i = 2, #KEYS do

@@ -386,6 +386,36 @@ def test_redis_lost_during_a_load_costs_only_the_entry() -> None:
         engine.start()
 
 
+@pytest.mark.parametrize("how", ["the loader failed", "it was loaded"])
+def test_a_lease_that_could_not_be_ended_is_taken_over_by_the_process_that_held_it(client: Client, how: str) -> None:
+    """Redis is away for the moment in which a load ends: nobody else may wait for a lease time after it is back."""
+
+    def no_waiting(_: float) -> None:
+        raise AssertionError("waited")
+
+    def gone(**_: Any) -> int:
+        raise RedisError
+
+    def load() -> Row:
+        if how == "the loader failed":
+            raise LookupError
+        return Row(1)
+
+    cache = make(client, sleep=no_waiting)
+    compare_and_set, cache._compare_and_set = cache._compare_and_set, gone
+    try:
+        assert cache.get_or_load("1", load).status is CacheStatus.BYPASS
+    except LookupError:
+        assert how == "the loader failed"
+    cache._compare_and_set = compare_and_set
+    assert client.get(cache.redis_key("1")).startswith(b"L|")
+    assert ask(cache, 2).status is CacheStatus.MISS
+    assert cache.get_or_load("1", must_not_load).value == Row(2)
+    client.set(cache.redis_key("1"), "L|somebody|", px=60_000)
+    with pytest.raises(AssertionError, match="waited"):
+        ask(cache, 3)
+
+
 def test_a_full_or_read_only_redis_serves_what_it_has_and_is_read_around() -> None:
     with private_engine("--maxmemory", "3mb") as engine:
         client = connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5)

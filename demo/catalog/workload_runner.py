@@ -1,0 +1,245 @@
+"""The workload's own process: options on standard input, outcomes on standard output, both JSON.
+
+It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody else is affected, and
+its load is not on the worker that serves pages. As a worker of write-behind it saves batches until it is killed.
+"""
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from demo.breaker import Breaker, BreakerOpen
+from demo.catalog import products, seed, workload
+from demo.catalog.strategies import NAMES, Rows, behind, build
+from demo.catalog.workload import PRODUCTS, DatabaseGone, Options, Outcome, Tally, percentile
+from demo.catalog.write_behind import WriteBehind
+from demo.database import Database, sqlite_url
+from demo.pool import Client, connect
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the process is to do. `worker` is a worker of the run's write-behind, which never ends by itself."""
+
+    redis_url: str
+    run: str
+    folder: str
+    options: Options
+    worker: bool = False
+
+
+class Gate(Breaker):
+    """Lets nothing through while it is shut: Redis is away, for this process."""
+
+    shut = False
+
+    def before(self) -> None:
+        """Raises while it is shut."""
+        if self.shut:
+            raise BreakerOpen(0.0)
+
+
+class Trouble:
+    """What goes wrong in the middle third."""
+
+    def __init__(self, options: Options, gate: Gate) -> None:
+        self.options, self.gate = options, gate
+        self.database_gone = False
+        self.forget: Callable[[], None] | None = None
+        self._once = threading.Lock()
+
+    def progress(self, share: float) -> None:
+        """Is told how much is done."""
+        middle = 1 / 3 <= share < 2 / 3
+        if share >= 0.5 and self.options.failure == "memory" and self.forget and self._once.acquire(blocking=False):
+            self.forget()
+        self.gate.shut = middle and self.options.failure == "redis"
+        self.database_gone = middle and self.options.failure == "database"
+
+    def end(self) -> None:
+        """All is well again."""
+        self.gate.shut = self.database_gone = False
+
+    def visit(self) -> None:
+        """On each way to the database, and back."""
+        if self.database_gone:
+            raise DatabaseGone
+        time.sleep(self.options.latency_ms / 2000)
+
+
+def main() -> None:
+    """Reads the task and does it."""
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    client = connect(task.redis_url, pool_size=40, timeout_seconds=1.0, open_seconds=0.01)
+    gate = Gate(0.01)
+    client.breaker = gate
+    if task.worker:
+        serve(client, task, Trouble(task.options, gate))
+        return
+    outcomes = [measure(kind, client, task, Trouble(task.options, gate)) for kind in NAMES]
+    sys.stdout.buffer.write(msgspec.json.encode(outcomes))
+
+
+def serve(client: Client, task: Task, trouble: Trouble) -> None:
+    """A worker that takes its time between commit and acknowledgement, so that a kill finds it there."""
+    with _database(task, "behind") as database:
+        store = behind(client, f"{task.run}-behind", Rows(database, trouble.visit))
+        acknowledge = store._acknowledge
+
+        def slowly(changes: object) -> None:
+            time.sleep(0.05)
+            acknowledge(changes)  # type: ignore[arg-type]
+
+        store._acknowledge = slowly  # type: ignore[method-assign]
+        while True:
+            store.flush("killed", count=10)
+            time.sleep(0.005)
+
+
+def measure(kind: str, client: Client, task: Task, trouble: Trouble) -> Outcome:
+    """One strategy, from a fresh database to the last change written."""
+    with _database(task, kind) as database:
+        seed.seed(database.engine, PRODUCTS)
+        before = _stock(database)
+        rows = Rows(database, trouble.visit)
+        name = f"{task.run}-{kind}"
+        strategy = build(kind, client, name, rows)
+        trouble.forget = lambda: _clean(client, name, strategy)  # what a Redis without persistence does when it restarts
+        pending = replayed = None
+        if isinstance(strategy, WriteBehind):
+            tally, seconds, pending, replayed = _run_behind(strategy, task, trouble)
+        else:
+            tally, seconds = workload.run(strategy, task.options, trouble.progress)
+            trouble.end()
+        lost = max(0, tally.bought - (before - _stock(database)))
+        _clean(client, name, strategy)
+        return _outcome(kind, tally, seconds, rows, lost, pending, replayed)
+
+
+def _run_behind(
+    store: WriteBehind[products.Product], task: Task, trouble: Trouble
+) -> tuple[Tally, float, int | None, int | None]:
+    """With a worker beside it: a thread, or, where it is to be killed, a process."""
+    if task.options.failure == "worker":
+        return _run_with_a_killed_worker(store, task, trouble)
+    over = threading.Event()
+
+    def save() -> None:
+        while not over.wait(0.005):
+            with contextlib.suppress(*workload.FAILURES):
+                store.flush("one", idle_ms=0)
+
+    worker = threading.Thread(target=save)
+    worker.start()
+    try:
+        tally, seconds = workload.run(store, task.options, trouble.progress)
+        trouble.end()
+    finally:
+        over.set()
+        worker.join()
+    _drain(store)
+    return tally, seconds, None, None
+
+
+def _run_with_a_killed_worker(
+    store: WriteBehind[products.Product], task: Task, trouble: Trouble
+) -> tuple[Tally, float, int, int]:
+    command = [sys.executable, "-m", "demo.catalog.workload_runner"]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert worker.stdin
+    worker.stdin.write(msgspec.json.encode(msgspec.structs.replace(task, worker=True)))
+    worker.stdin.close()
+    pending: list[int] = []
+    lock = threading.Lock()
+
+    def progress(share: float) -> None:
+        with lock:
+            if share >= 0.5 and not pending:
+                _wait_for_a_batch(store)
+                worker.kill()
+                worker.wait()
+                pending.append(store.pending())
+
+    try:
+        tally, seconds = workload.run(store, task.options, progress)
+    finally:
+        worker.kill()
+        worker.wait()
+        trouble.end()
+    return tally, seconds, pending[0] if pending else store.pending(), _drain(store)
+
+
+def _wait_for_a_batch(store: WriteBehind[products.Product]) -> None:
+    """Until the worker has read something that it has not acknowledged; a second at most."""
+    for _ in range(100):
+        if store.unacknowledged():
+            return
+        time.sleep(0.01)
+
+
+def _drain(store: WriteBehind[products.Product]) -> int:
+    """Writes what still waits, and what a dead worker has left; how many that were."""
+    claimed = 0
+    for _ in range(200):
+        if not store.pending():
+            break
+        claimed += store.flush("last", idle_ms=0, count=500).claimed
+    return claimed
+
+
+@contextlib.contextmanager
+def _database(task: Task, kind: str) -> Iterator[Database]:
+    folder = Path(task.folder) / kind
+    folder.mkdir(exist_ok=True)
+    database = Database(sqlite_url(folder))
+    try:
+        yield database
+    finally:
+        database.engine.dispose()
+
+
+def _stock(database: Database) -> int:
+    with database.read() as connection:
+        found = products.load_products(connection, range(1, PRODUCTS + 1))
+    return sum(product.stock for product in found.values())
+
+
+def _clean(client: Client, name: str, strategy: object) -> None:
+    ids = range(1, PRODUCTS + 1)
+    names = [f"demo:catalog:{{{name}:{number}}}" for number in ids]
+    if isinstance(strategy, WriteBehind):
+        names = [strategy.stream, strategy.dead, *(strategy.entry_key(str(number)) for number in ids)]
+    pipeline = client.pipeline(transaction=False)
+    for key in names:
+        pipeline.unlink(key)
+    pipeline.execute()
+
+
+def _outcome(
+    kind: str, tally: Tally, seconds: float, rows: Rows, lost: int, pending: int | None, replayed: int | None
+) -> Outcome:
+    return Outcome(
+        kind,
+        tally.done,
+        rows.reads,
+        rows.writes,
+        percentile(tally.reads, 50),
+        percentile(tally.reads, 99),
+        percentile(tally.writes, 50),
+        percentile(tally.writes, 99),
+        tally.stale,
+        lost,
+        tally.errors,
+        seconds,
+        pending,
+        replayed,
+    )
+
+
+if __name__ == "__main__":
+    main()

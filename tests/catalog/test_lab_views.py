@@ -1,0 +1,95 @@
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo.catalog import strategies_views
+from demo.pool import Client
+
+LAB = "/catalog/lab/"
+QUICK = {"operations": "60", "writes_percent": "20", "readers": "4", "latency_ms": "1", "failure": "none", "seed": "3"}
+
+
+def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(web: FlaskClient, client: Client) -> None:
+    assert "Nothing has been run yet." in web.get(LAB).text
+    answer = web.post(LAB, data=QUICK)
+    assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{LAB}?run=")
+    page = web.get(answer.headers["Location"]).text
+    for name in ("No cache", "Common recipe", "Cache-aside", "Write-through", "Write-behind"):
+        assert f'<th scope="row">{name}</th><td class="num">60</td>' in page
+    assert 'value="60"' in page and "seed 3" in page
+    keys = list(client.scan_iter("demo:catalog:{run:*"))
+    assert len(keys) == 1 and 590_000 < client.pttl(keys[0]) <= 600_000
+
+
+def test_a_killed_worker_is_told_of_on_the_page(web: FlaskClient) -> None:
+    answer = web.post(LAB, data={**QUICK, "operations": "200", "writes_percent": "50", "failure": "worker"})
+    page = web.get(answer.headers["Location"]).text
+    assert "was killed in the middle of a batch" in page and "0 were lost." in page
+
+
+@pytest.mark.parametrize("run", ["", "x", "0" * 16, "g" * 16, "0" * 17, "*", "../x"])
+def test_a_run_that_is_not_there_is_no_error(web: FlaskClient, run: str) -> None:
+    answer = web.get(LAB, query_string={"run": run})
+    assert answer.status_code == 200
+    assert ("not kept any more" in answer.text) == (run == "0" * 16)
+
+
+def test_a_kept_run_that_does_not_decode_is_no_error(web: FlaskClient, client: Client) -> None:
+    client.set("demo:catalog:{run:" + "0" * 16 + "}", b"\xff", ex=60)
+    assert web.get(LAB, query_string={"run": "0" * 16}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("operations", "19"),
+        ("operations", "2001"),
+        ("operations", "many"),
+        ("writes_percent", "101"),
+        ("readers", "0"),
+        ("readers", "1e9"),
+        ("latency_ms", "51"),
+        ("latency_ms", "-1"),
+        ("seed", ""),
+        ("seed", "1" * 400),
+        ("failure", "fire"),
+        ("folder", "/tmp"),
+    ],
+)
+def test_a_wrong_choice_is_told_beside_its_field_and_runs_nothing(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setattr(strategies_views, "_run", None)
+    answer = web.post(LAB, data={**QUICK, name: value})
+    assert answer.status_code == 422
+    if name in ("failure", "folder"):
+        assert f'<p class="error">{name}: ' in answer.text
+    else:
+        assert f'aria-describedby="{name}-error"' in answer.text
+        assert f'value="{value}"' in answer.text
+
+
+def test_one_run_at_a_time(web: FlaskClient) -> None:
+    with strategies_views._running:
+        answer = web.post(LAB, data=QUICK)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert web.post(LAB, data=QUICK).status_code == 303
+
+
+def test_a_run_that_cannot_be_finished_is_a_503_and_the_next_one_runs(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(strategies_views, "LONGEST_SECONDS", 0.01)
+        assert web.post(LAB, data=QUICK).status_code == 503
+    assert web.post(LAB, data=QUICK).status_code == 303
+
+
+def test_without_redis_the_page_comes_and_a_run_is_refused(away: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    web: Any = away.test_client()
+    monkeypatch.setattr(strategies_views, "_run", None)
+    assert web.get(LAB).status_code == 200
+    assert web.get(LAB, query_string={"run": "0" * 16}).status_code == 200
+    assert web.post(LAB, data=QUICK).status_code == 503
