@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -54,6 +55,19 @@ def root() -> Path:
 def temporary(kind: str) -> Path:
     """A new private folder (0700); `kind` is part of its name."""
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-", dir=root()))
+
+
+@contextlib.contextmanager
+def scratch(kind: str) -> Iterator[Path]:
+    """A temporary folder for the length of a block; what a killed process leaves is swept by the next start."""
+    folder = temporary(kind)
+    held = lock(folder / "alive.lock", exclusive=False)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held:
+            held.close()
 
 
 def sweep() -> None:

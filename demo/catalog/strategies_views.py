@@ -4,7 +4,6 @@ import re
 import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from demo.catalog.workload import Options, Outcome
 from demo.catalog.write_behind import WriteBehind
 from demo.catalog.write_through import WriteThrough
 from demo.config import REPOSITORY
+from demo.folders import scratch
 from demo.pool import get_redis
 from demo.validation import Invalid, convert
 
@@ -79,14 +79,14 @@ def run() -> Any:
 
 
 def _run(options: Options) -> list[Outcome]:
-    with tempfile.TemporaryDirectory(prefix="redis-in-practice-lab-") as folder:
-        task = {
-            "redis_url": current_app.extensions["redis_url"],
-            "run": f"lab-{secrets.token_hex(4)}",
-            "folder": folder,
-            "options": options,
-        }
-        try:
+    try:
+        with scratch("lab") as folder:
+            task = {
+                "redis_url": current_app.extensions["redis_url"],
+                "run": f"lab-{secrets.token_hex(4)}",
+                "folder": str(folder),
+                "options": options,
+            }
             done = subprocess.run(
                 [sys.executable, "-m", "demo.catalog.workload_runner"],
                 input=msgspec.json.encode(task),
@@ -95,10 +95,10 @@ def _run(options: Options) -> list[Outcome]:
                 timeout=LONGEST_SECONDS,
                 check=True,
             )
-            return msgspec.json.decode(done.stdout, type=list[Outcome])
-        except (subprocess.SubprocessError, msgspec.MsgspecError) as error:
-            current_app.logger.warning("lab: %s", type(error).__name__)
-            raise ServiceUnavailable("The run could not be finished. Please try again.") from error
+        return msgspec.json.decode(done.stdout, type=list[Outcome])
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
+        current_app.logger.warning("lab: %s", type(error).__name__)
+        raise ServiceUnavailable("The run could not be finished. Please try again.") from error
 
 
 def _page(

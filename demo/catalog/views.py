@@ -12,7 +12,17 @@ from redis.exceptions import RedisClusterException, RedisError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
 from demo import choices, errors, oneshot
-from demo.catalog import api_views, front_views, pictures, products, seed, strategies_views, trials_views
+from demo.catalog import (
+    api_views,
+    front_views,
+    hashes_views,
+    pictures,
+    products,
+    seed,
+    serializers_views,
+    strategies_views,
+    trials_views,
+)
 from demo.catalog.api_views import change_product, read_words
 from demo.catalog.cache_aside import Busy
 from demo.catalog.common_views import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
@@ -29,6 +39,8 @@ bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
 bp.register_blueprint(api_views.bp)
 bp.register_blueprint(trials_views.bp)
 bp.register_blueprint(strategies_views.bp)
+bp.register_blueprint(serializers_views.bp)
+bp.register_blueprint(hashes_views.bp)
 
 
 @bp.record_once

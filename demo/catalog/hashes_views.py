@@ -1,0 +1,122 @@
+"""The lab of objects: the same product as a string and as a hash, measured in the request."""
+
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from flask import Blueprint, Response, render_template, request
+from redis.exceptions import RedisError
+from werkzeug.exceptions import NotFound
+
+from demo import source
+from demo.catalog import products
+from demo.catalog.common_views import checked_id
+from demo.catalog.product_hash import HashStore, StringStore
+from demo.catalog.products import Product
+from demo.database import get_database
+from demo.pool import Client, get_redis
+
+CALLS = 40
+TTL_SECONDS = 60
+LONG = 2000
+bp = Blueprint("hashes", __name__, url_prefix="/lab/hashes", cli_group=None)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one way of keeping one product costs: bytes in Redis, and medians in microseconds."""
+
+    name: str
+    encoding: str
+    bytes: int
+    read_all_us: float
+    read_one_us: float
+    change_one_us: float
+
+
+@bp.get("/")
+def index() -> Response:
+    """Writes the product both ways under keys of this request, measures, and removes them."""
+    number = checked_id(request.args.get("product", "42"))
+    with get_database().read() as connection:
+        product = products.load_products(connection, [number]).get(number)
+    if product is None:
+        raise NotFound("There is no such product.")
+    long = msgspec.structs.replace(product, description=(product.description + " ") * (LONG // len(product.description)))
+    tables = {"As it is": _measure(product), f"With a description of {len(long.description)} characters": _measure(long)}
+    body = render_template(
+        "catalog/hashes.html",
+        product=product,
+        tables=tables,
+        verdicts={name: _verdicts(*shapes) for name, shapes in tables.items()},
+        calls=CALLS,
+        listings=[
+            source.of_function(StringStore.add),
+            source.of_function(HashStore.add),
+            source.of_file(Path(__file__).with_name("product_hash.lua")),
+        ],
+    )
+    return Response(body)
+
+
+def _measure(product: Product) -> tuple[Shape, Shape]:
+    client = get_redis()
+    tag = f"demo:catalog:{{object:{secrets.token_hex(6)}}}"
+    stores: dict[str, StringStore[Product] | HashStore[Product]] = {
+        "string": StringStore(client, Product, ttl_seconds=TTL_SECONDS),
+        "hash": HashStore(client, Product, ttl_seconds=TTL_SECONDS),
+    }
+    try:
+        string, table = (_shape(client, name, store, f"{tag}:{name}", product) for name, store in stores.items())
+    finally:
+        with suppress(RedisError):
+            client.unlink(f"{tag}:string", f"{tag}:hash")
+    return string, table
+
+
+def _shape(client: Client, name: str, store: StringStore[Product] | HashStore[Product], key: str, product: Product) -> Shape:
+    store.put(key, product)
+    return Shape(
+        name,
+        client.object("encoding", key).decode(),
+        client.memory_usage(key, samples=0) or 0,
+        _median_us(lambda: store.get(key)),
+        _median_us(lambda: store.field(key, "price_cents")),
+        _median_us(lambda: store.add(key, "stock", 1)),
+    )
+
+
+def _median_us(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - began) * 1e6)
+    return statistics.median(times)
+
+
+def _verdicts(string: Shape, table: Shape) -> list[str]:
+    """What these figures say, in words."""
+    said = []
+    for what, field in (
+        ("Reading all", "read_all_us"),
+        ("Reading one field", "read_one_us"),
+        ("Adding to one", "change_one_us"),
+    ):
+        ours, theirs = getattr(string, field), getattr(table, field)
+        winner, times = ("string", theirs / ours) if ours < theirs else ("hash", ours / theirs)
+        said.append(
+            f"{what}: the {winner} is {times:.1f} times as quick." if times >= 1.1 else f"{what}: no difference to speak of."
+        )
+    smaller, share = (
+        ("string", table.bytes / string.bytes) if string.bytes < table.bytes else ("hash", string.bytes / table.bytes)
+    )
+    said.append(
+        f"Memory: the {smaller} is {share:.1f} times as small." if share >= 1.05 else "Memory: no difference to speak of."
+    )
+    return said

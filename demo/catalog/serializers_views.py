@@ -1,0 +1,78 @@
+"""The lab of serialisation: bytes, time and types, and what a hostile pickle would have done."""
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.exceptions import NotFound, ServiceUnavailable
+
+from demo import oneshot, source
+from demo.catalog import hostile_pickle, products, serializers
+from demo.catalog.cache_aside import Cache
+from demo.catalog.common_views import checked_id
+from demo.catalog.products import PAGE_SIZE, Product
+from demo.database import get_database
+
+bp = Blueprint("serializers", __name__, url_prefix="/lab/serializers", cli_group=None)
+_children = threading.BoundedSemaphore(2)
+
+
+@bp.get("/")
+def index() -> Response:
+    """Measures in this very request, on the product that is asked for and on the list that it is in."""
+    number = checked_id(request.args.get("product", "42"))
+    with get_database().read() as connection:
+        product = products.load_products(connection, [number]).get(number)
+        listing = products.load_listing(connection, None, "", 0, PAGE_SIZE)
+    if product is None:
+        raise NotFound("There is no such product.")
+    values = {
+        "One product": msgspec.to_builtins(product),
+        f"A list of {len(listing.products)}": msgspec.to_builtins(listing),
+    }
+    kept = serializers.what_is_kept()
+    body = render_template(
+        "catalog/serializers.html",
+        product=product,
+        tables={name: serializers.measure(msgspec.to_builtins(value)) for name, value in values.items()},
+        formats=list(serializers.FORMATS),
+        types={type_name: [each for each in kept if each.type == type_name] for type_name in serializers.SAMPLES},
+        deed=oneshot.take("pickle"),
+        payload=hostile_pickle.PAYLOAD.decode(),
+        disassembly=hostile_pickle.disassemble(),
+        refused=_refused_by_ours(),
+        listings=[
+            source.of_function(serializers.measure),
+            source.of_function(Cache._decode),
+            source.of_file(Path(hostile_pickle.__file__)),
+        ],
+    )
+    return Response(body)
+
+
+@bp.post("/pickle")
+def run_pickle() -> Any:
+    """Lets the payload do its deed in a child with nothing to harm; two at a time."""
+    if not _children.acquire(blocking=False):
+        raise ServiceUnavailable("Others are trying this just now. Please try again in a few seconds.")
+    try:
+        deed = hostile_pickle.let_it_run()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ServiceUnavailable("The child process could not be run.") from error
+    finally:
+        _children.release()
+    response = redirect(url_for("catalog.serializers.index", _anchor="pickle"), 303)
+    oneshot.put(response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error})
+    return response
+
+
+def _refused_by_ours() -> str:
+    """What this app's own decoder says to the same bytes."""
+    try:
+        msgspec.msgpack.decode(hostile_pickle.PAYLOAD, type=Product)
+    except msgspec.MsgspecError as error:
+        return f"{type(error).__name__}: {error}"
+    raise AssertionError("the decoder took a pickle for a product")
