@@ -14,6 +14,7 @@ from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 from demo import choices, errors, oneshot
 from demo.catalog import (
     api_views,
+    encryption_views,
     front_views,
     hashes_views,
     pictures,
@@ -41,6 +42,7 @@ bp.register_blueprint(trials_views.bp)
 bp.register_blueprint(strategies_views.bp)
 bp.register_blueprint(serializers_views.bp)
 bp.register_blueprint(hashes_views.bp)
+bp.register_blueprint(encryption_views.bp)
 
 
 @bp.record_once
