@@ -59,6 +59,8 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.get("/catalog/products/999999")
     web.patch("/catalog/api/products/42", json={"price_cents": 1})
     web.post("/catalog/products/42/missing")
+    web.get("/catalog/lab/encryption/")
+    web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"})
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})

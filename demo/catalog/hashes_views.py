@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import NotFound
 
@@ -48,7 +48,11 @@ def index() -> Response:
     if product is None:
         raise NotFound("There is no such product.")
     short = msgspec.structs.replace(product, description=product.description[:SHORT])
-    tables = {"As it is": _measure(product), f"With its description cut to {SHORT} characters": _measure(short)}
+    try:
+        tables = {"As it is": _measure(product), f"With its description cut to {SHORT} characters": _measure(short)}
+    except RedisError as error:
+        current_app.logger.warning("hashes: nothing measured: %s", type(error).__name__)
+        tables = {}
     body = render_template(
         "catalog/hashes.html",
         product=product,
