@@ -50,7 +50,7 @@ def test_stylesheet_and_scripts_keep_their_budget() -> None:
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
 def test_a_page_keeps_its_budget_and_has_nothing_inline(web: FlaskClient, path: str) -> None:
     html = web.get(path).text
-    assert len(html.encode()) < 60_000
+    assert len(html.encode()) < 44_000
     assert not re.search(r"<[^>]+\sstyle=|<[^>]+\son\w+=|<style|javascript:", html)
     assert all(" src=" in tag for tag in re.findall(r"<script[^>]*>", html))
     assert html.count("<h1") == 1

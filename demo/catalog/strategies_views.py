@@ -122,7 +122,7 @@ def _page(
         listings=[
             source.of_function(WriteThrough.update),
             source.of_function(WriteBehind.flush),
-            *(source.of_file(Path(__file__).with_name(name)) for name in ("write_behind.lua", "write_behind_done.lua")),
+            source.of_file(Path(__file__).with_name("write_behind.lua")),
         ],
     )
     return Response(body, status)

@@ -58,6 +58,8 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
         violations = Axe().run(page, options=AXE).response["violations"]
         assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
     page.set_viewport_size({"width": 360, "height": 780})
+    narrow = Axe().run(page, options={"runOnly": ["scrollable-region-focusable", "target-size"]}).response["violations"]
+    assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in narrow]
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.set_viewport_size({"width": 1600, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= 1600
