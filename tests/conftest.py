@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from demo import engine
 from demo.app import close, create_app
+from demo.catalog import hostile_pickle, strategies_views, trials_views
 from demo.database import Database, sqlite_url
 from demo.pool import BoundedPool, Client, connect
 from tests import servers
@@ -92,6 +93,14 @@ def make_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
 @pytest.fixture
 def app(make_app: Callable[..., Flask]) -> Flask:
     return make_app()
+
+
+@pytest.fixture
+def no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that ask for every address: the labs' processes are their own tests' matter."""
+    monkeypatch.setattr(strategies_views, "_run", lambda _: [])
+    monkeypatch.setattr(hostile_pickle, "let_it_run", lambda: hostile_pickle.Deed("", "", ""))
+    monkeypatch.setattr(trials_views, "READERS", 5)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_every_page_comes_with_and_without_redis(app: Flask, away: Flask, path: 
     assert 'id="redis-away"><p><strong>Redis is away.' in away.test_client().get(path).text or path == PAGES["error"]
 
 
+@pytest.mark.usefixtures("no_runs")
 def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(app: Flask, away: Flask) -> None:
     bodies: list[dict[str, Any]] = [
         {},
@@ -143,6 +144,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("no_runs")
 @pytest.mark.parametrize("tested", ["app", "away"])
 def test_a_right_form_is_taken_or_a_503_never_a_500(request: pytest.FixtureRequest, tested: str) -> None:
     app: Flask = request.getfixturevalue(tested)

@@ -57,6 +57,7 @@ def test_with_an_api_key_changes_need_it_and_reads_do_not(make_app: Callable[...
     assert web.post("/sessions/login", data={"name": "x"}).status_code == 422
 
 
+@pytest.mark.usefixtures("no_runs")
 @pytest.mark.parametrize("tested", ["app", "away"])
 def test_no_answer_of_any_address_lacks_a_security_header(request: pytest.FixtureRequest, tested: str) -> None:
     app: Flask = request.getfixturevalue(tested)

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, redirect, render_template, request, url_for
-from werkzeug.exceptions import NotFound, ServiceUnavailable
+from werkzeug.exceptions import ServiceUnavailable
 
 from demo import oneshot, source
 from demo.catalog import hostile_pickle, products, serializers
 from demo.catalog.cache_aside import Cache
-from demo.catalog.common_views import checked_id
+from demo.catalog.common_views import is_integer
 from demo.catalog.products import PAGE_SIZE, Product
 from demo.database import get_database
 
@@ -21,26 +21,26 @@ _children = threading.BoundedSemaphore(2)
 
 @bp.get("/")
 def index() -> Response:
-    """Measures in this very request, on the product that is asked for and on the list that it is in."""
-    number = checked_id(request.args.get("product", "42"))
+    """Measures in this very request: the product that is asked for, else the list's first, and the list."""
+    given = request.args.get("product")
+    number = int(given) if given and is_integer(given) and 1 <= int(given) <= products.MAX_ID else 0
     with get_database().read() as connection:
-        product = products.load_products(connection, [number]).get(number)
         listing = products.load_listing(connection, None, "", 0, PAGE_SIZE)
-    if product is None:
-        raise NotFound("There is no such product.")
-    values = {
-        "One product": msgspec.to_builtins(product),
-        f"A list of {len(listing.products)}": msgspec.to_builtins(listing),
-    }
+        if given is None and listing.products:
+            product: Product | None = listing.products[0]
+        else:
+            product = products.load_products(connection, [number]).get(number)
+    values: dict[str, Any] = {"One product": product} if product else {}
+    values[f"A list of {len(listing.products)}"] = listing
     kept = serializers.what_is_kept()
     body = render_template(
         "catalog/serializers.html",
         product=product,
+        given=given,
         tables={name: serializers.measure(msgspec.to_builtins(value)) for name, value in values.items()},
         formats=list(serializers.FORMATS),
         types={type_name: [each for each in kept if each.type == type_name] for type_name in serializers.SAMPLES},
         deed=oneshot.take("pickle"),
-        payload=hostile_pickle.PAYLOAD.decode(),
         disassembly=hostile_pickle.disassemble(),
         refused=_refused_by_ours(),
         listings=[
@@ -49,7 +49,7 @@ def index() -> Response:
             source.of_function(hostile_pickle.let_it_run),
         ],
     )
-    return Response(body)
+    return Response(body, 200 if product else 422)
 
 
 @bp.post("/pickle")

@@ -96,6 +96,8 @@ def serve(client: Client, task: Task, trouble: Trouble) -> None:
             acknowledge(changes)  # type: ignore[arg-type]
 
         store._acknowledge = slowly  # type: ignore[method-assign]
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         while True:
             store.flush("killed", count=10)
             time.sleep(0.005)
@@ -150,10 +152,11 @@ def _run_with_a_killed_worker(
     store: WriteBehind[products.Product], task: Task, trouble: Trouble
 ) -> tuple[Tally, float, int, int]:
     command = [sys.executable, "-m", "demo.catalog.workload_runner"]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE)
-    assert worker.stdin
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert worker.stdin and worker.stdout
     worker.stdin.write(msgspec.json.encode(msgspec.structs.replace(task, worker=True)))
     worker.stdin.close()
+    worker.stdout.readline()
     pending: list[int] = []
     lock = threading.Lock()
 
@@ -170,6 +173,7 @@ def _run_with_a_killed_worker(
     finally:
         worker.kill()
         worker.wait()
+        worker.stdout.close()
         trouble.end()
     return tally, seconds, pending[0] if pending else store.pending(), _drain(store)
 

@@ -1,14 +1,21 @@
+import os
+import re
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from markupsafe import escape
 
 from demo.catalog import hostile_pickle, serializers, serializers_views
+from demo.catalog.products import Product
 from demo.catalog.serializers import COMPRESSIONS, FORMATS, Kept, measure, what_is_kept
+from tests.conftest import round_trips
+from tests.serving import serve
 
 LAB = "/catalog/lab/serializers/"
 VALUE = {"id": 42, "name": "Bowl, maple " * 20, "prices": [1, 2, 3], "ratio": 0.5, "none": None}
@@ -41,33 +48,82 @@ def test_which_types_are_kept() -> None:
     assert kept["int as a key", "JSON"].came_back == "dict {'1': 'one'}"
 
 
-def test_the_payload_runs_in_the_child_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+def run_in_child(monkeypatch: pytest.MonkeyPatch, text: str) -> hostile_pickle.Deed:
+    monkeypatch.setattr(hostile_pickle, "SECONDS", 60)  # on a busy machine two seconds of its own time take longer
+    monkeypatch.setattr(hostile_pickle, "PAYLOAD", b"cbuiltins\nexec\n(V" + text.encode() + b"\ntR.")
+    return hostile_pickle.let_it_run()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's temporary folders are made."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_the_payload_runs_in_the_child_and_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "must not be seen")
-    seen: dict[str, Any] = {}
-    original = subprocess.run
-
-    def run(*args: Any, **options: Any) -> Any:
-        seen.update(options)
-        return original(*args, **options)
-
-    monkeypatch.setattr("subprocess.run", run)
     deed = hostile_pickle.let_it_run()
-    assert (deed.file, deed.content.startswith("uid "), deed.error) == ("taken-over.txt", True, "")
-    assert seen["env"] == {} and seen["cwd"].startswith(str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert (deed.file, deed.error) == ("taken-over.txt", "")
+    assert deed.content.startswith(f"uid {os.getuid()}, environment [")
+    assert set(re.findall(r"'(\w+)'", deed.content)) <= {"LC_CTYPE", "__CF_USER_TEXT_ENCODING"}
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_payload_runs_nowhere_but_in_the_child() -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        msgspec.msgpack.decode(hostile_pickle.PAYLOAD, type=Product)
+    assert "exec" in hostile_pickle.disassemble() and not Path("taken-over.txt").exists()
+
+
+def test_the_child_is_in_a_folder_of_its_own_without_our_files_and_packages(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)
+    text = (
+        "import os, sys, importlib.util as u\\u000a"
+        "open('seen', 'w').write(' '.join([os.getcwd(), str(u.find_spec('redis')),"
+        f" str(os.path.exists('/dev/fd/{write_end}'))]))"
+    )
+    try:
+        deed = run_in_child(monkeypatch, text)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    folder, package, descriptor = deed.content.split(" ")
+    assert Path(folder).is_relative_to(temporary) and (package, descriptor) == ("None", "False")
 
 
 @pytest.mark.parametrize(
-    "deed",
-    ["open('big', 'w').write('x' * 100_000)", "while True: pass", "[open('/dev/null') for _ in range(100)]"],
+    ("text", "error"),
+    [
+        ("open('big', 'w').write('x' * 100_000)", "File too large"),
+        ("[open('/dev/null') for _ in range(100)]", "Too many open files"),
+        pytest.param(
+            "bytearray(2**30)",
+            "MemoryError",
+            marks=pytest.mark.skipif(sys.platform == "darwin", reason="no such limit there"),
+        ),
+        ("import os; os.abort()", "ended by signal 6"),
+        ("raise SystemExit('x' * 5000)", "x" * 200),
+        ("print('x' * 10**6)", ""),
+    ],
 )
-def test_a_worse_payload_is_held_within_its_bounds(monkeypatch: pytest.MonkeyPatch, deed: str) -> None:
-    monkeypatch.setattr(hostile_pickle, "PAYLOAD", b"cbuiltins\nexec\n(V" + deed.encode() + b"\ntR.")
-    result = hostile_pickle.let_it_run()
-    assert len(result.content) <= 200
-    assert result.error or result.file in ("", "big")
+def test_a_worse_payload_is_held_within_its_bounds(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: str
+) -> None:
+    deed = run_in_child(monkeypatch, text)
+    assert error in deed.error and len(deed.error) <= 200 and len(deed.content) <= 200
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_payload_without_end_is_ended(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        assert run_in_child(monkeypatch, "while True: pass").error == "ended by signal 9"
+    except subprocess.TimeoutExpired:  # on a machine too busy to give the child its second of CPU
+        pass
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_page_measures_the_product_that_is_asked_for(web: FlaskClient) -> None:
@@ -87,7 +143,8 @@ def test_the_button_shows_what_it_did_once(web: FlaskClient) -> None:
 
 def test_two_at_a_time(web: FlaskClient) -> None:
     with serializers_views._children, serializers_views._children:
-        assert web.post(f"{LAB}pickle").status_code == 503
+        refused = web.post(f"{LAB}pickle")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert web.post(f"{LAB}pickle").status_code == 303
 
 
@@ -96,10 +153,38 @@ def test_a_child_that_cannot_be_run_is_a_503(web: FlaskClient, monkeypatch: pyte
     assert web.post(f"{LAB}pickle").status_code == 503
 
 
-@pytest.mark.parametrize("product", ["0", "-1", "abc", "", "9" * 30, "999999", "<b>"])
-def test_a_product_that_is_not_there_is_a_404(web: FlaskClient, product: str) -> None:
-    assert web.get(LAB, query_string={"product": product}).status_code == 404
+@pytest.mark.parametrize("product", ["0", "-1", "abc", "", "9" * 30, "999999", "<b>", "\u0664\u0662", "42\x00"])
+def test_a_product_that_is_not_there_is_told_beside_the_field(web: FlaskClient, product: str) -> None:
+    answer = web.get(LAB, query_string={"product": product})
+    assert answer.status_code == 422
+    assert f'value="{escape(product)}" aria-invalid="true" aria-describedby="product-error"' in answer.text
+    assert "One product" not in answer.text and "A list of 24" in answer.text
+
+
+def test_one_product_is_enough(make_app: Callable[..., Flask]) -> None:
+    page = make_app(PRODUCTS=1).test_client().get(LAB)
+    assert page.status_code == 200 and "A list of 1<" in page.text
 
 
 def test_without_redis_it_measures_all_the_same(away: Flask) -> None:
-    assert away.test_client().get(LAB).status_code == 200
+    web = away.test_client()
+    assert web.get(LAB).status_code == 200
+    assert web.post(f"{LAB}pickle").status_code == 303
+
+
+def test_redis_is_asked_nothing(web: FlaskClient) -> None:
+    assert round_trips(web.get(LAB)) == 0
+
+
+def test_without_the_database_there_is_nothing_to_measure(web: FlaskClient) -> None:
+    web.post("/choices", data={"database": "down", "back": "/"})
+    answer = web.get(LAB)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+def test_the_worker_that_serves_runs_the_child_too() -> None:
+    with serve(workers=1, DEMO_PRODUCTS="30", DEMO_DB_LATENCY_MS="0") as server:
+        answer = server.request(f"{LAB}pickle", "POST", b"")
+        assert answer.status == 303
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        assert "<code>taken-over.txt</code> appeared" in server.request(LAB, headers={"Cookie": cookie}).text
