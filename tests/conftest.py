@@ -1,5 +1,6 @@
 """Fixtures: a real Redis of this test process' own, and apps on it."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from xdist.scheduler import LoadScopeScheduling
 
 from demo import engine
 from demo.app import close, create_app
@@ -14,6 +16,18 @@ from demo.catalog import hostile_pickle, strategies_views, trials_views
 from demo.database import Database, sqlite_url
 from demo.pool import BoundedPool, Client, connect
 from tests import servers
+
+
+class InTwoBrowsers(LoadScopeScheduling):
+    """Every test by itself, but those of the browser in two groups, so that two browsers are started and not one by each
+    worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return f"browser {zlib.crc32(nodeid.encode()) % 2}" if "tests/browser/" in nodeid else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return InTwoBrowsers(config, log)
 
 
 @pytest.fixture(autouse=True)

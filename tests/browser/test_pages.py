@@ -11,16 +11,13 @@ import pytest
 from tests.browser.chromium import PAGES, browser, find, prepare
 from tests.serving import Server, serve
 
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium"),
-]
+pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5") as running:
+    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2") as running:
         prepare(running.url)
         yield running
 
