@@ -573,6 +573,26 @@ def test_what_was_invalidated_is_never_served_stale(client: Client, group: str |
     assert (later.value, later.status) == (Row(3), CacheStatus.MISS)
 
 
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_value_that_is_evicted_while_it_is_loaded_again_is_not_put_back(client: Client, newer: bool) -> None:
+    """The value goes, a writer commits and tells, and perhaps another reader has stored the new row already."""
+    slow, quick = make(client, stale_seconds=60), make(client, stale_seconds=60)
+    ask(slow, 1)
+    age(client, slow)
+
+    def load() -> Row:
+        client.delete(slow.redis_key("1"))
+        quick.invalidate("1")
+        if newer:
+            assert ask(quick, 3).status is CacheStatus.MISS
+        return Row(2)
+
+    late = slow.get_or_load("1", load)
+    assert (late.value, late.ttl_seconds) == (Row(2), 0)
+    later = ask(quick, 3)
+    assert (later.value, later.status) == (Row(3), CacheStatus.HIT if newer else CacheStatus.MISS)
+
+
 def test_when_the_loader_fails_the_stale_value_is_served_and_the_next_try_is_a_lease_time_away(client: Client) -> None:
     cache, tries = make(client, stale_seconds=60), []
     ask(cache, 1)
