@@ -19,7 +19,8 @@ from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
 
-PREFIX = "demo:catalog:{row:"
+NAME = f"near-{os.getpid()}"  # Redis tells of keys whatever their database: other test processes must not have these
+PREFIX = f"demo:catalog:{{{NAME}:"
 API = "/catalog/api/products/42"
 
 
@@ -43,7 +44,7 @@ def put(near: NearCache, name: str, value: Any, size: int = 10, depends_on: tupl
 
 
 def make(client: Client, near: NearCache) -> Cache[Row]:
-    return Cache(client, "row", Row, ttl_seconds=60, near=near)
+    return Cache(client, NAME, Row, ttl_seconds=60, near=near)
 
 
 def trips_of(call: Callable[[], Any]) -> tuple[Any, int]:
@@ -75,7 +76,7 @@ def test_a_near_hit_costs_no_round_trip(client: Client) -> None:
 @pytest.mark.parametrize("how", ["key", "group", "by hand", "flush"])
 def test_what_another_process_invalidates_is_gone_here(client: Client, how: str) -> None:
     with near_of(client) as near:
-        cache, other = make(client, near), Cache(client, "row", Row, ttl_seconds=60)
+        cache, other = make(client, near), Cache(client, NAME, Row, ttl_seconds=60)
         cache.get_or_load("1", lambda: Row(1), groups=["g"])
         hold(cache)
         if how == "key":
@@ -109,7 +110,7 @@ def test_an_invalidation_by_this_process_takes_effect_before_it_returns(client: 
 def test_a_message_that_overtakes_the_reply_is_not_lost(client: Client) -> None:
     """Redis answers the GET, then another process invalidates, and the message is here first."""
     with near_of(client) as near:
-        cache, other = make(client, near), Cache(client, "row", Row, ttl_seconds=60)
+        cache, other = make(client, near), Cache(client, NAME, Row, ttl_seconds=60)
         cache.get_or_load("1", lambda: Row(1), groups=["g"])
         hold(cache)
         near.flush()
