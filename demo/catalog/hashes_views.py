@@ -11,11 +11,10 @@ from pathlib import Path
 import msgspec
 from flask import Blueprint, Response, current_app, render_template, request
 from redis.exceptions import RedisError
-from werkzeug.exceptions import NotFound
 
 from demo import source
 from demo.catalog import products
-from demo.catalog.common_views import checked_id
+from demo.catalog.common_views import is_integer
 from demo.catalog.product_hash import HashStore, StringStore
 from demo.catalog.products import Product
 from demo.database import get_database
@@ -41,21 +40,31 @@ class Shape:
 
 @bp.get("/")
 def index() -> Response:
-    """Writes the product both ways under keys of this request, measures, and removes them."""
-    number = checked_id(request.args.get("product", "42"))
+    """Writes the product that is asked for, else the first, both ways under keys of this request, measures, and removes
+    them."""
+    given = request.args.get("product")
+    number = int(given) if given and is_integer(given) and 1 <= int(given) <= products.MAX_ID else 0
     with get_database().read() as connection:
-        product = products.load_products(connection, [number]).get(number)
+        if given is None:
+            product = next(iter(products.load_listing(connection, None, "", 0, 1).products), None)
+        else:
+            product = products.load_products(connection, [number]).get(number)
     if product is None:
-        raise NotFound("There is no such product.")
+        return _page(None, given or "", {}, 422)
     short = msgspec.structs.replace(product, description=product.description[:SHORT])
     try:
         tables = {"As it is": _measure(product), f"With its description cut to {SHORT} characters": _measure(short)}
     except RedisError as error:
         current_app.logger.warning("hashes: nothing measured: %s", type(error).__name__)
         tables = {}
+    return _page(product, "", tables, 200)
+
+
+def _page(product: Product | None, given: str, tables: dict[str, tuple[Shape, Shape]], status: int) -> Response:
     body = render_template(
         "catalog/hashes.html",
         product=product,
+        given=given,
         tables=tables,
         verdicts={name: _verdicts(*shapes) for name, shapes in tables.items()},
         calls=CALLS,
@@ -65,7 +74,7 @@ def index() -> Response:
             source.of_file(Path(__file__).with_name("product_hash.lua")),
         ],
     )
-    return Response(body)
+    return Response(body, status)
 
 
 def _measure(product: Product) -> tuple[Shape, Shape]:

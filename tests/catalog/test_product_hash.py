@@ -116,8 +116,11 @@ def test_the_page_measures_and_leaves_nothing(web: FlaskClient, client: Client) 
 
 
 @pytest.mark.parametrize("product", ["0", "abc", "", "999999", "9" * 30])
-def test_a_product_that_is_not_there_is_a_404(web: FlaskClient, product: str) -> None:
-    assert web.get(LAB, query_string={"product": product}).status_code == 404
+def test_a_product_that_is_not_there_is_told_beside_its_field(web: FlaskClient, product: str) -> None:
+    answer = web.get(LAB, query_string={"product": product})
+    assert answer.status_code == 422
+    assert 'aria-invalid="true" aria-describedby="product-error"' in answer.text
+    assert f'name="product" inputmode="numeric" value="{product}"' in answer.text
 
 
 def test_without_redis_the_page_says_that_there_is_nothing_to_measure(away: Flask) -> None:
