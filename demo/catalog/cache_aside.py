@@ -206,6 +206,13 @@ class Cache(Generic[T]):
         """Drops entries and leases, and makes every entry of the groups a miss; how many of the keys there were. One
         round trip, two where Redis is full. Raises RedisError."""
         names, versions = [self.redis_key(key) for key in keys], [self.version_key(group) for group in groups]
+        try:
+            return self._invalidate(names, versions)
+        finally:
+            if self._near:
+                self._near.drop(*names, *versions)
+
+    def _invalidate(self, names: list[str], versions: list[str]) -> int:
         pipeline = self._client.pipeline(transaction=False)
         for name in names:
             pipeline.delete(name)
@@ -221,8 +228,6 @@ class Cache(Generic[T]):
         for reply in replies:
             if isinstance(reply, Exception) and not isinstance(reply, OutOfMemoryError):
                 raise reply
-        if self._near:
-            self._near.drop(*names, *versions)
         return sum(replies[: len(names)])
 
     def begin_write(self, key: str) -> str:

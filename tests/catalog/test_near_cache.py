@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.exceptions import RedisError
 
 from demo import xray
 from demo.catalog.cache_aside import Cache, CacheStatus
@@ -104,6 +105,16 @@ def test_an_invalidation_by_this_process_takes_effect_before_it_returns(client: 
         cache = make(client, near)
         put(near, cache.redis_key("1"), "old")
         cache.begin_write("1")
+        assert near.get(cache.redis_key("1")) is None
+
+
+def test_an_invalidation_that_redis_never_got_is_heeded_in_this_process(client: Client) -> None:
+    with near_of(client) as near:
+        cache = make(client, near)
+        put(near, cache.redis_key("1"), "old", depends_on=(cache.version_key("g"),))
+        cache._client = connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.1, open_seconds=1)
+        with pytest.raises(RedisError):
+            cache.invalidate(groups=["g"])
         assert near.get(cache.redis_key("1")) is None
 
 
