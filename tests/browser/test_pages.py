@@ -31,7 +31,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, server: Server) -> Iterator[Any]:
-    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
+    # Without motion: an interrupted transition between pages is told on the console, and is no fault of the page.
+    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     opened = context.new_page()
     opened.faults = []
     opened.on(
