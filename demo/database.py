@@ -4,6 +4,7 @@ SQLite in the instance folder by default, Postgres by DATABASE_URL. Each visit c
 for a busy database across a network. The wait is spent before the transaction begins: nobody holds a lock meanwhile.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,9 +99,23 @@ def _engine(url: str) -> Engine:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # BEGIN is ours to say, see Database.write
     connection.execute("PRAGMA busy_timeout=5000")
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Several that open a new file at once all want to change its mode, and SQLite tells some of them that it is locked
+    without waiting for the busy timeout."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
 
 
 def sqlite_url(instance: Path) -> str:

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.config import ConfigError
-from demo.database import Database
+from demo.database import Database, _use_wal
 from tests.serving import until
 
 
@@ -125,3 +126,23 @@ def test_the_wait_is_spent_before_the_transaction_so_that_no_lock_is_held(
 def test_a_wrong_database_url_is_one_sentence(url: str) -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL is wrong"):
         Database(url)
+
+
+def test_a_file_that_another_one_is_just_changing_the_mode_of_is_waited_for(tmp_path: Path) -> None:
+    class Locked:
+        """Refuses the mode a few times, as SQLite does without waiting."""
+
+        def __init__(self, connection: Any, times: int) -> None:
+            self.connection, self.times = connection, times
+
+        def execute(self, statement: str) -> Any:
+            if "journal_mode" in statement and self.times:
+                self.times -= 1
+                raise sqlite3.OperationalError("database is locked")
+            return self.connection.execute(statement)
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.sqlite3")) as connection:
+        locked = Locked(connection, 3)
+        _use_wal(locked)
+        assert locked.times == 0
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
