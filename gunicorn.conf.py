@@ -1,8 +1,10 @@
 """Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class gthread --threads 8"."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 forwarded_allow_ips = ""
 accesslog = None
 _instance = ""
+_held: list[Any] = []
 
 
 def on_starting(server: Any) -> None:
@@ -44,12 +47,25 @@ def on_starting(server: Any) -> None:
     from demo.folders import instance_folder
 
     _instance = str(instance_folder(_instance))
+    _start_metrics(Path(_instance))
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
     check = [sys.executable, "-m", "flask", "--app", "wsgi", "check"]
     if subprocess.run(check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent).returncode:
         _stop_engine()
         sys.exit(1)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """What divides something among the workers has to know how many there are, however that was set."""
+    os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a worker has counted stays; what it was just now goes with it."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
 
 
 def when_ready(server: Any) -> None:
@@ -61,6 +77,19 @@ def when_ready(server: Any) -> None:
 def on_exit(server: Any) -> None:
     """The master's last act: the engine ends now, not a moment after."""
     _stop_engine()
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+
+def _start_metrics(instance: Path) -> None:
+    """A folder of this run where all workers count; what an earlier run was killed in is swept."""
+    from demo.folders import is_alive, lock
+
+    for old in instance.glob("metrics-*"):
+        if not is_alive(old):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="metrics-", dir=instance)
+    _held.append(lock(Path(folder) / "alive.lock", exclusive=False))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
 def _start_engine(instance: str) -> None:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, oneshot, panel, security, xray
+from demo import choices, config, errors, front, limits, oneshot, panel, security, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -113,9 +113,9 @@ def close(app: Flask) -> None:
 
 
 def _check_limits(app: Flask, left_out: set[str]) -> None:
-    for endpoint in app.config["RATE_LIMITS"]:
-        if endpoint not in app.view_functions and endpoint.partition(".")[0] not in left_out:
-            raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {endpoint}, the limit would protect nothing.")
+    pattern = limits.without_target(app.config["RATE_LIMITS"], app.view_functions, left_out)
+    if pattern is not None:
+        raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {pattern}, the limit would protect nothing.")
 
 
 def _connect_redis(app: Flask, instance: Path) -> None:

@@ -1,7 +1,7 @@
-"""What a visitor has made different for himself alone: a slow or a broken database, another strategy.
+"""What a visitor has made different for himself alone: a slow or a broken database, no Redis, another strategy.
 
 It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: the one
-database asks `current` on each visit, and the catalog keeps such a visitor's answers under keys of his own.
+database and the one pool ask `current` on each visit, and the catalog keeps such a visitor's answers under keys of his own.
 """
 
 import secrets
@@ -24,19 +24,21 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
 
     database: Literal["", "slow", "down"] = ""
+    redis: Literal["", "refused"] = ""
     strategy: Literal["", "write-through", "none"] = ""
     visitor: str = ""
 
     @property
     def any(self) -> bool:
         """Whether something is different for this visitor."""
-        return bool(self.database or self.strategy)
+        return bool(self.database or self.redis or self.strategy)
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form: what is not in it stays as it was."""
 
     database: Literal["", "slow", "down"] | None = None
+    redis: Literal["", "refused"] | None = None
     strategy: Literal["", "write-through", "none"] | None = None
     back: str = "/"
 
@@ -75,6 +77,7 @@ def choose() -> Any:
     before = current()
     chosen = Choices(
         before.database if wanted.database is None else wanted.database,
+        before.redis if wanted.redis is None else wanted.redis,
         before.strategy if wanted.strategy is None else wanted.strategy,
         before.visitor or secrets.token_hex(6),
     )

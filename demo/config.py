@@ -9,27 +9,13 @@ from typing import Any
 
 import msgspec
 
+from demo.limits import RateLimit
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class ConfigError(Exception):
     """A setting is wrong. The message is one sentence that names the setting and never shows a secret."""
-
-
-class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of RATE_LIMITS: at most `limit` hits in any `window_seconds`, per client address."""
-
-    limit: int
-    window_seconds: float
-    when_away: str = "allow"
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.limit <= 10_000:
-            raise ValueError("limit has to be from 1 to 10000")
-        if not 0.1 <= self.window_seconds <= 86_400:
-            raise ValueError("window_seconds has to be from 0.1 to 86400")
-        if self.when_away not in ("allow", "deny"):
-            raise ValueError("when_away has to be allow or deny")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -86,12 +72,15 @@ SETTINGS: dict[str, Setting] = {
     "RATE_LIMITS": Setting(
         "DEMO_RATE_LIMITS",
         {
-            "sessions.login": {"limit": 10, "window_seconds": 60},
+            "sessions.login": [
+                {"limit": 10, "window_seconds": 60},
+                {"limit": 10, "window_seconds": 60, "by": "field:name", "count": "failures"},
+            ],
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
             "leaderboard.submit_score": {"limit": 600, "window_seconds": 60},
         },
-        dict[str, RateLimit],
-        "limits by endpoint name, as JSON; `{}` lifts them all",
+        dict[str, RateLimit | list[RateLimit]],
+        "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
     ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"

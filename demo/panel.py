@@ -59,7 +59,7 @@ def fill(response: Response) -> Response:
     if message or chosen.any:
         notices = render_template("_notices.html", message=message, chosen=chosen)
         body = body.replace(NOTICES, notices.encode(), 1)
-    if get_breaker().is_open:
+    if get_breaker().is_open or chosen.redis:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
     for mark, part in g.get("parts", {}).items():
         body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)

@@ -33,7 +33,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
-from demo import xray
+from demo import choices, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
 from demo.redis_url import Address, parse
@@ -51,6 +51,13 @@ def get_breaker(app: Flask | None = None) -> Breaker:
     return client.breaker
 
 
+class Unplugged(ConnectionError):
+    """Not sent: this visitor has taken Redis away, for himself alone."""
+
+    def __init__(self) -> None:
+        super().__init__("connection refused, for this visitor alone")
+
+
 class _Watched:
     """Wraps what goes over the wire: breaker before, x-ray after, every library error a RedisError."""
 
@@ -59,8 +66,10 @@ class _Watched:
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
         try:
+            if choices.current().redis:
+                raise Unplugged()
             self.breaker.before()
-        except BreakerOpen as refusal:
+        except (BreakerOpen, Unplugged) as refusal:
             xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
             raise
         try:

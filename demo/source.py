@@ -1,6 +1,7 @@
 """The source that a page shows: read from the running modules, highlighted, never a copy."""
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import LuaLexer, PythonLexer
 
+COLOURED = "c c1 ch cm fm k kc kd kn m mf mh mi nc nf ow s s1 s2 sa sd"
+PLAIN_SPAN = re.compile(rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>')
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,6 +44,7 @@ def of_file(path: Path) -> Listing:
 def _listing(path: Path, text: str, first: int) -> Listing:
     lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
     html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
+    html = PLAIN_SPAN.sub(r"\1", html)
     name = path.resolve().relative_to(ROOT).as_posix()
     lines = tuple((number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first))
     return Listing(name, path.name.replace(".", "-"), lines)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from demo import config
+from demo import config, limits
 from demo.config import BOUNDS, SETTINGS, ConfigError
+from demo.limits import RateLimit
 
 VARIABLES = {name: setting for name, setting in SETTINGS.items() if setting.type is not str}
 WRONG: dict[Any, list[str]] = {
@@ -84,7 +85,9 @@ def test_without_an_environment_every_setting_has_its_default() -> None:
         if name not in ("RATE_LIMITS", "INSTANCE_PATH"):
             assert values[name] == setting.default, name
     assert values["INSTANCE_PATH"] == str(config.REPOSITORY / "instance")
-    assert values["RATE_LIMITS"]["sessions.login"] == config.RateLimit(10, 60)
+    by_address, by_name = values["RATE_LIMITS"]["sessions.login"]
+    assert by_address == RateLimit(10, 60)
+    assert by_name == RateLimit(10, 60, by="field:name", count="failures")
 
 
 def test_every_variable_has_a_name_that_a_typo_is_noticed_by() -> None:
@@ -145,7 +148,7 @@ def test_variables_of_others_are_left_alone() -> None:
 
 def test_a_rate_limit_is_checked_to_its_last_field() -> None:
     good = '{"home.index": {"limit": 3, "window_seconds": 1.5, "when_away": "deny"}}'
-    assert config.load({}, {"DEMO_RATE_LIMITS": good})["RATE_LIMITS"] == {"home.index": config.RateLimit(3, 1.5, "deny")}
+    assert config.load({}, {"DEMO_RATE_LIMITS": good})["RATE_LIMITS"] == {"home.index": RateLimit(3, 1.5, "deny")}
     for bad in (
         '{"a": {"limit": 0, "window_seconds": 1}}',
         '{"a": {"limit": 10001, "window_seconds": 1}}',
@@ -155,11 +158,79 @@ def test_a_rate_limit_is_checked_to_its_last_field() -> None:
         '{"a": {"limit": 1, "window_seconds": NaN}}',
         '{"a": {"limit": 1, "window_seconds": 1, "when_away": "Allow"}}',
         '{"a": 5}',
+        '{"a": {"limit": 1}}',
+        '{"a": {"window_seconds": 1}}',
+        '{"a": {}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "quotas": [{"limit": 1, "window_seconds": 1}]}}',
+        '{"a": {"quotas": [{"limit": 1}]}}',
+        '{"a": {"quotas": [' + ", ".join(['{"limit": 1, "window_seconds": 1}'] * 6) + "]}}",
+        '{"a": {"limit": 1, "window_seconds": 1, "by": "ip"}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "by": "field:"}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "by": "user,address"}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "algorithm": "leaky"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "cost": 6}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "cost": 0}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "mode": "off"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "mode": "exempt"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "count": "successes"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "block_after": -1}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "block_after": 1, "block_seconds": 0}}',
+        '{"a": [{"limit": 5, "window_seconds": 1}, {"limit": 0, "window_seconds": 1}]}',
         "null",
         "[]",
     ):
         with pytest.raises(ConfigError, match=r"^DEMO_RATE_LIMITS is wrong: .*\.$"):
             config.load({}, {"DEMO_RATE_LIMITS": bad})
+
+
+QUOTA = RateLimit(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "pattern"),
+    [
+        ("catalog.product", "catalog.product"),
+        ("catalog.api.get_product", "catalog.api.*"),
+        ("catalog.index", "catalog.*"),
+        ("home.index", "*"),
+        ("static", "*"),
+        ("monitor.livez", "monitor.livez"),
+    ],
+)
+def test_an_endpoint_falls_under_its_name_else_the_longest_prefix(endpoint: str, pattern: str) -> None:
+    exempt = RateLimit(mode="exempt")
+    told = {
+        "*": QUOTA,
+        "catalog.*": QUOTA,
+        "catalog.api.*": [QUOTA, QUOTA],
+        "catalog.product": QUOTA,
+        "monitor.livez": exempt,
+    }
+    found, together = limits.covering(told, endpoint)
+    assert found == pattern
+    assert len(together) == {"catalog.api.*": 2, "monitor.livez": 0}.get(pattern, 1)
+    assert limits.covering({}, endpoint) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fine"),
+    [
+        ("a.b", True),
+        ("a.*", True),
+        ("*", True),
+        ("static", True),
+        ("gone.anything", True),
+        ("gone.*", True),
+        ("a.c", False),
+        ("b.*", False),
+        ("a.", False),
+        ("a*", False),
+        ("*.b", False),
+        ("", False),
+    ],
+)
+def test_a_pattern_that_nothing_falls_under_is_found(pattern: str, fine: bool) -> None:
+    assert limits.without_target({pattern: QUOTA}, ["a.b", "static"], {"gone"}) == (None if fine else pattern)
 
 
 def test_the_app_refuses_to_start_with_a_wrong_setting(make_app: Callable[..., Flask]) -> None:

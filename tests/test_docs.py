@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from demo.app import USE_CASES
 from demo.config import SETTINGS
+from demo.limits import RateLimit
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
 
@@ -32,6 +34,16 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
         default = "empty" if setting.default == "" else f"`{json.dumps(setting.default)}`"
         assert table.pop(setting.env)[1:] == [default, setting.about]
     assert set(table) == {"PORT", "WEB_CONCURRENCY"}
+
+
+def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
+    told = {}
+    for names, defaults, _ in rows("Rate limits"):
+        told.update(zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False))
+    fields = {field.name: field.default for field in msgspec.structs.fields(RateLimit)}
+    needed = ("limit", "window_seconds", "quotas")
+    assert told == {name: json.dumps(default) for name, default in fields.items() if name not in needed}
+    assert {name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)} == set(fields)
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:
@@ -63,6 +75,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"})
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     web.post("/rate-limit/", data={"count": "10"})
+    web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
     patterns = key_patterns()
     unseen = set(patterns)

@@ -11,7 +11,7 @@ from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
-from demo import choices, errors, oneshot
+from demo import choices, errors, limits, oneshot
 from demo.catalog import (
     api_views,
     encryption_views,
@@ -67,7 +67,7 @@ def prepare(state: BlueprintSetupState) -> None:
     if near:
         extensions["closers"].append(near.close)
     windows = extensions["front"].windows
-    if not {"catalog.product", "catalog.api.get_product"} & set(config["RATE_LIMITS"]):
+    if not any(limits.covering(config["RATE_LIMITS"], name)[1] for name in ("catalog.product", "catalog.api.get_product")):
         windows.append(front_views.window(cast(Flask, state.app), made, _draw_product))
     made.deliverer.kick()  # what a process that was killed has left
 

@@ -8,6 +8,9 @@ from flask.testing import FlaskClient
 
 from demo.config import ConfigError
 from demo.pool import Client
+from demo.rate_limit import api_views
+from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.identity_cap import IdentityCap
 from tests.conftest import round_trips
 
 HITS = "/rate-limit/api/hits"
@@ -67,7 +70,7 @@ def test_without_redis_each_limit_follows_its_own_policy_and_names_it(make_app: 
     for _ in range(2):
         answer = web.get("/catalog/api/products/42")
         assert answer.status_code == code
-        assert answer.headers["RateLimit-Policy"] == f'"catalog.api.get_product";q=1;w=60;fallback="{policy}"'
+        assert answer.headers["RateLimit-Policy"] == f'"catalog.api.get_product";q=1;w=60;demo-fallback="{policy}"'
         assert "RateLimit" not in answer.headers
 
 
@@ -166,17 +169,71 @@ def test_any_identity_of_a_sane_length_is_counted(web: FlaskClient, identity: st
     assert [web.post(HITS, json=body).status_code for _ in range(2)] == [200, 429]
 
 
-def test_a_burst_is_drawn_hit_by_hit_and_told_as_a_table(web: FlaskClient) -> None:
-    assert web.post("/rate-limit/", data={"count": "8", "limit": "5", "window_seconds": "10"}).status_code == 303
-    page = web.get("/rate-limit/").text
-    assert "5 allowed, 3 refused, in the order they were sent" in page
-    drawing = re.search(r'<svg[^>]*role="img" aria-label="5 allowed.*?</svg>\n*\s*<details>', page, re.DOTALL)
-    assert drawing and drawing[0].count("<circle") == 5 and drawing[0].count("<path") == 3
-    assert page.count("<td>refused</td>") == 3
-    assert "5 allowed, 3 refused" not in web.get("/rate-limit/").text
-    assert web.post("/rate-limit/reset", data={"limit": "5", "window_seconds": "10"}).status_code == 303
+PLAY = "/rate-limit/?limit=5&window_seconds=10"
+FORM = {"limit": "5", "window_seconds": "10"}
+
+
+def lane(page: str, title: str) -> str:
+    """The drawing of one lane."""
+    drawing = rf'<div class="lane[^>]*><div class="who">{title}<.*?</svg>\s*<div class="sum">.*?</div></div>'
+    found = re.search(drawing, page, re.DOTALL)
+    assert found, title
+    return found[0]
+
+
+def test_a_burst_is_drawn_in_every_lane_and_told_as_a_table(web: FlaskClient) -> None:
+    answer = web.post("/rate-limit/", data={"count": "8", **FORM})
+    assert (answer.status_code, answer.headers["Location"]) == (303, PLAY)
+    page = web.get(PLAY).text
+    for title in ("Sliding log", "Sliding counter", "Fixed window", "Token bucket", "GCRA"):
+        drawn = lane(page, title)
+        assert f'aria-label="{title}: 5 let through, 3 refused"' in drawn
+        assert drawn.count("<circle") == 5 and drawn.count("<path") == 3
+        assert "worst 10 s: <b>5</b>" in drawn and re.search(r"0 left, \d+ B", drawn)
+    assert page.count("<td>refused</td>") == 15 and page.count("<td>let through</td>") == 25
+    assert lane(web.get("/rate-limit/?limit=6").text, "GCRA").count("<circle") == 0
+    assert web.post("/rate-limit/reset", data=FORM).status_code == 303
     web.post("/rate-limit/", data={"count": "1"})
-    assert "1 allowed, 0 refused" in web.get("/rate-limit/").text
+    assert "1 let through, 0 refused" in lane(web.get("/rate-limit/").text, "Sliding log")
+
+
+def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone(web: FlaskClient) -> None:
+    web.post("/rate-limit/", data={"pattern": "edge", **FORM})
+    page = web.get(PLAY).text
+    assert 'worst 10 s: <b class="over">10</b><br><b>+5</b> to the log' in lane(page, "Fixed window")
+    assert 'class="s-edge"' in lane(page, "Fixed window")
+    for title in ("Sliding log", "Sliding counter", "Token bucket", "GCRA"):
+        assert "worst 10 s: <b>5</b><br>" in lane(page, title)
+
+
+def test_the_switches_change_what_the_lanes_do(web: FlaskClient) -> None:
+    switches = {"pattern": "burst", "count": "10", "skew": "1", "count_refused": "1", **FORM}
+    answer = web.post("/rate-limit/", data=switches)
+    assert answer.headers["Location"] == f"{PLAY}&count_refused=1&skew=1"
+    page = web.get(answer.headers["Location"]).text
+    assert 'worst 10 s: <b class="over">10</b>' in lane(page, "Log, app’s clock")
+    assert page.count(" checked") == 2
+    assert "six lanes" in page and "-r-s:" in page
+
+
+def test_the_code_of_each_algorithm_is_shown(web: FlaskClient) -> None:
+    for algorithm, file in (("sliding_window_log", "sliding_window"), ("gcra", "gcra"), ("token_bucket", "token_bucket")):
+        page = web.get(f"/rate-limit/?code={algorithm}").text
+        assert f"demo/rate_limit/{file}.lua</b>" in page
+        assert len(page) < 42_000
+    assert web.get("/rate-limit/?code=magic").status_code == 422
+
+
+def test_the_page_says_whom_it_counts_and_why(make_app: MakeApp) -> None:
+    fields = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
+    direct = make_app().test_client().get("/rate-limit/", headers=fields).text
+    assert "you are <code>127.0.0.1</code>" in direct and "No proxy is trusted" in direct
+    assert "<code>X-Forwarded-For: 198.51.100.7, 203.0.113.9</code> does not" in direct
+    behind = make_app(TRUSTED_PROXIES=1).test_client().get("/rate-limit/", headers=fields).text
+    assert "you are <code>203.0.113.9</code>" in behind and "1 proxy is trusted" in behind
+    assert "by the address <code>127.0.0.1</code> of the connection" in behind
+    six = make_app().test_client().get("/rate-limit/", environ_overrides={"REMOTE_ADDR": "2001:db8::7"}).text
+    assert "you are <code>2001:db8::/64</code>" in six
 
 
 @pytest.mark.parametrize(
@@ -184,33 +241,64 @@ def test_a_burst_is_drawn_hit_by_hit_and_told_as_a_table(web: FlaskClient) -> No
     [
         ({"limit": "0"}, "limit-error"),
         ({"limit": "abc"}, "limit-error"),
-        ({"window_seconds": "61"}, "window-error"),
+        ({"limit": "51"}, "limit-error"),
+        ({"window_seconds": "61"}, "window_seconds-error"),
+        ({"pattern": "flood"}, "pattern: "),
         ({"count": "31"}, "Expected int"),
         ({"count": "1", "other": "1"}, ""),
     ],
 )
-def test_a_wrong_form_is_told_beside_its_field(web: FlaskClient, form: dict[str, str], text: str) -> None:
+def test_a_wrong_form_is_told_beside_its_field(web: FlaskClient, client: Client, form: dict[str, str], text: str) -> None:
     answer = web.post("/rate-limit/", data=form)
     assert answer.status_code == 422
     assert text in answer.text
+    assert not list(client.scan_iter("demo:rate_limit:*"))
 
 
-def test_without_redis_the_page_says_so_and_the_burst_is_a_503(away: Flask) -> None:
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "window_seconds=61", "skew=maybe", "limit=1&other=1"])
+def test_a_wrong_address_is_told_in_the_page(web: FlaskClient, query: str) -> None:
+    answer = web.get(f"/rate-limit/?{query}")
+    assert answer.status_code == 422
+    assert 'class="error"' in answer.text
+
+
+def test_without_redis_the_page_shows_what_each_policy_does(away: Flask) -> None:
     web = away.test_client()
     page = web.get("/rate-limit/")
     assert page.status_code == 200
     assert "Cannot count: Redis is away." in page.text
-    assert web.post("/rate-limit/", data={"count": "1"}).status_code == 503
+    assert web.post("/rate-limit/", data={"count": "8", **FORM}).status_code == 303
+    page = web.get(PLAY)
+    for policy, passed in (("allow", 8), ("deny", 0), ("local", 5)):
+        assert f'aria-label="{policy}: {passed} let through, {8 - passed} refused"' in page.text
     assert web.post("/rate-limit/reset").status_code == 503
     assert web.post(HITS, json={"identity": "me"}).status_code == 503
+    assert web.get(HITS, query_string={"identity": "me"}).status_code == 503
+
+
+def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: Flask) -> None:
+    other = app.test_client()
+    assert web.post("/choices", data={"redis": "refused", "back": "/rate-limit/"}).status_code == 303
+    page = web.get("/rate-limit/").text
+    assert "Redis refuses every connection." in page and 'id="redis-away"><p>' in page
+    assert "Cannot count: Redis is away." in page
+    assert web.post("/rate-limit/", data={"count": "6", **FORM}).status_code == 303
+    assert "local: 5 let through, 1 refused" in web.get(PLAY).text
+    assert "Cannot count" not in other.get("/rate-limit/").text
+    assert web.get("/catalog/products/42").status_code == 200
+    web.post("/choices", data={"redis": "", "back": "/rate-limit/"})
+    assert "Cannot count" not in web.get("/rate-limit/").text
 
 
 def test_the_page_says_when_a_full_quota_lets_the_next_hit_pass(web: FlaskClient) -> None:
-    web.post("/rate-limit/", data={"count": "6", "limit": "5", "window_seconds": "60"})
-    page = web.get("/rate-limit/").text
+    form = {"count": "6", "limit": "5", "window_seconds": "60"}
+    page = web.get(web.post("/rate-limit/", data=form).headers["Location"]).text
     wait = re.search(r"<i>Retry-After:</i> (\d+)\n", page)
     assert wait, "the page shows the fields of an answer"
     assert 50 <= int(wait[1]) <= 60
+    assert "&#34;violated-policies&#34;" in page
+    until = re.search(r'data-until="([\d.]+)"', page)
+    assert until and int(wait[1]) - 1 <= float(until[1]) <= int(wait[1])
 
 
 def test_windows_that_differ_in_little_are_two_quotas(web: FlaskClient) -> None:
@@ -221,12 +309,60 @@ def test_windows_that_differ_in_little_are_two_quotas(web: FlaskClient) -> None:
     assert codes == [200, 200, 429]
 
 
-def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client, algorithm: str) -> None:
     for identity in ("mara@example.com", "a b", "}{", "x" * 64):
-        assert web.post(HITS, json={"identity": identity}).status_code == 200
-    for key in client.scan_iter("demo:rate_limit:*"):
-        assert re.fullmatch(rb"demo:rate_limit:\{api-5-10:~[0-9a-f]{32}\}", key)
-        assert 0 < client.pttl(key) <= 10_000
+        assert web.post(HITS, json={"identity": identity, "algorithm": algorithm}).status_code == 200
+    keys = list(client.scan_iter("demo:rate_limit:*"))
+    assert len(keys) == 4
+    name = b"api-5-10" + (b"" if algorithm == "sliding_window_log" else b"-" + algorithm.encode())
+    for key in keys:
+        assert re.fullmatch(rb"demo:rate_limit:\{" + name + rb":~[0-9a-f]{32}\}", key)
+        assert 0 < client.pttl(key) <= 20_000
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_answers_whole_and_peeks_without_counting(web: FlaskClient, algorithm: str) -> None:
+    body = {"identity": "me", "limit": 2, "window_seconds": 3600, "algorithm": algorithm}
+    answers = [web.post(HITS, json=body) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.json["remaining"] for answer in answers] == [1, 0, 0]
+    assert answers[2].json["algorithm"] == algorithm
+    for _ in range(2):
+        looked = web.get(HITS, query_string=body)
+        assert looked.status_code == 200
+        assert (looked.json["allowed"], looked.json["remaining"], looked.json["algorithm"]) == (False, 0, algorithm)
+        assert looked.json["retry_after_seconds"] == pytest.approx(answers[2].json["retry_after_seconds"], abs=2)
+        assert "Retry-After" not in looked.headers and looked.headers["RateLimit"].startswith('"api";r=0;t=')
+
+
+def test_a_peek_makes_no_key_and_says_what_is_wrong(web: FlaskClient, client: Client) -> None:
+    looked = web.get(HITS, query_string={"identity": "nobody", "limit": "7"})
+    assert (looked.status_code, looked.json["remaining"], looked.json["allowed"]) == (200, 7, True)
+    assert not list(client.scan_iter("demo:rate_limit:*"))
+    for query in ("", "identity=", "identity=me&limit=0", "identity=me&algorithm=magic", "identity=me&cost=1"):
+        assert web.get(f"{HITS}?{query}").status_code == 422
+
+
+def test_identities_are_each_callers_own(web: FlaskClient) -> None:
+    body = {"identity": "me", "limit": 1}
+    one, other = {"REMOTE_ADDR": "203.0.113.1"}, {"REMOTE_ADDR": "203.0.113.2"}
+    codes = [web.post(HITS, json=body, environ_overrides=environ).status_code for environ in (one, other, one, other)]
+    assert codes == [200, 200, 429, 429]
+
+
+def test_a_caller_makes_up_so_many_identities_and_no_more(
+    web: FlaskClient, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_views, "cap", IdentityCap(most=3))
+    codes = [web.post(HITS, json={"identity": f"id-{number}"}).status_code for number in (0, 1, 2, 3, 0)]
+    assert codes == [200, 200, 200, 422, 200]
+    assert web.post(HITS, json={"identity": "id-0", "limit": 6}).status_code == 422
+    refused = web.post(HITS, json={"identity": "id-9"})
+    assert [error["field"] for error in refused.json["errors"]] == ["identity"]
+    assert len(list(client.scan_iter("demo:rate_limit:*"))) == 3
+    elsewhere = {"REMOTE_ADDR": "203.0.113.1"}
+    assert web.post(HITS, json={"identity": "id-9"}, environ_overrides=elsewhere).status_code == 200
 
 
 def test_a_cost_takes_so_many_places(web: FlaskClient) -> None:
@@ -240,7 +376,7 @@ def test_a_cost_takes_so_many_places(web: FlaskClient) -> None:
 def test_a_hit_costs_one_round_trip(web: FlaskClient) -> None:
     body = {"identity": "me", "limit": 1}
     assert [round_trips(web.post(HITS, json=body)) for _ in range(2)] == [1, 1]
-    assert round_trips(web.get("/rate-limit/")) == 1
+    assert round_trips(web.get("/rate-limit/")) == 6  # one for each of five limiters, one for what they hold
 
 
 def test_a_lone_surrogate_is_no_500(web: FlaskClient) -> None:

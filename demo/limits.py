@@ -1,0 +1,100 @@
+"""What RATE_LIMITS may say, and which of its entries an endpoint falls under."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Algorithm = Literal["sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"]
+BY = re.compile(r"(address|user|api_key|field:[a-z_]{1,40})(\+(address|user|api_key|field:[a-z_]{1,40}))*")
+PATTERN = re.compile(r"(\w+\.)*(\w+|\*)")
+
+
+class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most `limit` hits in `window_seconds`."""
+
+    limit: int
+    window_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 10_000:
+            raise ValueError("limit has to be from 1 to 10000")
+        if not 0.1 <= self.window_seconds <= 86_400:
+            raise ValueError("window_seconds has to be from 0.1 to 86400")
+
+
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One limit: of one quota, or of several `quotas` at once.
+
+    `by` names whom it counts: address, user, api_key, field:<name of a form or JSON field>, or several joined by +.
+    `count` failures gives a hit back when the answer was no error. `mode` dry-run counts and reports, and refuses nobody.
+    `block_after` refusals in a row shut a caller out for `block_seconds`.
+    """
+
+    limit: int | None = None
+    window_seconds: float | None = None
+    when_away: Literal["allow", "deny", "local"] = "allow"
+    quotas: tuple[QuotaSetting, ...] = ()
+    algorithm: Algorithm = "sliding_window_log"
+    by: str = "address"
+    cost: int = 1
+    count: Literal["all", "failures"] = "all"
+    count_refused: bool = False
+    mode: Literal["enforce", "dry-run", "exempt"] = "enforce"
+    block_after: int = 0
+    block_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not BY.fullmatch(self.by):
+            raise ValueError("by has to be address, user, api_key, field:<name>, or several joined by +")
+        one = self.limit is not None or self.window_seconds is not None
+        if self.mode == "exempt" and (one or self.quotas):
+            raise ValueError("what is exempt has no quota")
+        if self.mode != "exempt" and one == bool(self.quotas):
+            raise ValueError("limit and window_seconds are needed, or quotas in their place")
+        if one and (self.limit is None or self.window_seconds is None):
+            raise ValueError("limit and window_seconds go together")
+        if len(self.quotas) > 5:
+            raise ValueError("at most 5 quotas go together")
+        if one:
+            self.all_quotas()
+        if self.mode != "exempt" and not 1 <= self.cost <= min(quota.limit for quota in self.all_quotas()):
+            raise ValueError("cost has to be from 1 to the limit")
+        if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
+            raise ValueError("block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400")
+
+    def all_quotas(self) -> tuple[QuotaSetting, ...]:
+        """The quotas, however they were written."""
+        if self.limit is None or self.window_seconds is None:
+            return self.quotas
+        return (QuotaSetting(self.limit, self.window_seconds),)
+
+
+Limits: TypeAlias = Mapping[str, RateLimit | list[RateLimit]]
+
+
+def covering(limits: Limits, endpoint: str) -> tuple[str, tuple[RateLimit, ...]]:
+    """The pattern that an endpoint falls under and its limits: its own name, else the longest `prefix.*`, else `*`; with
+    none the pattern is empty. What is exempt has no limits."""
+    parts = endpoint.split(".")
+    patterns = [endpoint, *(".".join([*parts[:length], "*"]) for length in range(len(parts) - 1, -1, -1))]
+    for pattern in patterns:
+        if pattern in limits:
+            found = limits[pattern]
+            together = tuple(found) if isinstance(found, list) else (found,)
+            return pattern, tuple(limit for limit in together if limit.mode != "exempt")
+    return "", ()
+
+
+def without_target(limits: Limits, endpoints: Iterable[str], left_out: set[str]) -> str | None:
+    """A pattern that no endpoint falls under, or None; `left_out` are use cases that the app goes without."""
+    known = list(endpoints)
+    for pattern in limits:
+        if not PATTERN.fullmatch(pattern):
+            return pattern
+        prefix = pattern.removesuffix("*")
+        met = any(name.startswith(prefix) for name in known) if pattern.endswith("*") else pattern in known
+        if not met and pattern.partition(".")[0] not in left_out:
+            return pattern
+    return None

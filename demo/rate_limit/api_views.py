@@ -1,0 +1,89 @@
+"""The limiter for programs: a quota of the caller's own choice."""
+
+from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+from flask import Blueprint, Response
+
+from demo.errors import problem
+from demo.limits import Algorithm
+from demo.pool import Client, get_redis
+from demo.rate_limit import guard, headers
+from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.identity_cap import IdentityCap
+from demo.rate_limit.limiter import Decision, Limiter, Quota
+from demo.validation import Invalid, read_json, read_query
+
+bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
+cap = IdentityCap()
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to count, on which quota."""
+
+    identity: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    algorithm: Algorithm = "sliding_window_log"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    window_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
+
+
+class Hit(Question, frozen=True, forbid_unknown_fields=True):
+    """One hit."""
+
+    cost: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+
+@bp.post("/hits")
+def hit() -> Response:
+    """Counts a hit. Identities are each caller's own: nobody uses up those of another."""
+    wanted = read_json(Hit)
+    if wanted.cost > wanted.limit:
+        raise Invalid({"cost": f"at most the limit, {wanted.limit}"})
+    limiter, identity = _limiter(wanted), _identity(wanted)
+    if not cap.take(guard.caller(), f"{identity} {limiter.redis_keys('')}", 2 * wanted.window_seconds):
+        raise Invalid({"identity": f"at most {cap.most} at once; one is free again after two of its windows"})
+    return _answer(wanted, limiter, limiter.hit(identity, wanted.cost))
+
+
+@bp.get("/hits")
+def peek() -> Response:
+    """The state, without counting anything."""
+    wanted = read_query(Question)
+    limiter = _limiter(wanted)
+    return _answer(wanted, limiter, limiter.peek(_identity(wanted)), status=200)
+
+
+def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int = 429) -> Response:
+    body = {
+        "allowed": decision.allowed,
+        "limit": decision.limit,
+        "remaining": decision.remaining,
+        "retry_after_seconds": decision.retry_after_seconds,
+        "reset_after_seconds": decision.reset_after_seconds,
+        "algorithm": wanted.algorithm,
+    }
+    if decision.allowed or status == 200:
+        response = Response(msgspec.json.encode(body), mimetype="application/json")
+    else:
+        more = {"type": headers.QUOTA_EXCEEDED, "title": "Quota exceeded", "violated-policies": ["api"], **body}
+        response = problem(429, "The quota of this identity is used up.", **more)
+        response.headers["Retry-After"] = str(headers.retry_after(decision))
+    response.headers["RateLimit-Policy"] = headers.policy("api", limiter.quotas)
+    response.headers["RateLimit"] = headers.state("api", limiter.quotas, decision)
+    return response
+
+
+def _identity(wanted: Question) -> str:
+    return f"{guard.caller()} {wanted.identity}"
+
+
+def _limiter(wanted: Question) -> Limiter:
+    return _made(get_redis(), wanted.algorithm, wanted.limit, wanted.window_seconds)
+
+
+@lru_cache(maxsize=256)
+def _made(client: Client, algorithm: str, limit: int, window_seconds: float) -> Limiter:
+    # The name holds the quota, so that two quotas never share a count.
+    name = f"api-{limit}-{window_seconds:.15g}" + ("" if algorithm == "sliding_window_log" else f"-{algorithm}")
+    return ALGORITHMS[algorithm](client, name, Quota(limit, window_seconds))

@@ -1,0 +1,115 @@
+"""What all algorithms of this folder share: a quota, a complete answer, and one script call that gives it.
+
+Several quotas in one limiter ("10 a second and 500 an hour") are asked in the same script and counted all or nothing. The
+clock is Redis' own, read inside the script, so that all workers have the same; every key that a script writes expires.
+A limiter asks Redis once a call and hands RedisError on: what to do without Redis is for the caller to decide.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+PLAIN = re.compile(r"[A-Za-z0-9._-]{1,40}")
+MOST_QUOTAS = 5
+
+
+@dataclass(frozen=True)
+class Quota:
+    """`limit` hits in `window_seconds`; what exactly that promises is told by each algorithm."""
+
+    limit: int
+    window_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 100_000 or not 0.001 <= self.window_seconds <= 86_400:
+            raise ValueError("a limit is from 1 to 100000 hits, a window from 0.001 to 86400 seconds")
+
+    @property
+    def window_us(self) -> int:
+        """The window in microseconds."""
+        return round(self.window_seconds * 1_000_000)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One complete answer, all of the same instant.
+
+    `remaining` hits of cost 1 would pass right now; a refused hit would pass after `retry_after_seconds`; after
+    `reset_after_seconds` without a hit the whole quota is free; `used` is what is taken of it, this hit included if it was
+    counted. Of several quotas it is the tightest, and `by_quota` holds the answer of each. `blocked` tells that nobody was
+    asked, because the identity is on a block list.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after_seconds: float
+    reset_after_seconds: float
+    used: int
+    by_quota: tuple["Decision", ...] = ()
+    blocked: bool = False
+
+
+class Limiter:
+    """A limiter under `demo:rate_limit:{<name>:<identity>}`. `client` is a redis-py client; `count_refused` makes a
+    refused hit count too, so that who keeps trying stays out. Subclasses name their Lua file."""
+
+    lua: ClassVar[Path]
+
+    def __init__(self, client: Any, name: str, *quotas: Quota, count_refused: bool = False) -> None:
+        if not 1 <= len(quotas) <= MOST_QUOTAS:
+            raise ValueError(f"a limiter has from 1 to {MOST_QUOTAS} quotas")
+        self.quotas = quotas
+        self.smallest_limit = min(quota.limit for quota in quotas)
+        self._name, self._client = _plain(name), client
+        self._count_refused = int(count_refused)
+        self._numbers = [number for quota in quotas for number in (quota.limit, quota.window_us)]
+        self._script = client.register_script(self.lua.read_text())
+
+    def hit(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
+        """Counts a hit if it fits. Raises ValueError for a cost that never fits."""
+        if not 1 <= cost <= self.smallest_limit:
+            raise ValueError(f"cost has to be from 1 to the limit, {self.smallest_limit}")
+        return self._ask(identity, cost, now_us)
+
+    def peek(self, identity: str, *, now_us: int | None = None) -> Decision:
+        """The state without counting anything; `allowed` and `retry_after_seconds` are those of a hit of cost 1."""
+        return self._ask(identity, 0, now_us)
+
+    def refund(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
+        """Gives back a hit that was counted, for instance because what it paid for failed; then as `peek`."""
+        if not 1 <= cost <= self.smallest_limit:
+            raise ValueError(f"cost has to be from 1 to the limit, {self.smallest_limit}")
+        return self._ask(identity, -cost, now_us)
+
+    def reset(self, identity: str) -> None:
+        """Forgets all hits of an identity."""
+        self._client.unlink(*self.redis_keys(identity))
+
+    def redis_keys(self, identity: str) -> list[str]:
+        """One key a quota, all in one slot of a cluster. What is not plain, whatever a caller typed, is hashed."""
+        base = f"demo:rate_limit:{{{self._name}:{_plain(identity)}}}"
+        return [base, *(f"{base}:{number}" for number in range(2, len(self.quotas) + 1))]
+
+    def _ask(self, identity: str, cost: int, now_us: int | None) -> Decision:
+        now = "" if now_us is None else now_us
+        reply = self._script(keys=self.redis_keys(identity), args=[cost, self._count_refused, now, *self._numbers])
+        answers = [_decision(quota, *reply[4 * i : 4 * i + 4]) for i, quota in enumerate(self.quotas)]
+        return answers[0] if len(answers) == 1 else tightest(answers)
+
+
+def tightest(answers: Sequence[Decision]) -> Decision:
+    """One answer for several quotas: of the one that refuses longest, or that has least left; it passes when all do."""
+    worst = min(answers, key=lambda answer: (answer.allowed, -answer.retry_after_seconds, answer.remaining))
+    return replace(worst, retry_after_seconds=max(answer.retry_after_seconds for answer in answers), by_quota=tuple(answers))
+
+
+def _decision(quota: Quota, allowed: int, used: int, retry_us: int, reset_us: int) -> Decision:
+    return Decision(bool(allowed), quota.limit, max(0, quota.limit - used), retry_us / 1e6, reset_us / 1e6, used)
+
+
+def _plain(part: str) -> str:
+    return part if PLAIN.fullmatch(part) else "~" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,160 @@
+"""The same traffic through five limiters: what each admits, on one time line.
+
+Every hit is really sent to every lane, at one time that was read from Redis' clock for all of them. Patterns that would
+take a while, a steady stream or a burst around a window's edge, are sent with the clock set back, so that they lie in the
+moments just past and whoever looks need not wait. A sixth lane asks the application's clock in place of Redis': two
+workers take turns, a limit's worth of hits each, and the clock of one is ahead.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.limiter import Limiter, Quota
+
+Pattern = Literal["burst", "edge", "steady"]
+MOST_HITS = 150
+SKEWED = "sliding_window_log, the application’s clock"
+EDGE_US = 100_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One hit: when, in microseconds by Redis' clock, and whether each lane admitted it."""
+
+    at_us: int
+    admitted: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a lane shows: its state now, its bytes in Redis, and how its admitted hits differ from those of the exact log:
+    `worst` is the most in one window of any position, `extra` and `missing` count hits that the log refused or admitted."""
+
+    name: str
+    remaining: int
+    retry_after_seconds: float
+    reset_after_seconds: float
+    bytes: int
+    worst: int
+    extra: int
+    missing: int
+
+
+class Playground:
+    """The lanes of one visitor under one quota. `skew_seconds` above 0 adds the lane with the application's clock.
+    Raises RedisError."""
+
+    def __init__(
+        self,
+        client: Any,
+        visitor: str,
+        quota: Quota,
+        *,
+        count_refused: bool = False,
+        skew_seconds: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.quota, self._visitor, self._client, self._clock = quota, visitor, client, clock
+        self._skew_us = round(skew_seconds * 1e6)
+        flags = f"{quota.limit}-{quota.window_seconds:g}{'-r' * count_refused}{'-s' * bool(skew_seconds)}"
+        names = [*ALGORITHMS, *([SKEWED] if skew_seconds else [])]
+        self.lanes: dict[str, Limiter] = {
+            name: ALGORITHMS.get(name, ALGORITHMS["sliding_window_log"])(
+                client, f"play{number}-{flags}", quota, count_refused=count_refused
+            )
+            for number, name in enumerate(names)
+        }
+        self._history_key = f"demo:rate_limit:{{play-{flags}:{visitor}}}:history"
+        self._life_ms = round(3 * quota.window_seconds * 1000) + 60_000
+
+    def play(self, pattern: Pattern, count: int = 1) -> None:
+        """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty lanes."""
+        seconds, microseconds = self._client.time()
+        now = seconds * 1_000_000 + microseconds
+        if pattern == "burst":
+            times, before = [now] * count, self._client.llen(self._history_key)
+        else:
+            self.reset()
+            times, before = self._edge(now) if pattern == "edge" else self._steady(now), 0
+        live = pattern == "burst"
+        lines = []
+        for number, at in enumerate(times[:MOST_HITS], before):
+            admitted = "".join(
+                str(int(limiter.hit(self._visitor, now_us=self._time_of(name, number, at, live)).allowed))
+                for name, limiter in self.lanes.items()
+            )
+            lines.append(f"{at} {admitted}")
+        with self._client.pipeline() as pipeline:
+            pipeline.rpush(self._history_key, *lines)
+            pipeline.ltrim(self._history_key, -MOST_HITS, -1)
+            pipeline.pexpire(self._history_key, self._life_ms)
+            pipeline.execute()
+
+    def reset(self) -> None:
+        """Empties all lanes."""
+        for limiter in self.lanes.values():
+            limiter.reset(self._visitor)
+        self._client.unlink(self._history_key)
+
+    def look(self) -> tuple[list[Hit], list[Lane], int]:
+        """The hits of the last windows, the lanes, and the time in microseconds. One round trip, and one for each lane."""
+        states = {name: limiter.peek(self._visitor) for name, limiter in self.lanes.items()}
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.lrange(self._history_key, 0, -1)
+            pipeline.time()
+            for limiter in self.lanes.values():
+                pipeline.memory_usage(limiter.redis_keys(self._visitor)[0])
+            lines, (seconds, microseconds), *sizes = pipeline.execute()
+        now = seconds * 1_000_000 + microseconds
+        hits = [_hit(line.decode()) for line in lines]
+        exact = {number for number, hit in enumerate(hits) if hit.admitted[0]}
+        lanes = []
+        for place, ((name, state), size) in enumerate(zip(states.items(), sizes, strict=True)):
+            admitted = {number for number, hit in enumerate(hits) if hit.admitted[place]}
+            lanes.append(
+                Lane(
+                    name,
+                    state.remaining,
+                    state.retry_after_seconds,
+                    state.reset_after_seconds,
+                    size or 0,
+                    fullest_window([hits[number].at_us for number in sorted(admitted)], self.quota.window_us),
+                    len(admitted - exact),
+                    len(exact - admitted),
+                )
+            )
+        return hits, lanes, now
+
+    def _time_of(self, name: str, number: int, at: int, live: bool) -> int:
+        if name != SKEWED:
+            return at
+        ahead = self._skew_us * (number // self.quota.limit % 2)
+        return (round(self._clock() * 1e6) if live else at) + ahead
+
+    def _edge(self, now: int) -> list[int]:
+        """The whole limit just before an edge of the fixed windows, and once more just after."""
+        edge = now // self.quota.window_us * self.quota.window_us
+        return [edge - EDGE_US] * self.quota.limit + [min(now, edge + EDGE_US)] * self.quota.limit
+
+    def _steady(self, now: int) -> list[int]:
+        """Half as many again as are allowed, evenly over the last two windows."""
+        count = 3 * self.quota.limit
+        return [now - 2 * self.quota.window_us * (count - number) // count for number in range(count)]
+
+
+def fullest_window(times: list[int], window_us: int) -> int:
+    """The most of these moments, in order, that lie in one window of any position."""
+    most = first = 0
+    for number, moment in enumerate(times):
+        while times[first] <= moment - window_us:
+            first += 1
+        most = max(most, number - first + 1)
+    return most
+
+
+def _hit(line: str) -> Hit:
+    at, admitted = line.split()
+    return Hit(int(at), tuple(mark == "1" for mark in admitted))

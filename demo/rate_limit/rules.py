@@ -1,0 +1,96 @@
+"""One limit as it is applied: the limiter of its algorithm, its block list, and its policy for while Redis is away."""
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis.exceptions import RedisError
+
+from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.block_list import BlockList
+from demo.rate_limit.limiter import Decision, Limiter, Quota
+from demo.rate_limit.local_limiter import LocalLimiter
+
+log = logging.getLogger(__name__)
+Policy = Literal["allow", "deny", "local"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one limit said of one request. `fallback` names the policy that stood in for Redis; without a decision nobody
+    counted: `allow` let the request through, `deny` has to refuse it."""
+
+    rule: "Rule"
+    identity: str
+    decision: Decision | None
+    fallback: Policy | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the request must not go on."""
+        return self.decision is not None and not self.decision.allowed and not self.rule.dry_run
+
+    @property
+    def name(self) -> str:
+        """The outcome in a word, for metrics."""
+        if self.decision is None:
+            return f"fallback_{self.fallback}"
+        passed = "passed" if self.decision.allowed else "blocked" if self.decision.blocked else "refused"
+        if self.fallback:
+            return f"fallback_local_{passed}"
+        return "would_refuse" if self.rule.dry_run and not self.decision.allowed else passed
+
+
+class Rule:
+    """A limiter under a name of its own. `workers` share what `local` admits; `block_after` refusals in a row block for
+    `block_seconds`; `dry_run` counts and refuses nobody; `only_failures` gives a hit back where the answer was no error."""
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        *quotas: Quota,
+        algorithm: str = "sliding_window_log",
+        by: str = "address",
+        cost: int = 1,
+        when_away: Policy = "allow",
+        workers: int = 1,
+        count_refused: bool = False,
+        only_failures: bool = False,
+        dry_run: bool = False,
+        block_after: int = 0,
+        block_seconds: float = 60.0,
+    ) -> None:
+        self.name, self.by, self.cost, self.when_away = name, by, cost, when_away
+        self.algorithm, self.dry_run, self.only_failures = algorithm, dry_run, only_failures
+        self.block_after, self.block_seconds, self.quotas = block_after, block_seconds, quotas
+        key = re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("*", "all"))
+        key += "" if algorithm == "sliding_window_log" else f".{algorithm}"
+        limiter = ALGORITHMS[algorithm](client, key, *quotas, count_refused=count_refused)
+        self.limiter: Limiter | BlockList = limiter
+        if block_after and not dry_run:
+            self.limiter = BlockList(limiter, after=block_after, seconds=block_seconds)
+        self.local = LocalLimiter(*quotas, workers=workers, count_refused=count_refused)
+
+    def check(self, identity: str) -> Outcome:
+        """Counts a request. Never raises: without Redis the policy answers."""
+        try:
+            return Outcome(self, identity, self.limiter.hit(identity, self.cost))
+        except RedisError as error:
+            log.warning("rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__)
+        decision = self.local.hit(identity, self.cost) if self.when_away == "local" else None
+        return Outcome(self, identity, decision, self.when_away)
+
+    def refund(self, outcome: Outcome) -> Outcome:
+        """Gives back what a request was counted for; `outcome` as it was where that cannot be done."""
+        if outcome.decision is None or not outcome.decision.allowed:
+            return outcome
+        if outcome.fallback:
+            return Outcome(self, outcome.identity, self.local.refund(outcome.identity, self.cost), outcome.fallback)
+        try:
+            given_back = self.limiter.refund(outcome.identity, self.cost)
+        except RedisError as error:
+            log.warning("rate limit %s: not given back: %s", self.name, type(error).__name__)
+            return outcome
+        return Outcome(self, outcome.identity, given_back)
