@@ -8,6 +8,7 @@ let stream = 0;
 
 const send = async (entries, action = form.action) => {
   const answer = await fetch(action, { method: "POST", body: new URLSearchParams(entries) });
+  if (!answer.ok) return form.submit(); // what is wrong is told by the page itself
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const id of ["live", "xray"]) {
     const [here, there] = [document.getElementById(id), page.getElementById(id)];

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from demo import oneshot, source
 from demo.limits import Algorithm, covering
-from demo.pool import get_redis
+from demo.pool import Client, get_redis
 from demo.rate_limit import api_views, guard, headers
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Decision, Quota
@@ -184,7 +184,8 @@ def _keys(chosen: Chosen) -> list[str]:
 
 def _without_redis(burst: Burst, policy: Policy) -> str:
     """What each hit of a burst meets under one policy, as the guard applies it: a mark each."""
-    rule = _local_rule(policy, burst.limit, burst.window_seconds, current_app.extensions["guard"].workers)
+    workers = current_app.extensions["guard"].workers
+    rule = _local_rule(get_redis(), policy, burst.limit, burst.window_seconds, workers)
     outcomes = [rule.check(_visitor()) for _ in range(burst.count if burst.pattern == "burst" else 2 * burst.limit)]
     return "".join(
         str(int(outcome.decision.allowed if outcome.decision else outcome.fallback == "allow")) for outcome in outcomes
@@ -192,8 +193,8 @@ def _without_redis(burst: Burst, policy: Policy) -> str:
 
 
 @lru_cache(maxsize=256)
-def _local_rule(policy: Policy, limit: int, window_seconds: int, workers: int) -> Rule:
-    return Rule(get_redis(), "playground", Quota(limit, window_seconds), when_away=policy, workers=workers)
+def _local_rule(client: Client, policy: Policy, limit: int, window_seconds: int, workers: int) -> Rule:
+    return Rule(client, "playground", Quota(limit, window_seconds), when_away=policy, workers=workers)
 
 
 def _visitor() -> str:

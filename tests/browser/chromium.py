@@ -50,6 +50,21 @@ def browser() -> Iterator[Any]:
             chromium.close()
 
 
+def watch(page: Any, url: str) -> Any:
+    """The page, with a list `faults` of what its console reports and of requests to other hosts."""
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("request", lambda request: page.faults.append(request.url) if not request.url.startswith(url) else None)
+    return page
+
+
+def enter(page: Any) -> None:
+    """Presses Enter, and waits for the page that follows."""
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
 def prepare(url: str) -> None:
     """Scores, with a tie, so that the board has something to show."""
     for player, score in (("mara", 1200), ("noor", 3400), ("sven", 1200), ("yuki", 250), ("<b>bo</b>", 9007199254740991)):

@@ -3,47 +3,14 @@ sideways scroll on a phone, and each page's main action by keyboard. Without a b
 TEST_BROWSER=required promised one."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.browser.chromium import PAGES, browser, find, prepare
-from tests.serving import Server, serve
+from tests.browser.chromium import PAGES, enter, find
 
 pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2") as running:
-        prepare(running.url)
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    assert find(), "TEST_BROWSER=required, and there is no Chromium"
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture
-def page(chromium: Any, server: Server) -> Iterator[Any]:
-    # Without motion: an interrupted transition between pages is told on the console, and is no fault of the page.
-    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    opened = context.new_page()
-    opened.faults = []
-    opened.on(
-        "console", lambda message: opened.faults.append(message.text) if message.type in ("error", "warning") else None
-    )
-    opened.on("pageerror", lambda error: opened.faults.append(str(error)))
-    opened.on(
-        "request", lambda request: opened.faults.append(request.url) if not request.url.startswith(server.url) else None
-    )
-    yield opened
-    context.close()
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
@@ -64,11 +31,6 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
     expected = 404 if path in (PAGES["error"], PAGES["product-missing"]) else 200
     faults = [fault for fault in page.faults if not (expected == 404 and "404" in fault)]
     assert not faults
-
-
-def enter(page: Any) -> None:
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
 
 
 def test_the_theme_switch_is_remembered(page: Any) -> None:
@@ -117,16 +79,6 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     enter(page)
     assert page.get_by_role("heading", name="You are not signed in").count() == 1
     assert page.context.cookies() == [] or "session" not in {cookie["name"] for cookie in page.context.cookies()}
-    assert not page.faults
-
-
-def test_a_burst_shows_each_hit(page: Any) -> None:
-    page.goto("/rate-limit/")
-    page.get_by_role("button", name="Forget my hits").focus()
-    enter(page)
-    page.get_by_role("button", name="Send 10 at once").focus()
-    enter(page)
-    assert page.get_by_role("img", name="5 allowed, 5 refused").count() == 1
     assert not page.faults
 
 

@@ -1,0 +1,31 @@
+"""A browser, a server for each test file, and a page that keeps what went wrong on it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import browser, find, prepare, watch
+from tests.serving import Server, serve
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2") as running:
+        prepare(running.url)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    assert find(), "TEST_BROWSER=required, and there is no Chromium"
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: Any, server: Server) -> Iterator[Any]:
+    # Without motion: an interrupted transition between pages is told on the console, and is no fault of the page.
+    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    yield watch(context.new_page(), server.url)
+    context.close()
