@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from redis.exceptions import NoScriptError
+
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,40}")
 MOST_QUOTAS = 5
 
@@ -64,10 +66,11 @@ class Limiter:
             raise ValueError(f"a limiter has from 1 to {MOST_QUOTAS} quotas")
         self.quotas = quotas
         self.smallest_limit = min(quota.limit for quota in quotas)
-        self._name, self._client = _plain(name), client
-        self._count_refused = int(count_refused)
-        self._numbers = [number for quota in quotas for number in (quota.limit, quota.window_us)]
+        self._client, self._beginning = client, f"demo:rate_limit:{{{_plain(name)}:"
+        numbers = [int(count_refused), *(number for quota in quotas for number in (quota.limit, quota.window_us))]
+        self._arguments = tuple(str(number).encode() for number in numbers)
         self._script = client.register_script(self.lua.read_text())
+        self._sha = self._script.sha.encode()
 
     def hit(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
         """Counts a hit if it fits. Raises ValueError for a cost that never fits."""
@@ -91,14 +94,21 @@ class Limiter:
 
     def redis_keys(self, identity: str) -> list[str]:
         """One key a quota, all in one slot of a cluster. What is not plain, whatever a caller typed, is hashed."""
-        base = f"demo:rate_limit:{{{self._name}:{_plain(identity)}}}"
-        return [base, *(f"{base}:{number}" for number in range(2, len(self.quotas) + 1))]
+        first = f"{self._beginning}{_plain(identity)}}}"
+        if len(self.quotas) == 1:
+            return [first]
+        return [first, *(f"{first}:{number}" for number in range(2, len(self.quotas) + 1))]
 
     def _ask(self, identity: str, cost: int, now_us: int | None) -> Decision:
-        now = "" if now_us is None else now_us
-        reply = self._script(keys=self.redis_keys(identity), args=[cost, self._count_refused, now, *self._numbers])
-        answers = [_decision(quota, *reply[4 * i : 4 * i + 4]) for i, quota in enumerate(self.quotas)]
-        return answers[0] if len(answers) == 1 else tightest(answers)
+        keys = self.redis_keys(identity)
+        args = (cost, *self._arguments) if now_us is None else (cost, *self._arguments, now_us)
+        try:
+            reply = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
+        except NoScriptError:  # a server that was restarted is told the script again
+            reply = self._script(keys=keys, args=args)
+        if len(keys) == 1:
+            return _decision(self.smallest_limit, reply)
+        return tightest([_decision(quota.limit, reply[4 * i : 4 * i + 4]) for i, quota in enumerate(self.quotas)])
 
 
 def tightest(answers: Sequence[Decision]) -> Decision:
@@ -107,8 +117,9 @@ def tightest(answers: Sequence[Decision]) -> Decision:
     return replace(worst, retry_after_seconds=max(answer.retry_after_seconds for answer in answers), by_quota=tuple(answers))
 
 
-def _decision(quota: Quota, allowed: int, used: int, retry_us: int, reset_us: int) -> Decision:
-    return Decision(bool(allowed), quota.limit, max(0, quota.limit - used), retry_us / 1e6, reset_us / 1e6, used)
+def _decision(limit: int, reply: list[int]) -> Decision:
+    allowed, used, retry_us, reset_us = reply
+    return Decision(allowed == 1, limit, limit - used if used < limit else 0, retry_us / 1e6, reset_us / 1e6, used)
 
 
 def _plain(part: str) -> str:

@@ -2,65 +2,57 @@
 -- KEYS     two counters for each quota, all of one identity: the text "<beginning of the window> <hits> <hits before>"
 -- ARGV[1]  cost of this hit; 0 only looks whether one of cost 1 would pass; below 0 gives back as many
 -- ARGV[2]  1 counts refused hits too
--- ARGV[3]  the time in microseconds, for tests; empty asks TIME
--- ARGV[4]  limit of the first quota, in hits; then its window in microseconds; then the next quota
+-- ARGV[3]  limit of the first quota, in hits; then its window in microseconds; then the next quota; and behind them all,
+--          for tests, the time in microseconds in place of TIME
 -- Returns {allowed 0|1, used, retry_after_us, reset_after_us} for each quota in turn: of the same instant, after the hit.
-local cost, count_refused, now = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
+local cost, now = tonumber(ARGV[1]), tonumber(ARGV[2 * #KEYS + 3])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
-local wanted, allowed, quotas = math.max(cost, 1), true, {}
-for i, key in ipairs(KEYS) do
-  local limit, window = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
-  local quota = {key = key, limit = limit, window = window, start = now - now % window, hits = 0, before = 0}
-  local start, hits, before = string.match(redis.call('GET', key) or '', '^(%d+) (%d+) (%d+)$')
+local wanted, allowed, starts, here, before, reply = math.max(cost, 1), true, {}, {}, {}, {}
+for i = 1, #KEYS do
+  local limit, window = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  local begins = now - now % window
+  local start, hits, earlier = string.match(redis.call('GET', KEYS[i]) or '', '^(%d+) (%d+) (%d+)$')
   start = tonumber(start)
-  if start and start >= quota.start then
+  if start and start >= begins then
     -- Of this window, or of one that was begun before the clock went back.
-    quota.start, quota.hits, quota.before = start, tonumber(hits), tonumber(before)
-  elseif start == quota.start - window then
-    quota.before = tonumber(hits)
+    starts[i], here[i], before[i] = start, tonumber(hits), tonumber(earlier)
+  else
+    starts[i], here[i], before[i] = begins, 0, start == begins - window and tonumber(hits) or 0
   end
   if cost < 0 then
-    local from_before = math.max(0, -cost - quota.hits)
-    quota.hits, quota.before = math.max(0, quota.hits + cost), math.max(0, quota.before - from_before)
+    before[i] = math.max(0, before[i] + math.min(0, here[i] + cost))
+    here[i] = math.max(0, here[i] + cost)
   end
   -- How much of the window before is covered, in microseconds: all of it at the beginning, nothing at the end.
-  quota.covered = math.min(window, quota.start + window - now)
-  quota.fits = quota.before * quota.covered <= (limit - quota.hits - wanted) * window
-  allowed = allowed and quota.fits
-  quotas[i] = quota
+  local covered = math.min(window, starts[i] + window - now)
+  allowed = allowed and before[i] * covered <= (limit - here[i] - wanted) * window
 end
+local counted = cost > 0 and (allowed or ARGV[2] == '1')
 
--- Microseconds of a window of `hits` that may still be covered so that `places` are not exceeded.
-local function coverable(hits, places, window)
-  if hits <= places then return window end
-  return math.floor(places * window / hits)
-end
-
-local reply = {}
-for _, quota in ipairs(quotas) do
-  local window, left = quota.window, quota.start + quota.window - now
-  if cost > 0 and (allowed or count_refused) then quota.hits = quota.hits + cost end
-  if cost ~= 0 and (allowed or count_refused or cost < 0) then
-    local state = string.format('%.0f %.0f %.0f', quota.start, quota.hits, quota.before)
-    redis.call('SET', quota.key, state, 'PX', math.ceil((math.min(left, window) + window) / 1000))
+for i = 1, #KEYS do
+  local limit, window, hits, earlier = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2]), here[i], before[i]
+  local left, places, retry, reset = starts[i] + window - now, limit - wanted, 0, 0
+  local covered = math.min(window, left)
+  reply[4 * i - 3] = earlier * covered <= (places - hits) * window and 1 or 0
+  if counted then hits = hits + cost end
+  if counted or cost < 0 then
+    local state = string.format('%.0f %.0f %.0f', starts[i], hits, earlier)
+    redis.call('SET', KEYS[i], state, 'PX', math.ceil((covered + window) / 1000))
   end
-  local used = quota.hits + math.ceil(quota.before * quota.covered / window)
-  local places, retry, reset = quota.limit - wanted, 0, 0
-  if not allowed and quota.before * quota.covered > (places - quota.hits) * window then
-    if places >= quota.hits then
-      retry = left - coverable(quota.before, places - quota.hits, window)
+  if not allowed and earlier * covered > (places - hits) * window then
+    -- When so little is covered that the hit fits: of the window before, or of this one once it lies before.
+    if hits <= places then
+      retry = left - math.floor((places - hits) * window / earlier)
     else
-      retry = left + window - coverable(quota.hits, places, window)
+      retry = left + window - math.floor(places * window / hits)
     end
   end
-  if quota.hits > 0 then reset = left + window elseif quota.before > 0 then reset = left end
-  reply[#reply + 1] = quota.fits and 1 or 0
-  reply[#reply + 1] = math.min(used, quota.limit)
-  reply[#reply + 1] = retry
-  reply[#reply + 1] = reset
+  if hits > 0 then reset = left + window elseif earlier > 0 then reset = left end
+  reply[4 * i - 2] = math.min(limit, hits + math.ceil(earlier * covered / window))
+  reply[4 * i - 1], reply[4 * i] = retry, reset
 end
 return reply

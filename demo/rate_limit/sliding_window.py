@@ -1,11 +1,11 @@
 """The sliding-window log: exactly `limit` hits in any window, wherever it begins. The default.
 
-Each admitted hit is a member of a sorted set, scored by Redis' own clock. One script counts, admits, trims what left the
+Each admitted hit is a member of a sorted set, scored by Redis' own clock. One script looks, admits, trims what left the
 window and expires, so no two workers can both take the last place, and a refused hit writes nothing. Members are the
-times themselves, each above the one before, so hits of the same microsecond stay apart.
+times themselves, and the next free number for hits of the same microsecond.
 
 Memory of an identity: 21 bytes a hit up to 128 hits, some 90 bytes a hit beyond, where Redis changes the encoding.
-Commands: TIME, ZRANGE, ZCOUNT; then ZREMRANGEBYSCORE, ZADD, PEXPIRE, or ZRANGEBYSCORE for when a place is free again.
+Commands: TIME, ZRANGE; then ZADD, ZREMRANGEBYSCORE, PEXPIRE, ZCARD for a hit that passes.
 
 Source: "Rate limiting", https://redis.io/glossary/rate-limiting/ (there in several calls, here in one script).
 """

@@ -38,10 +38,11 @@ def calibrate() -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def report(name: str, figures: Figures, goal: float | None = None) -> None:
-    """One line; with a goal, whether the better quartile reaches it."""
+def report(name: str, figures: Figures, goal: float | None = None, *, most: float | None = None) -> None:
+    """One line; with a goal, or with what it may be at most, whether the better quartile reaches it."""
     median, low, high = figures
     verdict = "" if goal is None else f"   goal {goal}: {'met' if high >= goal else 'MISSED'}"
+    verdict += "" if most is None else f"   at most {most}: {'met' if low <= most else 'MISSED'}"
     print(f"  {name:<66} {median:6.2f} ×   ({low:.2f} to {high:.2f}){verdict}", flush=True)
 
 

@@ -11,7 +11,6 @@ from demo import engine
 from demo.app import close, create_app
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
-from demo.rate_limit.sliding_window import Quota, SlidingWindowLog
 from tests.bench.measure import ratio, report, say
 
 
@@ -35,9 +34,6 @@ def patterns() -> None:
 
         say("\nThe patterns, time of one in times of the other:")
         report("a miss, database without latency / a hit", ratio(hit, miss))
-        client.set("bench:get", "x" * 100)
-        limiter = SlidingWindowLog(client, "bench", Quota(100, 0.05))
-        report("a rate-limit check / a GET", ratio(lambda: client.get("bench:get"), lambda: limiter.hit("me")))
         board = Leaderboard(client, "bench")
         for number in range(10_000):
             client.zadd("bench:usual", {f"player-{number}": number})
