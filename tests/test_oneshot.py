@@ -107,6 +107,6 @@ def test_what_cannot_be_packed_into_a_cookie_is_left_out_and_no_error(app: Flask
 
 def test_secure_cookies_are_secure_here_too(make_app: Callable[..., Flask]) -> None:
     web = make_app(SECURE_COOKIES=True).test_client()
-    answer = web.post("/rate-limit/", data={"count": "1"}, base_url="https://localhost")
+    answer = web.post("/sessions/cart", data={"product": "42"}, base_url="https://localhost")
     once = [value for value in answer.headers.getlist("Set-Cookie") if value.startswith("once-")]
     assert len(once) == 2 and all("Secure" in value and "HttpOnly" in value for value in once)

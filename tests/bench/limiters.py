@@ -81,7 +81,7 @@ def _with_stats(strategy: Any, identity: str) -> object:
 def _views(url: str) -> None:
     client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
     ours, bare = _hello(), _hello()
-    ours.config["RATE_LIMITS"] = {"hello": RateLimit(10_000, 0.5)}
+    ours.config["RATE_LIMITS"] = {"hello": RateLimit(10_000, 1)}
     ours.extensions["redis"] = client
     bp = Blueprint("rate_limit", __name__)
     guard.init(bp)

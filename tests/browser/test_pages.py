@@ -42,8 +42,8 @@ def test_the_theme_switch_is_remembered(page: Any) -> None:
 
 
 def test_a_price_is_changed_by_keyboard_and_seen_at_once(page: Any) -> None:
-    page.goto("/catalog/products/42")
-    page.goto("/catalog/products/42")
+    for _ in range(3):  # an entry that another test has made may end its time between two visits
+        page.goto("/catalog/products/42")
     assert page.locator(".try .badge").first.inner_text() == "HIT"
     page.get_by_label("New price in €").focus()
     page.keyboard.press("Control+A")
