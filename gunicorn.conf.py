@@ -61,6 +61,13 @@ def post_fork(server: Any, worker: Any) -> None:
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
 
 
+def post_worker_init(worker: Any) -> None:
+    """Templates are compiled before the first request, so that nobody waits for that, least of all in trouble."""
+    environment = worker.app.wsgi().jinja_env
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """What a worker has counted stays; what it was just now goes with it."""
     from prometheus_client import multiprocess
