@@ -29,16 +29,21 @@ class Timeline:
         """Place, whether admitted, time, and shift in pixels of each hit that is in sight: hits of one moment stand side by
         side, away from their neighbours and from the right edge."""
         moments = [[hit for hit in self.hits if hit.at_us == at] for at in sorted({hit.at_us for hit in self.hits})]
-        dots, before = [], float("-inf")
-        for moment in moments:
-            x = self.x(moment[0].at_us)
-            rightwards = x - before < CLOSE and x < 80
+        places = [self.x(moment[0].at_us) for moment in moments]
+        dots: list[tuple[float, bool, int, int]] = []
+        beyond = 0.0
+        for number in reversed(range(len(moments))):
+            moment, x = moments[number], places[number]
             step = min(6.0, 60 / len(moment))
-            for number, hit in enumerate(moment):
-                shift = number * step if rightwards else (number - len(moment) + 1) * step
-                if x >= 0:
-                    dots.append((round(x, 2), hit.admitted[lane], hit.at_us, round(shift)))
-            before = x
+            after_another = number > 0 and x - places[number - 1] < CLOSE
+            before_another = number + 1 < len(moments) and places[number + 1] - x < CLOSE
+            rightwards = after_another and x < 80
+            first = 0.0 if rightwards else (beyond if before_another else 0.0) - step * (len(moment) - 1)
+            beyond = 0.0 if rightwards else first - step
+            if x >= 0:
+                shifts = [round(first + step * place) for place in range(len(moment))]
+                marks = zip(moment, shifts, strict=True)
+                dots[:0] = [(round(x, 2), hit.admitted[lane], hit.at_us, shift) for hit, shift in marks]
         return dots
 
     def edges(self) -> list[tuple[float, int]]:

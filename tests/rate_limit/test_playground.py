@@ -108,9 +108,12 @@ def test_hits_of_one_moment_are_drawn_side_by_side_away_from_others(client: Clie
     playground = Playground(client, "me", Quota(3, 10))
     playground.play("edge")
     hits, _, now = playground.look()
-    now = max(now, hits[-1].at_us + 6_000_000)
+    now = hits[-1].at_us + 6_000_000
     dots = Timeline(hits, now, 10).dots(0)
     assert [shift for *_, shift in dots] == [-12, -6, 0, 0, 6, 12]
+    at_the_right_edge = Timeline(hits, hits[-1].at_us, 10).dots(0)
+    assert [shift for *_, shift in at_the_right_edge] == [-30, -24, -18, -12, -6, 0]
+    assert [at for _, _, at, _ in dots] == [hit.at_us for hit in hits]
     assert all(0 <= x <= 100 for x, *_ in dots)
     edge = hits[0].at_us + 100_000
     assert (round(Timeline(hits, now, 10).x(edge), 2), edge) in Timeline(hits, now, 10).edges()
