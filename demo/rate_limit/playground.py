@@ -9,6 +9,7 @@ workers take turns, a limit's worth of hits each, and the clock of one is ahead.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from demo.rate_limit.algorithms import ALGORITHMS
@@ -68,14 +69,14 @@ class Playground:
             for number, name in enumerate(names)
         }
         self._history_key = f"demo:rate_limit:{{play-{flags}:{visitor}}}:history"
+        self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._life_ms = round(3 * quota.window_seconds * 1000) + 60_000
 
     def play(self, pattern: Pattern, count: int = 1) -> None:
         """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty lanes."""
-        seconds, microseconds = self._client.time()
-        now = seconds * 1_000_000 + microseconds
+        now, before = self._ask(lines=False)
         if pattern == "burst":
-            times, before = [now] * count, self._client.llen(self._history_key)
+            times = [now] * count
         else:
             self.reset()
             times, before = self._edge(now) if pattern == "edge" else self._steady(now), 0
@@ -100,15 +101,13 @@ class Playground:
         self._client.unlink(self._history_key)
 
     def look(self) -> tuple[list[Hit], list[Lane], int]:
-        """The hits of the last windows, the lanes, and the time in microseconds. One round trip, and one for each lane."""
+        """The hits of the last windows, the lanes, and the time in microseconds. Two round trips, and one for each lane."""
         states = {name: limiter.peek(self._visitor) for name, limiter in self.lanes.items()}
+        now, lines = self._ask(lines=True)
         with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.lrange(self._history_key, 0, -1)
-            pipeline.time()
             for limiter in self.lanes.values():
                 pipeline.memory_usage(limiter.redis_keys(self._visitor)[0])
-            lines, (seconds, microseconds), *sizes = pipeline.execute()
-        now = seconds * 1_000_000 + microseconds
+            sizes = pipeline.execute()
         hits = [_hit(line.decode()) for line in lines]
         exact = {number for number, hit in enumerate(hits) if hit.admitted[0]}
         lanes = []
@@ -127,6 +126,11 @@ class Playground:
                 )
             )
         return hits, lanes, now
+
+    def _ask(self, *, lines: bool) -> tuple[int, Any]:
+        """The time in microseconds by the server that holds the history, and its lines or their number."""
+        seconds, microseconds, kept = self._script(keys=[self._history_key], args=[int(lines)])
+        return int(seconds) * 1_000_000 + int(microseconds), kept
 
     def _time_of(self, name: str, number: int, at: int, live: bool) -> int:
         if name != SKEWED:
