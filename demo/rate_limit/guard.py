@@ -5,6 +5,7 @@ refuses. Without Redis each limit follows its own policy, which the headers name
 """
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,7 +100,7 @@ def _field(name: str) -> str:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = None
         given = body.get(name) if isinstance(body, Mapping) else None
-    return str(given or "").strip().casefold()
+    return unicodedata.normalize("NFKC", str(given or "")).strip().casefold()
 
 
 def _before() -> Response | None:

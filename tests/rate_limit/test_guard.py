@@ -309,7 +309,7 @@ def test_several_that_count_together_are_one_identity(make_app: MakeApp) -> None
 SCORES = "/leaderboard/api/boards/main/scores"
 
 
-@pytest.mark.parametrize("spelling", ["mara", "MARA", " mara "])
+@pytest.mark.parametrize("spelling", ["mara", "MARA", " mara ", "ｍａｒａ"])
 def test_a_field_is_counted_however_it_is_spelt(make_app: MakeApp, spelling: str) -> None:
     web = make_app(RATE_LIMITS=limits(1, "leaderboard.submit_score", by="field:player")).test_client()
     assert web.post(SCORES, json={"player": "mara", "score": 1}).status_code == 201
