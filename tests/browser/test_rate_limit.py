@@ -113,7 +113,7 @@ def test_redis_is_taken_away_and_given_back(page: Any) -> None:
 def test_the_page_of_a_refusal_lets_in_when_it_says(chromium: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    limits = {"monitor.index": {"limit": 1, "window_seconds": 3}}
+    limits = {"monitor.index": {"limit": 1, "window_seconds": 2}}
     with serve(workers=1, DEMO_RATE_LIMITS=json.dumps(limits), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0") as server:
         context = chromium.new_context(base_url=server.url, viewport={"width": 390, "height": 800})
         page = context.new_page()

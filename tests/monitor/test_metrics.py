@@ -1,12 +1,16 @@
 """What operators read, counted over all workers."""
 
 import json
+import os
 import re
+import runpy
 import signal
+from pathlib import Path
 
+import pytest
 from flask.testing import FlaskClient
 
-from tests.serving import Server, serve, until
+from tests.serving import REPOSITORY, Server, serve, until
 
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
 OUTCOME = re.compile(r'demo_rate_limit_decisions_total\{limit="monitor.readyz",outcome="(\w+)"\} ([\d.]+)')
@@ -35,16 +39,21 @@ def test_every_worker_tells_the_sum_of_all_and_none_is_lost_when_they_are_replac
     assert not list(instance.glob("metrics-*"))
 
 
-def test_what_a_killed_run_has_left_is_swept_by_the_next() -> None:
-    quiet = {"DEMO_PRODUCTS": "50", "DEMO_DB_LATENCY_MS": "0"}
-    with serve(workers=1, **quiet) as first:
-        left = first.instance / "metrics-left"
-        left.mkdir()
-        (left / "alive.lock").touch()
-        mine = [path for path in first.instance.glob("metrics-*") if path != left]
-        with serve(workers=1, instance=first.instance, **quiet):
-            assert not left.exists()
-            assert all(path.exists() for path in mine)
+def test_what_a_killed_run_has_left_is_swept_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    runs = [runpy.run_path(str(REPOSITORY / "gunicorn.conf.py")) for _ in range(2)]
+    left = tmp_path / "metrics-left"
+    left.mkdir()
+    (left / "alive.lock").touch()
+    runs[0]["_start_metrics"](tmp_path)
+    mine = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    assert mine.exists() and not left.exists()
+    runs[1]["_start_metrics"](tmp_path)  # another run in the same place
+    assert mine.exists()
+    assert len(list(tmp_path.glob("metrics-*"))) == 2
+    for run in runs:
+        for held in run["_held"]:
+            held.close()
 
 
 def test_the_text_is_prometheus_own(web: FlaskClient) -> None:
