@@ -20,12 +20,12 @@ end
 redis.call('RENAME', KEYS[1], KEYS[5])
 local score = redis.call('ZSCORE', KEYS[3], ARGV[1])
 if score then
+  redis.call('ZADD', KEYS[3], score, ARGV[2]) -- before the other goes: an emptied key would come back without its expiry
   redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('ZADD', KEYS[3], score, ARGV[2])
   for _, part in ipairs({'', ':seen', ':created'}) do
     local noted = redis.call('HGET', KEYS[4], ARGV[1] .. part)
-    redis.call('HDEL', KEYS[4], ARGV[1] .. part)
     if noted then redis.call('HSET', KEYS[4], ARGV[2] .. part, noted) end
+    redis.call('HDEL', KEYS[4], ARGV[1] .. part)
   end
 end
 return 1
