@@ -7,9 +7,12 @@ from flask import Flask, session
 from flask.testing import FlaskClient
 
 from demo.pool import Client
-from demo.sessions.session_store import SessionStore, new_sid
+from demo.sessions import session_id
+from demo.sessions.session_id import place
 from tests.conftest import round_trips
 from tests.servers import private_engine
+
+KNOWN_FORM = "a" * 32 + "." + "x" * 43
 
 
 @pytest.fixture
@@ -89,12 +92,21 @@ def test_the_cookie_is_for_the_server_alone(probed: FlaskClient, make_app: Calla
     assert answer.headers["Strict-Transport-Security"]
 
 
+def session_key(web: FlaskClient) -> str:
+    found = place(sid_of(web) or "")
+    assert found
+    return found.session
+
+
 def hostile() -> list[str]:
     return [
         "",
         "x",
         "x" * 43,
-        "x" * 44,
+        "x" * 76,
+        "a" * 32 + "." + "x" * 43,
+        "a" * 32 + "." + "x" * 44,
+        "demo:sessions:{" + "a" * 32 + "}:epoch",
         "demo:catalog:{product:42}",
         "é" * 20,
         "a b",
@@ -128,8 +140,17 @@ def test_an_ended_id_and_another_visitors_handle_are_nobody(app: Flask, client: 
     mara.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     old = sid_of(mara)
     assert old
-    key = SessionStore.redis_key(old).partition("{")[2].rstrip("}")
-    for value in (key, key[:43], key[:8], old[:-1], old.lower() if old != old.lower() else old.upper()):
+    handle = session_id.handle(old)
+    forged = (
+        handle,
+        handle[:8],
+        old[:32],
+        f"{old[:32]}.{handle}",
+        f"{old[:32]}.{handle}{handle[:11]}",
+        old[:-1],
+        old.upper(),
+    )
+    for value in forged:
         other.set_cookie("session", value)
         assert other.get("/sessions/api/me").json["user"] is None
     mara.post("/sessions/logout")
@@ -172,7 +193,7 @@ def test_flask_session_is_still_what_views_use(app: Flask) -> None:
 
 
 def test_an_id_that_nobody_gave_is_not_adopted_at_sign_in(web: FlaskClient) -> None:
-    planted = new_sid()
+    planted = session_id.new()
     web.set_cookie("session", planted)
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     assert sid_of(web) != planted
@@ -274,7 +295,7 @@ def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: 
 
 
 def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client: Client) -> None:
-    odd = ["\x00" * 43, "\x00", "é" * 43, "\xff" * 43, "a" * 42 + "\x00", ";" * 43, "=" * 43, '"' + "a" * 43]
+    odd = ["\x00" * 76, "\x00", "é" * 76, "\xff" * 76, "a" * 75 + "\x00", ";" * 76, "=" * 76, '"' + "a" * 76]
     for raw in odd:
         for path in ("/", "/sessions/", "/catalog/products/42"):
             assert web.get(path, headers={"Cookie": f"session={raw}"}).status_code == 200, raw
@@ -283,7 +304,7 @@ def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client:
 
 
 def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
-    web.set_cookie("session", new_sid())
+    web.set_cookie("session", session_id.new())
     answer = web.get("/sessions/api/me")
     assert cookies(answer)[0].startswith("session=;") and "Max-Age=0" in cookies(answer)[0]
     assert web.get_cookie("session") is None
@@ -291,7 +312,7 @@ def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
 
 def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient, client: Client) -> None:
     web.post("/sessions/cart", data={"product": "42"})
-    key = next(client.scan_iter("demo:sessions:*"))
+    key = session_key(web)
     client.hset(key, "_ends", 1)
     assert web.get("/sessions/api/me").json["cart"] == []
     assert sid_of(web) is None
@@ -301,7 +322,7 @@ def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient
 @pytest.mark.parametrize("write", ["set", "rpush", "field"])
 def test_a_key_that_somebody_else_wrote_is_nobody(web: FlaskClient, client: Client, write: str) -> None:
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    key = next(client.scan_iter("demo:sessions:*"))
+    key = session_key(web)
     if write == "field":
         client.hset(key, "d:user", b"\x91" * 10_000)
     else:
@@ -322,11 +343,11 @@ def test_secure_cookies_are_taken_back_by_the_same_name_and_flags(make_app: Call
     assert taken.startswith("__Host-session=;")
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(taken.split("; "))
     assert all("Secure" in value for value in answer.headers.getlist("Set-Cookie"))
-    web.set_cookie("session", new_sid())
+    web.set_cookie("session", session_id.new())
     assert not cookies(web.get("/sessions/api/me", base_url=base))
 
 
-@pytest.mark.parametrize("cookie", [None, "x" * 43, "forged"])
+@pytest.mark.parametrize("cookie", [None, KNOWN_FORM, "forged"])
 def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str | None) -> None:
     web = away.test_client()
     if cookie:
@@ -346,6 +367,6 @@ def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str
         answer = web.post(path, data=form)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), path
         assert "once-message" not in str(answer.headers)
-    if cookie == "x" * 43:
+    if cookie == KNOWN_FORM:
         assert web.post("/sessions/logout").status_code == 503
         assert sid_of(web) == cookie
