@@ -11,8 +11,7 @@
 -- ARGV[5]  the time in milliseconds, for tests; empty asks TIME
 -- ARGV[6]  the user, empty for nobody
 -- ARGV[7]  the epoch that was read
--- ARGV[8]  what is noted of the device
--- ARGV[9]  and on: field, value, …
+-- ARGV[8]  what is noted of the device; then field, value, …
 -- Returns 1 when made, 0 when the epoch has moved on, -1 when it would be too large.
 local now = tonumber(ARGV[5])
 if not now then
