@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from flask import Response as FlaskResponse
 from flask import render_template, request, url_for
+from redis.exceptions import RedisError
 from werkzeug import Response
 from werkzeug.exceptions import NotFound
 
@@ -22,7 +23,11 @@ MOST_SHOWN = 30
 def devices() -> str:
     """The sessions of the account, this one first."""
     name = user()
-    found, total = _listed(name) if name else ([], 0)
+    away = interface.current().away
+    try:
+        found, total = _listed(name) if name else ([], 0)
+    except RedisError:
+        found, total, name, away = [], 0, None, True
     return render_template(
         "sessions/devices.html",
         user=name,
@@ -32,7 +37,7 @@ def devices() -> str:
         this=handle(),
         link=oneshot.take("device_link") if name else None,
         link_seconds=second_device.LIFE_SECONDS,
-        away=interface.current().away,
+        away=away,
         listings=[source.of_function(SessionStore.revoke_others), source.of_function(second_device.SecondDevice.take)],
     )
 
