@@ -5,6 +5,7 @@ import flask
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
+from markupsafe import Markup
 
 from demo.pool import Client
 from demo.sessions import session_id
@@ -130,7 +131,8 @@ def test_a_forged_cookie_is_an_anonymous_visitor(web: FlaskClient, client: Clien
     assert sid_of(web) not in (None, value)
 
 
-def test_a_cookie_of_eight_thousand_bytes_is_an_anonymous_visitor(web: FlaskClient) -> None:
+def test_a_cookie_of_eight_thousand_bytes_is_an_anonymous_visitor(app: Flask) -> None:
+    web = app.test_client(use_cookies=False)
     page = web.get("/sessions/", headers={"Cookie": "session=" + "x" * 8000})
     assert (page.status_code, "You are not signed in" in page.text) == (200, True)
 
@@ -294,7 +296,8 @@ def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: 
     assert len(list(client.scan_iter("demo:sessions:*"))) == 1
 
 
-def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client: Client) -> None:
+def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(app: Flask, client: Client) -> None:
+    web = app.test_client(use_cookies=False)
     odd = ["\x00" * 76, "\x00", "é" * 76, "\xff" * 76, "a" * 75 + "\x00", ";" * 76, "=" * 76, '"' + "a" * 76]
     for raw in odd:
         for path in ("/", "/sessions/", "/catalog/products/42"):
@@ -370,3 +373,62 @@ def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str
     if cookie == KNOWN_FORM:
         assert web.post("/sessions/logout").status_code == 503
         assert sid_of(web) == cookie
+
+
+def test_the_cookies_own_expiry_slides_with_the_session(probed: FlaskClient, client: Client) -> None:
+    first = probed.get("/probe/nested").headers["Set-Cookie"]
+    assert "Max-Age=86400" in first
+    assert "Set-Cookie" not in probed.get("/probe/look").headers
+    sid = sid_of(probed)
+    client.hincrby(session_key(probed), "_seen", -60_000)
+    slid = probed.get("/probe/look")
+    assert round_trips(slid) == 1
+    assert f"session={sid}" in slid.headers["Set-Cookie"] and "Max-Age=86400" in slid.headers["Set-Cookie"]
+    assert "Cookie" in slid.headers["Vary"]
+
+
+def test_the_cookie_does_not_outlive_the_absolute_end(make_app: Callable[..., Flask]) -> None:
+    web = make_app(SESSION_IDLE_SECONDS=3600, SESSION_ABSOLUTE_SECONDS=600).test_client()
+    answer = web.post("/sessions/cart", data={"product": "42"})
+    assert "Max-Age=600" in next(value for value in cookies(answer) if value.startswith("session="))
+
+
+def test_a_flashed_message_is_shown_once(app: Flask) -> None:
+    def say() -> str:
+        flask.flash(Markup("<b>kept</b>"), "note")
+        return "ok"
+
+    def hear() -> list[Any]:
+        return flask.get_flashed_messages(with_categories=True)
+
+    for view in (say, hear):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view)
+    web = app.test_client()
+    web.get("/say")
+    assert web.get("/hear").json == [["note", "<b>kept</b>"]]
+    assert web.get("/hear").json == []
+
+
+@pytest.mark.parametrize(
+    ("cookie", "said"), [("hostile", "a cookie that is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")]
+)
+def test_a_cookie_of_nobody_leaves_a_line_without_its_value(
+    app: Flask, caplog: pytest.LogCaptureFixture, cookie: str, said: str
+) -> None:
+    web = app.test_client(use_cookies=False)
+    with caplog.at_level("INFO", logger="demo.sessions"):
+        page = web.get("/sessions/", headers={"Cookie": f"session={cookie}"})
+    assert page.status_code == 200 and said in caplog.text
+    assert cookie not in caplog.text and cookie not in page.text
+
+
+def test_who_is_signed_in_is_not_a_value_that_a_view_may_write(app: Flask) -> None:
+    def forge() -> str:
+        session["user"] = "mara"
+        return "ok"
+
+    app.add_url_rule("/forge", "forge", forge)
+    web = app.test_client()
+    web.get("/forge")
+    assert web.post("/sessions/devices/revoke-all").status_code == 409
+    assert web.get("/sessions/api/devices").json == []
