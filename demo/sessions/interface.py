@@ -27,7 +27,7 @@ class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` tells that Redis could not be asked."""
 
     def __init__(self, store: SessionStore, sid: str | None) -> None:
-        self.sid = sid
+        self.sid = self.sent = sid
         self.away = False
         self.accessed = False
         self.cleared = False
@@ -35,6 +35,7 @@ class LazySession(SessionMixin):
         self._store = store
         self._data: dict[str, Any] | None = None
         self._before: dict[str, bytes] = {}
+        self._touched = self._nested = False
 
     @property
     def data(self) -> dict[str, Any]:
@@ -51,14 +52,28 @@ class LazySession(SessionMixin):
                 else:
                     self.sid = self.sid if self.loaded else None
                     self._data = dict(self.loaded.data) if self.loaded else {}
-                    self._before = dict(self.loaded.encoded) if self.loaded else {}
+                    self._before = self.loaded.encoded if self.loaded else {}
+                    self._nested = any(type(value) in (list, dict) for value in self._data.values())
         return self._data
 
     def changes(self) -> tuple[dict[str, Any], list[str]]:
-        """What differs from what was loaded: new or changed values, and names that are gone."""
+        """What differs from what was loaded: new or changed values, and names that are gone. Nothing differs where
+        nothing was set and nothing that was loaded can be changed from within."""
         before = self._before
+        if self._data is None or not (self._touched or self._nested):
+            return {}, []
         changed = {name: value for name, value in self.data.items() if session_store.encode(value) != before.get(name)}
         return changed, [name for name in before if name not in self.data]
+
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether there is nothing to save and no cookie to set or take back: most requests."""
+        loaded = self.loaded
+        return (
+            loaded is not None
+            and self.sid is self.sent
+            and not (loaded.slid or self._touched or self._nested or self.cleared)
+        )
 
     @property
     def modified(self) -> bool:  # type: ignore[override]
@@ -73,8 +88,9 @@ class LazySession(SessionMixin):
     def moved(self, sid: str | None) -> None:
         """What it holds is now what Redis holds, under this id; with None, Redis holds nothing."""
         self.sid = sid
-        self.cleared = False
+        self.cleared = self._touched = False
         self._before = {name: session_store.encode(value) for name, value in self.data.items()} if sid else {}
+        self._nested = True
         if sid is None:
             self.loaded = None
 
@@ -82,9 +98,11 @@ class LazySession(SessionMixin):
         return self.data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
+        self._touched = True
         self.data[key] = value
 
     def __delitem__(self, key: str) -> None:
+        self._touched = True
         del self.data[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -105,6 +123,9 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
         """The visitor's session, not read yet. A cookie that has not the form of an id is no id."""
+        header = request.environ.get("HTTP_COOKIE")
+        if not header:
+            return LazySession(self.store, None)
         cookie = request.cookies.get(self.get_cookie_name(app))
         if cookie and not SID.fullmatch(cookie):
             log.info("sessions: a cookie that is no id")
@@ -165,8 +186,11 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         """Writes what no view has committed, and sets, or takes back, the cookie."""
         if not session.accessed:
             return
-        response.vary.add("Cookie")
-        if session.away:
+        if "Vary" in response.headers:
+            response.vary.add("Cookie")
+        else:
+            response.headers["Vary"] = "Cookie"
+        if session.away or session.is_as_it_was:
             return
         try:
             if not self.commit(session):

@@ -9,14 +9,14 @@ Pages and logs name a session by its handle, from which the id cannot be had.
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 SID = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 HANDLE = re.compile(r"[0-9a-f]{32}")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The keys of one session: its own, and those that it shares with its owner's other sessions."""
 
     owner: str
@@ -41,6 +41,11 @@ class Place:
     def devices(self) -> str:
         """A hash: what was noted of each session's device, and when it was last seen."""
         return self.part("devices")
+
+    def keys(self, *parts: str) -> list[str]:
+        """All four, and parts of the owner's."""
+        prefix = f"demo:sessions:{{{self.owner}}}:"
+        return [prefix + name for name in (self.handle, "epoch", "index", "devices", *parts)]
 
     def part(self, name: str) -> str:
         """A key of this owner."""

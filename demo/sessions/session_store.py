@@ -14,12 +14,12 @@ Session Management Cheat Sheet.
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from demo.sessions import session_id
 from demo.sessions.session_id import Place
@@ -35,8 +35,7 @@ class SessionTooLarge(ValueError):
     """The session would hold more than MAX_BYTES; nothing was written."""
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at` (the visit before) and
     `absolute_expires_at` (Redis' clock), from the load on for `idle_seconds_left`. `encoded` holds the stored bytes by
     field, `along` the owner's other hashes, `slid` tells that the idle time began anew."""
@@ -50,7 +49,7 @@ class Session:
     absolute_expires_at: float
     idle_seconds_left: float
     slid: bool = False
-    along: dict[str, Hash] = field(default_factory=dict)
+    along: dict[str, Hash] = {}
 
     @property
     def bytes(self) -> int:
@@ -101,9 +100,12 @@ class SessionStore:
         place = session_id.place(sid)
         if place is None:
             return None
-        keys = [place.session, place.epoch, place.index, place.devices, *map(place.part, self.along)]
+        keys = place.keys(*self.along)
+        args = [place.handle, self._idle_ms, _time(now_ms)]
         try:
-            reply = self._load(keys=keys, args=[place.handle, self._idle_ms, _time(now_ms)])
+            reply = self._client.execute_command("EVALSHA", self._load.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            reply = self._load(keys=keys, args=args)
         except ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
@@ -138,7 +140,7 @@ class SessionStore:
         assert place is not None
         life = [self._idle_ms, self._absolute_ms, MAX_BYTES, _time(now_ms)]
         args = [place.handle, *life, user or "", epoch, encode(dict(noted or {})), *_pairs(data)]
-        made = self._begin(keys=[place.session, place.epoch, place.index, place.devices], args=args)
+        made = self._begin(keys=place.keys(), args=args)
         if made == -1:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
         return sid if made else None
@@ -165,7 +167,7 @@ class SessionStore:
             return None
         fresh = f"{before.owner}.{secrets.token_urlsafe(32)}"
         after = Place(before.owner, session_id.handle(fresh))
-        keys = [before.session, before.epoch, before.index, before.devices, after.session]
+        keys = [*before.keys(), after.session]
         return fresh if self._rotate(keys=keys, args=[before.handle, after.handle, _time(now_ms)]) else None
 
     def delete(self, sid: str) -> Ended:
@@ -210,15 +212,21 @@ class SessionStore:
         return len(ended)
 
 
+decode = msgspec.msgpack.Decoder().decode
+
+
 def encode(value: Any) -> bytes:
     """A value as stored. Text of a richer kind, such as Markup, is stored as the text that it is."""
-    return msgspec.msgpack.encode(value, enc_hook=_plain)
+    return _encoder.encode(value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"a session cannot hold a {type(value).__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 
 
 def _pairs(data: Mapping[str, Any]) -> list[Any]:
@@ -234,18 +242,17 @@ def _hash(flat: list[bytes]) -> Hash:
 
 
 def _session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Session | None:
-    ttl_ms, slid, flat, *others = reply
-    fields = _hash(flat)
+    left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
     try:
-        encoded = {name[2:].decode(): value for name, value in fields.items() if name.startswith(b"d:")}
-        data = {name: msgspec.msgpack.decode(value) for name, value in encoded.items()}
-        created, seen, ends = (int(fields[name]) / 1000 for name in (b"_created", b"_seen", b"_ends"))
-        user = fields[b"_user"].decode() if b"_user" in fields else None
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, RecursionError) as error:
+        encoded = {name[2:].decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True) if name[:2] == b"d:"}
+        data = {name: decode(value) for name, value in encoded.items()}
+        name = user.decode() or None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.warning("session %s: does not decode (%s), taken as none", place.handle[:8], type(error).__name__)
         return None
-    along = dict(zip(names, map(_hash, others), strict=True))
-    return Session(place.handle, user, data, encoded, created, seen, ends, ttl_ms / 1000, bool(slid), along)
+    along = {part: _hash(other) for part, other in zip(names, others, strict=True)}
+    times = created_ms / 1000, seen_ms / 1000, ends_ms / 1000, left_ms / 1000
+    return Session(place.handle, name, data, encoded, *times, slid == 1, along)
 
 
 def _device(handle: bytes, expires_ms: bytes, noted: bytes, seen_ms: bytes, created_ms: bytes) -> Device:

@@ -6,9 +6,17 @@ from tests.bench.load import load
 from tests.bench.measure import calibrate, say
 from tests.bench.pages import in_process, over_http
 from tests.bench.patterns import patterns
+from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
 
-SECTIONS = {"pages": in_process, "http": over_http, "stampede": stampede, "load": load, "patterns": patterns}
+SECTIONS = {
+    "pages": in_process,
+    "http": over_http,
+    "stampede": stampede,
+    "load": load,
+    "patterns": patterns,
+    "sessions": sessions,
+}
 
 
 def main(names: list[str]) -> None:
