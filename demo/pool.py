@@ -78,7 +78,8 @@ class _Watched:
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
         self.breaker.succeeded()
-        xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
+        if xray.current() is not None:
+            xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
         return reply
 
 

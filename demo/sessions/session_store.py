@@ -99,6 +99,7 @@ class SessionStore:
         """The session, its idle time started anew (at most once a minute); None when there is none."""
         place = session_id.place(sid)
         if place is None:
+            log.info("a session was asked for by what is no id")
             return None
         keys = place.keys(*self.along)
         args = [place.handle, self._idle_ms, _time(now_ms)]
@@ -238,19 +239,21 @@ def _time(now_ms: int | None) -> Any:
 
 
 def _hash(flat: list[bytes]) -> Hash:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))
 
 
 def _session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Session | None:
     left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
     try:
-        encoded = {name[2:].decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True) if name[:2] == b"d:"}
+        each = iter(flat)
+        encoded = {name[2:].decode(): value for name, value in zip(each, each, strict=True) if name[:2] == b"d:"}
         data = {name: decode(value) for name, value in encoded.items()}
         name = user.decode() or None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.warning("session %s: does not decode (%s), taken as none", place.handle[:8], type(error).__name__)
         return None
-    along = {part: _hash(other) for part, other in zip(names, others, strict=True)}
+    along = dict(zip(names, map(_hash, others), strict=True))
     times = created_ms / 1000, seen_ms / 1000, ends_ms / 1000, left_ms / 1000
     return Session(place.handle, name, data, encoded, *times, slid == 1, along)
 

@@ -1,4 +1,5 @@
-"""A signed-in page of ours beside stock Flask-Session on the same view: read-only, as most are."""
+"""A signed-in page of ours beside stock Flask-Session on the same view: read-only, as most are. The engine keeps its data, as it
+does by default: sessions that end with a restart are not what anybody wants."""
 
 import logging
 import os
@@ -30,7 +31,7 @@ def sessions() -> None:
     if cores:
         os.sched_setaffinity(0, {min(cores)})
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        url = engine.start(Path(folder), keep=False)
+        url = engine.start(Path(folder), keep=True)
         ours_client = connect(url, pool_size=32, timeout_seconds=0.25, open_seconds=0.5)
         with redis.Redis.from_url(url) as stock_client:
             ours, stock = _call(_ours(ours_client)), _call(_stock(stock_client))

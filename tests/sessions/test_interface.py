@@ -410,7 +410,7 @@ def test_a_flashed_message_is_shown_once(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cookie", "said"), [("hostile", "a cookie that is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")]
+    ("cookie", "said"), [("hostile", "what is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")]
 )
 def test_a_cookie_of_nobody_leaves_a_line_without_its_value(
     app: Flask, caplog: pytest.LogCaptureFixture, cookie: str, said: str

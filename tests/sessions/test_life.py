@@ -156,5 +156,5 @@ def test_logs_hold_neither_id_nor_password_nor_code() -> None:
         other.ask("/sessions/")
     printed = "".join(server.lines)
     assert visitor.sid.partition(".")[2] not in printed and "phrase" not in printed
-    assert "a cookie that is no id" in printed and "hostile" not in printed
+    assert "what is no id" in printed and "hostile" not in printed
     assert session_id.handle(visitor.sid) not in printed
