@@ -6,7 +6,6 @@ What each asked of Redis is what the x-ray saw. All keys of a race are its own, 
 """
 
 import secrets
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -138,10 +137,8 @@ def run(name: str, client: Any) -> list[Outcome]:
 
 def _stock(race: Race, client: Any) -> None:
     """As its documentation has it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a cluster's client it would replace by one for localhost
-        made = StockInterface(race.app, client=client, key_prefix=f"demo:sessions:{{{race.user}}}:")
-    made.client = client
+    made = StockInterface(race.app, client=client, key_prefix=f"demo:sessions:{{{race.user}}}:")
+    made.client = client  # a cluster's it would have replaced by one for localhost
     race.app.session_interface = made
 
     def add() -> str:

@@ -15,13 +15,7 @@ from demo.database import get_database
 from demo.sessions import accounts, interface
 from demo.sessions.accounts import Refused
 from demo.sessions.common_views import back, bp, commit, forth, goal, parts, sign_in, signed_in
-
-
-def render(errors: dict[str, str], given: str = "") -> str:
-    """The page of this use case, with what is wrong beside its field."""
-    from demo.sessions.views import page
-
-    return page(errors, given)
+from demo.sessions.page_views import page
 
 
 @bp.post("/login")
@@ -33,7 +27,7 @@ def login() -> Any:
     with get_database().read() as connection:
         account = accounts.find(connection, name)
     if not accounts.is_right(account, password) or account is None:
-        return render({"name": "Name or password is wrong."}, name), 422
+        return page({"name": "Name or password is wrong."}, name), 422
     if not account.is_shared:
         with get_database().write(wait=False) as connection:
             accounts.note_sign_in(connection, name)
@@ -58,7 +52,7 @@ def sign_up() -> Any:
         with get_database().write() as connection:
             accounts.add(connection, name, password)
     except Refused as refused:
-        return render({f"new_{refused.field}": str(refused)}, name[:64]), 422
+        return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
     return back(sign_in(name, epoch))
 
 
@@ -70,15 +64,13 @@ def change_password() -> Any:
     with get_database().read() as connection:
         account = accounts.find(connection, name)
     if account is None or account.is_shared:
-        return render(
-            {"changed": "This account is everybody’s: its password stays. Make one of your own to change it."}
-        ), 422
+        return page({"changed": "This account is everybody’s: its password stays. Make one of your own to change it."}), 422
     if not accounts.is_right(account, given):
-        return render({"current": "This is not the password."}), 422
+        return page({"current": "This is not the password."}), 422
     try:
         hashed = accounts.hash_password(name, wanted)
     except Refused as refused:
-        return render({"changed": str(refused)}), 422
+        return page({"changed": str(refused)}), 422
     visitor = interface.current()
     before = parts().store.revoke_others(visitor.sid or "")  # first: nobody else goes on, whatever happens next
     if before is None:

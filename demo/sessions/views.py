@@ -1,27 +1,25 @@
 """Who the visitor is, what Redis holds of this session, and the cart."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import msgspec
-from flask import Flask, Response, current_app, render_template, request, session
+from flask import Flask, Response, request, session
 from flask.blueprints import BlueprintSetupState
 from sqlalchemy import text
 
-from demo import source
 from demo.database import get_database
 from demo.errors import RedisAway
-from demo.sessions import accounts, cart, device_views, interface, lab_views, session_store, sign_in_views
+from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
-from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts, user
-from demo.sessions.interface import LazySession, RedisSessionInterface
+from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts
+from demo.sessions.interface import RedisSessionInterface
+from demo.sessions.page_views import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.validation import Invalid, convert
 
 TITLE = "Sessions"
-HERE = Path(__file__).parent
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 
@@ -112,33 +110,6 @@ def me() -> Response:
     response = Response(msgspec.json.encode(data), mimetype="application/json")
     response.cache_control.no_store = True
     return response
-
-
-def page(errors: dict[str, str], given: str = "") -> str:
-    """The page of this use case; `given` is the name that was typed, `errors` what is wrong, by field."""
-    lines, name = cart_lines(), user()
-    loaded = interface.current().loaded
-    return render_template(
-        "sessions/index.html",
-        errors=errors,
-        given=given,
-        names=accounts.DEMO_NAMES,
-        password=accounts.DEMO_PASSWORD,
-        least=accounts.LEAST_CHARACTERS,
-        goal=request.values.get("next", "")[:512],
-        user=name,
-        shared=name in accounts.DEMO_NAMES,
-        cart=lines,
-        total=sum(line.about.price_cents * line.pieces for line in lines),
-        loaded=loaded,
-        before=session.get("id_before"),
-        absolute_seconds_left=loaded.absolute_expires_at - datetime.now(UTC).timestamp() if loaded else 0,
-        max_bytes=session_store.MAX_BYTES,
-        away=interface.current().away,
-        idle_seconds=current_app.config["SESSION_IDLE_SECONDS"],
-        absolute_seconds=current_app.config["SESSION_ABSOLUTE_SECONDS"],
-        listings=[source.of_function(LazySession.changes), source.of_file(HERE / "session_store.lua")],
-    )
 
 
 def _look_up(product_id: int) -> About:
