@@ -1,5 +1,7 @@
-"""A signed-in page of ours beside stock Flask-Session on the same view: read-only, as most are. The engine keeps its data, as
-it does by default: sessions that end with a restart are not what anybody wants."""
+"""A signed-in page of ours beside stock Flask-Session on the same view: read-only, as most are.
+
+The engine keeps its data, as it does by default: sessions that end with a restart are not what anybody wants.
+"""
 
 import logging
 import os
