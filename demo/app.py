@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(security.ask_for_key)
     app.after_request(panel.fill)
     app.teardown_request(_end)
-    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number)
+    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
         lambda: {
@@ -203,6 +204,10 @@ def _milliseconds(value: float) -> str:
 
 def _number(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) if seconds > 0 else "–"
 
 
 @home.get("/")

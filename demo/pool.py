@@ -9,6 +9,7 @@ the server closed while idle is reopened without one.
 """
 
 import os
+import queue
 import socket
 import time
 from collections.abc import Callable
@@ -86,7 +87,8 @@ class _Watched:
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
         self.breaker.succeeded()
-        xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
+        if xray.current() is not None:
+            xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
         return reply
 
 
@@ -127,6 +129,20 @@ class Client(_Watched, Redis):
         call = super().execute_command
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
+    def _execute_command(self, *args: Any, **options: Any) -> Any:
+        """redis-py's own without its retries and its meters: neither is used here, and each command pays for them."""
+        pool = self.connection_pool
+        connection = self.connection or pool.get_connection()
+        try:
+            connection.send_command(*args, **options)
+            return self.parse_response(connection, args[0], **options)
+        except (ConnectionError, TimeoutError, OSError):
+            connection.disconnect()
+            raise
+        finally:
+            if not self.connection:
+                pool.release(connection)
+
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         pipeline.breaker = self.breaker
@@ -166,15 +182,42 @@ class ClusterClient(_Watched, RedisCluster):
 
 class BoundedPool(BlockingConnectionPool):
     """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
-    told apart by its type, so that it opens no breaker."""
+    told apart by its type, so that it opens no breaker. Taking and giving back are redis-py's own without its meters and its
+    maintenance notices, neither of which is used here: they cost each command as much as the rest of it."""
 
-    def get_connection(self, *args: Any, **options: Any) -> Any:
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        self._checkpid()
         try:
-            return super().get_connection(*args, **options)
-        except ConnectionError as error:
-            if str(error) == "No connection available.":
-                raise MaxConnectionsError(str(error)) from error
+            connection = self.pool.get(block=True, timeout=self.timeout)
+        except queue.Empty:
+            raise MaxConnectionsError("No connection available.") from None
+        if connection is None:
+            connection = self.make_connection()
+        try:
+            connection.connect()
+            if _is_stale(connection):
+                connection.disconnect()
+                connection.connect()
+        except BaseException:
+            self.release(connection)
             raise
+        return connection
+
+    def release(self, connection: Any) -> None:
+        self._checkpid()
+        if self.owns_connection(connection):
+            self.pool.put_nowait(connection)
+        else:
+            connection.disconnect()
+            self.pool.put_nowait(None)
+
+
+def _is_stale(connection: Any) -> bool:
+    """Whether the server closed it while it was idle, or something unread is left in it."""
+    try:
+        return bool(connection.can_read())
+    except (ConnectionError, TimeoutError, OSError):
+        return True
 
 
 class _SafeSentinelConnection(SentinelManagedConnection):

@@ -46,6 +46,11 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
+def is_own_path(path: str) -> bool:
+    """Whether a redirect to this path stays here, whatever a browser makes of slashes and of what is not printed."""
+    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and len(path) <= 512
+
+
 def ask_for_key() -> None:
     """Raises Unauthorized for a change by the API without the key, where one is set."""
     key = current_app.config["API_KEY"]

@@ -171,7 +171,8 @@ def _shorten(word: str, most: int = SHOWN_CHARACTERS) -> str:
 def _shorten_key(key: str) -> str:
     if key.startswith(SECRET_PREFIX):
         head, _, tail = key.removeprefix(SECRET_PREFIX + "{").partition("}")
-        return f"{SECRET_PREFIX}{{{head[:8]}…}}{tail}"
+        parts = [f"{part[:8]}…" if len(part) > 16 else part for part in tail.split(":")]
+        return f"{SECRET_PREFIX}{{{head[:8]}…}}{':'.join(parts)}"
     return _shorten(key, 96)
 
 

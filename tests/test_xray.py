@@ -46,6 +46,11 @@ def test_a_pipeline_is_one_round_trip_of_several_commands(client: Client) -> Non
             1,
             ("HSET", "demo:sessions:{abcdef01…}", "••••", "1"),
         ),
+        (
+            ("HGETALL", "demo:sessions:{abcdef0123456789}:0123456789abcdef01:x"),
+            {},
+            ("HGETALL", "demo:sessions:{abcdef01…}:01234567…:x", "", "hash of 0 fields"),
+        ),
         (("PING",), True, ("PING", "", "", "1")),
         (("INFO",), {"a": 1, "b": 2}, ("INFO", "", "", "hash of 2 fields")),
         (("ZADD", "k", *range(20)), 10, ("ZADD", "k", "0 1 2 3 4 5 6 7 … 12 more", "10")),

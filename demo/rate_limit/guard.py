@@ -20,6 +20,7 @@ from demo.metrics import RATE_LIMIT_DECISIONS
 from demo.rate_limit import headers, identity
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.rules import Outcome, Rule
+from demo.security import is_own_path
 
 counts = {"refused": 0, "fallback": 0}
 
@@ -181,4 +182,4 @@ def _page_before() -> str:
     """Where a refused form was filled in, if that was one of our pages."""
     before = request.referrer or ""
     path = before.removeprefix(request.host_url[:-1]) if before.startswith(request.host_url) else ""
-    return path if path and not path.startswith(("//", "/\\")) else url_for("home.index")
+    return path if is_own_path(path) else url_for("home.index")

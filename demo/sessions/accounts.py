@@ -1,25 +1,145 @@
-"""The demo accounts: everybody has the same password, which the page tells.
+"""Accounts: names and scrypt hashes in the database.
 
-Passwords are kept as scrypt hashes, and an unknown name costs as much work as a known one.
+- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB); they stand nowhere else.
+- An unknown name costs the same visit and the same hash as a known one.
+- The demo accounts are everybody's, so their password stays; who wants one of his own makes one, and may change it.
+- An account of one's own that nobody has signed in to for KEEP_DAYS is dropped: longer than anything of it is in Redis.
 """
 
-import hashlib
 import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-SALT = b"redis-in-practice"
-HASHES: dict[str, str] = {
-    "mara": "a239e8ced14442d0b0f18ad5eb38301dad3b189787166bbe48e91f3734d57eb5",
-    "noor": "5edca1309b55e4b956e62f2ad4f8d9c114edf682dfa3d4ace909ceccb5399202",
-    "sven": "7b7fda28471c8f08b316af74ac7ca2f423db12a5933ba0bb32e0d508835c1ecc",
-    "yuki": "d39f77207f5f176058de9a84001a7856414b92d976d748de6a19a3c3f7e62611",
-}
-NOBODY = "0" * 64
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    MetaData,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from werkzeug.security import check_password_hash, generate_password_hash
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{2,23}")
+LEAST_CHARACTERS, MOST_CHARACTERS = 10, 256
+MOST_ACCOUNTS = 10_000
+KEEP_DAYS = 730
+ADVISORY_LOCK = 7_233_915
+DEMO_NAMES = ("mara", "noor", "sven", "yuki")
 DEMO_PASSWORD = "correct horse"
+DEMO_HASH = (
+    "scrypt:32768:8:1$aeEfX6PpX510Gb5J$d9f3f3448fb0774a0ca3d57afc651844bd2fd71d24277133c7be0098ae761f3b"
+    "19b132e8527d819b7ad967fde4b710a5e388da08476665167e8ab66eaa413555"
+)
+NOBODY = "scrypt:32768:8:1$aeEfX6PpX510Gb5J$" + "0" * 128  # the hash of no password that anybody knows
+metadata = MetaData()
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(24), primary_key=True),
+    Column("password_hash", String(256), nullable=False),
+    Column("is_shared", Boolean, nullable=False),
+    Column("signed_in_at", DateTime(timezone=True), nullable=False),
+)
 
 
-def check_password(name: str, password: str) -> bool:
-    """Whether the account exists and the password is right; the same work in either case (scrypt, RFC 7914)."""
-    derived = hashlib.scrypt(
-        password.encode("utf-8", "surrogatepass"), salt=SALT + name.encode()[:64], n=2**14, r=8, p=1, dklen=32
-    )
-    return hmac.compare_digest(derived.hex(), HASHES.get(name, NOBODY))
+class Refused(ValueError):
+    """What an account cannot be: `field` is name or password."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account as the database has it."""
+
+    name: str
+    password_hash: str
+    is_shared: bool
+
+
+def is_prepared(connection: Connection) -> bool:
+    """Whether the table and the demo accounts are there."""
+    return inspect(connection).has_table(accounts.name) and _shared(connection) >= set(DEMO_NAMES)
+
+
+def prepare(connection: Connection) -> None:
+    """Makes what is not there yet. Any number of processes may start at once: on SQLite the caller's transaction is one that
+    writes from the beginning, on Postgres the lock is taken here."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+    metadata.create_all(connection)
+    for name in set(DEMO_NAMES) - _shared(connection):
+        row = {"name": name, "password_hash": DEMO_HASH, "is_shared": True, "signed_in_at": datetime.now(UTC)}
+        connection.execute(insert(accounts), row)
+
+
+def _shared(connection: Connection) -> set[str]:
+    return set(connection.scalars(select(accounts.c.name).where(accounts.c.is_shared)))
+
+
+def find(connection: Connection, name: str) -> Account | None:
+    """The account of that name."""
+    columns = (accounts.c.name, accounts.c.password_hash, accounts.c.is_shared)
+    row = connection.execute(select(*columns).where(accounts.c.name == name[:24])).one_or_none()
+    return Account(*row) if row is not None and hmac.compare_digest(row.name.encode(), name.encode()) else None
+
+
+def is_right(account: Account | None, password: str) -> bool:
+    """Whether the password is the account's; the same work for no account, and for a password that is too long."""
+    known = account.password_hash if account else NOBODY
+    right = check_password_hash(known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode())
+    return right and account is not None and len(password) <= MOST_CHARACTERS
+
+
+def add(connection: Connection, name: str, password: str) -> None:
+    """Makes an account. Raises Refused."""
+    if not NAME.fullmatch(name):
+        raise Refused("name", "3 to 24 small letters, digits, - and _, a letter first.")
+    hashed = hash_password(name, password)
+    now = datetime.now(UTC)
+    long_ago = now - timedelta(days=KEEP_DAYS)
+    connection.execute(delete(accounts).where(~accounts.c.is_shared, accounts.c.signed_in_at < long_ago))
+    if (connection.scalar(select(func.count()).select_from(accounts)) or 0) >= MOST_ACCOUNTS:
+        raise Refused("name", "There are too many accounts here already. Please use one of the demo accounts.")
+    row = {"name": name, "password_hash": hashed, "is_shared": False, "signed_in_at": now}
+    try:
+        connection.execute(insert(accounts), row)
+    except IntegrityError:
+        raise Refused("name", "Somebody has that name already.") from None
+
+
+def hash_password(name: str, password: str) -> str:
+    """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP 800-63B: length counts."""
+    if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
+        raise Refused("password", f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters.")
+    if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
+        raise Refused("password", "Too easy to guess.")
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise Refused("password", "Holds what is no character.") from None
+    return generate_password_hash(password)
+
+
+def change_password(connection: Connection, account: Account, hashed: str) -> bool:
+    """Writes a new hash where the one that was checked still stands; whether it did. Never for a shared account."""
+    same = (accounts.c.name == account.name, accounts.c.password_hash == account.password_hash, ~accounts.c.is_shared)
+    return connection.execute(update(accounts).where(*same).values(password_hash=hashed)).rowcount == 1
+
+
+def note_sign_in(connection: Connection, name: str) -> None:
+    """Remembers that the account is in use."""
+    connection.execute(update(accounts).where(accounts.c.name == name).values(signed_in_at=datetime.now(UTC)))

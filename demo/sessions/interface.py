@@ -2,22 +2,24 @@
 
 Lazy: a request that never looks at the session costs no round trip. Only deltas are saved, nested changes included:
 each value is compared with what was loaded. Without Redis the visitor counts as signed out for this request, the cookie
-is left alone and nothing is saved.
+is left alone and nothing is saved. The cookie's own expiry slides when the session's does.
 """
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionMixin
 from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
 
 from demo.sessions import session_store
-from demo.sessions.session_store import SID, Session, SessionStore
+from demo.sessions.session_store import Ended, Session, SessionStore
 
+NESTED = {list, dict}
 log = logging.getLogger(__name__)
 
 
@@ -25,13 +27,15 @@ class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` tells that Redis could not be asked."""
 
     def __init__(self, store: SessionStore, sid: str | None) -> None:
-        self.sid = sid
+        self.sid = self.sent = sid
         self.away = False
         self.accessed = False
         self.cleared = False
         self.loaded: Session | None = None
         self._store = store
         self._data: dict[str, Any] | None = None
+        self._before: dict[str, bytes] = {}
+        self._touched = self._nested = False
 
     @property
     def data(self) -> dict[str, Any]:
@@ -48,13 +52,28 @@ class LazySession(SessionMixin):
                 else:
                     self.sid = self.sid if self.loaded else None
                     self._data = dict(self.loaded.data) if self.loaded else {}
+                    self._before = self.loaded.encoded if self.loaded else {}
+                    self._nested = not NESTED.isdisjoint(map(type, self._data.values()))
         return self._data
 
     def changes(self) -> tuple[dict[str, Any], list[str]]:
-        """What differs from what was loaded: new or changed values, and names that are gone."""
-        before = self.loaded.encoded if self.loaded else {}
+        """What differs from what was loaded: new or changed values, and names that are gone. Nothing differs where
+        nothing was set and nothing that was loaded can be changed from within."""
+        before = self._before
+        if self._data is None or not (self._touched or self._nested):
+            return {}, []
         changed = {name: value for name, value in self.data.items() if session_store.encode(value) != before.get(name)}
         return changed, [name for name in before if name not in self.data]
+
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether there is nothing to save and no cookie to set or take back: most requests."""
+        loaded = self.loaded
+        return (
+            loaded is not None
+            and self.sid is self.sent
+            and not (loaded.slid or self._touched or self._nested or self.cleared)
+        )
 
     @property
     def modified(self) -> bool:  # type: ignore[override]
@@ -66,13 +85,24 @@ class LazySession(SessionMixin):
         super().clear()
         self.cleared = True
 
+    def moved(self, sid: str | None) -> None:
+        """What it holds is now what Redis holds, under this id; with None, Redis holds nothing."""
+        self.sid = sid
+        self.cleared = self._touched = False
+        self._before = {name: session_store.encode(value) for name, value in self.data.items()} if sid else {}
+        self._nested = True
+        if sid is None:
+            self.loaded = None
+
     def __getitem__(self, key: str) -> Any:
         return self.data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
+        self._touched = True
         self.data[key] = value
 
     def __delitem__(self, key: str) -> None:
+        self._touched = True
         del self.data[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -92,51 +122,74 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         self.store = store
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
-        """The visitor's session, not read yet. A cookie that has not the form of an id is no id."""
-        cookie = request.cookies.get(self.get_cookie_name(app), "")
-        return LazySession(self.store, cookie if SID.fullmatch(cookie) else None)
+        """The visitor's session, not read yet. A cookie that has not the form of an id will be found to be none."""
+        if "HTTP_COOKIE" not in request.environ:
+            return LazySession(self.store, None)
+        return LazySession(self.store, request.cookies.get(app.config["SESSION_COOKIE_NAME"]) or None)
+
+    def begin(self, session: LazySession) -> None:
+        """Makes sure that there is a session in Redis, be it empty. Raises RedisError, SessionTooLarge."""
+        data = session.data
+        if session.sid is None and not session.away:
+            session.moved(self.store.begin(data))
 
     def regenerate(self, session: LazySession) -> None:
-        """A new id for the same values, for each change of privilege: the old session ends now, the new one is made by
-        the next `commit`. Raises RedisError."""
-        session.data  # noqa: B018 - what is carried over has to be loaded first
+        """A new id for the same session, for each change of privilege of its owner; the old one is nobody's at once. Raises
+        RedisError."""
+        session.data  # noqa: B018 - what is not there is not rotated
         if session.sid is not None:
-            self._delete_session(session.sid)
-        session.sid, session.loaded = None, None
+            session.sid = self.store.rotate(session.sid)
+            if session.sid is None:
+                session.moved(None)
+
+    def sign_in(
+        self, session: LazySession, user: str, epoch: str, values: Mapping[str, Any], noted: Mapping[str, Any]
+    ) -> Ended | None:
+        """A new session of `user`, with what the visitor's held when it was nobody's; the one before ends. Returns what
+        ending it found; None when the user's epoch has moved on, and nobody was signed in. Raises RedisError and
+        SessionTooLarge."""
+        nobody = session.loaded is None or session.loaded.user is None
+        before, data = session.sid, {**(session.data if nobody else {}), **values}
+        sid = self.store.begin(data, user=user, epoch=epoch, noted=noted)
+        if sid is None:
+            return None
+        ended = self.store.delete(before) if before else Ended(False, {})
+        session.data.clear()
+        session.data.update(data)
+        session.loaded = None
+        session.moved(sid)
+        return ended
 
     def commit(self, session: LazySession) -> bool:
         """Saves what changed, now. False when the session was ended meanwhile. Raises RedisError, SessionTooLarge."""
+        if session.cleared and not session.data and not session.away:
+            found = self.store.delete(session.sid).found if session.sid else False
+            session.moved(None)
+            return found
         changed, removed = session.changes()
         if session.away or not (changed or removed):
             return not session.away
-        create = session.sid is None
-        sid = session.sid or session_store.new_sid()
-        if session.cleared and not session.data:
-            kept = self.store.delete(sid)
-            session.sid, session.loaded = None, None
-            return kept
-        if not self.store.save(sid, changed, removed, create=create):
+        if session.sid is None:
+            session.moved(self.store.begin(changed))
+            return True
+        if not self.store.save(session.sid, changed, removed):
             return False
-        session.sid = sid
-        encoded = {name: session_store.encode(value) for name, value in session.data.items()}
-        before = session.loaded
-        session.loaded = Session(
-            dict(session.data),
-            encoded,
-            *((before.created_at, before.seen_at, before.absolute_expires_at) if before else (0.0, 0.0, 0.0)),
-            self.store.idle_seconds,
-        )
+        session.moved(session.sid)
         return True
 
     def save_session(self, app: Flask, session: LazySession, response: Response) -> None:
         """Writes what no view has committed, and sets, or takes back, the cookie."""
         if not session.accessed:
             return
-        response.vary.add("Cookie")
-        if session.away:
+        if "Vary" in response.headers:
+            response.vary.add("Cookie")
+        else:
+            response.headers["Vary"] = "Cookie"
+        if session.away or session.is_as_it_was:
             return
         try:
-            self.commit(session)
+            if not self.commit(session):
+                log.info("sessions: ended meanwhile, nothing saved")
         except (RedisError, session_store.SessionTooLarge) as error:
             log.warning("sessions: not saved: %s", type(error).__name__)
             return
@@ -150,13 +203,29 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         self.store.delete(store_id)
 
     def _upsert_session(self, session_lifetime: timedelta, session: LazySession, store_id: str) -> None:
-        self.store.save(store_id, dict(session), create=True)
+        self.store.save(store_id, dict(session))
 
     def _set_cookie(self, app: Flask, session: LazySession, response: Response) -> None:
         name = self.get_cookie_name(app)
         sent = request.cookies.get(name)
         place = {"path": "/", "secure": self.get_cookie_secure(app), "httponly": True, "samesite": "Lax"}
-        if session.sid and session.sid != sent:
-            response.set_cookie(name, session.sid, max_age=int(self.store.absolute_seconds), **place)
+        slid = session.loaded is not None and session.loaded.slid
+        if session.sid and (session.sid != sent or slid):
+            left = session.loaded.idle_seconds_left if slid and session.loaded else self.store.idle_seconds
+            life_seconds = math.ceil(min(left, self.store.absolute_seconds))
+            response.set_cookie(name, session.sid, max_age=life_seconds, **place)
         elif session.sid is None and sent is not None:
             response.delete_cookie(name, **place)
+
+
+def current() -> LazySession:
+    """The session of the running request, itself."""
+    proxied: LazySession = session._get_current_object()  # type: ignore[attr-defined]
+    return proxied
+
+
+def current_interface() -> RedisSessionInterface:
+    """The interface of the running app."""
+    interface = current_app.session_interface
+    assert isinstance(interface, RedisSessionInterface)
+    return interface

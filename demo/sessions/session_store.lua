@@ -1,48 +1,42 @@
--- session_store.lua: writes what changed of a session, never more, and only if the session still is there; one that a
--- change leaves without a value ends.
+-- session_store.lua: writes what changed of a session, never more, and only if the session still is there and its user's
+-- epoch has not moved on. One of nobody that a change leaves without a value, and that has no other hash, ends.
 -- KEYS[1]  the session, a hash
--- ARGV[1]  1 makes a new session, 0 changes one
--- ARGV[2]  idle lifetime in milliseconds
--- ARGV[3]  absolute lifetime in milliseconds, used when a session is made
--- ARGV[4]  most bytes that the values of the session may hold
--- ARGV[5]  the time in milliseconds, for tests; empty asks TIME
--- ARGV[6]  how many of the following are field, value pairs; the rest are fields to remove
--- Returns 1 when written, 0 when the session is gone or ended, -1 when it would grow too large.
-local now = tonumber(ARGV[5])
+-- KEYS[2]  the user's epoch, a string
+-- KEYS[3]  and on: other hashes of the owner
+-- ARGV[1]  most bytes that fields and values may hold
+-- ARGV[2]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[3]  how many of the following are field, value pairs; the rest are fields to remove
+-- Returns 1 when written, 2 when that ended the session, 0 when it is gone or was ended, -1 when it would grow too large.
+local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local ends = now + tonumber(ARGV[3])
-if ARGV[1] == '0' then
-  ends = tonumber(redis.call('HGET', KEYS[1], '_ends') or '0')
-  if now >= ends then
-    return 0
-  end
-end
-local first, pairs_end = 7, 6 + tonumber(ARGV[6]) * 2
-local values = {}
 local stored = redis.call('HGETALL', KEYS[1])
-for i = 1, #stored, 2 do values[stored[i]] = #stored[i] + #stored[i + 1] end
-for i = first, pairs_end, 2 do values[ARGV[i]] = #ARGV[i] + #ARGV[i + 1] end
-for i = pairs_end + 1, #ARGV do values[ARGV[i]] = nil end
-local bytes, left = 0, 0
-for name, length in pairs(values) do
-  bytes = bytes + length
-  if string.sub(name, 1, 2) == 'd:' then left = left + 1 end
+local own, sizes = {}, {}
+for i = 1, #stored, 2 do
+  own[stored[i]] = stored[i + 1]
+  if string.sub(stored[i], 1, 2) == 'd:' then sizes[stored[i]] = #stored[i] + #stored[i + 1] end
 end
-if bytes > tonumber(ARGV[4]) then
+if now >= (tonumber(own['_ends']) or 0) or (own['_user'] and own['_epoch'] ~= redis.call('GET', KEYS[2])) then
+  return 0
+end
+local pairs_end = 3 + tonumber(ARGV[3]) * 2
+for i = 4, pairs_end, 2 do sizes[ARGV[i]] = #ARGV[i] + #ARGV[i + 1] end
+for i = pairs_end + 1, #ARGV do sizes[ARGV[i]] = nil end
+local bytes = 0
+for _, size in pairs(sizes) do bytes = bytes + size end
+if bytes > tonumber(ARGV[1]) then
   return -1
 end
-if left == 0 and ARGV[1] == '0' then
-  redis.call('UNLINK', KEYS[1])
-  return 1
+if not next(sizes) and not own['_user'] then
+  local others = 0
+  for i = 3, #KEYS do others = others + redis.call('EXISTS', KEYS[i]) end
+  if others == 0 then
+    redis.call('UNLINK', KEYS[1])
+    return 2
+  end
 end
-for i = first, pairs_end, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 4, pairs_end, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = pairs_end + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
-if ARGV[1] == '1' then
-  redis.call('HSET', KEYS[1], '_created', string.format('%.0f', now), '_ends', string.format('%.0f', ends))
-end
-redis.call('HSET', KEYS[1], '_seen', string.format('%.0f', now))
-redis.call('PEXPIRE', KEYS[1], math.min(tonumber(ARGV[2]), ends - now))
 return 1

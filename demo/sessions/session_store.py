@@ -1,18 +1,17 @@
 """Sessions as hashes: one field per top-level key, so that two requests that change different things both count.
 
-- A request writes only what it changed, in one script, and only if the session still is there: a request in flight
-  cannot bring back a session that was ended.
-- The id is the visitor's secret. Redis holds its SHA-256: who reads Redis, a dump or a log cannot sign in with it.
-- An unknown id is never adopted (fixation), `rotate` at each change of privilege is the caller's part.
+- A request writes only what it changed, in one script, and only if the session still is there and its user's epoch is the
+  one that it began with: a request in flight cannot bring back a session that was ended, alone or with all others.
+- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). An id that is not known is never adopted.
 - A session ends after `idle_seconds` without a visit, and `absolute_seconds` after it began, whatever happens.
+- A user's sessions stand in a sorted set by expiry, pruned when it is read. If the epoch is lost, all of them end.
 - Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is ever executed.
 
-Source of the rules: OWASP Session Management Cheat Sheet.
+All keys of a user lie in one slot, so each call is one script, on a cluster too. Source of the rules: OWASP
+Session Management Cheat Sheet.
 """
 
-import hashlib
 import logging
-import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,117 +19,249 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
-SID = re.compile(r"[A-Za-z0-9_-]{43}")
+from demo.sessions import session_id
+from demo.sessions.session_id import Place
+
 MAX_BYTES = 16_384
+SIGN_IN_SECONDS = 120
 HERE = Path(__file__)
 log = logging.getLogger(__name__)
+Hash = dict[bytes, bytes]
 
 
 class SessionTooLarge(ValueError):
     """The session would hold more than MAX_BYTES; nothing was written."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at` and
+class Session(msgspec.Struct, frozen=True):
+    """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at` (the visit before) and
     `absolute_expires_at` (Redis' clock), from the load on for `idle_seconds_left`. `encoded` holds the stored bytes by
-    field."""
+    field, `along` the owner's other hashes, `slid` tells that the idle time began anew."""
 
+    handle: str
+    user: str | None
     data: dict[str, Any]
     encoded: dict[str, bytes]
     created_at: float
     seen_at: float
     absolute_expires_at: float
     idle_seconds_left: float
+    slid: bool = False
+    along: dict[str, Hash] = {}
 
     @property
     def bytes(self) -> int:
-        """Bytes of the fields and values."""
-        return sum(len(name) + len(value) for name, value in self.encoded.items())
+        """Bytes of the fields and values, as they count towards MAX_BYTES."""
+        return sum(len(name.encode()) + 2 + len(value) for name, value in self.encoded.items())
 
 
-def new_sid() -> str:
-    """A fresh id of 256 random bits."""
-    return secrets.token_urlsafe(32)
+@dataclass(frozen=True)
+class Device:
+    """One session in the list of a user's. Times are seconds since the epoch; `noted` is what sign-in noted."""
+
+    handle: str
+    noted: dict[str, Any]
+    created_at: float
+    seen_at: float
+    idle_expires_at: float
 
 
-def handle(sid: str) -> str:
-    """The public name of a session: safe to show and to log, of no use for signing in."""
-    return hashlib.sha256(sid.encode()).hexdigest()[:8]
+@dataclass(frozen=True)
+class Ended:
+    """What ending a session found: whether it was there, and the other hashes of a visitor who was nobody."""
+
+    found: bool
+    along: dict[str, Hash]
 
 
 class SessionStore:
-    """`client` is a redis-py client of bytes. Each method is one round trip and raises RedisError."""
+    """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names other hashes of an owner
+    that `load` reads in the same round trip. Each method is one round trip, `revoke_others` and `revoke_all` take a second
+    one to tidy up. All raise RedisError; `now_ms` is for tests."""
 
-    def __init__(self, client: Any, *, idle_seconds: float, absolute_seconds: float) -> None:
+    def __init__(self, client: Any, *, idle_seconds: float, absolute_seconds: float, along: tuple[str, ...] = ()) -> None:
         if idle_seconds <= 0 or absolute_seconds <= 0:
             raise ValueError("lifetimes have to be positive")
-        self.idle_seconds, self.absolute_seconds = idle_seconds, absolute_seconds
+        self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
         self._client = client
+        self._idle_ms, self._absolute_ms = int(idle_seconds * 1000), int(absolute_seconds * 1000)
         self._load = client.register_script(HERE.with_name("session_store_load.lua").read_text())
-        self._save = client.register_script(HERE.with_suffix(".lua").read_text())
-
-    @staticmethod
-    def redis_key(sid: str) -> str:
-        """The key in Redis."""
-        return f"demo:sessions:{{{hashlib.sha256(sid.encode()).hexdigest()}}}"
+        self._save = client.register_script(HERE.with_name("session_store.lua").read_text())
+        self._begin = client.register_script(HERE.with_name("session_store_begin.lua").read_text())
+        self._rotate = client.register_script(HERE.with_name("session_store_rotate.lua").read_text())
+        self._end = client.register_script(HERE.with_name("session_store_end.lua").read_text())
+        self._revoke = client.register_script(HERE.with_name("session_store_revoke.lua").read_text())
+        self._list = client.register_script(HERE.with_name("session_store_list.lua").read_text())
 
     def load(self, sid: str, *, now_ms: int | None = None) -> Session | None:
         """The session, its idle time started anew (at most once a minute); None when there is none."""
-        if not SID.fullmatch(sid):
+        place = session_id.place(sid)
+        if place is None:
+            log.info("a session was asked for by what is no id")
             return None
-        args = [int(self.idle_seconds * 1000), "" if now_ms is None else now_ms]
+        keys = place.keys(*self.along)
+        args = [place.handle, self._idle_ms, _time(now_ms)]
         try:
-            reply = self._load(keys=[self.redis_key(sid)], args=args)
+            reply = self._client.execute_command("EVALSHA", self._load.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            reply = self._load(keys=keys, args=args)
         except ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
-            log.warning("session %s: not a hash, taken as none", handle(sid))
+            log.warning("session %s: not what a session is, taken as none", place.handle[:8])
             return None
-        return _session(sid, reply) if reply else None
+        if not reply:
+            log.info("session %s: there is none", place.handle[:8])
+        return _session(place, self.along, reply) if reply else None
 
-    def save(
+    def epoch(self, user: str) -> str:
+        """The user's epoch: to be read before his password is checked, and handed to `begin`."""
+        fresh = secrets.token_hex(8)
+        key = Place(session_id.owner_of(user), "").epoch
+        there = self._client.set(key, fresh, nx=True, get=True, ex=SIGN_IN_SECONDS)
+        return there.decode() if there else fresh
+
+    def begin(
         self,
-        sid: str,
-        changed: Mapping[str, Any],
-        removed: Iterable[str] = (),
+        data: Mapping[str, Any],
         *,
-        create: bool = False,
+        user: str | None = None,
+        epoch: str = "",
+        noted: Mapping[str, Any] | None = None,
         now_ms: int | None = None,
-    ) -> bool:
-        """Writes `changed` and drops `removed`; a session that is left without a value ends. False when the session is
-        gone: nothing was written then.
+    ) -> str | None:
+        """Makes a session, of nobody or of `user`, and returns its id; None when the user's epoch is no longer `epoch`.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
-        pairs = [part for name, value in changed.items() for part in (f"d:{name}", encode(value))]
-        life = [int(self.idle_seconds * 1000), int(self.absolute_seconds * 1000)]
-        args = [int(create), *life, MAX_BYTES, "" if now_ms is None else now_ms, len(changed), *pairs]
-        written = self._save(keys=[self.redis_key(sid)], args=[*args, *(f"d:{name}" for name in removed)])
+        sid = session_id.new(user)
+        place = session_id.place(sid)
+        assert place is not None
+        life = [self._idle_ms, self._absolute_ms, MAX_BYTES, _time(now_ms)]
+        args = [place.handle, *life, user or "", epoch, encode(dict(noted or {})), *_pairs(data)]
+        made = self._begin(keys=place.keys(), args=args)
+        if made == -1:
+            raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
+        return sid if made else None
+
+    def save(self, sid: str, changed: Mapping[str, Any], removed: Iterable[str] = (), *, now_ms: int | None = None) -> bool:
+        """Writes `changed` and drops `removed`; a visitor's session that is left without anything ends. False when the
+        session is gone: nothing was written then.
+
+        Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
+        """
+        place = session_id.place(sid)
+        if place is None:
+            return False
+        args = [MAX_BYTES, _time(now_ms), len(changed), *_pairs(changed), *(f"d:{name}" for name in removed)]
+        written = self._save(keys=[place.session, place.epoch, *map(place.part, self.along)], args=args)
         if written == -1:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
         return bool(written)
 
-    def delete(self, sid: str) -> bool:
-        """Ends the session; whether there was one."""
-        return bool(self._client.unlink(self.redis_key(sid)))
+    def rotate(self, sid: str, *, now_ms: int | None = None) -> str | None:
+        """The session's new id, the old one being nobody's from now on; None when there is no such session."""
+        before = session_id.place(sid)
+        if before is None:
+            return None
+        fresh = f"{before.owner}.{secrets.token_urlsafe(32)}"
+        after = Place(before.owner, session_id.handle(fresh))
+        keys = [*before.keys(), after.session]
+        return fresh if self._rotate(keys=keys, args=[before.handle, after.handle, _time(now_ms)]) else None
+
+    def delete(self, sid: str) -> Ended:
+        """Ends the session."""
+        place = session_id.place(sid)
+        return self._ended(place) if place else Ended(False, {})
+
+    def revoke(self, user: str, handle: str) -> bool:
+        """Ends one of the user's sessions; whether there was such a one."""
+        if not session_id.HANDLE.fullmatch(handle):
+            return False
+        return self._ended(Place(session_id.owner_of(user), handle)).found
+
+    def revoke_others(self, sid: str, *, now_ms: int | None = None) -> int | None:
+        """Ends all sessions of this session's user but this one; how many. None when this one is gone itself."""
+        place = session_id.place(sid)
+        return self._move_on(place, [place.session], now_ms) if place else None
+
+    def revoke_all(self, user: str) -> int:
+        """Ends all sessions of the user; how many."""
+        return self._move_on(Place(session_id.owner_of(user), ""), [], None) or 0
+
+    def list_for(self, user: str, most: int = 50, *, now_ms: int | None = None) -> tuple[list[Device], int]:
+        """The user's sessions, the one that ends last first, `most` of them, and how many there are."""
+        place = Place(session_id.owner_of(user), "")
+        total, *flat = self._list(keys=[place.index, place.devices], args=[_time(now_ms), most])
+        rows = zip(*(flat[part::5] for part in range(5)), strict=True)
+        return [_device(*row) for row in rows], total
+
+    def _ended(self, place: Place) -> Ended:
+        keys = [place.session, place.index, place.devices, *map(place.part, self.along)]
+        found, *hashes = self._end(keys=keys, args=[place.handle])
+        return Ended(bool(found), dict(zip(self.along, map(_hash, hashes), strict=False)))
+
+    def _move_on(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
+        args = [secrets.token_hex(8), self._absolute_ms, place.handle, _time(now_ms)]
+        done, *ended = self._revoke(keys=[place.epoch, place.index, place.devices, *keep], args=args)
+        if not done:
+            return None
+        if ended:  # nobody can use them any more; this only frees their memory early
+            self._client.unlink(*(Place(place.owner, handle.decode()).session for handle in ended))
+        return len(ended)
+
+
+decode = msgspec.msgpack.Decoder().decode
 
 
 def encode(value: Any) -> bytes:
-    """A value as stored."""
-    return msgspec.msgpack.encode(value)
+    """A value as stored. Text of a richer kind, such as Markup, is stored as the text that it is."""
+    return _encoder.encode(value)
 
 
-def _session(sid: str, reply: list[Any]) -> Session | None:
-    _, ttl_ms, *flat = reply
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a session cannot hold a {type(value).__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+
+
+def _pairs(data: Mapping[str, Any]) -> list[Any]:
+    return [part for name, value in data.items() for part in (f"d:{name}", encode(value))]
+
+
+def _time(now_ms: int | None) -> Any:
+    return "" if now_ms is None else now_ms
+
+
+def _hash(flat: list[bytes]) -> Hash:
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))
+
+
+def _session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Session | None:
+    left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
     try:
-        encoded = {name[2:].decode(): value for name, value in fields.items() if name.startswith(b"d:")}
-        data = {name: msgspec.msgpack.decode(value) for name, value in encoded.items()}
-        created, seen, ends = (int(fields[name]) / 1000 for name in (b"_created", b"_seen", b"_ends"))
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, RecursionError) as error:
-        log.warning("session %s: does not decode (%s), taken as none", handle(sid), type(error).__name__)
+        each = iter(flat)
+        encoded = {name[2:].decode(): value for name, value in zip(each, each, strict=True) if name[:2] == b"d:"}
+        data = {name: decode(value) for name, value in encoded.items()}
+        name = user.decode() or None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.warning("session %s: does not decode (%s), taken as none", place.handle[:8], type(error).__name__)
         return None
-    return Session(data, encoded, created, seen, ends, ttl_ms / 1000)
+    along = dict(zip(names, map(_hash, others), strict=True))
+    times = created_ms / 1000, seen_ms / 1000, ends_ms / 1000, left_ms / 1000
+    return Session(place.handle, name, data, encoded, *times, slid == 1, along)
+
+
+def _device(handle: bytes, expires_ms: bytes, noted: bytes, seen_ms: bytes, created_ms: bytes) -> Device:
+    try:
+        known = msgspec.msgpack.decode(noted, type=dict[str, Any]) if noted else {}
+        seen, created = int(seen_ms or 0) / 1000, int(created_ms or 0) / 1000
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        known, seen, created = {}, 0.0, 0.0
+    return Device(handle.decode("ascii", "replace"), known, created, seen, float(expires_ms) / 1000)

@@ -7,6 +7,7 @@ from tests.bench.load import load
 from tests.bench.measure import calibrate, say
 from tests.bench.pages import in_process, over_http
 from tests.bench.patterns import patterns
+from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
 
 SECTIONS = {
@@ -16,6 +17,7 @@ SECTIONS = {
     "load": load,
     "patterns": patterns,
     "limiters": limiters,
+    "sessions": sessions,
 }
 
 

@@ -5,11 +5,15 @@ import flask
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
+from markupsafe import Markup
 
 from demo.pool import Client
-from demo.sessions.session_store import SessionStore, new_sid
+from demo.sessions import session_id
+from demo.sessions.session_id import place
 from tests.conftest import round_trips
 from tests.servers import private_engine
+
+KNOWN_FORM = "a" * 32 + "." + "x" * 43
 
 
 @pytest.fixture
@@ -89,12 +93,21 @@ def test_the_cookie_is_for_the_server_alone(probed: FlaskClient, make_app: Calla
     assert answer.headers["Strict-Transport-Security"]
 
 
+def session_key(web: FlaskClient) -> str:
+    found = place(sid_of(web) or "")
+    assert found
+    return found.session
+
+
 def hostile() -> list[str]:
     return [
         "",
         "x",
         "x" * 43,
-        "x" * 44,
+        "x" * 76,
+        "a" * 32 + "." + "x" * 43,
+        "a" * 32 + "." + "x" * 44,
+        "demo:sessions:{" + "a" * 32 + "}:epoch",
         "demo:catalog:{product:42}",
         "é" * 20,
         "a b",
@@ -118,7 +131,8 @@ def test_a_forged_cookie_is_an_anonymous_visitor(web: FlaskClient, client: Clien
     assert sid_of(web) not in (None, value)
 
 
-def test_a_cookie_of_eight_thousand_bytes_is_an_anonymous_visitor(web: FlaskClient) -> None:
+def test_a_cookie_of_eight_thousand_bytes_is_an_anonymous_visitor(app: Flask) -> None:
+    web = app.test_client(use_cookies=False)
     page = web.get("/sessions/", headers={"Cookie": "session=" + "x" * 8000})
     assert (page.status_code, "You are not signed in" in page.text) == (200, True)
 
@@ -128,8 +142,17 @@ def test_an_ended_id_and_another_visitors_handle_are_nobody(app: Flask, client: 
     mara.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     old = sid_of(mara)
     assert old
-    key = SessionStore.redis_key(old).partition("{")[2].rstrip("}")
-    for value in (key, key[:43], key[:8], old[:-1], old.lower() if old != old.lower() else old.upper()):
+    handle = session_id.handle(old)
+    forged = (
+        handle,
+        handle[:8],
+        old[:32],
+        f"{old[:32]}.{handle}",
+        f"{old[:32]}.{handle}{handle[:11]}",
+        old[:-1],
+        old.upper(),
+    )
+    for value in forged:
         other.set_cookie("session", value)
         assert other.get("/sessions/api/me").json["user"] is None
     mara.post("/sessions/logout")
@@ -172,7 +195,7 @@ def test_flask_session_is_still_what_views_use(app: Flask) -> None:
 
 
 def test_an_id_that_nobody_gave_is_not_adopted_at_sign_in(web: FlaskClient) -> None:
-    planted = new_sid()
+    planted = session_id.new()
     web.set_cookie("session", planted)
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     assert sid_of(web) != planted
@@ -273,8 +296,9 @@ def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: 
     assert len(list(client.scan_iter("demo:sessions:*"))) == 1
 
 
-def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client: Client) -> None:
-    odd = ["\x00" * 43, "\x00", "é" * 43, "\xff" * 43, "a" * 42 + "\x00", ";" * 43, "=" * 43, '"' + "a" * 43]
+def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(app: Flask, client: Client) -> None:
+    web = app.test_client(use_cookies=False)
+    odd = ["\x00" * 76, "\x00", "é" * 76, "\xff" * 76, "a" * 75 + "\x00", ";" * 76, "=" * 76, '"' + "a" * 76]
     for raw in odd:
         for path in ("/", "/sessions/", "/catalog/products/42"):
             assert web.get(path, headers={"Cookie": f"session={raw}"}).status_code == 200, raw
@@ -283,7 +307,7 @@ def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(web: FlaskClient, client:
 
 
 def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
-    web.set_cookie("session", new_sid())
+    web.set_cookie("session", session_id.new())
     answer = web.get("/sessions/api/me")
     assert cookies(answer)[0].startswith("session=;") and "Max-Age=0" in cookies(answer)[0]
     assert web.get_cookie("session") is None
@@ -291,7 +315,7 @@ def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
 
 def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient, client: Client) -> None:
     web.post("/sessions/cart", data={"product": "42"})
-    key = next(client.scan_iter("demo:sessions:*"))
+    key = session_key(web)
     client.hset(key, "_ends", 1)
     assert web.get("/sessions/api/me").json["cart"] == []
     assert sid_of(web) is None
@@ -301,7 +325,7 @@ def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient
 @pytest.mark.parametrize("write", ["set", "rpush", "field"])
 def test_a_key_that_somebody_else_wrote_is_nobody(web: FlaskClient, client: Client, write: str) -> None:
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    key = next(client.scan_iter("demo:sessions:*"))
+    key = session_key(web)
     if write == "field":
         client.hset(key, "d:user", b"\x91" * 10_000)
     else:
@@ -322,11 +346,11 @@ def test_secure_cookies_are_taken_back_by_the_same_name_and_flags(make_app: Call
     assert taken.startswith("__Host-session=;")
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(taken.split("; "))
     assert all("Secure" in value for value in answer.headers.getlist("Set-Cookie"))
-    web.set_cookie("session", new_sid())
+    web.set_cookie("session", session_id.new())
     assert not cookies(web.get("/sessions/api/me", base_url=base))
 
 
-@pytest.mark.parametrize("cookie", [None, "x" * 43, "forged"])
+@pytest.mark.parametrize("cookie", [None, KNOWN_FORM, "forged"])
 def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str | None) -> None:
     web = away.test_client()
     if cookie:
@@ -346,6 +370,65 @@ def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str
         answer = web.post(path, data=form)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), path
         assert "once-message" not in str(answer.headers)
-    if cookie == "x" * 43:
+    if cookie == KNOWN_FORM:
         assert web.post("/sessions/logout").status_code == 503
         assert sid_of(web) == cookie
+
+
+def test_the_cookies_own_expiry_slides_with_the_session(probed: FlaskClient, client: Client) -> None:
+    first = probed.get("/probe/nested").headers["Set-Cookie"]
+    assert "Max-Age=86400" in first
+    assert "Set-Cookie" not in probed.get("/probe/look").headers
+    sid = sid_of(probed)
+    client.hincrby(session_key(probed), "_seen", -60_000)
+    slid = probed.get("/probe/look")
+    assert round_trips(slid) == 1
+    assert f"session={sid}" in slid.headers["Set-Cookie"] and "Max-Age=86400" in slid.headers["Set-Cookie"]
+    assert "Cookie" in slid.headers["Vary"]
+
+
+def test_the_cookie_does_not_outlive_the_absolute_end(make_app: Callable[..., Flask]) -> None:
+    web = make_app(SESSION_IDLE_SECONDS=3600, SESSION_ABSOLUTE_SECONDS=600).test_client()
+    answer = web.post("/sessions/cart", data={"product": "42"})
+    assert "Max-Age=600" in next(value for value in cookies(answer) if value.startswith("session="))
+
+
+def test_a_flashed_message_is_shown_once(app: Flask) -> None:
+    def say() -> str:
+        flask.flash(Markup("<b>kept</b>"), "note")
+        return "ok"
+
+    def hear() -> list[Any]:
+        return flask.get_flashed_messages(with_categories=True)
+
+    for view in (say, hear):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view)
+    web = app.test_client()
+    web.get("/say")
+    assert web.get("/hear").json == [["note", "<b>kept</b>"]]
+    assert web.get("/hear").json == []
+
+
+@pytest.mark.parametrize(
+    ("cookie", "said"), [("hostile", "what is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")]
+)
+def test_a_cookie_of_nobody_leaves_a_line_without_its_value(
+    app: Flask, caplog: pytest.LogCaptureFixture, cookie: str, said: str
+) -> None:
+    web = app.test_client(use_cookies=False)
+    with caplog.at_level("INFO", logger="demo.sessions"):
+        page = web.get("/sessions/", headers={"Cookie": f"session={cookie}"})
+    assert page.status_code == 200 and said in caplog.text
+    assert cookie not in caplog.text and cookie not in page.text
+
+
+def test_who_is_signed_in_is_not_a_value_that_a_view_may_write(app: Flask) -> None:
+    def forge() -> str:
+        session["user"] = "mara"
+        return "ok"
+
+    app.add_url_rule("/forge", "forge", forge)
+    web = app.test_client()
+    web.get("/forge")
+    assert web.post("/sessions/devices/revoke-all").status_code == 409
+    assert web.get("/sessions/api/devices").json == []

@@ -1,0 +1,132 @@
+"""Every session of an account in sight: which devices, ending one, the others, all, and letting a second one in."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from flask import Response as FlaskResponse
+from flask import render_template, request, url_for
+from redis.exceptions import RedisError
+from werkzeug import Response
+from werkzeug.exceptions import NotFound
+
+from demo import oneshot, source
+from demo.sessions import accounts, interface, second_device
+from demo.sessions.common_views import back, bp, gone, handle, parts, sign_in, signed_in, user
+from demo.sessions.session_store import Device, SessionStore
+from demo.validation import Invalid
+
+MOST_SHOWN = 30
+
+
+@bp.get("/devices")
+def devices() -> str:
+    """The sessions of the account, this one first."""
+    name = user()
+    away = interface.current().away
+    try:
+        found, total = _listed(name) if name else ([], 0)
+    except RedisError:
+        found, total, name, away = [], 0, None, True
+    return render_template(
+        "sessions/devices.html",
+        user=name,
+        devices=found,
+        total=total,
+        shared=name in accounts.DEMO_NAMES,
+        this=handle(),
+        link=oneshot.take("device_link") if name else None,
+        link_seconds=second_device.LIFE_SECONDS,
+        away=away,
+        listings=[source.of_function(SessionStore.revoke_others), source.of_function(second_device.SecondDevice.take)],
+    )
+
+
+@bp.get("/api/devices")
+def list_devices() -> FlaskResponse:
+    """The same as JSON; nobody has no devices. Times are seconds since the epoch."""
+    name, this = user(), handle()
+    rows = [
+        {
+            "handle": device.handle,
+            "device": device.noted.get("agent"),
+            "address": device.noted.get("address"),
+            "signed_in_at": round(device.created_at),
+            "seen_at": round(device.seen_at),
+            "idle_expires_at": round(device.idle_expires_at),
+            "this": device.handle == this,
+        }
+        for device in (_listed(name)[0] if name else [])
+    ]
+    response = FlaskResponse(msgspec.json.encode(rows), mimetype="application/json")
+    response.cache_control.no_store = True
+    return response
+
+
+@bp.post("/devices/<handle>/revoke")
+def revoke(handle: str) -> Response:
+    """Ends one session of the account."""
+    name = signed_in()
+    if not parts().store.revoke(name, handle):
+        raise NotFound("There is no such session, or it has ended already.")
+    return back(f"Session {handle[:8]} has ended: its next click finds nobody signed in.", "sessions.devices")
+
+
+@bp.post("/devices/revoke-others")
+def revoke_others() -> Response:
+    """Ends all sessions of the account but this one."""
+    signed_in()
+    count = parts().store.revoke_others(interface.current().sid or "")
+    if count is None:
+        gone()
+    return back(f"{count} other sessions ended.", "sessions.devices")
+
+
+@bp.post("/devices/revoke-all")
+def revoke_all() -> Response:
+    """Ends all sessions of the account, this one too."""
+    count = parts().store.revoke_all(signed_in())
+    interface.current().moved(None)
+    interface.current().data.clear()
+    return back(f"All {count} sessions ended, this one too.")
+
+
+@bp.post("/devices/link")
+def lend() -> Response:
+    """A link that signs in one more browser, once, within a minute."""
+    signed_in()
+    code = parts().second_device.lend(interface.current().sid or "")
+    if code is None:
+        gone()
+    response = back("The link is below. It works once, within a minute.", "sessions.devices")
+    oneshot.put(response, "device_link", url_for("sessions.second", code=code, _external=True))
+    return response
+
+
+@bp.get("/second-device")
+def second() -> FlaskResponse:
+    """Asks before it signs in: a link alone, which a mail program may open by itself, changes nothing."""
+    code = request.args.get("code", "")
+    good = second_device.CODE.fullmatch(code) is not None
+    response = FlaskResponse(render_template("sessions/second.html", code=code if good else None))
+    response.cache_control.no_store = True
+    return response
+
+
+@bp.post("/second-device")
+def take() -> Any:
+    """Signs this browser in with the code."""
+    lent = parts().second_device.take(request.form.get("code", ""))
+    if lent is None:
+        raise Invalid({"code": "this link was used, is older than a minute, or its device has signed out"})
+    return back(sign_in(lent.user, lent.epoch), "sessions.devices")
+
+
+def _listed(name: str) -> tuple[list[Device], int]:
+    """Those of the account. Of an account that everybody uses, nobody else's address is told."""
+    this = handle()
+    found, total = parts().store.list_for(name, MOST_SHOWN)
+    if name in accounts.DEMO_NAMES:
+        hidden = [replace(device, noted={**device.noted, "address": None}) for device in found]
+        found = [device if device.handle == this else other for device, other in zip(found, hidden, strict=True)]
+    return sorted(found, key=lambda device: device.handle != this), total

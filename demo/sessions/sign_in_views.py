@@ -1,0 +1,83 @@
+"""Signing in and out, an account of one's own, a new password.
+
+A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has moved on by the time the
+session is made. So a change of password, which writes the new hash and then moves the epoch on, leaves no session behind
+that the old password has opened, however the two interleave.
+"""
+
+from typing import Any
+
+from flask import request, session
+from werkzeug import Response
+from werkzeug.exceptions import Conflict
+
+from demo.database import get_database
+from demo.sessions import accounts, interface
+from demo.sessions.accounts import Refused
+from demo.sessions.common_views import back, bp, commit, forth, goal, parts, sign_in, signed_in
+from demo.sessions.page_views import page
+
+
+@bp.post("/login")
+def login() -> Any:
+    """Signs in. Without Redis nobody can be, which is a 503; an unknown name costs the same work as a known one."""
+    name, password = request.form.get("name", "")[:64], request.form.get("password", "")[:1024]
+    path = goal(request.form)
+    epoch = parts().store.epoch(name)
+    with get_database().read() as connection:
+        account = accounts.find(connection, name)
+    if not accounts.is_right(account, password) or account is None:
+        return page({"name": "Name or password is wrong."}, name), 422
+    if not account.is_shared:
+        with get_database().write(wait=False) as connection:
+            accounts.note_sign_in(connection, name)
+    said = sign_in(account.name, epoch)
+    return forth(path, said) if path else back(said)
+
+
+@bp.post("/logout")
+def logout() -> Response:
+    """Signs out: the session ends in Redis, not only in the browser."""
+    session.clear()
+    commit(must_exist=False)
+    return back("Signed out. The session is gone from Redis.")
+
+
+@bp.post("/sign-up")
+def sign_up() -> Any:
+    """Makes an account and signs in to it."""
+    name, password = request.form.get("name", ""), request.form.get("password", "")
+    epoch = parts().store.epoch(name[:64])
+    try:
+        with get_database().write() as connection:
+            accounts.add(connection, name, password)
+    except Refused as refused:
+        return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
+    return back(sign_in(name, epoch))
+
+
+@bp.post("/password")
+def change_password() -> Any:
+    """Changes the password of one's own account: every other session of it ends, this one gets another id."""
+    name = signed_in()
+    given, wanted = request.form.get("password", "")[:1024], request.form.get("new", "")
+    with get_database().read() as connection:
+        account = accounts.find(connection, name)
+    if account is None or account.is_shared:
+        return page({"changed": "This account is everybody’s: its password stays. Make one of your own to change it."}), 422
+    if not accounts.is_right(account, given):
+        return page({"current": "This is not the password."}), 422
+    try:
+        hashed = accounts.hash_password(name, wanted)
+    except Refused as refused:
+        return page({"changed": str(refused)}), 422
+    visitor = interface.current()
+    before = parts().store.revoke_others(visitor.sid or "")  # first: nobody else goes on, whatever happens next
+    if before is None:
+        raise Conflict("This session was ended from elsewhere. Nothing was changed.")
+    with get_database().write() as connection:
+        if not accounts.change_password(connection, account, hashed):
+            raise Conflict("The password was changed elsewhere in this moment.")
+    after = parts().store.revoke_others(visitor.sid or "")  # and who came in with the old one meanwhile
+    interface.current_interface().regenerate(visitor)
+    return back(f"Password changed. {before + (after or 0)} other sessions ended, and this one has a new id.")

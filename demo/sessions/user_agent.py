@@ -1,0 +1,50 @@
+"""What a list of devices says of a browser: its name, its system, and a part of its address.
+
+Only this is kept, never the whole User-Agent nor the whole address: enough to know one's own devices again.
+"""
+
+import ipaddress
+import re
+
+BROWSERS = (
+    ("Edge", r"Edg(?:e|A|iOS)?/(\d+)"),
+    ("Opera", r"OPR/(\d+)"),
+    ("Samsung Internet", r"SamsungBrowser/(\d+)"),
+    ("Firefox", r"(?:Firefox|FxiOS)/(\d+)"),
+    ("Chrome", r"(?:HeadlessChrome|Chrome|CriOS)/(\d+)"),
+    ("Safari", r"Version/(\d+)[\d.]* (?:Mobile/\S+ )?Safari/"),
+    ("curl", r"^curl/(\d+)"),
+    ("Python", r"^(?:Python-urllib|python-requests|python-httpx)/(\d+)"),
+)
+SYSTEMS = (
+    ("iPhone", r"iPhone"),
+    ("iPad", r"iPad"),
+    ("Android", r"Android"),
+    ("Windows", r"Windows NT"),
+    ("ChromeOS", r"CrOS"),
+    ("macOS", r"Macintosh|Mac OS X"),
+    ("Linux", r"Linux|X11"),
+)
+MAX_CHARACTERS = 512
+
+
+def describe(user_agent: str) -> str:
+    """The browser and the system, such as “Firefox 131 on Linux”; first match wins, for browsers name each other."""
+    text = user_agent[:MAX_CHARACTERS]
+    found = ((name, re.search(pattern, text)) for name, pattern in BROWSERS)
+    browser = next((f"{name} {match[1][:4]}" for name, match in found if match), "A browser")
+    system = next((name for name, pattern in SYSTEMS if re.search(pattern, text)), "")
+    return f"{browser} on {system}" if system else browser
+
+
+def shorten(address: str) -> str:
+    """The network of an address: 203.0.113.x of IPv4, the first 48 bits of IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((parsed, 48), strict=False).network_address) + "…"
+        parsed = parsed.ipv4_mapped
+    return str(parsed).rpartition(".")[0] + ".x"

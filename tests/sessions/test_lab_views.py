@@ -1,0 +1,49 @@
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo.pool import Client
+from demo.sessions import races_views
+from tests.conftest import round_trips
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("race", races_views.RACES)
+def test_a_race_breaks_stock_and_not_ours(web: FlaskClient, client: Client, race: str) -> None:
+    page = web.get(f"/sessions/lab?race={race}")
+    assert page.status_code == 200
+    verdicts = page.text.split("Run it again")[1]
+    assert verdicts.index('bad">broken<') < verdicts.index("This app") < verdicts.index('ok">held<')
+    assert verdicts.count('ok">held<') == verdicts.count('bad">broken<') == 1
+    assert "EVALSHA" in page.text and "<code>SET</code>" in page.text
+    assert round_trips(page) > 5  # what the race did is in the page's own x-ray
+    for key in client.scan_iter("demo:sessions:*"):
+        assert 0 < client.pttl(key) <= 120_000, key
+
+
+def test_the_lanes_tell_the_order(client: Client) -> None:
+    stock, ours = races_views.run("lost-update", client)
+    commands = [(did.lane, did.command.split()[0]) for did in stock.moments if did.key]
+    assert commands == [(0, "GET"), (1, "GET"), (1, "SET"), (0, "SET")]
+    assert [(did.lane, did.command.split()[1]) for did in ours.moments if did.key] == [
+        (0, "session_store_load.lua"), (1, "session_store_load.lua"), (1, "cart.lua"), (0, "cart.lua")
+    ]  # fmt: skip
+    assert ours.sentence == "Two tabs added one each; the cart holds 2."
+    assert stock.sentence == "Two tabs added one each; the cart holds 1."
+
+
+def test_without_a_race_nothing_is_run(web: FlaskClient) -> None:
+    page = web.get("/sessions/lab")
+    assert round_trips(page) == 0 and "appear here" in page.text
+
+
+@pytest.mark.parametrize("race", ["x", "<b>", "lost-update "])
+def test_an_unknown_race_is_told(web: FlaskClient, race: str) -> None:
+    answer = web.get("/sessions/lab", query_string={"race": race}, headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "race")
+
+
+@pytest.mark.parametrize("race", races_views.RACES)
+def test_without_redis_no_race_is_run(away: Flask, race: str) -> None:
+    page = away.test_client().get(f"/sessions/lab?race={race}")
+    assert page.status_code == 200 and "no race can be run" in page.text
