@@ -110,6 +110,7 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "pictures": "test_products",
         "play": "test_views",
         "seed": "test_products",
+        "session_values": "test_session_store",
         "rendered": "test_whole_pages",
         "shelf": "test_views",
     }

@@ -105,6 +105,11 @@ def commit(*, must_exist: bool = True) -> None:
         gone()
 
 
+def others(count: int) -> str:
+    """So many other sessions, in words."""
+    return f"{count} other session{'' if count == 1 else 's'}"
+
+
 def gone() -> NoReturn:
     """Raises Conflict: the session was ended while the request was under way."""
     raise Conflict("This session was ended from elsewhere. Nothing was changed; please reload.")

@@ -12,8 +12,9 @@ from werkzeug.exceptions import NotFound
 
 from demo import oneshot, source
 from demo.sessions import accounts, interface, second_device
-from demo.sessions.common_views import back, bp, gone, handle, parts, sign_in, signed_in, user
-from demo.sessions.session_store import Device, SessionStore
+from demo.sessions.common_views import back, bp, gone, handle, others, parts, sign_in, signed_in, user
+from demo.sessions.session_store import SessionStore
+from demo.sessions.session_values import Device
 from demo.validation import Invalid
 
 MOST_SHOWN = 30
@@ -79,7 +80,7 @@ def revoke_others() -> Response:
     count = parts().store.revoke_others(interface.current().sid or "")
     if count is None:
         gone()
-    return back(f"{count} other sessions ended.", "sessions.devices")
+    return back(f"{others(count)} ended.", "sessions.devices")
 
 
 @bp.post("/devices/revoke-all")
@@ -88,7 +89,7 @@ def revoke_all() -> Response:
     count = parts().store.revoke_all(signed_in())
     interface.current().moved(None)
     interface.current().data.clear()
-    return back(f"All {count} sessions ended, this one too.")
+    return back(f"Ended: all sessions of this account, {count} in number, this one too.")
 
 
 @bp.post("/devices/link")

@@ -17,7 +17,8 @@ from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
 
 from demo.sessions import session_store
-from demo.sessions.session_store import Ended, Session, SessionStore
+from demo.sessions.session_store import Ended, SessionStore
+from demo.sessions.session_values import Session, encode
 
 NESTED = {list, dict}
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class LazySession(SessionMixin):
         before = self._before
         if self._data is None or not (self._touched or self._nested):
             return {}, []
-        changed = {name: value for name, value in self.data.items() if session_store.encode(value) != before.get(name)}
+        changed = {name: value for name, value in self.data.items() if encode(value) != before.get(name)}
         return changed, [name for name in before if name not in self.data]
 
     @property
@@ -89,7 +90,7 @@ class LazySession(SessionMixin):
         """What it holds is now what Redis holds, under this id; with None, Redis holds nothing."""
         self.sid = sid
         self.cleared = self._touched = False
-        self._before = {name: session_store.encode(value) for name, value in self.data.items()} if sid else {}
+        self._before = {name: encode(value) for name, value in self.data.items()} if sid else {}
         self._nested = True
         if sid is None:
             self.loaded = None

@@ -18,54 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
 from demo.sessions import session_id
 from demo.sessions.session_id import Place
+from demo.sessions.session_values import Device, Hash, Session, encode, read_device, read_hash, read_session
 
 MAX_BYTES = 16_384
 SIGN_IN_SECONDS = 120
 HERE = Path(__file__)
 log = logging.getLogger(__name__)
-Hash = dict[bytes, bytes]
 
 
 class SessionTooLarge(ValueError):
     """The session would hold more than MAX_BYTES; nothing was written."""
-
-
-class Session(msgspec.Struct, frozen=True):
-    """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at` (the visit before) and
-    `absolute_expires_at` (Redis' clock), from the load on for `idle_seconds_left`. `encoded` holds the stored bytes by
-    field, `along` the owner's other hashes, `slid` tells that the idle time began anew."""
-
-    handle: str
-    user: str | None
-    data: dict[str, Any]
-    encoded: dict[str, bytes]
-    created_at: float
-    seen_at: float
-    absolute_expires_at: float
-    idle_seconds_left: float
-    slid: bool = False
-    along: dict[str, Hash] = {}
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the fields and values, as they count towards MAX_BYTES."""
-        return sum(len(name.encode()) + 2 + len(value) for name, value in self.encoded.items())
-
-
-@dataclass(frozen=True)
-class Device:
-    """One session in the list of a user's. Times are seconds since the epoch; `noted` is what sign-in noted."""
-
-    handle: str
-    noted: dict[str, Any]
-    created_at: float
-    seen_at: float
-    idle_expires_at: float
 
 
 @dataclass(frozen=True)
@@ -114,7 +80,7 @@ class SessionStore:
             return None
         if not reply:
             log.info("session %s: there is none", place.handle[:8])
-        return _session(place, self.along, reply) if reply else None
+        return read_session(place, self.along, reply) if reply else None
 
     def epoch(self, user: str) -> str:
         """The user's epoch: to be read before his password is checked, and handed to `begin`."""
@@ -196,12 +162,12 @@ class SessionStore:
         place = Place(session_id.owner_of(user), "")
         total, *flat = self._list(keys=[place.index, place.devices], args=[_time(now_ms), most])
         rows = zip(*(flat[part::5] for part in range(5)), strict=True)
-        return [_device(*row) for row in rows], total
+        return [read_device(*row) for row in rows], total
 
     def _ended(self, place: Place) -> Ended:
         keys = [place.session, place.index, place.devices, *map(place.part, self.along)]
         found, *hashes = self._end(keys=keys, args=[place.handle])
-        return Ended(bool(found), dict(zip(self.along, map(_hash, hashes), strict=False)))
+        return Ended(bool(found), dict(zip(self.along, map(read_hash, hashes), strict=False)))
 
     def _move_on(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
         args = [secrets.token_hex(8), self._absolute_ms, place.handle, _time(now_ms)]
@@ -213,55 +179,9 @@ class SessionStore:
         return len(ended)
 
 
-decode = msgspec.msgpack.Decoder().decode
-
-
-def encode(value: Any) -> bytes:
-    """A value as stored. Text of a richer kind, such as Markup, is stored as the text that it is."""
-    return _encoder.encode(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise TypeError(f"a session cannot hold a {type(value).__name__}")
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
-
-
 def _pairs(data: Mapping[str, Any]) -> list[Any]:
     return [part for name, value in data.items() for part in (f"d:{name}", encode(value))]
 
 
 def _time(now_ms: int | None) -> Any:
     return "" if now_ms is None else now_ms
-
-
-def _hash(flat: list[bytes]) -> Hash:
-    each = iter(flat)
-    return dict(zip(each, each, strict=True))
-
-
-def _session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Session | None:
-    left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
-    try:
-        each = iter(flat)
-        encoded = {name[2:].decode(): value for name, value in zip(each, each, strict=True) if name[:2] == b"d:"}
-        data = {name: decode(value) for name, value in encoded.items()}
-        name = user.decode() or None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        log.warning("session %s: does not decode (%s), taken as none", place.handle[:8], type(error).__name__)
-        return None
-    along = dict(zip(names, map(_hash, others), strict=True))
-    times = created_ms / 1000, seen_ms / 1000, ends_ms / 1000, left_ms / 1000
-    return Session(place.handle, name, data, encoded, *times, slid == 1, along)
-
-
-def _device(handle: bytes, expires_ms: bytes, noted: bytes, seen_ms: bytes, created_ms: bytes) -> Device:
-    try:
-        known = msgspec.msgpack.decode(noted, type=dict[str, Any]) if noted else {}
-        seen, created = int(seen_ms or 0) / 1000, int(created_ms or 0) / 1000
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        known, seen, created = {}, 0.0, 0.0
-    return Device(handle.decode("ascii", "replace"), known, created, seen, float(expires_ms) / 1000)

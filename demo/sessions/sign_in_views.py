@@ -14,8 +14,10 @@ from werkzeug.exceptions import Conflict
 from demo.database import get_database
 from demo.sessions import accounts, interface
 from demo.sessions.accounts import Refused
-from demo.sessions.common_views import back, bp, commit, forth, goal, parts, sign_in, signed_in
+from demo.sessions.common_views import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
 from demo.sessions.page_views import page
+
+WRONG = "Name or password is wrong."
 
 
 @bp.post("/login")
@@ -23,11 +25,13 @@ def login() -> Any:
     """Signs in. Without Redis nobody can be, which is a 503; an unknown name costs the same work as a known one."""
     name, password = request.form.get("name", "")[:64], request.form.get("password", "")[:1024]
     path = goal(request.form)
+    if not name or not password:
+        return page({"name": WRONG}, name), 422
     epoch = parts().store.epoch(name)
     with get_database().read() as connection:
         account = accounts.find(connection, name)
     if not accounts.is_right(account, password) or account is None:
-        return page({"name": "Name or password is wrong."}, name), 422
+        return page({"name": WRONG}, name), 422
     if not account.is_shared:
         with get_database().write(wait=False) as connection:
             accounts.note_sign_in(connection, name)
@@ -80,4 +84,4 @@ def change_password() -> Any:
             raise Conflict("The password was changed elsewhere in this moment.")
     after = parts().store.revoke_others(visitor.sid or "")  # and who came in with the old one meanwhile
     interface.current_interface().regenerate(visitor)
-    return back(f"Password changed. {before + (after or 0)} other sessions ended, and this one has a new id.")
+    return back(f"Password changed. {others(before + (after or 0))} ended, and this one has a new id.")

@@ -12,7 +12,7 @@ from demo.database import get_database
 from demo.errors import RedisAway
 from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
-from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts
+from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts, user
 from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.page_views import page
 from demo.sessions.second_device import SecondDevice
@@ -49,15 +49,13 @@ def prepare(state: BlueprintSetupState) -> None:
 
 def card() -> tuple[str, str]:
     """The home page's figure."""
-    return "You are", str(session.get("user", "not signed in"))
+    return "You are", user() or "not signed in"
 
 
 @bp.app_context_processor
 def visitor() -> dict[str, Any]:
     """What every page's header shows of the visitor: looked up only where a template asks for it."""
-    return {
-        "visitor": {"user": lambda: session.get("user"), "cart_count": lambda: sum(line.pieces for line in cart_lines())}
-    }
+    return {"visitor": {"user": user, "cart_count": lambda: sum(line.pieces for line in cart_lines())}}
 
 
 @bp.get("/")
@@ -94,7 +92,7 @@ def change_cart() -> Any:
 def me() -> Response:
     """The visitor as JSON; `user` is null for somebody who is not signed in. Times are seconds since the epoch."""
     data = {
-        "user": session.get("user"),
+        "user": user(),
         "cart": [
             {"id": line.product, "name": line.about.name, "price_cents": line.about.price_cents, "quantity": line.pieces}
             for line in cart_lines()

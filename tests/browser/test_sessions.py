@@ -108,7 +108,7 @@ def test_a_new_password_ends_the_others(device: Callable[..., Any]) -> None:
     laptop.get_by_label("Password now").fill(PASSWORD)
     laptop.get_by_label("New password").fill("another long phrase")
     laptop.get_by_role("button", name="Change it, and end all other sessions").click()
-    laptop.get_by_text("Password changed. 1 other sessions ended").wait_for()
+    laptop.get_by_text("Password changed. 1 other session ended").wait_for()
     phone.reload()
     phone.get_by_role("heading", name="You are not signed in").wait_for()
 

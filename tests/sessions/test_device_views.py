@@ -68,7 +68,7 @@ def test_the_others_are_ended_and_this_one_stays(two: tuple[FlaskClient, FlaskCl
     answer = one.post("/sessions/devices/revoke-others")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/sessions/devices")
     assert user(one) == "ida" and user(other) is None
-    assert "1 other sessions ended." in one.get("/sessions/devices").text
+    assert "1 other session ended." in one.get("/sessions/devices").text
 
 
 def test_all_are_ended_and_the_cookie_is_taken_back(two: tuple[FlaskClient, FlaskClient], client: Client) -> None:

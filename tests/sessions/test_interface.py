@@ -432,3 +432,4 @@ def test_who_is_signed_in_is_not_a_value_that_a_view_may_write(app: Flask) -> No
     web.get("/forge")
     assert web.post("/sessions/devices/revoke-all").status_code == 409
     assert web.get("/sessions/api/devices").json == []
+    assert web.get("/sessions/api/me").json["user"] is None and "mara" not in web.get("/sessions/").text.split("<main")[0]

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from demo import xray
 from demo.pool import Client, connect
-from demo.sessions import session_id, session_store
+from demo.sessions import session_id
 from demo.sessions.session_id import Place, owner_of, place
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge
+from demo.sessions.session_values import encode
 from tests.servers import clean, private_engine
 from tests.serving import until
 
@@ -457,7 +458,7 @@ def test_a_value_that_cannot_be_stored_is_an_error_and_nothing_is_written(
 
 
 def test_text_of_a_richer_kind_is_stored_as_text() -> None:
-    assert session_store.encode(Markup("<b>")) == session_store.encode("<b>")
+    assert encode(Markup("<b>")) == encode("<b>")
 
 
 def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
