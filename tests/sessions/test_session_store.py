@@ -1,5 +1,6 @@
 import os
 import pickle
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
 from markupsafe import Markup
 
-from demo import xray
-from demo.pool import Client, connect
+from demo import engine, xray
+from demo.pool import Client, check, connect
 from demo.sessions import session_id
 from demo.sessions.session_id import Place, owner_of, place
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge
@@ -462,8 +463,8 @@ def test_text_of_a_richer_kind_is_stored_as_text() -> None:
 
 
 def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
-    with private_engine("--maxmemory-policy", "noeviction") as engine:
-        client = connect(engine.url, pool_size=4, timeout_seconds=2, open_seconds=0.1)
+    with private_engine("--maxmemory-policy", "noeviction") as own:
+        client = connect(own.url, pool_size=4, timeout_seconds=2, open_seconds=0.1)
         store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
         sid = begin(store, user="mara", now_ms=NOW, a=1)
         client.config_set("maxmemory", 1)
@@ -493,6 +494,28 @@ def test_on_a_cluster(tmp_path: Path) -> None:
         assert store.list_for("mara")[1] == 1 and store.revoke_all("mara") == 1
         assert store.delete(begin(store, a=1)).found
         client.close()
+
+
+def test_behind_sentinel(tmp_path: Path) -> None:
+    from tests.test_pool import free_port, server
+
+    with server() as master:
+        port, config = free_port(), tmp_path / "sentinel.conf"
+        config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n")
+        command = [engine.find_engine(), str(config), "--sentinel"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            client = connect(f"redis+sentinel://127.0.0.1:{port}/prime", pool_size=4, timeout_seconds=2, open_seconds=0.01)
+            until(lambda: check(client, f"redis+sentinel://127.0.0.1:{port}/prime") is None)
+            store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
+            sid = begin(store, user="mara", a=1)
+            assert store.save(sid, {"b": 2}) and store.revoke_others(sid) == 0
+            assert store.load(sid).data == {"a": 1, "b": 2}  # type: ignore[union-attr]
+            assert store.revoke_all("mara") == 1 and store.load(sid) is None
+            client.close()
+        finally:
+            process.kill()
+            process.wait()
 
 
 @settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
