@@ -8,6 +8,7 @@ Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost
 the server closed while idle is reopened without one.
 """
 
+import contextlib
 import os
 import queue
 import socket
@@ -205,11 +206,11 @@ class BoundedPool(BlockingConnectionPool):
 
     def release(self, connection: Any) -> None:
         self._checkpid()
-        if self.owns_connection(connection):
-            self.pool.put_nowait(connection)
-        else:
+        if not self.owns_connection(connection):
             connection.disconnect()
-            self.pool.put_nowait(None)
+            connection = None
+        with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
+            self.pool.put_nowait(connection)
 
 
 def _is_stale(connection: Any) -> bool:

@@ -28,6 +28,29 @@ exhaustive = settings(max_examples=EXAMPLES, **TOLERANT)
 shorter = settings(max_examples=max(60, EXAMPLES // 10), **TOLERANT)
 
 
+class Patient:
+    """A client after whose scripts the keys live on, in the same step: only the steered clock may end them."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.register_script, self.unlink = client.register_script, client.unlink
+
+    def execute_command(self, name: str, sha: bytes, count: int, *rest: Any) -> Any:
+        with self.client.pipeline() as pipeline:
+            pipeline.execute_command(name, sha, count, *rest)
+            for key in rest[:count]:
+                pipeline.pexpire(key, 3_600_000)
+            return pipeline.execute()[0]
+
+
+def steered(name: str, client: Client, *quotas: tuple[int, float], **more: Any) -> Limiter:
+    """A limiter that only the tests' clock moves on, and that nobody has asked yet."""
+    limiter = ALGORITHMS[name](Patient(client), name, *(Quota(*quota) for quota in quotas), **more)
+    limiter.peek("warm")  # the server knows the script from here on
+    limiter.reset("me")
+    return limiter
+
+
 def make(name: str, client: Any, *quotas: tuple[int, float], **more: Any) -> Limiter:
     return ALGORITHMS[name](client, "t", *(Quota(*quota) for quota in quotas), **more)
 
@@ -43,9 +66,7 @@ arrivals = st.lists(st.tuples(gaps, st.integers(-2, 6)), min_size=1, max_size=12
 def test_every_decision_is_the_models(
     name: str, client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]], count_refused: bool
 ) -> None:
-    limiter = make(name, client, (limit, window_us / 1e6), count_refused=count_refused)
-    key = limiter.redis_keys("me")[0]
-    client.delete(key)
+    limiter = steered(name, client, (limit, window_us / 1e6), count_refused=count_refused)
     model, now = MODELS[name](limit, window_us), NOW_US
     for gap, cost in arrivals:
         now += gap
@@ -59,7 +80,6 @@ def test_every_decision_is_the_models(
             assert limiter.refund("me", -cost, now_us=now) == model.decision(model.fits(1, now), 1, now)
         else:
             assert limiter.peek("me", now_us=now) == model.decision(model.fits(1, now), 1, now)
-        client.pexpire(key, 3_600_000)  # only the steered clock may end it here
 
 
 @exhaustive
@@ -82,14 +102,11 @@ def test_no_window_of_any_position_holds_more_than_the_algorithm_says(
 
 def fullest_window(name: str, client: Client, limit: int, window_us: int, between: list[int]) -> int:
     """The most hits in a window of any position, of a caller who always takes what there is."""
-    limiter = make(name, client, (limit, window_us / 1e6))
-    key = limiter.redis_keys("me")[0]
-    client.delete(key)
+    limiter = steered(name, client, (limit, window_us / 1e6))
     now, admitted = NOW_US, []
     for gap in between:
         now += gap
         while limiter.hit("me", now_us=now).allowed:
-            client.pexpire(key, 3_600_000)  # only the steered clock may end it here
             admitted.append(now)
     return max(sum(moment - window_us < other <= moment for other in admitted) for moment in admitted)
 
@@ -100,14 +117,11 @@ def fullest_window(name: str, client: Client, limit: int, window_us: int, betwee
 def test_a_hit_passes_at_retry_after_and_not_five_milliseconds_before(
     name: str, client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]]
 ) -> None:
-    limiter = make(name, client, (limit, window_us / 1e6))
-    key = limiter.redis_keys("me")[0]
-    client.delete(key)
+    limiter = steered(name, client, (limit, window_us / 1e6))
     now = NOW_US
     for gap, cost in arrivals:
         now, cost = now + gap, min(cost, limit)
         decision = limiter.hit("me", cost, now_us=now)
-        client.pexpire(key, 3_600_000)
     then = now + round(decision.reset_after_seconds * SECOND)
     assert limiter.peek("me", now_us=then).remaining == limit
     assert limiter.peek("me", now_us=then - 1).remaining < limit
@@ -123,19 +137,13 @@ def test_a_hit_passes_at_retry_after_and_not_five_milliseconds_before(
 def test_gcra_and_the_token_bucket_decide_alike(
     client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]], count_refused: bool
 ) -> None:
-    bucket, cells = (
-        ALGORITHMS[name](client, name, Quota(limit, window_us / 1e6), count_refused=count_refused)
-        for name in ("token_bucket", "gcra")
-    )
-    keys = bucket.redis_keys("me") + cells.redis_keys("me")
-    client.delete(*keys)
+    quota = (limit, window_us / 1e6)
+    bucket, cells = (steered(name, client, quota, count_refused=count_refused) for name in ("token_bucket", "gcra"))
     now = NOW_US
     for gap, cost in arrivals:
         now += gap
         if 1 <= cost <= limit:
             assert bucket.hit("me", cost, now_us=now) == cells.hit("me", cost, now_us=now)
-        for key in keys:
-            client.pexpire(key, 3_600_000)
 
 
 @EVERY
@@ -145,9 +153,7 @@ def test_several_quotas_are_counted_all_or_nothing(
     name: str, client: Client, arrivals: list[tuple[int, int]], count_refused: bool
 ) -> None:
     quotas = ((3, 5), (5, 60))
-    limiter = make(name, client, *quotas, count_refused=count_refused)
-    keys = limiter.redis_keys("me")
-    client.delete(*keys)
+    limiter = steered(name, client, *quotas, count_refused=count_refused)
     models, now = [MODELS[name](limit, window * SECOND) for limit, window in quotas], NOW_US
     for gap, cost in arrivals:
         now += gap
@@ -163,8 +169,6 @@ def test_several_quotas_are_counted_all_or_nothing(
         if not decision.allowed:
             wait = max(model.first(cost, now) for model in models)
             assert round(decision.retry_after_seconds * SECOND) == wait
-        for key in keys:
-            client.pexpire(key, 3_600_000)
 
 
 def test_of_several_quotas_the_tightest_is_told(client: Client) -> None:
@@ -294,7 +298,7 @@ def test_identities_and_names_do_not_meet_and_a_reset_forgets(name: str, client:
 
 @EVERY
 def test_a_burst_at_the_edge_of_a_fixed_window_gets_a_second_quota_there_alone(name: str, client: Client) -> None:
-    limiter, edge = make(name, client, (5, 10)), NOW_US - NOW_US % (10 * SECOND)
+    limiter, edge = steered(name, client, (5, 10)), NOW_US - NOW_US % (10 * SECOND)
     admitted = sum(limiter.hit("me", now_us=edge - 100_000).allowed for _ in range(5))
     admitted += sum(limiter.hit("me", now_us=edge + 100_000).allowed for _ in range(5))
     assert admitted == (10 if name == "fixed_window" else 5)
@@ -304,7 +308,7 @@ def test_a_burst_at_the_edge_of_a_fixed_window_gets_a_second_quota_there_alone(n
 def test_refused_hits_count_only_where_that_is_wanted(name: str, client: Client) -> None:
     start = NOW_US - NOW_US % (10 * SECOND)
     for count_refused in (False, True):
-        limiter = ALGORITHMS[name](client, f"refused-{count_refused}", Quota(1, 10), count_refused=count_refused)
+        limiter = steered(name, client, (1, 10), count_refused=count_refused)
         assert limiter.hit("me", now_us=start).allowed
         for tenth in range(1, 100):
             assert not limiter.hit("me", now_us=start + tenth * 100_000).allowed
@@ -371,7 +375,7 @@ def test_a_limiter_has_one_to_five_quotas(name: str, client: Client, count: int)
 @pytest.mark.parametrize("limit", [3, 7, 99_999])
 @EVERY
 def test_the_largest_quota_is_counted_to_the_last_hit(name: str, client: Client, limit: int) -> None:
-    limiter = make(name, client, (limit, 86_400))
+    limiter = steered(name, client, (limit, 86_400))
     start = NOW_US - NOW_US % (86_400 * SECOND)
     first = limiter.hit("me", limit - 1, now_us=start)
     assert (first.allowed, first.remaining, first.used) == (True, 1, limit - 1)
