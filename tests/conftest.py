@@ -26,6 +26,11 @@ class InTwoBrowsers(LoadScopeScheduling):
         return f"browser {zlib.crc32(nodeid.encode()) % 2}" if "tests/browser/" in nodeid else nodeid
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: one that begins last is what everybody waits for."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return InTwoBrowsers(config, log)
 

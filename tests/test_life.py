@@ -48,6 +48,7 @@ def test_fifty_first_readers_over_two_workers_run_one_query(arguments: str) -> N
         assert sum("fwd=miss" in answer.headers["Cache-Status"] for answer in answers) == 1
 
 
+@pytest.mark.long
 @WORKERS
 def test_no_read_that_starts_after_a_patch_returned_shows_an_older_version(arguments: str) -> None:
     seconds = 10 if os.environ.get("CI") else 4
@@ -275,6 +276,7 @@ def _committed_version(tmp_path: Path) -> int:
         return int(connection.execute("SELECT version FROM products WHERE id = 42").fetchone()[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["killed", "paused", "full"])
 def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back(what: str) -> None:
     """Three readers and a writer go on meanwhile; what was written while Redis was away is seen once it is back. A worker

@@ -893,6 +893,7 @@ class Machine(RuleBasedStateMachine):
         assert cached.value is not None and cached.value.number >= self.told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", [None, "g"])
 def test_no_interleaving_serves_what_was_loaded_before_an_invalidation(client: Client, group: str | None) -> None:
     machine = type("Case", (Machine,), {"client": client, "group": group})

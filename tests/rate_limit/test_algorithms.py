@@ -60,6 +60,7 @@ gaps = st.sampled_from([0, 1, SECOND // 3, SECOND, 2_333_333, 5 * SECOND - 1, 5 
 arrivals = st.lists(st.tuples(gaps, st.integers(-2, 6)), min_size=1, max_size=12)
 
 
+@pytest.mark.long
 @EVERY
 @exhaustive
 @given(st.integers(1, 6), windows, arrivals, st.booleans())

@@ -43,6 +43,7 @@ class Visitor:
         return {line["id"]: line["quantity"] for line in self.ask("/sessions/api/me").json()["cart"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 def test_a_thousand_requests_at_once_over_fifty_sessions_lose_no_count(arguments: str) -> None:
     """Each request adds one to a counter of its own, in an order of nobody's choice; half of them also to one of all."""
@@ -85,6 +86,7 @@ def test_two_hundred_tabs_that_add_one_of_the_same_have_added_all() -> None:
         assert [visitor.cart() for visitor in visitors] == [{1: 1, 7: 50}] * 4
 
 
+@pytest.mark.long
 def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
     """Twenty visitors browse on; the engine keeps what it has on disk."""
     pages = ("/sessions/", "/catalog/products/7", "/sessions/devices", "/")

@@ -663,6 +663,7 @@ class Machine(RuleBasedStateMachine):
         assert owner_of("mara") != owner_of("noor")
 
 
+@pytest.mark.long
 def test_any_interleaving_agrees_with_a_model(client: Client) -> None:
     machine = type("Case", (Machine,), {"client": client})
     run_state_machine_as_test(
