@@ -78,6 +78,15 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert apps[1].test_client().get("/catalog/api/products/42").json["price_cents"] == 5
     assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
     assert web.get("/readyz").json == {"database": "ok", "redis": "ok"}
+    assert web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}).status_code == 303
+    mine, taken = {"name": "ida", "password": "a long enough phrase"}, apps[1].test_client()
+    assert web.post("/sessions/sign-up", data=mine).status_code == 303
+    assert taken.post("/sessions/sign-up", data=mine).status_code == 422
+    assert taken.post("/sessions/login", data=mine).status_code == 303
+    change = {"password": mine["password"], "new": "another long phrase"}
+    assert web.post("/sessions/password", data=change).status_code == 303
+    assert web.get("/sessions/api/me").json["user"] == "ida"
+    assert taken.get("/sessions/api/me").json["user"] is None
 
 
 def test_sqlite_readers_do_not_wait_for_a_writer(make_database: Callable[..., Database]) -> None:
