@@ -18,18 +18,18 @@ from werkzeug.routing import BaseConverter
 from demo import oneshot, source
 from demo.errors import RedisAway
 from demo.leaderboard import boards, play
-from demo.leaderboard.ranking import (
+from demo.leaderboard.answers import (
     BOARD,
     MAX_METADATA_BYTES,
     MAX_ROWS,
     MAX_SCORE,
-    Leaderboard,
     Page,
     Period,
     Standing,
     Submission,
     check_player,
 )
+from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, get_redis
 from demo.validation import Invalid, read_json, read_query
 
