@@ -77,7 +77,10 @@ SETTINGS: dict[str, Setting] = {
                 {"limit": 10, "window_seconds": 60, "by": "field:name", "count": "failures"},
             ],
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
-            "leaderboard.submit_score": {"limit": 600, "window_seconds": 60},
+            "leaderboard.submit_score": [
+                {"limit": 600, "window_seconds": 60},
+                {"limit": 120, "window_seconds": 60, "by": "field:player"},
+            ],
         },
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
