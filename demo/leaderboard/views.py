@@ -1,5 +1,6 @@
 """Boards: pages, and the API that programs post scores to."""
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -217,8 +218,8 @@ def _made(client: Client, board: str) -> Leaderboard:
 
 
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
-    period_text = request.args.get("period", "all")
-    period = Period(period_text) if period_text in list(Period) else Period.ALL
+    asked = request.args.get("period", "all")
+    period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL
     player = given.get("player") or request.args.get("player", "")[:64]
     seen: Seen | None = None
     around: Page | None = None
@@ -307,9 +308,7 @@ def _page_body(board: str, page: Page) -> dict[str, Any]:
 def _sentence(standing: Standing, player: str) -> str:
     if not standing.is_best:
         return f"{player} stays at rank {standing.rank}: {standing.best} was better."
-    moved = (
-        f"rank {standing.previous_rank} → {standing.rank}"
-        if standing.previous_rank
-        else f"rank {standing.rank}, a new player"
-    )
-    return f"{player}: {moved}, of {standing.total}."
+    if not standing.previous_rank:
+        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
+    share = max(1, math.ceil(100 * standing.rank / standing.total))
+    return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

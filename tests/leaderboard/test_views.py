@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
 from demo.leaderboard import boards, views
+from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.conftest import round_trips
 from tests.servers import private_engine
@@ -203,7 +204,7 @@ def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
     assert "mara: rank 2, a new player, of 2." in page
     assert page.count('class="me"') == 2
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"})
-    assert "mara: rank 2 → 1, of 2." in web.get("/leaderboard/boards/main").text
+    assert "mara: rank 2 → 1 of 2, new best, top 50\u202f%." in web.get("/leaderboard/boards/main").text
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "3"})
     assert "mara stays at rank 1: 12 was better." in web.get("/leaderboard/boards/main").text
 
@@ -450,3 +451,14 @@ def test_a_body_that_claims_to_be_a_form_is_read_and_counted_by_player(make_app:
 
     assert [send("mara", decoy) for decoy in "abc"] == [201, 201, 429]
     assert send("noor", "a") == 201
+
+
+def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: FlaskClient, client: Client) -> None:
+    for player, score in (("a", 9), ("b", 7), ("c", 5)):
+        post(web, player, score)
+    done = web.post("/leaderboard/boards/main/scores", data={"player": "c", "score": "8"}, follow_redirects=True)
+    assert "c: rank 3 → 2 of 3, new best, top 67\u202f%." in done.text
+    Leaderboard(client, "main").season("spring")
+    assert "Nobody yet" in web.get("/leaderboard/boards/main").text
+    assert 'class="wide">' in web.get("/leaderboard/boards/main?period=season:spring").text
+    assert web.get("/leaderboard/boards/main?period=season:S").status_code == 200
