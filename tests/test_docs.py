@@ -12,6 +12,7 @@ import pytest
 
 from demo.app import USE_CASES
 from demo.config import SETTINGS
+from demo.leaderboard.ranking import Leaderboard
 from demo.limits import RateLimit
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
@@ -79,6 +80,10 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
+    board = Leaderboard(client, "main")
+    board.submit("mara", 1, idempotency_key="a-key")
+    board.season("spring")
+    board.submit("mara", 1)
     patterns = key_patterns()
     unseen = set(patterns)
     for key in client.scan_iter("demo:*"):

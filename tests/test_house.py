@@ -105,7 +105,10 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "headers": "test_guard",
         "rules": "test_guard",
         "timeline": "test_playground",
+        "answers": "test_ranking",
         "boards": "test_ranking",
+        "reading": "test_ranking",
+        "upkeep": "test_ranking",
         "hostile_pickle": "test_serializers",
         "pictures": "test_products",
         "play": "test_views",
@@ -165,6 +168,7 @@ def test_only_the_pool_opens_connections() -> None:
 def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client, make_app: object) -> None:
     from demo import xray
     from demo.catalog.write_behind import Versioned, WriteBehind
+    from demo.leaderboard.ranking import Leaderboard
 
     seen: list[tuple[str, list[str]]] = []
     original = xray.describe
@@ -195,6 +199,12 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         queue = WriteBehind(client, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
         queue.update("a", lambda value: value + 1)
         queue.flush("one")
+        board = Leaderboard(client, "slots")
+        board.submit("mara", 1)
+        board.for_players(["mara"])
+        board.season("one")
+        board.remove("mara")
+        board.trim(0)
         xray.end()
         web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
         web.get("/leaderboard/boards/main?player=mara")

@@ -1,5 +1,6 @@
 """Boards: pages, and the API that programs post scores to."""
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -17,19 +18,22 @@ from werkzeug.routing import BaseConverter
 
 from demo import oneshot, source
 from demo.errors import RedisAway
-from demo.leaderboard import boards, play
-from demo.leaderboard.ranking import (
+from demo.leaderboard import boards, play, reading
+from demo.leaderboard.answers import (
     BOARD,
+    IDEMPOTENCY_KEY,
     MAX_METADATA_BYTES,
     MAX_ROWS,
     MAX_SCORE,
-    Leaderboard,
+    Conflict,
+    Mode,
     Page,
     Period,
     Standing,
     Submission,
     check_player,
 )
+from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, get_redis
 from demo.validation import Invalid, read_json, read_query
 
@@ -40,6 +44,8 @@ ROWS = 10
 SNAPSHOTS = 64
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 bp.cli.add_command(play.command)
+PERIOD = rf"^(?:all|week|day|{reading.PAST.pattern})\Z"
+CURSOR = rf"^{reading.CURSOR.pattern}\Z"
 Score = Annotated[int, msgspec.Meta(ge=-MAX_SCORE, le=MAX_SCORE)]
 
 
@@ -48,13 +54,15 @@ class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     player: str
     score: Score
+    mode: Mode = Mode.BEST
     metadata: dict[str, Any] | None = None
 
 
 class Window(msgspec.Struct, frozen=True):
     """Which part of a board."""
 
-    period: Period = Period.ALL
+    period: Annotated[str, msgspec.Meta(pattern=PERIOD)] = "all"
+    cursor: Annotated[str, msgspec.Meta(pattern=CURSOR)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = ROWS
     around: Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS // 2)] = 5
@@ -69,7 +77,7 @@ class Seen:
     stale: bool
 
 
-_snapshots: OrderedDict[tuple[str, Period, int, int], Seen] = OrderedDict()
+_snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
 
 
@@ -133,9 +141,9 @@ def post_score(board: str) -> Any:
 
 @bp.post("/api/boards/<board>/scores")
 def submit_score(board: str) -> Response:
-    """Takes a score; the best one of a player counts."""
+    """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered as the first time."""
     name = _known(board, field=True)
-    posted = read_json(Posted)
+    key, posted = _idempotency_key(), read_json(Posted)
     try:
         check_player(posted.player)
     except ValueError as error:
@@ -143,7 +151,12 @@ def submit_score(board: str) -> Response:
     metadata = None if posted.metadata is None else msgspec.json.encode(posted.metadata).decode()
     if metadata is not None and len(metadata.encode()) > MAX_METADATA_BYTES:
         raise Invalid({"metadata": f"{MAX_METADATA_BYTES} bytes of JSON at most"})
-    done = _submit(name, posted.player, posted.score, metadata)
+    try:
+        done = _submit(name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key)
+    except Conflict:
+        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+    except ValueError as error:
+        raise Invalid({"score": str(error).removeprefix("score: ")}) from None
     overall = done.standings[Period.ALL]
     body = {
         "board": name,
@@ -152,14 +165,17 @@ def submit_score(board: str) -> Response:
         **_standing(overall),
         "periods": {period: _standing(standing) for period, standing in done.standings.items()},
     }
-    return Response(msgspec.json.encode(body), 201, mimetype="application/json")
+    response = Response(msgspec.json.encode(body), 201, mimetype="application/json")
+    if done.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 @bp.get("/api/boards/<board>")
 def read_board(board: str) -> Response:
     """A part of a board."""
     name, window = _known(board, field=True), read_query(Window)
-    seen = _top(name, window.period, window.offset, window.limit)
+    seen = _top(name, window.period, window.offset, window.limit, window.cursor)
     response = Response(msgspec.json.encode(_page_body(name, seen.page)), mimetype="application/json")
     if seen.stale:
         response.headers["Cache-Status"] = "leaderboard; hit; detail=stale"
@@ -181,6 +197,17 @@ def read_player(board: str, player: str) -> Response:
     return Response(msgspec.json.encode(body), mimetype="application/json")
 
 
+def _idempotency_key() -> str | None:
+    """The header's value, a string of the IETF draft, in quotes or without."""
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise Invalid({"Idempotency-Key": "1 to 255 visible ASCII characters"})
+    return key
+
+
 def _leaderboard(board: str) -> Leaderboard:
     return _made(get_redis(), board)
 
@@ -191,8 +218,8 @@ def _made(client: Client, board: str) -> Leaderboard:
 
 
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
-    period_text = request.args.get("period", "all")
-    period = Period(period_text) if period_text in list(Period) else Period.ALL
+    asked = request.args.get("period", "all")
+    period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL
     player = given.get("player") or request.args.get("player", "")[:64]
     seen: Seen | None = None
     around: Page | None = None
@@ -216,11 +243,11 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
     )
 
 
-def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
+def _top(board: str, period: str, offset: int, limit: int, cursor: str | None = None) -> Seen:
     """The rows, or the last ones that this process read of them; RedisError when there are none."""
-    key = (board, period, offset, limit)
+    key = (board, period, offset, limit, cursor)
     try:
-        seen = Seen(_leaderboard(board).page(offset, limit, period), datetime.now(UTC), False)
+        seen = Seen(_leaderboard(board).page(offset, limit, period, cursor=cursor), datetime.now(UTC), False)
     except RedisError:
         last = _snapshots.get(key)
         if last is None:
@@ -234,9 +261,9 @@ def _top(board: str, period: Period, offset: int, limit: int) -> Seen:
     return seen
 
 
-def _submit(board: str, player: str, score: int, metadata: str | None) -> Submission:
+def _submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
     try:
-        done = _leaderboard(board).submit(player, score, metadata=metadata)
+        done = _leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
         raise RedisAway() from None
@@ -275,15 +302,13 @@ def _entry(entry: Any) -> dict[str, Any]:
 
 def _page_body(board: str, page: Page) -> dict[str, Any]:
     entries = [_entry(entry) for entry in page.entries]
-    return {"board": board, "period": page.period, "total": page.total, "entries": entries}
+    return {"board": board, "period": page.period, "total": page.total, "cursor": page.cursor, "entries": entries}
 
 
 def _sentence(standing: Standing, player: str) -> str:
     if not standing.is_best:
         return f"{player} stays at rank {standing.rank}: {standing.best} was better."
-    moved = (
-        f"rank {standing.previous_rank} → {standing.rank}"
-        if standing.previous_rank
-        else f"rank {standing.rank}, a new player"
-    )
-    return f"{player}: {moved}, of {standing.total}."
+    if not standing.previous_rank:
+        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
+    share = max(1, math.ceil(100 * standing.rank / standing.total))
+    return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

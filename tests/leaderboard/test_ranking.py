@@ -10,8 +10,9 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from demo import xray
-from demo.leaderboard import boards
-from demo.leaderboard.ranking import MAX_SCORE, Entry, Leaderboard, Period, check_player
+from demo.leaderboard import boards, upkeep
+from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, check_player
+from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
 
@@ -308,13 +309,27 @@ def test_a_submission_and_each_read_is_one_round_trip(client: Client) -> None:
     board = Leaderboard(client, "trips")
     board.submit("mara", 5)
     board.top(3)
+    board.for_players(["mara"])
+    board.trim(5)
+    board.season("before")
+    board.remove("nobody")
+    board.submit("mara", 5)
     calls = [
         lambda: board.submit("mara", 6),
         lambda: board.top(3),
         lambda: board.around("mara", 3),
         lambda: board.rank("mara"),
+        lambda: board.submit("mara", 1, mode="sum", metadata="{}", idempotency_key="k"),
+        lambda: board.page(0, 9, cursor="0.000000000001"),
+        lambda: board.percentile("mara"),
+        lambda: board.for_players(["mara", "noor"]),
+        lambda: board.size(),
+        lambda: board.trim(5),
+        lambda: board.season("one"),
+        lambda: board.seasons(),
+        lambda: board.remove("mara"),
     ]
-    assert [_trips(call) for call in calls] == [1, 1, 1, 1]
+    assert [_trips(call) for call in calls] == [1] * len(calls)
 
 
 def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None:
@@ -349,6 +364,82 @@ def test_boards_are_listed_newest_first_and_bounded(client: Client, monkeypatch:
     assert boards.names(client, 2) == ["e", "d"]
     assert _trips(lambda: boards.remember(client, "f")) == _trips(lambda: boards.names(client)) == 1
     assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
+
+
+def test_a_key_counts_once_for_a_day_and_lies_under_the_boards_tag(client: Client) -> None:
+    board = Leaderboard(client, "once")
+    first = board.submit("mara", 5, mode="sum", idempotency_key="a{b}:c")
+    again = board.submit("mara", 5, mode="sum", idempotency_key="a{b}:c")
+    assert (first.replayed, again.replayed, again.standings) == (False, True, first.standings)
+    for player, score, more in (
+        ("noor", 5, {}),
+        ("mara", 6, {}),
+        ("mara", 5, {"metadata": "{}"}),
+        ("mara", 5, {"mode": "best"}),
+    ):
+        with pytest.raises(Conflict):
+            board.submit(player, score, **{"mode": "sum", "idempotency_key": "a{b}:c", **more})
+    (key,) = client.scan_iter("demo:leaderboard:{once}:once:*")
+    assert key_slot(key) == key_slot(b"once")
+    assert DAY_MS - 60_000 < client.pttl(key) <= DAY_MS
+    assert (board.size(), board.top(1).entries[0].score) == (1, 5)
+
+
+def test_a_replay_after_midnight_is_the_answer_of_the_day_before(client: Client) -> None:
+    clock = [NOW_MS / 1000 + 86_399]
+    board = Leaderboard(client, "replay", clock=lambda: clock[0])
+    first = board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000))
+    clock[0] += 2
+    assert board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000)).standings == first.standings
+    assert board.size(Period.DAY) == 0
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é", "a\n"])
+def test_an_idempotency_key_is_checked(client: Client, key: str) -> None:
+    with pytest.raises(ValueError, match="idempotency"):
+        Leaderboard(client, "keys").submit("mara", 5, idempotency_key=key)
+    assert list(client.scan_iter("demo:*")) == []
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_sum_that_leaves_the_exact_integers_is_refused_and_nothing_is_written(client: Client, lower: bool) -> None:
+    board = Leaderboard(client, "sums", lower_is_better=lower)
+    for player, score in (("up", MAX_SCORE), ("down", -MAX_SCORE)):
+        board.submit(player, score, mode="sum")
+        with pytest.raises(ValueError, match="sum"):
+            board.submit(player, 1 if score > 0 else -1, mode="sum", metadata="{}", idempotency_key="k")
+    assert {entry.score for entry in board.top(9).entries} == {MAX_SCORE, -MAX_SCORE}
+    assert client.exists("demo:leaderboard:{sums}:metadata") == 0
+    assert not list(client.scan_iter("*:once:*"))
+
+
+def test_a_board_that_an_earlier_version_wrote_goes_on(client: Client) -> None:
+    board = Leaderboard(client, "old")
+    for period in Period:
+        key, members = board.redis_keys(period)
+        client.zadd(key, {"00000000000a:5": -7})
+        client.hset(members, "5", "00000000000a:5")
+    client.set("demo:leaderboard:{old}:sequence", 10)
+    done = board.submit("5", 9).standings[Period.ALL]
+    assert (done.best, done.previous_rank, done.total) == (9, 1, 1)
+    assert board.rank("5") == Entry(1, "5", 9, None)
+
+
+def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "TRIMMED_AT_ONCE", 4)
+    board = Leaderboard(client, "trim")
+    for number in range(15):
+        board.submit(f"p{number}", number, metadata="{}")
+    assert board.trim(3) == 12
+    assert [entry.player for entry in board.top(9).entries] == ["p14", "p13", "p12"]
+    assert client.hlen("demo:leaderboard:{trim}:metadata") == 3
+    assert board.size(Period.DAY) == 15
+
+
+@pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
+def test_a_period_is_checked(client: Client, period: str) -> None:
+    with pytest.raises(ValueError, match="period"):
+        Leaderboard(client, "periods").top(1, period)
 
 
 def _trips(call: Any) -> int:

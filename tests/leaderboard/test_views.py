@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
 from demo.leaderboard import boards, views
+from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.conftest import round_trips
 from tests.servers import private_engine
@@ -46,6 +47,7 @@ def test_a_board_and_a_player_are_read(web: FlaskClient) -> None:
         "board": "main",
         "period": "day",
         "total": 4,
+        "cursor": "-7.000000000003",
         "entries": [
             {"rank": 2, "player": "b", "score": 7, "metadata": {"from": "b"}},
             {"rank": 2, "player": "c", "score": 7, "metadata": {"from": "c"}},
@@ -66,6 +68,7 @@ def test_neighbours_are_those_of_the_period(web: FlaskClient) -> None:
             "board": "main",
             "period": period,
             "total": 2,
+            "cursor": None,
             "entries": [{"rank": 2, "player": "b", "score": 7, "metadata": None}],
             "player": {"rank": 2, "player": "b", "score": 7, "metadata": None},
         }
@@ -201,7 +204,7 @@ def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
     assert "mara: rank 2, a new player, of 2." in page
     assert page.count('class="me"') == 2
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"})
-    assert "mara: rank 2 → 1, of 2." in web.get("/leaderboard/boards/main").text
+    assert "mara: rank 2 → 1 of 2, new best, top 50\u202f%." in web.get("/leaderboard/boards/main").text
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "3"})
     assert "mara stays at rank 1: 12 was better." in web.get("/leaderboard/boards/main").text
 
@@ -353,3 +356,109 @@ def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callab
     board = app.test_client().get("/leaderboard/api/boards/spring?limit=100").json
     assert board["total"] == 20
     assert all(entry["player"].rpartition("-")[2].isdecimal() for entry in board["entries"])
+
+
+def keyed(web: FlaskClient, key: str, **body: Any) -> Any:
+    return web.post(SCORES, json=body, headers={"Idempotency-Key": key})
+
+
+def test_the_same_key_is_answered_as_the_first_time_and_another_body_refused(web: FlaskClient) -> None:
+    body = {"player": "mara", "score": 5, "mode": "sum", "metadata": {"a": 1}}
+    first, again, quoted = keyed(web, "k", **body), keyed(web, "k", **body), keyed(web, '"k"', **body)
+    assert (first.status_code, first.headers.get("Idempotency-Replayed")) == (201, None)
+    for answer in (again, quoted):
+        assert (answer.status_code, answer.headers["Idempotency-Replayed"], answer.json) == (201, "true", first.json)
+    for change in ({"score": 6}, {"player": "noor"}, {"mode": "best"}, {"metadata": {"a": 2}}):
+        refused = keyed(web, "k", **body | change)
+        assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert web.get(BOARD).json["entries"] == [{"rank": 1, "player": "mara", "score": 5, "metadata": {"a": 1}}]
+
+
+@pytest.mark.parametrize("key", ["", '""', "x" * 256, "a b", "\u00e9"])
+def test_a_key_that_is_none_is_a_422(web: FlaskClient, key: str) -> None:
+    answer = keyed(web, key, player="mara", score=5)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert web.get(BOARD).json["total"] == 0
+
+
+def test_fifty_times_the_same_key_at_once_count_once(make_app: Callable[..., Flask]) -> None:
+    app, start = make_app(POOL_SIZE=64, REDIS_TIMEOUT_SECONDS=5.0), threading.Barrier(50)
+    answers: list[Any] = []
+
+    def send() -> None:
+        web = app.test_client()
+        start.wait()
+        answers.append(keyed(web, "once", player="mara", score=7, mode="sum"))
+
+    threads = [threading.Thread(target=send) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [201] * 50
+    assert sum("Idempotency-Replayed" in answer.headers for answer in answers) == 49
+    assert all(answer.json == answers[0].json for answer in answers)
+    assert app.test_client().get(BOARD).json["entries"][0]["score"] == 7
+
+
+def test_modes_and_a_sum_that_does_not_fit(web: FlaskClient) -> None:
+    assert post(web, "mara", 9, mode="latest").json["best"] == 9
+    assert post(web, "mara", 5, mode="latest").json["best"] == 5
+    assert post(web, "mara", 5, mode="sum").json["best"] == 10
+    answer = post(web, "mara", 2**53 - 1, mode="sum")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "score")
+    assert post(web, "mara", 1, mode="worst").status_code == 422
+    assert web.get(BOARD).json["entries"][0]["score"] == 10
+
+
+def test_a_board_is_walked_by_cursor_while_scores_move(web: FlaskClient) -> None:
+    for number in range(9):
+        post(web, f"p{number}", 100 - number)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = web.get(f"{BOARD}?limit=2" + (f"&cursor={cursor}" if cursor else "")).json
+        seen += [entry["player"] for entry in page["entries"]]
+        cursor = page["cursor"]
+        post(web, "p8", 100 + len(seen))
+    assert seen == [f"p{number}" for number in range(8)]
+
+
+@pytest.mark.parametrize("query", ["cursor=x", "cursor=1.2", "period=year", "period=day:x", "period=season:", "cursor="])
+def test_a_wrong_cursor_or_period_is_a_422_that_names_it(web: FlaskClient, query: str) -> None:
+    answer = web.get(f"{BOARD}?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
+
+
+def test_a_player_has_a_limit_of_its_own_whatever_the_address(make_app: Callable[..., Flask]) -> None:
+    limits = {
+        "leaderboard.submit_score": [
+            {"limit": 9, "window_seconds": 60},
+            {"limit": 2, "window_seconds": 60, "by": "field:player"},
+        ]
+    }
+    web = make_app(RATE_LIMITS=limits).test_client()
+    assert [post(web, "mara", 1).status_code for _ in range(3)] == [201, 201, 429]
+    assert post(web, "noor", 1).status_code == 201
+
+
+def test_a_body_that_claims_to_be_a_form_is_read_and_counted_by_player(make_app: Callable[..., Flask]) -> None:
+    limits = {"leaderboard.submit_score": {"limit": 2, "window_seconds": 60, "by": "field:player"}}
+    web = make_app(RATE_LIMITS=limits).test_client()
+
+    def send(player: str, decoy: str) -> int:
+        body = f'{{"player": "{player}", "score": 1, "metadata": {{"x": "&player={decoy}&"}}}}'
+        return web.post(SCORES, data=body, content_type="application/x-www-form-urlencoded").status_code
+
+    assert [send("mara", decoy) for decoy in "abc"] == [201, 201, 429]
+    assert send("noor", "a") == 201
+
+
+def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: FlaskClient, client: Client) -> None:
+    for player, score in (("a", 9), ("b", 7), ("c", 5)):
+        post(web, player, score)
+    done = web.post("/leaderboard/boards/main/scores", data={"player": "c", "score": "8"}, follow_redirects=True)
+    assert "c: rank 3 → 2 of 3, new best, top 67\u202f%." in done.text
+    Leaderboard(client, "main").season("spring")
+    assert "Nobody yet" in web.get("/leaderboard/boards/main").text
+    assert 'class="wide">' in web.get("/leaderboard/boards/main?period=season:spring").text
+    assert web.get("/leaderboard/boards/main?period=season:S").status_code == 200

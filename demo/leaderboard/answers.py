@@ -1,0 +1,108 @@
+"""What a leaderboard answers with, and which names and scores it takes."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_SCORE = 2**53 - 1
+MAX_PLAYER_CHARACTERS = 64
+MAX_METADATA_BYTES = 1024
+MAX_ROWS = 100
+JOINERS = "\u200d\ufe0f"  # inside of emoji
+BOARD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+DAY_SECONDS = 86_400
+KEPT_SECONDS = 400 * DAY_SECONDS
+
+
+class Period(StrEnum):
+    """What a running ranking spans."""
+
+    ALL = "all"
+    WEEK = "week"
+    DAY = "day"
+
+
+class Mode(StrEnum):
+    """What counts when a player has a score already: the better one, the one that came last, or both together."""
+
+    BEST = "best"
+    LATEST = "latest"
+    SUM = "sum"
+
+
+LIFE_SECONDS = {Period.ALL: KEPT_SECONDS, Period.WEEK: 35 * DAY_SECONDS, Period.DAY: 8 * DAY_SECONDS}
+
+
+class Conflict(Exception):
+    """An idempotency key was used before, for another request."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A player's place in one period after a submission: `best` is the score that counts, `previous_rank` is None for a
+    newcomer, `percentile` the share of players, in percent, whose rank is not better."""
+
+    best: int
+    rank: int
+    previous_rank: int | None
+    total: int
+    percentile: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The complete answer to one submitted score: the standings after it, by period. `replayed` tells that nothing was
+    counted now, because the same request was answered so before."""
+
+    board: str
+    player: str
+    score: int
+    standings: dict[Period, Standing]
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a 1-based rank, shared by equal scores. `metadata` is the JSON text that came with a score, or None."""
+
+    rank: int
+    player: str
+    score: int
+    metadata: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of one period, best first, and how many players there are in all; `cursor` leads to the rows that follow
+    these, whatever moves meanwhile, and is None at the end."""
+
+    period: str
+    total: int
+    offset: int
+    entries: tuple[Entry, ...]
+    cursor: str | None = None
+
+
+def percentile(rank: int, total: int) -> float:
+    """The share of players, in percent, whose rank is not better."""
+    return 100 * (total - rank + 1) / total
+
+
+def check_player(player: str) -> None:
+    """Raises ValueError unless it is a name: 1 to 64 characters, none of them for control, no space at the ends."""
+    if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
+        raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
+    if player.isascii() and player.isprintable() and player[0] != " " != player[-1]:
+        return
+    if player != player.strip() or any(not c.isprintable() and c not in JOINERS for c in player):
+        raise ValueError("player: no control characters, no space at the ends")
+    if not player.strip(JOINERS):
+        raise ValueError("player: nothing in it can be seen")
+
+
+def check_score(score: int) -> None:
+    """Raises ValueError unless a double holds it, and the next one, exactly."""
+    if isinstance(score, bool) or not isinstance(score, int) or not -MAX_SCORE <= score <= MAX_SCORE:
+        raise ValueError("score: a whole number within ±(2^53 − 1)")

@@ -1,0 +1,126 @@
+"""Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round trip, with metadata.
+
+A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`, `season:<name>`.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, check_player, percentile
+
+PAST = re.compile(r"day:\d{4}-\d\d-\d\d|week:\d{4}-W\d\d|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+CURSOR = re.compile(r"(-?\d{1,16})\.([0-9a-f]{12})")
+HERE = Path(__file__)
+
+
+class Reading:
+    """The reads of one board. `client` is a redis-py client of bytes; each method is one round trip and raises
+    RedisError; ValueError for what it does not take."""
+
+    def __init__(
+        self, client: Any, board: str, *, lower_is_better: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        if not BOARD.fullmatch(board):
+            raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
+        self.board, self.lower_is_better = board, lower_is_better
+        self._client, self._clock = client, clock
+        self._ahead_seconds = 0.0
+        self._beginning = f"demo:leaderboard:{{{board}}}:"
+        self._sign = 1 if lower_is_better else -1
+        self._page = client.register_script(HERE.with_suffix(".lua").read_text())
+        self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
+
+    def top(self, count: int, period: str = Period.ALL) -> Page:
+        """The first `count` rows."""
+        return self.page(0, count, period)
+
+    def page(self, offset: int, count: int, period: str = Period.ALL, *, cursor: str | None = None) -> Page:
+        """`count` rows, MAX_ROWS at most: from `offset` on, or those that follow a page's `cursor`. By cursor every row
+        that stays where it is comes exactly once, however the others move."""
+        if offset < 0 or not 0 <= count <= MAX_ROWS:
+            raise ValueError(f"offset has to be 0 or more, count from 0 to {MAX_ROWS}")
+        found = CURSOR.fullmatch(cursor) if cursor is not None else None
+        if cursor is not None and not found:
+            raise ValueError("cursor: as a page before gave it")
+        page = self._read("", offset, count, period, found.groups() if found else ("", ""))
+        assert page is not None
+        return page
+
+    def around(self, player: str, radius: int, period: str = Period.ALL) -> Page | None:
+        """The player's row with up to `radius` neighbours on each side; None when the player is not on the board."""
+        check_player(player)
+        if not 0 <= radius <= MAX_ROWS // 2:
+            raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
+        return self._read(player, radius, radius, period)
+
+    def rank(self, player: str, period: str = Period.ALL) -> Entry | None:
+        """The player's own row."""
+        page = self.around(player, 0, period)
+        return page.entries[0] if page else None
+
+    def percentile(self, player: str, period: str = Period.ALL) -> float | None:
+        """The share of players, in percent, whose rank is not better."""
+        page = self.around(player, 0, period)
+        return percentile(page.entries[0].rank, page.total) if page else None
+
+    def for_players(self, players: Sequence[str], period: str = Period.ALL) -> tuple[Entry, ...]:
+        """The rows of those who are on the board, best first."""
+        names = list(dict.fromkeys(players))
+        if not 1 <= len(names) <= MAX_ROWS:
+            raise ValueError(f"players: from 1 to {MAX_ROWS}")
+        for name in names:
+            check_player(name)
+        reply = self._players(keys=self._read_keys(period), args=names)
+        rows = zip(*[iter(reply)] * 4, strict=True)
+        entries = [self._entry(rank, names[number - 1], score, metadata) for number, rank, score, metadata in rows]
+        return tuple(sorted(entries, key=lambda entry: entry.rank))
+
+    def size(self, period: str = Period.ALL) -> int:
+        """How many players there are."""
+        return int(self._client.zcard(self.redis_keys(period)[0]))
+
+    def redis_keys(self, period: str) -> tuple[str, str]:
+        """The sorted set of a period and the hash of its players."""
+        key = self._beginning + self._name(period)
+        return key, f"{key}:members"
+
+    def _read_keys(self, period: str) -> list[str]:
+        key, members = self.redis_keys(period)
+        return [key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"]
+
+    def _day(self) -> int:
+        return int((self._clock() + self._ahead_seconds) // DAY_SECONDS)
+
+    def _name(self, period: str) -> str:
+        if period == Period.ALL:
+            return "all"
+        if period not in (Period.WEEK, Period.DAY):
+            if not PAST.fullmatch(period):
+                raise ValueError("period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>")
+            return str(period)
+        day = date(1970, 1, 1) + timedelta(days=self._day())
+        year, week, _ = day.isocalendar()
+        return f"week:{year}-W{week:02}" if period == Period.WEEK else f"day:{day}"
+
+    def _read(
+        self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ("", "")
+    ) -> Page | None:
+        total, first, rank, *rows = self._page(keys=self._read_keys(period), args=[player, before, after, *cursor])
+        if first < 0:
+            return None
+        entries: list[Entry] = []
+        place, member, stored = first, b"", b"0"
+        for place, (member, stored, metadata) in enumerate(zip(*[iter(rows)] * 3, strict=True), start=first + 1):
+            score = self._sign * int(float(stored))
+            if entries:
+                rank = entries[-1].rank if score == entries[-1].score else place
+            entries.append(self._entry(rank, member[13:].decode(), stored, metadata))
+        more = f"{int(float(stored))}.{member[:12].decode()}" if entries and place < total else None
+        return Page(period, total, first, tuple(entries), more)
+
+    def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
+        return Entry(rank, player, self._sign * int(float(stored)), metadata.decode() or None)

@@ -1,0 +1,60 @@
+"""Looking after a leaderboard: taking a player off, keeping only the best, closing a season."""
+
+from pathlib import Path
+from typing import Any
+
+from demo.leaderboard.answers import BOARD, KEPT_SECONDS, Period, check_player
+from demo.leaderboard.reading import Reading
+
+TRIMMED_AT_ONCE = 5_000
+HERE = Path(__file__)
+
+
+class Upkeep(Reading):
+    """A board with what changes it, but for submitting."""
+
+    def __init__(self, client: Any, board: str, **more: Any) -> None:
+        super().__init__(client, board, **more)
+        self._remove = client.register_script(HERE.with_name("upkeep_remove.lua").read_text())
+        self._trim = client.register_script(HERE.with_name("upkeep_trim.lua").read_text())
+        self._season = client.register_script(HERE.with_name("upkeep_season.lua").read_text())
+
+    def remove(self, player: str, *, now_ms: int | None = None) -> bool:
+        """Takes a player off the running periods, metadata included; False when nobody of that name was there."""
+        check_player(player)
+        for _ in range(2):
+            keys = [f"{self._beginning}metadata", *(key for period in Period for key in self.redis_keys(period))]
+            found, redis_ms = self._remove(keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms])
+            if found >= 0:
+                return bool(found)
+            self._ahead_seconds = redis_ms / 1000 - self._clock()
+        raise RuntimeError("the day turned twice within one removal")
+
+    def trim(self, keep: int, period: str = Period.ALL) -> int:
+        """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went. Metadata belongs to the
+        all-time row and goes with it."""
+        if keep < 0:
+            raise ValueError("keep has to be 0 or more")
+        keys = self._read_keys(period)
+        if period != Period.ALL and not period.startswith("season:"):
+            keys = keys[:2]
+        removed = step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+        while step == TRIMMED_AT_ONCE:
+            step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+            removed += step
+        return removed
+
+    def season(self, name: str, *, now_ms: int | None = None) -> int:
+        """Closes the all-time board into the archive `season:<name>`, which is kept for KEPT_SECONDS, and returns how many
+        played in it. The running week and day go on. Raises ValueError when the name is taken."""
+        if not BOARD.fullmatch(name):
+            raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
+        keys = [*self._read_keys(Period.ALL), *self._read_keys(f"season:{name}"), f"{self._beginning}seasons"]
+        total = int(self._season(keys=keys, args=[name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms]))
+        if total < 0:
+            raise ValueError("season: there is one of this name")
+        return total
+
+    def seasons(self) -> list[str]:
+        """The names of the closed seasons, the last one first."""
+        return [name.decode() for name in self._client.zrevrange(f"{self._beginning}seasons", 0, -1)]
