@@ -123,6 +123,7 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
         hops=current_app.config["TRUSTED_PROXIES"],
         limits=_limits(),
         keys=_keys(chosen),
+        fallbacks=guard.counts["fallback"],
         listings=[
             source.of_file(ALGORITHMS[chosen.code].lua),
             source.of_function(Rule.check),

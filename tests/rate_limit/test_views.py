@@ -277,6 +277,20 @@ def test_without_redis_the_page_shows_what_each_policy_does(away: Flask) -> None
     assert web.get(HITS, query_string={"identity": "me"}).status_code == 503
 
 
+def test_the_page_tells_how_often_a_policy_has_stood_in(make_app: MakeApp) -> None:
+    web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limit(1, endpoint="monitor.livez")).test_client()
+
+    def told() -> int:
+        found = re.search(r"has stood in for Redis <b>([\d\u202f]+)</b> times", web.get("/rate-limit/").text)
+        assert found
+        return int(found[1].replace("\u202f", ""))
+
+    before = told()
+    for _ in range(3):
+        web.get("/livez")
+    assert told() - before == 3
+
+
 def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: Flask) -> None:
     other = app.test_client()
     assert web.post("/choices", data={"redis": "refused", "back": "/rate-limit/"}).status_code == 303
