@@ -21,10 +21,28 @@ RATE_LIMIT_DECISIONS = Counter(
 )
 
 
+def in_this_process(counter: Counter, **labels: str) -> int:
+    """What this process has counted under these values of some labels, the others whatever they are; a value that ends in *
+    stands for all that begin so."""
+    wanted = {name: value.removesuffix("*") for name, value in labels.items()}
+    exact = {name for name, value in labels.items() if not value.endswith("*")}
+    samples = [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return int(
+        sum(
+            sample.value
+            for sample in samples
+            if all(
+                sample.labels[name] == value if name in exact else sample.labels[name].startswith(value)
+                for name, value in wanted.items()
+            )
+        )
+    )
+
+
 def exposition() -> bytes:
     """All metrics of all workers in the text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(registry)
     together = CollectorRegistry()
-    multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    multiprocess.MultiProcessCollector(together)
     return generate_latest(together)

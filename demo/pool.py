@@ -8,16 +8,14 @@ Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost
 the server closed while idle is reopened without one.
 """
 
-import contextlib
 import os
-import queue
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, current_app
-from redis import BlockingConnectionPool, Redis, RedisCluster
+from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline
@@ -33,11 +31,12 @@ from redis.exceptions import (
 )
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from demo import choices, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
+from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
 from demo.redis_url import Address, parse
 
 
@@ -181,58 +180,6 @@ class ClusterClient(_Watched, RedisCluster):
         return super().register_script(script)
 
 
-class BoundedPool(BlockingConnectionPool):
-    """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
-    told apart by its type, so that it opens no breaker. Taking and giving back are redis-py's own without its meters and its
-    maintenance notices, neither of which is used here: they cost each command as much as the rest of it."""
-
-    def get_connection(self, *_: Any, **__: Any) -> Any:
-        self._checkpid()
-        try:
-            connection = self.pool.get(block=True, timeout=self.timeout)
-        except queue.Empty:
-            raise MaxConnectionsError("No connection available.") from None
-        if connection is None:
-            connection = self.make_connection()
-        try:
-            connection.connect()
-            if _is_stale(connection):
-                connection.disconnect()
-                connection.connect()
-        except BaseException:
-            self.release(connection)
-            raise
-        return connection
-
-    def release(self, connection: Any) -> None:
-        self._checkpid()
-        if not self.owns_connection(connection):
-            connection.disconnect()
-            connection = None
-        with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
-            self.pool.put_nowait(connection)
-
-
-def _is_stale(connection: Any) -> bool:
-    """Whether the server closed it while it was idle, or something unread is left in it."""
-    try:
-        return bool(connection.can_read())
-    except (ConnectionError, TimeoutError, OSError):
-        return True
-
-
-class _SafeSentinelConnection(SentinelManagedConnection):
-    """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        return super().read_response(*args, **{**options, "disconnect_on_error": True})
-
-
-class _SafeSentinelSSLConnection(SentinelManagedSSLConnection):
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        return super().read_response(*args, **{**options, "disconnect_on_error": True})
-
-
 def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: float) -> Client:
     """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster, whose map it needs.
 
@@ -271,7 +218,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
             sentinel,
             db=address.db,
             max_connections=pool_size,
-            connection_class=_SafeSentinelSSLConnection if address.tls else _SafeSentinelConnection,
+            connection_class=SafeSentinelSSLConnection if address.tls else SafeSentinelConnection,
             check_connection=False,
             **{key: value for key, value in options.items() if key != "driver_info"},
         )

@@ -13,8 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 from demo import engine
 from demo.app import close, create_app
 from demo.catalog import hostile_pickle, strategies_views, trials_views
+from demo.connections import BoundedPool
 from demo.database import Database, sqlite_url
-from demo.pool import BoundedPool, Client, connect
+from demo.pool import Client, connect
 from tests import servers
 
 

@@ -15,7 +15,8 @@ from redis.exceptions import MaxConnectionsError, RedisError
 from demo import engine
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
-from demo.pool import BoundedPool, Client, check, connect
+from demo.connections import BoundedPool
+from demo.pool import Client, check, connect
 from demo.redis_url import parse
 from tests.servers import private_engine
 from tests.serving import until

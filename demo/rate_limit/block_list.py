@@ -10,10 +10,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from demo.rate_limit.limiter import Decision, Limiter
 
 MOST_IDENTITIES = 10_000
+V = TypeVar("V")
 
 
 class BlockList:
@@ -81,9 +83,7 @@ class BlockList:
         limit = self.limiter.smallest_limit
         return Decision(False, limit, 0, left, left, limit, blocked=True)
 
-    def _remember(
-        self, entries: "OrderedDict[str, int] | OrderedDict[str, float]", identity: str, value: int | float
-    ) -> None:
-        entries[identity] = value  # type: ignore[assignment]
+    def _remember(self, entries: OrderedDict[str, V], identity: str, value: V) -> None:
+        entries[identity] = value
         if len(entries) > self._most:
             entries.popitem(last=False)

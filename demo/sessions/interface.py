@@ -9,12 +9,13 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionMixin
 from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
+from werkzeug.local import LocalProxy
 
 from demo.sessions import session_store
 from demo.sessions.session_store import Ended, SessionStore
@@ -221,8 +222,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
 
 def current() -> LazySession:
     """The session of the running request, itself."""
-    proxied: LazySession = session._get_current_object()  # type: ignore[attr-defined]
-    return proxied
+    return cast("LocalProxy[LazySession]", session)._get_current_object()
 
 
 def current_interface() -> RedisSessionInterface:

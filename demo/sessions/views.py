@@ -68,24 +68,24 @@ def index() -> str:
 def change_cart() -> Any:
     """Puts pieces of a product into the cart, or takes them out."""
     wanted = convert(request.form, CartChange)
-    known = {line.product: line.about for line in cart_lines()}
-    visitor, about = interface.current(), known.get(wanted.product)
+    held = next((line.about for line in cart_lines() if line.product == wanted.product), None)
+    visitor = interface.current()
     if visitor.away:
         raise RedisAway()
-    new = None if about else _look_up(wanted.product)
+    about = held or _look_up(wanted.product)
     if visitor.sid is None:
         if wanted.change <= 0:
-            return back(f"{(about or new).name}: 0 in your cart.")  # type: ignore[union-attr]
+            return back(f"{about.name}: 0 in your cart.")
         interface.current_interface().begin(visitor)
-    change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, new)
+    change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, None if held else about)
     if change.outcome == "unknown":  # another tab has just taken it out
-        new = _look_up(wanted.product)
-        change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, new)
+        about = _look_up(wanted.product)
+        change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, about)
     if change.outcome == "gone":
         gone()
     if change.outcome == "full":
         raise Invalid({"product": f"a cart holds {MAX_LINES} products at most"})
-    return back(f"{(about or new).name}: {change.pieces} in your cart.")  # type: ignore[union-attr]
+    return back(f"{about.name}: {change.pieces} in your cart.")
 
 
 @bp.get("/api/me")

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from demo.leaderboard import boards, views
+from demo.leaderboard import boards, common_views
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.conftest import round_trips
@@ -21,7 +21,7 @@ BOARD = "/leaderboard/api/boards/main"
 
 @pytest.fixture(autouse=True)
 def no_snapshots() -> None:
-    views._snapshots.clear()
+    common_views._snapshots.clear()
 
 
 def post(web: FlaskClient, player: str, score: int, **more: Any) -> Any:
@@ -297,15 +297,15 @@ def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(m
 def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_first(make_app: Callable[..., Flask]) -> None:
     with private_engine() as engine:
         web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
-        for offset in range(views.SNAPSHOTS):
+        for offset in range(common_views.SNAPSHOTS):
             web.get(f"{BOARD}?offset={offset}")
         web.get(f"{BOARD}?offset=0")
-        web.get(f"{BOARD}?offset={views.SNAPSHOTS}")
+        web.get(f"{BOARD}?offset={common_views.SNAPSHOTS}")
         engine.kill()
-        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, views.SNAPSHOTS)}
-        assert answers == {0: 200, 1: 503, 2: 200, views.SNAPSHOTS: 200}
+        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, common_views.SNAPSHOTS)}
+        assert answers == {0: 200, 1: 503, 2: 200, common_views.SNAPSHOTS: 200}
         assert web.get(f"{BOARD}?offset=0&period=day").status_code == 503
-        assert len(views._snapshots) == views.SNAPSHOTS
+        assert len(common_views._snapshots) == common_views.SNAPSHOTS
         engine.start()
 
 

@@ -1,0 +1,67 @@
+"""The connections behind the one pool: how one is taken, given back, and never handed on with an answer still on its way.
+
+Taking and giving back are redis-py's own without its meters and its maintenance notices, neither of which is used here:
+they cost each command as much as the rest of it. They lean on names that redis-py keeps to itself, which is why its next
+major version is kept out, and why the pool's tests force each of these paths.
+"""
+
+import contextlib
+import queue
+from typing import Any
+
+from redis import BlockingConnectionPool
+from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+
+class BoundedPool(BlockingConnectionPool):
+    """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
+    told apart by its type, so that it opens no breaker."""
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        self._checkpid()
+        try:
+            connection = self.pool.get(block=True, timeout=self.timeout)
+        except queue.Empty:
+            raise MaxConnectionsError("No connection available.") from None
+        if connection is None:
+            connection = self.make_connection()
+        try:
+            connection.connect()
+            if _is_stale(connection):
+                connection.disconnect()
+                connection.connect()
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def release(self, connection: Any) -> None:
+        self._checkpid()
+        if not self.owns_connection(connection):
+            connection.disconnect()
+            connection = None
+        with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
+            self.pool.put_nowait(connection)
+
+
+def _is_stale(connection: Any) -> bool:
+    """Whether the server closed it while it was idle, or something unread is left in it."""
+    try:
+        return bool(connection.can_read())
+    except (ConnectionError, TimeoutError, OSError):
+        return True
+
+
+class SafeSentinelConnection(SentinelManagedConnection):
+    """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        return super().read_response(*args, **{**options, "disconnect_on_error": True})
+
+
+class SafeSentinelSSLConnection(SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        return super().read_response(*args, **{**options, "disconnect_on_error": True})

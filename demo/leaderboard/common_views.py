@@ -1,0 +1,103 @@
+"""What the rooms of the leaderboard share: the blueprint, the boards, and what this process has read of them last."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from flask import Blueprint, current_app
+from flask.blueprints import BlueprintSetupState
+from redis.exceptions import RedisError
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
+
+from demo.errors import RedisAway
+from demo.leaderboard import boards
+from demo.leaderboard.answers import BOARD, Page, Period, Submission
+from demo.leaderboard.ranking import Leaderboard
+from demo.pool import Client, get_redis
+from demo.validation import Invalid
+
+SNAPSHOTS = 64
+bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A page of a board and when it was read; `stale` when Redis could not be asked now."""
+
+    page: Page
+    at: datetime
+    stale: bool
+
+
+_snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
+_keeping = threading.Lock()
+
+
+class PlayerName(BaseConverter):
+    """A name in a path: it may hold slashes, and begin with one."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+@bp.record_once
+def prepare(state: BlueprintSetupState) -> None:
+    """Lets paths hold names."""
+    state.app.url_map.converters["player"] = PlayerName
+
+
+def leaderboard(board: str) -> Leaderboard:
+    """The board of that name, on the app's client."""
+    return _made(get_redis(), board)
+
+
+@lru_cache(maxsize=256)
+def _made(client: Client, board: str) -> Leaderboard:
+    return Leaderboard(client, board)
+
+
+def top(board: str, period: str, offset: int, limit: int, cursor: str | None = None) -> Seen:
+    """The rows, or the last ones that this process read of them; RedisError when there are none."""
+    key = (board, period, offset, limit, cursor)
+    try:
+        seen = Seen(leaderboard(board).page(offset, limit, period, cursor=cursor), datetime.now(UTC), False)
+    except RedisError:
+        last = _snapshots.get(key)
+        if last is None:
+            raise
+        return Seen(last.page, last.at, True)
+    with _keeping:
+        _snapshots[key] = seen
+        _snapshots.move_to_end(key)
+        if len(_snapshots) > SNAPSHOTS:
+            _snapshots.popitem(last=False)
+    return seen
+
+
+def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
+    """Submits, and lists a board that is new. Raises RedisAway, and what the pattern raises."""
+    try:
+        done = leaderboard(board).submit(player, score, metadata=metadata, **more)
+    except RedisError as error:
+        current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
+        raise RedisAway() from None
+    overall = done.standings[Period.ALL]
+    if overall.total == 1 and overall.previous_rank is None:
+        try:
+            boards.remember(get_redis(), board)
+        except RedisError as error:  # The score counts all the same.
+            current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
+    return done
+
+
+def known(board: str, *, field: bool = False) -> str:
+    """The name, if it is one. Raises NotFound, or for a field of the API Invalid."""
+    if BOARD.fullmatch(board):
+        return board
+    if field:
+        raise Invalid({"board": "lower-case letters, digits and inner hyphens, 40 at most"})
+    raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
