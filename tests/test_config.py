@@ -164,6 +164,7 @@ def test_a_rate_limit_is_checked_to_its_last_field() -> None:
         '{"a": {"limit": 1, "window_seconds": 1, "quotas": [{"limit": 1, "window_seconds": 1}]}}',
         '{"a": {"quotas": [{"limit": 1}]}}',
         '{"a": {"quotas": [' + ", ".join(['{"limit": 1, "window_seconds": 1}'] * 6) + "]}}",
+        '{"a": {"quotas": [{"limit": 1, "window_seconds": 1}, {"limit": 2, "window_seconds": 1.0}]}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "ip"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "field:"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "user,address"}}',

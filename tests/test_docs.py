@@ -76,7 +76,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"})
     web.post("/sessions/cart", data={"product": "42"})
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    web.get("/sessions/lab?race=lost-update")
+    web.post("/sessions/lab", data={"race": "lost-update"})
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
