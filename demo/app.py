@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, oneshot, panel, security, xray
+from demo import choices, config, errors, front, limits, logs, observed, oneshot, panel, security, tracing, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -35,6 +35,7 @@ class App(Flask):
         trace = xray.current()
         if trace is not None:
             trace.finish()
+            request.environ[front.TRACE], request.environ[front.ENDPOINT] = trace, request.endpoint
             panel.show(response, trace)
         oneshot.clear_taken(response)
         return response
@@ -46,8 +47,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     Raises ConfigError with one sentence for what only a person can mend.
     """
     values = config.load(settings)
-    if not logging.root.handlers:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.init(values["LOG_FORMAT"])
     instance = instance_folder(values["INSTANCE_PATH"])
     app = App(
         "demo",
@@ -66,13 +66,15 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    if values["TRUSTED_PROXIES"]:
-        hops = values["TRUSTED_PROXIES"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _connect_redis(app, instance)
     app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
     app.extensions["front"] = front.Front(app, app.wsgi_app)
-    app.wsgi_app = app.extensions["front"]  # type: ignore[method-assign]
+    app.extensions["closers"] = []
+    app.extensions["observed"] = observed.Observed(app.extensions["front"])
+    app.wsgi_app = app.extensions["observed"]  # type: ignore[method-assign]
+    if values["TRUSTED_PROXIES"]:
+        hops = values["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _static_files(app)
     errors.init(app)
     app.before_request(_begin)
@@ -81,6 +83,10 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.after_request(panel.fill)
     app.teardown_request(_end)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
+    spans = tracing.from_environment()
+    if spans:
+        app.extensions["observed"].ended.append(spans)
+        app.extensions["closers"].append(spans.close)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
         lambda: {
@@ -91,7 +97,6 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.register_blueprint(home)
     app.register_blueprint(choices.bp)
     app.extensions["use_cases"] = modules
-    app.extensions["closers"] = []
     try:
         for module in modules:
             app.register_blueprint(module.bp)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from demo.limits import RateLimit
+from demo.logs import Format
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -92,6 +93,9 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "LOG_FORMAT": Setting(
+        "DEMO_LOG_FORMAT", "text", Format, "the log: `text` to stderr, or `json`, one object a line, to stdout"
+    ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,
@@ -140,7 +144,7 @@ def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
     text = environ.get(setting.env)
     if text is None or (text == "" and setting.type is not str):
         return setting.default
-    if setting.type is str:
+    if setting.type in (str, Format):
         return text
     try:
         return json.loads(text)
