@@ -210,12 +210,9 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
         except (RedisError, RedisClusterException) as error:
             raise ConfigError(_sentence(address, error)) from None
     if address.kind == "sentinel":
-        sentinel_options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
-        tls = {"ssl": True} if address.tls else {}
-        sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**sentinel_options, **tls})
         pool: Any = SentinelConnectionPool(
             address.service,
-            sentinel,
+            _sentinels(address, timeout_seconds),
             db=address.db,
             max_connections=pool_size,
             connection_class=SafeSentinelSSLConnection if address.tls else SafeSentinelConnection,
@@ -235,6 +232,22 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
         except (TypeError, ValueError):
             raise ConfigError("REDIS_URL is wrong: an option after its question mark is not known.") from None
     return Client(connection_pool=pool, breaker=breaker)
+
+
+def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:
+    """Those that are asked for the master, each once, all together within the timeout; such as have a password of their own
+    are taken to have the one of Redis."""
+    passwords = [None] if address.password is None else [None, address.password]
+    each_seconds = timeout_seconds / (len(passwords) * len(address.hosts))
+    options: dict[str, Any] = {
+        "socket_timeout": each_seconds,
+        "socket_connect_timeout": each_seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "ssl": address.tls,
+    }
+    made = [Sentinel(list(address.hosts), sentinel_kwargs={**options, "password": password}) for password in passwords]
+    made[0].sentinels = [client for sentinel in made for client in sentinel.sentinels]
+    return made[0]
 
 
 def check(client: Client, url: str) -> str | None:
