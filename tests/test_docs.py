@@ -109,7 +109,8 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         for command in COMMANDS
         if not re.match(r"curl |\.venv/bin/flask --app wsgi (play|seed)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command)
     ]
-    assert unknown == ["python3 -m venv .venv", "docker compose up -d --build"]
+    compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
+    assert unknown == ["python3 -m venv .venv", *compose]
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots"])
