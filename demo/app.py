@@ -18,6 +18,7 @@ from demo import choices, config, errors, front, limits, logs, observed, oneshot
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
+from demo.measured import Measured
 from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
@@ -83,6 +84,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.after_request(panel.fill)
     app.teardown_request(_end)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
+    app.extensions["observed"].ended.append(Measured(app))
     spans = tracing.from_environment()
     if spans:
         app.extensions["observed"].ended.append(spans)

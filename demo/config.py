@@ -1,5 +1,6 @@
 """Every setting: its name, default, unit and what it is for. Read from the environment, checked once, at the start."""
 
+import ipaddress
 import json
 import os
 import secrets
@@ -96,6 +97,12 @@ SETTINGS: dict[str, Setting] = {
     "LOG_FORMAT": Setting(
         "DEMO_LOG_FORMAT", "text", Format, "the log: `text` to stderr, or `json`, one object a line, to stdout"
     ),
+    "METRICS_ALLOW": Setting(
+        "DEMO_METRICS_ALLOW", ["127.0.0.0/8", "::1"], list[str], "networks whose addresses may read `/metrics`"
+    ),
+    "METRICS_TOKEN": Setting(
+        "DEMO_METRICS_TOKEN", "", str, "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too"
+    ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,
@@ -157,10 +164,19 @@ def _checked(name: str, setting: Setting, given: Any) -> Any:
         value = msgspec.convert(given, type=setting.type)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{setting.env} is wrong: {error}.") from None
+    if name == "METRICS_ALLOW":
+        return [_network(setting, network) for network in value]
     if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
         least, most = BOUNDS[name]
         raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
     return value
+
+
+def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(f"{setting.env} has to be a list of networks such as 10.0.0.0/8.") from None
 
 
 def secret_key(instance: Path) -> str:

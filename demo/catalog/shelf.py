@@ -37,12 +37,20 @@ class Shelf:
     """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a connection each.
 
     `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
-    came from. A `corner` is a visitor's own: the same answers under other keys, so that nobody else waits for a database
-    that somebody has made slow for himself.
+    came from, and `counted` is told of each. A `corner` is a visitor's own: the same answers under other keys, so that
+    nobody else waits for a database that somebody has made slow for himself.
     """
 
     def __init__(
-        self, client: Any, database: Any, *, ttl_seconds: float, stale_seconds: float, schema: str, near: NearCache | None
+        self,
+        client: Any,
+        database: Any,
+        *,
+        ttl_seconds: float,
+        stale_seconds: float,
+        schema: str,
+        near: NearCache | None,
+        counted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.cache = Cache(
             client,
@@ -57,6 +65,7 @@ class Shelf:
         self.trials = Cache(client, "trial", ProductPage, ttl_seconds=60, stale_seconds=60)
         self.overdue = Cache(client, "trial", ProductPage, ttl_seconds=0.001, stale_seconds=60)
         self.outcomes: Counter[str] = Counter()
+        self._tell_outcome = counted
         self._database = database
         self.deliverer = Deliverer(database, self._tell)
 
@@ -158,6 +167,7 @@ class Shelf:
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1
+        self._tell_outcome(cached.status)
         return cached
 
 

@@ -2,18 +2,20 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, current_app, render_template
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from demo import metrics, xray
+from demo import xray
 from demo.database import get_database
+from demo.monitor import metrics_views
 from demo.monitor.server_info import Snapshot, snapshot
 from demo.pool import get_breaker, get_redis
 
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
+bp.register_blueprint(metrics_views.bp)
 
 
 def card() -> tuple[str, str]:
@@ -56,12 +58,6 @@ def readyz() -> Any:
     except SQLAlchemyError as error:
         state["database"] = type(error).__name__
     return state, 200 if set(state.values()) == {"ok"} else 503
-
-
-@bp.get("/metrics")
-def metrics_of_all_workers() -> Response:
-    """Prometheus' text format."""
-    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
 
 def _snapshot() -> Snapshot | None:

@@ -12,10 +12,9 @@ from typing import cast
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 
-from demo import limits
+from demo import limits, metrics
 from demo.errors import RedisAway
 from demo.limits import RateLimit
-from demo.metrics import RATE_LIMIT_DECISIONS
 from demo.rate_limit.answer_views import add_headers, refusal
 from demo.rate_limit.caller_views import whom
 from demo.rate_limit.limiter import Quota
@@ -86,7 +85,7 @@ def _before() -> Response | None:
     g.rate_limits = outcomes
     for rule in rules:
         outcome = rule.check(whom(rule.by))
-        RATE_LIMIT_DECISIONS.labels(rule.name, outcome.name).inc()
+        metrics.count(metrics.RATE_LIMIT_DECISIONS, rule.name, outcome.name)
         outcomes.append(outcome)
         if outcome.refused or (outcome.decision is None and outcome.fallback == "deny" and not rule.dry_run):
             for number, earlier in enumerate(outcomes[:-1]):
