@@ -1,8 +1,10 @@
 """A network address as it may be shown and logged: enough to tell places apart, not enough to tell who."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=4096)
 def shorten(address: str) -> str:
     """The network of an address: 203.0.113.x of IPv4, the first 48 bits of IPv6."""
     try:
