@@ -14,7 +14,8 @@
 -- ARGV[7]  the life of the first period's keys in milliseconds; and so on
 -- ARGV[10]  the request's digest, 64 characters, with KEYS[9]
 -- ARGV[11]  how long KEYS[9] is kept, in milliseconds
--- ARGV[12]  the time in milliseconds, for tests; without it TIME is asked
+-- ARGV[12]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[13]  the channel that is told when something changed, once
 -- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when KEYS[9] was used for another request, {4} when a
 -- sum leaves +-(2^53 - 1): nothing was written. Else {1, now_ms} and per period the signed score that counts, rank,
 -- previous rank (0: none), total, is_best 0|1; or the same as it was answered first, with 2 in front. Ranks are 1 + how
@@ -102,6 +103,9 @@ if fresh then
   for key = 3, 8 do
     redis.call('PEXPIRE', KEYS[key], ARGV[7 + math.floor((key - 3) / 2)])
   end
+end
+if sequence or ARGV[5] ~= '' then
+  redis.pcall('PUBLISH', ARGV[13], '') -- a hint alone: who may not publish submits all the same
 end
 if KEYS[9] then
   redis.call('SET', KEYS[9], ARGV[10] .. cmsgpack.pack(reply), 'PX', ARGV[11])

@@ -69,14 +69,14 @@ class Leaderboard(Upkeep):
             raise ValueError(f"metadata: {MAX_METADATA_BYTES} bytes at most")
         args: list[Any] = [player, self._sign * score, 0, mode.value, metadata or "", *LIVES]
         more: list[str] = []
+        once: list[Any] = ["", ""]
         if idempotency_key is not None:
             if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
                 raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
             more = [f"{self._beginning}once:{hashlib.sha256(idempotency_key.encode()).hexdigest()}"]
             request = "\0".join((player, str(score), mode, metadata or ""))
-            args += [hashlib.sha256(request.encode()).hexdigest(), REPLAY_MS]
-        if now_ms is not None:
-            args += [*([] if more else ["", ""]), now_ms]
+            once = [hashlib.sha256(request.encode()).hexdigest(), REPLAY_MS]
+        args += [*once, "" if now_ms is None else now_ms, self.channel]
         reply = self._ask(args, more)
         if reply[0] == ANOTHER_DAY:
             self._ahead_seconds = reply[1] / 1000 - self._clock()

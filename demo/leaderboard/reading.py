@@ -30,6 +30,7 @@ class Reading:
         self._client, self._clock = client, clock
         self._ahead_seconds = 0.0
         self._beginning = f"demo:leaderboard:{{{board}}}:"
+        self.channel = f"{self._beginning}changes"
         self._sign = 1 if lower_is_better else -1
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())

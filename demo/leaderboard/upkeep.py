@@ -24,7 +24,9 @@ class Upkeep(Reading):
         check_player(player)
         for _ in range(2):
             keys = [f"{self._beginning}metadata", *(key for period in Period for key in self.redis_keys(period))]
-            found, redis_ms = self._remove(keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms])
+            found, redis_ms = self._remove(
+                keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms, self.channel]
+            )
             if found >= 0:
                 return bool(found)
             self._ahead_seconds = redis_ms / 1000 - self._clock()
@@ -38,9 +40,10 @@ class Upkeep(Reading):
         keys = self._read_keys(period)
         if period != Period.ALL and not period.startswith("season:"):
             keys = keys[:2]
-        removed = step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+        args = [keep, TRIMMED_AT_ONCE, self.channel]
+        removed = step = int(self._trim(keys=keys, args=args))
         while step == TRIMMED_AT_ONCE:
-            step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+            step = int(self._trim(keys=keys, args=args))
             removed += step
         return removed
 
@@ -50,7 +53,8 @@ class Upkeep(Reading):
         if not BOARD.fullmatch(name):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
         keys = [*self._read_keys(Period.ALL), *self._read_keys(f"season:{name}"), f"{self._beginning}seasons"]
-        total = int(self._season(keys=keys, args=[name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms]))
+        args = [name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms, self.channel]
+        total = int(self._season(keys=keys, args=args))
         if total < 0:
             raise ValueError("season: there is one of this name")
         return total

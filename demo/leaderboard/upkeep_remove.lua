@@ -4,6 +4,7 @@
 -- ARGV[1]  player
 -- ARGV[2]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for
 -- ARGV[3]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[4]  the channel that is told when something changed
 -- Returns {1 or 0: whether the player was there, now_ms}; {-1, now_ms} when the day is another one: nothing was removed.
 local now = tonumber(ARGV[3])
 if not now then
@@ -23,4 +24,7 @@ for key = 3, #KEYS, 2 do
   end
 end
 redis.call('HDEL', KEYS[1], ARGV[1])
+if removed == 1 then
+  redis.pcall('PUBLISH', ARGV[4], '')
+end
 return {removed, now}

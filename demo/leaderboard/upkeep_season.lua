@@ -9,6 +9,7 @@
 -- ARGV[1]  the season's name
 -- ARGV[2]  the archive's life in milliseconds
 -- ARGV[3]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[4]  the channel that is told when a season was closed
 -- Returns how many players the season had; 0 when nobody played, -1 when its name is taken: nothing was written.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return -1
@@ -33,4 +34,5 @@ redis.call('ZADD', KEYS[7], now, ARGV[1])
 for key = 4, 7 do
   redis.call('PEXPIRE', KEYS[key], ARGV[2])
 end
+redis.pcall('PUBLISH', ARGV[4], '')
 return total

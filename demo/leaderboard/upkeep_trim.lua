@@ -4,6 +4,7 @@
 -- KEYS[3]  optional: metadata, a hash of player -> JSON, to go with the rows
 -- ARGV[1]  how many stay
 -- ARGV[2]  how many are removed at most, so that no call takes long
+-- ARGV[3]  the channel that is told when something changed
 -- Returns how many were removed, the worst first.
 local total = redis.call('ZCARD', KEYS[1])
 local first = math.max(tonumber(ARGV[1]), total - tonumber(ARGV[2]))
@@ -17,4 +18,5 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], first, -1)) do
     redis.call('HDEL', KEYS[3], player)
   end
 end
+redis.pcall('PUBLISH', ARGV[3], '')
 return redis.call('ZREMRANGEBYRANK', KEYS[1], first, -1)

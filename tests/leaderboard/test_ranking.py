@@ -15,6 +15,7 @@ from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, check_p
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
+from tests.serving import until
 
 DAY_MS = 86_400_000
 NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
@@ -447,3 +448,30 @@ def _trips(call: Any) -> int:
     call()
     xray.end()
     return trace.round_trips
+
+
+def test_who_listens_is_told_once_of_each_change_and_of_nothing_else(client: Client) -> None:
+    board = Leaderboard(client, "told")
+    with client.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.subscribe(board.channel)
+        until(lambda: client.pubsub_numsub(board.channel)[0][1] == 1)
+
+        def after(call: Any) -> int:
+            call()
+            client.publish(board.channel, "end")
+            count = 0
+            while (message := listener.get_message(timeout=5)) is None or message["data"] != b"end":
+                count += message is not None and message["type"] == "message"
+            return count
+
+        assert after(lambda: board.submit("mara", 5)) == 1
+        assert after(lambda: board.submit("mara", 4)) == 0
+        assert after(lambda: board.submit("mara", 4, metadata="{}")) == 1
+        assert after(lambda: board.submit("noor", 9, idempotency_key="k")) == 1
+        assert after(lambda: board.submit("noor", 9, idempotency_key="k")) == 0
+        assert after(lambda: board.remove("nobody")) == 0
+        assert after(lambda: board.trim(1)) == 1
+        assert after(lambda: board.trim(1)) == 0
+        assert after(lambda: board.season("one")) == 1
+        assert after(lambda: board.season("one-more")) == 0
+        assert after(lambda: board.remove("noor")) == 1
