@@ -22,7 +22,7 @@ wsgi_app = "wsgi:app"
 workers = _number("WEB_CONCURRENCY", 2, 256)
 # gevent led every interleaved measurement and carries streams; the app is right on gthread too.
 worker_class = "gevent"
-worker_connections = 500
+worker_connections = 3000
 graceful_timeout = 8
 timeout = 30
 keepalive = 5
@@ -62,8 +62,13 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Templates are compiled before the first request, so that nobody waits for that, least of all in trouble."""
-    environment = worker.app.wsgi().jinja_env
+    """The app is told of its server; templates are compiled before the first request, so that nobody waits for that, least
+    of all in trouble."""
+    from demo import server
+
+    app = worker.app.wsgi()
+    server.tell(app, worker)
+    environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
 

@@ -85,6 +85,12 @@ SETTINGS: dict[str, Setting] = {
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
     ),
+    "STREAM_VIEWERS": Setting(
+        "DEMO_STREAM_VIEWERS",
+        1000,
+        int,
+        "most viewers of live boards per worker, and never more than half of its threads or connections",
+    ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"
     ),
@@ -111,6 +117,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "CATALOG_STALE_SECONDS": (0, 86_400),
     "SESSION_IDLE_SECONDS": (1, 31_536_000),
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
+    "STREAM_VIEWERS": (0, 100_000),
     "TRUSTED_PROXIES": (0, 10),
 }
 

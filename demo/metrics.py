@@ -7,7 +7,7 @@ variable there is one process, and it counts for itself.
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, multiprocess
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 registry = CollectorRegistry()
@@ -19,6 +19,7 @@ RATE_LIMIT_DECISIONS = Counter(
     ("limit", "outcome"),
     registry=registry,
 )
+STREAMS_OPEN = Gauge("demo_streams_open", "Viewers of live boards, now", registry=registry, multiprocess_mode="livesum")
 
 
 def in_this_process(counter: Counter, **labels: str) -> int:

@@ -109,6 +109,8 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "boards": "test_ranking",
         "reading": "test_ranking",
         "upkeep": "test_ranking",
+        "viewers": "test_stream",
+        "watched": "test_stream",
         "hostile_pickle": "test_serializers",
         "pictures": "test_products",
         "play": "test_views",

@@ -8,7 +8,7 @@ from flask import current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
 from demo import oneshot, source
-from demo.leaderboard import api_views, boards, play, reading
+from demo.leaderboard import api_views, boards, play, reading, stream_views
 from demo.leaderboard.answers import MAX_SCORE, Page, Period, Standing, check_player
 from demo.leaderboard.common_views import Seen, bp, known, leaderboard, submit, top
 from demo.leaderboard.ranking import Leaderboard
@@ -17,7 +17,7 @@ from demo.pool import get_redis
 TITLE = "Leaderboard"
 HERE = Path(__file__).parent
 MAIN = "main"
-ROOMS = (api_views,)  # which adds its views to the blueprint
+ROOMS = (api_views, stream_views)  # which add their views to the blueprint
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
 

@@ -1,0 +1,78 @@
+"""What the viewers of a board watch: its top, and around some players, read in one round trip and written as events.
+
+An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows everything. Its id is a
+digest of what it says, so that a viewer who comes back can tell what he has, and two processes agree on it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from demo.leaderboard.ranking import Leaderboard
+
+ROWS, RADIUS = 10, 3
+PLAYERS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Event:
+    """The state of a board for one player, or for nobody: all viewers share `head`, those of one player `tail`."""
+
+    id: str
+    head: bytes
+    tail: bytes
+
+    @property
+    def text(self) -> bytes:
+        """As it goes over the wire."""
+        return b"id: %b\nevent: board\ndata: %b%b\n\n" % (self.id.encode(), self.head, self.tail)
+
+
+class Watched:
+    """Reads what is watched. `client` is a redis-py client of bytes."""
+
+    def __init__(self, client: Any) -> None:
+        self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+
+    def read(self, board: Leaderboard, period: str, players: Sequence[str]) -> dict[str, Event]:
+        """An event for each player, "" stands for none: one round trip for PLAYERS_AT_ONCE. Raises RedisError."""
+        events: dict[str, Event] = {}
+        for at in range(0, max(1, len(players)), PLAYERS_AT_ONCE):
+            some = players[at : at + PLAYERS_AT_ONCE]
+            named = [player for player in some if player]
+            total, top, *parts = self._script(keys=board._read_keys(period), args=[ROWS, RADIUS, *named])
+            state = {"board": board.board, "period": period, "total": total, "entries": _rows(board, top)}
+            head = _line(state)[:-1]
+            for player, part in zip(named, parts, strict=True):
+                around = _rows(board, part) if part else []
+                me = next((row for row in around if row["player"] == player), None)
+                events[player] = _event(head, _line({"me": me, "around": around}))
+            if "" in some:
+                events[""] = _event(head, b'{"me":null,"around":[]}')
+        return events
+
+
+def _event(head: bytes, tail: bytes) -> Event:
+    tail = b"," + tail[1:]
+    return Event(hashlib.blake2b(head + tail, digest_size=9).hexdigest(), head, tail)
+
+
+def _line(value: Any) -> bytes:
+    """JSON without line breaks, which would end the event: inside of metadata they are no more than spaces."""
+    return msgspec.json.encode(value).replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def _rows(board: Leaderboard, part: list[Any]) -> list[dict[str, Any]]:
+    first, rank, *flat = part
+    rows: list[dict[str, Any]] = []
+    for place, (member, stored, metadata) in enumerate(zip(*[iter(flat)] * 3, strict=True), start=first + 1):
+        score = board._sign * int(float(stored))
+        if rows:
+            rank = rows[-1]["rank"] if score == rows[-1]["score"] else place
+        more = msgspec.Raw(metadata) if metadata else None
+        rows.append({"rank": rank, "player": member[13:].decode(), "score": score, "metadata": more})
+    return rows
