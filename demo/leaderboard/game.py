@@ -1,9 +1,9 @@
 """A game of ten seconds whose score is earned: type the words that the server has chosen.
 
-A ticket says when the server handed out which words, for which board, signed so that nobody else can write one. The answer comes
-back with it. By the server's own clock there lie SECONDS and some grace between the two at most, so a score has a ceiling:
-who answers after t seconds can have typed MOST_PER_SECOND · t characters and no more. The ticket's number is used as
-idempotency key, so a ticket counts once.
+A ticket says when the server handed out which words, for which board, signed so that nobody else can write one. The answer
+comes back with it. By the server's own clock there lie SECONDS and some grace between the two at most, so a score has a
+ceiling: who answers after t seconds can have typed MOST_PER_SECOND · t characters and no more. The ticket's number is used
+as idempotency key, so a ticket counts once.
 
 What this cannot tell is who typed: a program may, at the pace of the quickest typist. The bound holds for it too.
 """
@@ -21,11 +21,12 @@ POINTS = 10
 COUNT = 36
 MOST_CHARACTERS = 400
 TICKET = re.compile(r"(?P<ms>\d{13,16})\.(?P<number>[0-9a-f]{24})\.(?P<mac>[0-9a-f]{64})")
-WORDS = (
+ALL_WORDS = (
     "apple bridge candle desert eagle forest garden harbor island jacket kettle ladder marble needle orange paper quiver "
     "river saddle table under violet window yellow zebra anchor basket copper dinner engine feather glass hammer iron "
     "jungle knight lemon mirror night ocean pepper queen ribbon silver tiger unit valley winter"
-).split()
+)
+WORDS = tuple(ALL_WORDS.split())
 
 
 class Refused(ValueError):

@@ -1,6 +1,5 @@
 """The game of ten seconds: a page, its start, and the answer that counts."""
 
-from pathlib import Path
 from typing import Any
 
 from flask import current_app, redirect, render_template, request, url_for
@@ -78,5 +77,5 @@ def _page(name: str, played: game.Round | None, refused: str = "", player_error:
         refused=refused,
         player_error=player_error,
         game=game,
-        listings=[source.of_function(game.judge), source.of_file(Path(game.__file__))],
+        listings=[source.of_function(game.start), source.of_function(game.judge)],
     )

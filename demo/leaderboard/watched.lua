@@ -2,10 +2,11 @@
 -- KEYS[1]  the board of a period, a sorted set
 -- KEYS[2]  its hash of player -> sequence, 12 hex digits, and more
 -- KEYS[3]  metadata, a hash of player -> JSON
+-- KEYS[4]  optional: the closed seasons, a sorted set by the time of their end
 -- ARGV[1]  how many rows of the top
 -- ARGV[2]  how many neighbours on each side of a player
 -- ARGV[3]  a player; and so on
--- Returns {total, the top, per player its rows}, each as {index of the first, rank of the first, member, score, metadata, …};
+-- Returns {total, names of the last seasons, the top, per player its rows}, rows as {index of the first, rank of the first, member, score, metadata, …};
 -- false for a player who is not there. Scores are signed as stored, a missing metadata is an empty text.
 local total = redis.call('ZCARD', KEYS[1])
 
@@ -26,11 +27,12 @@ local function part(first, last)
   return reply
 end
 
-local replies = {total, part(0, tonumber(ARGV[1]) - 1)}
+local seasons = KEYS[4] and redis.call('ZREVRANGE', KEYS[4], 0, 5) or {}
+local replies = {total, seasons, part(0, tonumber(ARGV[1]) - 1)}
 local radius = tonumber(ARGV[2])
 for i = 3, #ARGV do
   local place = redis.call('HGET', KEYS[2], ARGV[i])
   local index = place and redis.call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[i])
-  replies[i] = index and part(math.max(0, index - radius), index + radius)
+  replies[i + 1] = index and part(math.max(0, index - radius), index + radius)
 end
 return replies

@@ -1,3 +1,4 @@
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -80,8 +81,8 @@ def test_what_each_read_costs(web: FlaskClient) -> None:
         (BOARD, 1),
         (f"{BOARD}/players/mara", 1),
         ("/leaderboard/boards/main", 1),
-        ("/leaderboard/boards/main?player=mara", 2),
-        ("/leaderboard/", 1),
+        ("/leaderboard/boards/main?player=mara", 1),
+        ("/leaderboard/", 2),
     ):
         assert round_trips(web.get(path)) == trips, path
 
@@ -462,3 +463,75 @@ def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: Flas
     assert "Nobody yet" in web.get("/leaderboard/boards/main").text
     assert 'class="wide">' in web.get("/leaderboard/boards/main?period=season:spring").text
     assert web.get("/leaderboard/boards/main?period=season:S").status_code == 200
+
+
+def test_the_boards_are_listed_with_leaders_and_sizes_in_two_round_trips(web: FlaskClient) -> None:
+    for number in range(12):
+        for player, score in (("<i>ida</i>", 1200 + number), ("noor", 5)):
+            web.post(f"/leaderboard/api/boards/b{number}/scores", json={"player": player, "score": score})
+    answer = web.get("/leaderboard/")
+    assert round_trips(answer) == 2
+    rows = re.findall(
+        r'boards/(\S+?)">.*?<td class="wide">(.*?)</td><td class="num">(.*?)</td><td class="num">(.*?)<', answer.text
+    )
+    assert rows[0] == ("main", "nobody yet", "–", "0")
+    assert rows[1] == ("b11", "&lt;i&gt;ida&lt;/i&gt;", "1\u202f211", "2")
+    assert len(rows) == 13
+    assert web.get("/leaderboard/?board=b3").headers["Location"] == "/leaderboard/boards/b3"
+    wrong = web.get("/leaderboard/?board=<script>x")
+    assert (wrong.status_code, "<script>x" in wrong.text) == (422, False)
+    assert 'aria-describedby="board-error"' in wrong.text
+
+
+def test_a_hundred_boards_are_no_more_trips(web: FlaskClient, client: Client) -> None:
+    for number in range(100):
+        boards.remember(client, f"b{number}")
+    assert round_trips(web.get("/leaderboard/")) == 2
+
+
+def test_the_podium_shows_ties_and_the_board_its_tabs(web: FlaskClient, client: Client) -> None:
+    for player, score in (("a", 9), ("<script>b</script>", 9), ("c", 5)):
+        post(web, player, score)
+    page = web.get("/leaderboard/boards/main?player=c").text
+    assert re.findall(r'height="(\d+)" role="img" aria-label="Rank (\d)"', page) == [("84", "1"), ("84", "1"), ("42", "3")]
+    assert re.findall(r'<td class="num rank">(\d+)<', page) == ["1", "1", "3", "1", "1", "3"]
+    assert "<script>b" not in page
+    assert "At least as good as 33.3&nbsp;% of all." in page
+    board = Leaderboard(client, "main")
+    board.season("spring")
+    post(web, "c", 1)
+    page = web.get("/leaderboard/boards/main?period=day:2026-11-22").text
+    for title in ("Today", "This week", "All time", "Season spring", "Day 2026-11-22"):
+        assert f">{title}</a>" in page
+    assert "boards/main?period=season:spring" in page
+    assert re.search(r'aria-current="true" href="[^"]*">Day 2026-11-22<', page)
+
+
+def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: FlaskClient) -> None:
+    post(web, "<i>", 10)
+    done = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": "7", "twice": "1"})
+    assert done.status_code == 303
+    page = web.get(done.headers["Location"]).text
+    shown = page[page.index('id="twice"') :]
+    assert shown.count("&#34;best&#34;:17,&#34;rank&#34;:1") == 2
+    assert shown.count("<i>Idempotency-Replayed:</i> true") == 1
+    assert "<i>,&#34;" not in page and 'player": "<i>"' not in page
+    assert web.get(BOARD).json["entries"][0]["score"] == 17
+    assert 'id="twice"' not in web.get(done.headers["Location"]).text
+    too_much = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": str(2**53 - 1), "twice": "1"})
+    assert (too_much.status_code, 'aria-describedby="score-error"' in too_much.text) == (422, True)
+
+
+def test_who_has_no_live_page_may_have_it_reloaded(web: FlaskClient) -> None:
+    plain = web.get("/leaderboard/boards/main?player=mara")
+    assert "Refresh" not in plain.headers and "refresh=1" in plain.text
+    again = web.get("/leaderboard/boards/main?player=mara&refresh=1")
+    assert again.headers["Refresh"] == "5"
+    assert "Stop reloading every 5 s" in again.text
+
+
+def test_a_page_watches_what_it_shows(web: FlaskClient) -> None:
+    post(web, "a/b&c", 1)
+    page = web.get("/leaderboard/boards/main?period=week&player=a/b%26c").text
+    assert 'data-live="/leaderboard/api/boards/main/stream?period=week&amp;player=a/b%26c"' in page
+    assert 'stream?period=all"' in web.get("/leaderboard/boards/main?player=%00").text
