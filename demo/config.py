@@ -80,7 +80,7 @@ SETTINGS: dict[str, Setting] = {
             "sessions.change_password": {"limit": 5, "window_seconds": 60, "by": "user"},
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
-            "leaderboard.submit_score": {"limit": 600, "window_seconds": 60},
+            "leaderboard.submit_score": {"limit": 1200, "window_seconds": 60, "cost": "field:scores"},
         },
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",

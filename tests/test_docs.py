@@ -59,7 +59,7 @@ def key_patterns() -> dict[str, re.Pattern[str]]:
     for cells in rows("Keys"):
         name = cells[0].strip("`")
         text = "".join(".+?" if part.startswith("<") else re.escape(part) for part in re.split(r"(<[^>]+>)", name))
-        patterns[name] = re.compile(text + r"(:members)?")
+        patterns[name] = re.compile(text + r"(:members|:distinct)?")
     return patterns
 
 

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,7 +17,7 @@ from werkzeug.routing import BaseConverter
 
 from demo.errors import RedisAway
 from demo.leaderboard import boards
-from demo.leaderboard.answers import BOARD, Page, Period, Standing, Submission
+from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import ROWS, Look, Watched
 from demo.pool import Client, get_redis
@@ -114,11 +115,28 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
         raise RedisAway() from None
     overall = done.standings[Period.ALL]
     if overall.total == 1 and overall.previous_rank is None:
-        try:
-            boards.remember(get_redis(), board)
-        except RedisError as error:  # The score counts all the same.
-            current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
+        _remember(board)
     return done
+
+
+def submit_many(board: str, posts: Sequence[Post], key: str | None) -> list[Submission | Refused]:
+    """The same for many."""
+    try:
+        done = leaderboard(board).submit_many(posts, idempotency_key=key)
+    except RedisError as error:
+        current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
+        raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
+    firsts = [one.standings[Period.ALL] for one in done if isinstance(one, Submission)]
+    if any(first.total == 1 and first.previous_rank is None for first in firsts):
+        _remember(board)
+    return done
+
+
+def _remember(board: str) -> None:
+    try:
+        boards.remember(get_redis(), board)
+    except RedisError as error:  # The score counts all the same.
+        current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
 
 
 def known(board: str, *, field: bool = False) -> str:

@@ -12,11 +12,12 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo import choices, server
 from demo.errors import RedisAway
 from demo.leaderboard.answers import check_player
-from demo.leaderboard.api_views import PERIOD
+from demo.leaderboard.bodies import PERIOD
 from demo.leaderboard.common_views import bp, known, leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import Viewer
 from demo.metrics import STREAMS_OPEN
+from demo.openapi import documented
 from demo.pool import get_redis
 from demo.validation import Invalid, read_query
 
@@ -75,6 +76,7 @@ class Answer:
 
 
 @bp.get("/api/boards/<board>/stream")
+@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), media="text/event-stream")
 def stream(board: str) -> Response:
     """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
     name, wanted = known(board, field=True), read_query(Wanted)

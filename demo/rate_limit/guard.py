@@ -21,6 +21,7 @@ from demo.rate_limit import headers, identity
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.rules import Outcome, Rule
 from demo.security import is_own_path
+from demo.validation import Invalid
 
 counts = {"refused": 0, "fallback": 0}
 
@@ -94,15 +95,31 @@ def _part(by: str) -> str:
 
 def _field(name: str) -> str:
     """A field of the form, or of a JSON body, written one way: how somebody spells a name must not give a new quota."""
-    data = request.get_data()  # kept, so that reading it as a form leaves it to the view
+    request.get_data()  # kept, so that reading it as a form leaves it to the view
     given: Any = None if "/api/" in request.path else request.form.get(name)
     if given is None and ("/api/" in request.path or not request.form):
-        try:  # an API takes JSON whatever type the body claims to be: curl -d calls it a form
-            body = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            body = None
-        given = body.get(name) if isinstance(body, Mapping) else None
+        given = _body().get(name)
     return unicodedata.normalize("NFKC", str(given or "")).strip().casefold()
+
+
+def _body() -> Mapping[str, Any]:
+    try:  # an API takes JSON whatever type the body claims to be: curl -d calls it a form
+        body = msgspec.json.decode(request.get_data())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _cost(rule: Rule) -> int:
+    """What a request takes. Raises Invalid for a list that is longer than the limit: it would never fit."""
+    if isinstance(rule.cost, int):
+        return rule.cost
+    name = rule.cost.removeprefix("field:")
+    listed = _body().get(name)
+    cost = max(1, len(listed)) if isinstance(listed, list) else 1
+    if cost <= rule.most or rule.dry_run:
+        return min(cost, rule.most)
+    raise Invalid({name: f"{rule.most} at once at most: more never fit into the limit"})
 
 
 def _before() -> Response | None:
@@ -110,10 +127,11 @@ def _before() -> Response | None:
     rules = guard.rules(request.endpoint) if request.endpoint else ()
     if not rules:
         return None
+    costs = [_cost(rule) for rule in rules]
     outcomes: list[Outcome] = []
     g.rate_limits = outcomes
-    for rule in rules:
-        outcome = rule.check(_whom(rule.by))
+    for rule, cost in zip(rules, costs, strict=True):
+        outcome = rule.check(_whom(rule.by), cost)
         RATE_LIMIT_DECISIONS.labels(rule.name, outcome.name).inc()
         counts["fallback"] += outcome.fallback is not None
         outcomes.append(outcome)
