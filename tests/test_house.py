@@ -106,6 +106,7 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "rules": "test_guard",
         "timeline": "test_playground",
         "answers": "test_ranking",
+        "bodies": "test_views",
         "boards": "test_ranking",
         "reading": "test_ranking",
         "upkeep": "test_ranking",

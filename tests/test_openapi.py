@@ -1,5 +1,6 @@
 """The document of the API: complete, true of what is answered, and its examples run."""
 
+import os
 import re
 from typing import Any
 
@@ -101,3 +102,14 @@ def test_the_document_is_of_what_there_is(make_app: Any) -> None:
         "/leaderboard/api/boards/{board}/scores:batch",
         "/leaderboard/api/boards/{board}/stream",
     }
+
+
+@pytest.mark.long
+def test_whatever_is_asked_nothing_fails_and_nothing_untold_is_answered(make_app: Any) -> None:
+    pytest.importorskip("schemathesis")
+    from tests import fuzz
+
+    cases = 5000 if os.environ.get("CI") else 150
+    seen = fuzz.run(make_app(RATE_LIMITS={}), cases)
+    assert seen.total() >= cases
+    assert not [name for name in seen if name.rpartition(" ")[2].startswith("5")]

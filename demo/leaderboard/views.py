@@ -9,7 +9,7 @@ from flask import Response, current_app, make_response, redirect, render_templat
 from redis.exceptions import RedisError
 
 from demo import oneshot, source
-from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views
+from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.common_views import Seen, bp, known, leaderboard, look, sentence, submit, top
 from demo.leaderboard.ranking import Leaderboard
@@ -23,6 +23,7 @@ ROOMS = (api_views, stream_views, game_views)  # which add their views to the bl
 RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
+bp.cli.add_command(transfer_views.group)
 
 
 def card() -> tuple[str, str]:

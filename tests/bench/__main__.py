@@ -7,6 +7,7 @@ from tests.bench.load import load
 from tests.bench.measure import calibrate, say
 from tests.bench.pages import in_process, over_http
 from tests.bench.patterns import patterns
+from tests.bench.players import players
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
 
@@ -18,6 +19,7 @@ SECTIONS = {
     "patterns": patterns,
     "limiters": limiters,
     "sessions": sessions,
+    "leaderboard": players,
 }
 
 

@@ -535,3 +535,71 @@ def test_a_page_watches_what_it_shows(web: FlaskClient) -> None:
     page = web.get("/leaderboard/boards/main?period=week&player=a/b%26c").text
     assert 'data-live="/leaderboard/api/boards/main/stream?period=week&amp;player=a/b%26c"' in page
     assert 'stream?period=all"' in web.get("/leaderboard/boards/main?player=%00").text
+
+
+def batch(web: FlaskClient, scores: Any, **headers: str) -> Any:
+    return web.post(f"{SCORES}:batch", json={"scores": scores}, headers=headers)
+
+
+def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(web: FlaskClient) -> None:
+    good = [{"player": f"p{number}", "score": number} for number in range(150)]
+    bad = [
+        {"player": "a", "score": 1.5},
+        {"player": "\x00", "score": 1},
+        {"player": "b"},
+        7,
+        {"player": "c", "score": 1, "x": 1},
+    ]
+    bad.append({"player": "d", "score": 1, "metadata": {"a": "x" * 1024}})
+    answer = batch(web, [*good[:75], *bad, *good[75:], {"player": "p149", "score": 2**53 - 1, "mode": "sum"}])
+    results = answer.json["results"]
+    assert (answer.status_code, answer.json["counted"]) == (200, 150)
+    assert [one["index"] for one in results] == list(range(157))
+    wrong = [one for one in results if one["status"] == 422]
+    assert [(one["index"], one["errors"][0]["field"]) for one in wrong] == [
+        (75, "score"),
+        (76, "player"),
+        (77, "score"),
+        (78, "body"),
+        (79, "x"),
+        (80, "metadata"),
+        (156, "score"),
+    ]
+    last = results[155]
+    assert (last["player"], last["best"], last["rank"], last["total"]) == ("p149", 149, 1, 150)
+    assert round_trips(answer) == 1 + 2 + 1  # the limit, two steps of 100, a new board for the list
+    assert web.get(BOARD).json["total"] == 150
+
+
+@pytest.mark.parametrize("body", [{"scores": []}, {"scores": [{}] * 1001}, {}, {"scores": 1}, {"scores": {}, "x": 1}, []])
+def test_what_is_no_batch_is_a_422(web: FlaskClient, body: Any) -> None:
+    assert web.post(f"{SCORES}:batch", json=body).status_code == 422
+
+
+def test_a_batch_takes_as_much_of_the_limit_as_it_has_scores(make_app: Callable[..., Flask]) -> None:
+    limit = {"limit": 10, "window_seconds": 60, "cost": "field:scores"}
+    web = make_app(RATE_LIMITS={"leaderboard.submit_score": limit}).test_client()
+    scores = [{"player": "mara", "score": 1}]
+    assert batch(web, scores * 11).json["errors"][0]["field"] == "scores"
+    assert batch(web, scores * 7).headers["RateLimit"].startswith('"leaderboard.submit_score";r=3;')
+    assert batch(web, scores * 4).status_code == 429
+    assert [post(web, "mara", 1).status_code for _ in range(4)] == [201, 201, 201, 429]
+
+
+def test_a_batch_under_a_key_counts_once_in_each_of_its_steps(web: FlaskClient) -> None:
+    scores = [{"player": "mara", "score": 1, "mode": "sum"}] * 250
+    first = batch(web, scores, **{"Idempotency-Key": "b"})
+    again = batch(web, scores, **{"Idempotency-Key": "b"})
+    assert (again.json, again.headers["Idempotency-Replayed"]) == (first.json, "true")
+    assert "Idempotency-Replayed" not in first.headers
+    assert web.get(BOARD).json["entries"][0]["score"] == 250
+    assert batch(web, scores[:3], **{"Idempotency-Key": "b"}).status_code == 422
+
+
+def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClient, client: Client) -> None:
+    scores = [{"player": "mara", "score": 1, "mode": "sum"}] * 250
+    batch(web, scores, **{"Idempotency-Key": "b"})
+    keys = [key for key in client.scan_iter("*:once:*") if key.endswith(b":200")]
+    assert client.unlink(*keys) == 1  # as if the last step had not been done
+    batch(web, scores, **{"Idempotency-Key": "b"})
+    assert web.get(BOARD).json["entries"][0]["score"] == 300
