@@ -98,6 +98,12 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "SIGNING_SECRET": Setting(
+        "DEMO_SIGNING_SECRET",
+        "",
+        str,
+        "when set, scores by the API need a signature under it: [`signatures.py`](demo/leaderboard/signatures.py)",
+    ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,

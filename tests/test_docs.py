@@ -13,6 +13,7 @@ import pytest
 from demo.app import USE_CASES
 from demo.config import SETTINGS
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
@@ -83,6 +84,8 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     board = Leaderboard(client, "main")
     board.submit("mara", 1, idempotency_key="a-key")
     board.season("spring")
+    signature = sign("a secret", "5", "n" * 16, "POST", "/", b"")
+    Signatures(client, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
     board.submit("mara", 1)
     patterns = key_patterns()
     unseen = set(patterns)
@@ -108,7 +111,7 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         command
         for command in COMMANDS
         if not re.match(
-            r"curl |\.venv/bin/flask --app wsgi (play|seed|leaderboard)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command
+            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command
         )
     ]
     assert unknown == ["python3 -m venv .venv", "docker compose up -d --build"]

@@ -172,6 +172,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
     from demo import xray
     from demo.catalog.write_behind import Versioned, WriteBehind
     from demo.leaderboard.ranking import Leaderboard
+    from demo.leaderboard.signatures import Signatures, Unsigned, sign
 
     seen: list[tuple[str, list[str]]] = []
     original = xray.describe
@@ -208,6 +209,8 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         board.season("one")
         board.remove("mara")
         board.trim(0)
+        with pytest.raises(Unsigned, match="seconds off"):
+            Signatures(client, "x").check("5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b"")
         board.top(1)
         xray.end()
         web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})

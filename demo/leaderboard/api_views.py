@@ -1,10 +1,11 @@
 """The API that programs post scores to, and read boards from."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from flask import Response, request
-from werkzeug.exceptions import NotFound
+from flask import Response, current_app, request
+from werkzeug.exceptions import NotFound, Unauthorized
 
 from demo.leaderboard.answers import IDEMPOTENCY_KEY, Conflict, Post, Refused, Submission, check_metadata, check_player
 from demo.leaderboard.bodies import (
@@ -25,7 +26,9 @@ from demo.leaderboard.bodies import (
     submitted,
 )
 from demo.leaderboard.common_views import bp, known, leaderboard, submit, submit_many, top
+from demo.leaderboard.signatures import Signatures, Unsigned
 from demo.openapi import Header, documented
+from demo.pool import Client, get_redis
 from demo.validation import Invalid, fields, read_json, read_query
 
 KEY = Header("Idempotency-Key", "a request counts once under it, for a day", r"^[\x21-\x7e]{1,255}$", "game-7-of-mara")
@@ -40,7 +43,7 @@ BOARD = {"board": "main"}
     status=201,
     path=BOARD,
     example=Posted("mara", 1200),
-    errors=(400, 413, 429, 503),
+    errors=(400, 401, 413, 429, 503),
     header=KEY,
 )
 @documented(
@@ -51,12 +54,13 @@ BOARD = {"board": "main"}
     answer=Results,
     path=BOARD,
     example={"scores": [Posted("mara", 1200), {"player": "noor", "score": 1.5}]},
-    errors=(400, 413, 429, 503),
+    errors=(400, 401, 413, 429, 503),
     header=KEY,
 )
 def submit_score(board: str, many: bool = False) -> Response:
     """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered as the first time."""
     name = known(board, field=True)
+    _check_signature()
     key = _idempotency_key()
     if many:
         return _submit_batch(name, key)
@@ -131,6 +135,25 @@ def read_player(board: str, player: str) -> Response:
         raise NotFound("This player is not on the board.")
     own = next(entry for entry in page.entries if entry.player == player)
     return _answer(Own(**msgspec.structs.asdict(rows(name, page)), player=row(own)))
+
+
+def _check_signature() -> None:
+    """Raises Unauthorized for what is not signed, where a secret is set. One more round trip then."""
+    secret = current_app.config["SIGNING_SECRET"]
+    if not secret:
+        return
+    stamp, nonce, signature = (request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature"))
+    query = request.query_string.decode("latin-1")
+    path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
+    try:
+        _signatures(get_redis(), secret).check(stamp, nonce, signature, request.method, path, request.get_data())
+    except Unsigned as error:
+        raise Unauthorized(str(error), www_authenticate=None) from None
+
+
+@lru_cache(maxsize=8)
+def _signatures(client: Client, secret: str) -> Signatures:
+    return Signatures(client, secret)
 
 
 def _answer(body: Any, status: int = 200, replayed: bool = False) -> Response:

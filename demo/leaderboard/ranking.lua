@@ -12,10 +12,9 @@
 -- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
 -- ARGV[5]  the request's digest, 64 characters, when it counts once; else empty
 -- ARGV[6]  1 for dense ranking, else empty
--- ARGV[7]  player
--- ARGV[8]  score, an integer within +-(2^53 - 1), so signed that less is better
--- ARGV[9]  best: the better one counts; latest: this one; sum: both together
--- ARGV[10]  metadata as JSON, empty leaves what is there; and so on, four for each submission
+-- ARGV[7]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
+--          counts, latest: this one, sum: both together; metadata as JSON, empty leaves what is there; and so on, four for
+--          each submission
 -- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when the key was used for another request: nothing
 -- was written. Else {1, now_ms} and per submission and period the signed score that counts, 1 + how many are better, the
 -- same before (0: none), total, is_best 0|1, with dense ranking the dense rank and the one before; or the same as it was

@@ -437,6 +437,26 @@ def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkey
     assert board.size(Period.DAY) == 15
 
 
+def test_a_hundred_boards_keep_to_themselves(client: Client) -> None:
+    for number in range(100):
+        Leaderboard(client, f"b-{number}").submit("mara", number)
+    for number in range(100):
+        page = Leaderboard(client, f"b-{number}").top(9)
+        assert (page.total, page.entries) == (1, (Entry(1, "mara", number, None),))
+
+
+def test_dense_ranks_count_the_distinct_scores_above(client: Client) -> None:
+    board = Leaderboard(client, "dense", ranking="dense")
+    for player, score in (("a", 9), ("b", 7), ("c", 7), ("d", 1)):
+        done = board.submit(player, score)
+    assert [entry.rank for entry in board.top(9).entries] == [1, 2, 2, 3]
+    assert (done.standings[Period.ALL].rank, done.standings[Period.ALL].percentile) == (3, 25.0)
+    assert [entry.rank for entry in board.page(2, 2).entries] == [2, 3]
+    assert (board.percentile("d"), board.percentile("c")) == (25.0, 75.0)
+    assert _trips(lambda: board.submit("d", 8)) == _trips(lambda: board.rank("d")) == 1
+    assert board.rank("c") == Entry(3, "c", 7, None)
+
+
 @pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
 def test_a_period_is_checked(client: Client, period: str) -> None:
     with pytest.raises(ValueError, match="period"):

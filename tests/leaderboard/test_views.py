@@ -331,6 +331,7 @@ def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(make_app: Ca
         (["--url", "nowhere"], "is no address"),
         (["--url", "http://127.0.0.1:1"], "Is the app running?"),
         (["--players", "0"], "0 is not in the range"),
+        (["--rate", "0"], "0.0 is not in the range"),
     ],
 )
 def test_a_wrong_address_for_simulated_players_is_told_in_a_sentence(app: Flask, arguments: list[str], said: str) -> None:
@@ -346,7 +347,7 @@ def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callab
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1"]
+        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1", "--rate", "1000"]
         done = app.test_cli_runner().invoke(args=arguments)
         assert done.exit_code == 0, done.output
         assert "20 of 20 scores posted" in done.output
