@@ -28,7 +28,7 @@ from demo.leaderboard.watched import Watched
 POLL_SECONDS = 0.05
 PING_SECONDS = 1.0
 RETRY_SECONDS = 0.25
-REST = 10
+REST = 4
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +45,7 @@ class Room:
         self.groups: dict[str, Group] = {}
         self.due: float | None = None
         self.not_before = 0.0
+        self.hinted = False
 
 
 class Streams:
@@ -212,6 +213,7 @@ class Streams:
                 if room.board.channel in told:
                     soonest = max(now, room.not_before)
                     room.due = soonest if room.due is None else min(room.due, soonest)
+                    room.hinted = True
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -229,16 +231,19 @@ class Streams:
         for room, groups in watched:
             began = time.monotonic()
             try:
-                events = self._watched.read(room.board, room.period, list(groups))
+                before = {player: group.event for player, group in groups.items()}
+                events = self._watched.read(room.board, room.period, before)
             except RedisError as error:
                 log.info("live boards: %s cannot be read: %s", room.board.board, type(error).__name__)
                 room.due = time.monotonic() + RETRY_SECONDS
                 for group in groups.values():
                     group.lose()
                 continue
-            # Where many players are watched, reading takes longer, and is done less often.
+            # Where many players are watched, reading takes longer, and is done less often. One that nobody asked for does
+            # not keep the next one waiting.
             took = time.monotonic() - began
-            room.not_before = began + max(self._interval_seconds, REST * took)
+            room.not_before = began + max(self._interval_seconds * room.hinted, REST * took)
+            room.hinted = False
             for player, group in groups.items():
                 group.show(events[player])
 

@@ -9,6 +9,7 @@ from tests.bench.pages import in_process, over_http
 from tests.bench.patterns import patterns
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
+from tests.bench.streams import streams
 
 SECTIONS = {
     "pages": in_process,
@@ -18,6 +19,7 @@ SECTIONS = {
     "patterns": patterns,
     "limiters": limiters,
     "sessions": sessions,
+    "streams": streams,
 }
 
 

@@ -78,7 +78,7 @@ def test_rows_are_those_of_the_other_reads(client: Client) -> None:
     for number in range(30):
         board.submit(f"p{number}", number // 3, metadata=f'{{"n":{number}}}')
     names = [f"p{number}" for number in range(30)]
-    for name, event in Watched(client).read(board, "week", names).items():
+    for name, event in Watched(client).read(board, "week", dict.fromkeys(names)).items():
         state, around = parse(event.text), board.around(name, 3, "week")
         assert around is not None
         assert [(r["rank"], r["player"], r["score"], json.dumps(r["metadata"])) for r in state["around"]] == [
@@ -124,7 +124,7 @@ def test_many_players_are_read_in_parts(client: Client) -> None:
     board = Leaderboard(client, "parts")
     board.submit("mara", 5)
     names = ["", *(f"p{number}" for number in range(2 * PLAYERS_AT_ONCE)), "mara"]
-    events = Watched(client).read(board, "all", names)
+    events = Watched(client).read(board, "all", dict.fromkeys(names))
     assert set(events) == set(names)
     assert parse(events["mara"].text)["me"]["score"] == 5
     assert parse(events[""].text)["entries"] == parse(events["p7"].text)["entries"]
@@ -277,6 +277,6 @@ def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make:
 def test_what_an_event_holds_cannot_break_out_of_its_line(client: Client, make: Callable[..., Streams]) -> None:
     board = Leaderboard(client, "lines")
     board.submit("<b>\u200d</b>é:{x}", 5, metadata='{"a":\n\r\n 1}')
-    text = Watched(client).read(board, "all", [""])[""].text
+    text = Watched(client).read(board, "all", {"": None})[""].text
     state = parse(text)
     assert (state["entries"][0]["player"], state["entries"][0]["metadata"]) == ("<b>\u200d</b>é:{x}", {"a": 1})
