@@ -242,7 +242,7 @@ class Streams:
             # Where many players are watched, reading takes longer, and is done less often. One that nobody asked for does
             # not keep the next one waiting.
             took = time.monotonic() - began
-            room.not_before = began + max(self._interval_seconds * room.hinted, REST * took)
+            room.not_before = began + (max(self._interval_seconds, REST * took) if room.hinted else 0)
             room.hinted = False
             for player, group in groups.items():
                 group.show(events[player])
