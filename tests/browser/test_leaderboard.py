@@ -57,6 +57,7 @@ def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(page: Any, chromi
         assert names(other, "around") == ["dag", "ada", "bo", HOSTILE]
         assert other.locator("#podium li").first.inner_text().split("\n")[:2] == ["dag", "12\u202f345"]
         assert other.locator("#top tr.me td").last.inner_text() == "12\u202f345"
+        assert other.locator("#share").inner_text() == "100.0"
         assert other.get_by_role("status").last.inner_text() == "dag: rank 5 → 1 of 5"
         assert other.evaluate("document.activeElement.textContent") == "ada"  # focus stays with its row
         post(server, "two", "cleo", 12345)
