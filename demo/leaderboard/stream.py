@@ -129,12 +129,14 @@ class Streams:
         return self._closed or self._stopping()
 
     def _goes_on(self) -> bool:
+        """Whether this thread does: once it is told no it is no longer the one, and the next viewer starts another."""
         with self._lock:
-            if self._rooms and not self._is_over():
+            over, mine = self._is_over(), self._thread is threading.current_thread()
+            if mine and self._rooms and not over:
                 return True
-            if self._thread is threading.current_thread():
-                self._thread = None  # the next viewer starts another one
-            groups = self._groups()
+            if mine:
+                self._thread = None
+            groups = self._groups() if over else []
         for group in groups:
             group.end()
         return False
@@ -147,7 +149,7 @@ class Streams:
         while self._goes_on():
             try:
                 self._listen()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # whatever it is, viewers wait for what comes after it
                 if said != type(error).__name__:
                     log.warning("live boards: no subscription: %s", type(error).__name__)
                 said = type(error).__name__
@@ -233,7 +235,7 @@ class Streams:
             try:
                 before = {player: group.event for player, group in groups.items()}
                 events = self._watched.read(room.board, room.period, before)
-            except RedisError as error:
+            except (RedisError, ValueError, TypeError) as error:  # away, or not written by us
                 log.info("live boards: %s cannot be read: %s", room.board.board, type(error).__name__)
                 room.due = time.monotonic() + RETRY_SECONDS
                 for group in groups.values():
