@@ -1,4 +1,4 @@
-"""The subscriber's own connection goes where the client's pool goes: to a cluster, a master behind Sentinel, with a password."""
+"""The subscriber's own connection goes where the pool goes: to a cluster, a master behind Sentinel, with a password."""
 
 import subprocess
 from collections.abc import Callable, Iterator
