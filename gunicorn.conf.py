@@ -1,5 +1,6 @@
 """Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class gthread --threads 8"."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -71,6 +72,7 @@ def post_worker_init(worker: Any) -> None:
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
+    gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
 
 
 def child_exit(server: Any, worker: Any) -> None:

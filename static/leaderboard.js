@@ -1,5 +1,5 @@
-// A board that moves by itself: the stream's events are drawn into the rows that are there, and rows glide to their new places.
-// And the clock of the game. Without this file a board reloads when asked to, and a game is handed in by its button.
+// A board that moves by itself: events of the stream are drawn into the rows that are there, which glide to their new places;
+// and the game's clock. Without this file a board reloads when asked to, and a button hands in.
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const live = document.querySelector("[data-live]");
@@ -31,8 +31,9 @@ const draw = (body, entries) => {
   for (const row of body.rows) {
     const before = rows.get(row.dataset.player);
     const by = before && before[1] - row.getBoundingClientRect().top;
-    const from = before ? { transform: `translateY(${by}px)` } : { opacity: 0 };
-    if (by !== 0) row.animate([from, {}], { duration: 450, easing: "ease-out" });
+    const zIndex = by > 0 ? 1 : 0;
+    const from = before ? { transform: `translateY(${by}px)`, zIndex } : { opacity: 0 };
+    if (by !== 0) row.animate([from, { zIndex }], { duration: 450, easing: "ease-out" });
   }
 };
 
@@ -42,7 +43,11 @@ const show = (state) => {
   $("stale").hidden = true;
   $("total").textContent = number(state.total);
   draw($("top"), state.entries);
-  if (state.me) draw($("around"), state.around);
+  const { me } = state;
+  if (me) {
+    draw($("around"), state.around);
+    $("share").textContent = ((100 * (state.total - me.rank + 1)) / state.total).toFixed(1);
+  }
   const podium = $("podium");
   while (podium.children.length < Math.min(3, state.entries.length)) podium.append(podium.lastElementChild.cloneNode(true));
   [...podium.children].forEach((step, index) => {
@@ -56,7 +61,6 @@ const show = (state) => {
     picture.setAttribute("aria-label", `Rank ${entry.rank}`);
     picture.lastElementChild.textContent = entry.rank;
   });
-  const { me } = state;
   if (rank && me && me.rank !== rank) $("said").textContent = `${me.player}: rank ${rank} → ${me.rank} of ${state.total}`;
   rank = me?.rank;
 };
@@ -73,7 +77,7 @@ const watch = () => {
   source.onopen = () => on(true);
   source.onerror = () => {
     on(false);
-    if (source.readyState === EventSource.CLOSED) setTimeout(watch, 5000 + 5000 * Math.random()); // no place: later
+    if (source.readyState === 2) setTimeout(watch, 5000 + 5000 * Math.random()); // no place: later
   };
   source.addEventListener("board", (event) => show(JSON.parse(event.data)));
   source.addEventListener("away", () => $("stale")?.removeAttribute("hidden"));

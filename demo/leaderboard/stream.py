@@ -28,7 +28,7 @@ from demo.leaderboard.watched import Watched
 POLL_SECONDS = 0.05
 PING_SECONDS = 1.0
 RETRY_SECONDS = 0.25
-REST = 10
+REST = 4
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +45,7 @@ class Room:
         self.groups: dict[str, Group] = {}
         self.due: float | None = None
         self.not_before = 0.0
+        self.hinted = False
 
 
 class Streams:
@@ -128,12 +129,14 @@ class Streams:
         return self._closed or self._stopping()
 
     def _goes_on(self) -> bool:
+        """Whether this thread does: once it is told no it is no longer the one, and the next viewer starts another."""
         with self._lock:
-            if self._rooms and not self._is_over():
+            over, mine = self._is_over(), self._thread is threading.current_thread()
+            if mine and self._rooms and not over:
                 return True
-            if self._thread is threading.current_thread():
-                self._thread = None  # the next viewer starts another one
-            groups = self._groups()
+            if mine:
+                self._thread = None
+            groups = self._groups() if over else []
         for group in groups:
             group.end()
         return False
@@ -146,7 +149,7 @@ class Streams:
         while self._goes_on():
             try:
                 self._listen()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # whatever it is, viewers wait for what comes after it
                 if said != type(error).__name__:
                     log.warning("live boards: no subscription: %s", type(error).__name__)
                 said = type(error).__name__
@@ -212,6 +215,7 @@ class Streams:
                 if room.board.channel in told:
                     soonest = max(now, room.not_before)
                     room.due = soonest if room.due is None else min(room.due, soonest)
+                    room.hinted = True
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -229,16 +233,19 @@ class Streams:
         for room, groups in watched:
             began = time.monotonic()
             try:
-                events = self._watched.read(room.board, room.period, list(groups))
-            except RedisError as error:
+                before = {player: group.event for player, group in groups.items()}
+                events = self._watched.read(room.board, room.period, before)
+            except (RedisError, ValueError, TypeError) as error:  # away, or not written by us
                 log.info("live boards: %s cannot be read: %s", room.board.board, type(error).__name__)
                 room.due = time.monotonic() + RETRY_SECONDS
                 for group in groups.values():
                     group.lose()
                 continue
-            # Where many players are watched, reading takes longer, and is done less often.
+            # Where many players are watched, reading takes longer, and is done less often. One that nobody asked for does
+            # not keep the next one waiting.
             took = time.monotonic() - began
-            room.not_before = began + max(self._interval_seconds, REST * took)
+            room.not_before = began + (max(self._interval_seconds, REST * took) if room.hinted else 0)
+            room.hinted = False
             for player, group in groups.items():
                 group.show(events[player])
 

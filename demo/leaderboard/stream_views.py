@@ -1,6 +1,5 @@
 """A board as a stream of server-sent events. It holds neither a connection of the pool nor a session of the database."""
 
-import select
 import socket
 import threading
 from typing import Annotated, Any, cast
@@ -38,17 +37,18 @@ class Line:
     and hanging up, so that a server that ends does not wait for a next request."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        self._socket = environ.get("gunicorn.socket")
+        given = environ.get("gunicorn.socket")
+        self._socket = getattr(given, "_sock", given)  # gevent's would wait where this one is to look
 
     def is_dead(self) -> bool:
         """Whether the client has closed it."""
         if self._socket is None:
             return False
         try:
-            poll = select.poll()
-            poll.register(self._socket.fileno(), select.POLLIN)
-            return bool(poll.poll(0)) and not self._socket.recv(1, socket.MSG_PEEK)
-        except (OSError, ValueError):
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
             return True
 
     def hang_up(self) -> None:

@@ -15,37 +15,36 @@ AWAY = b"event: away\ndata: {}\n\n"
 
 
 class Group:
-    """All who watch the same player of the same board and period. `turn` grows with each change."""
+    """All who watch the same player of the same board and period. `turn` grows with each change, which one thread alone
+    makes; `changed` is set then, and another takes its place: who takes it before he looks at the turn misses nothing."""
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
+        self.changed = threading.Event()
         self.viewers = self.turn = 0
         self.event: Event | None = None
         self.away = self.over = False
 
     def show(self, event: Event) -> None:
         """Wakes the viewers, if this is new to them."""
-        with self.condition:
-            if self.away or self.event is None or self.event.id != event.id:
-                self.event, self.away = event, False
-                self._wake()
+        if self.away or self.event is None or self.event.id != event.id:
+            self.event, self.away = event, False
+            self._wake()
 
     def lose(self) -> None:
         """Tells the viewers that Redis is away."""
-        with self.condition:
-            if not self.away:
-                self.away = True
-                self._wake()
+        if not self.away:
+            self.away = True
+            self._wake()
 
     def end(self) -> None:
         """Lets the viewers go."""
-        with self.condition:
-            self.over = True
-            self._wake()
+        self.over = True
+        self._wake()
 
     def _wake(self) -> None:
         self.turn += 1
-        self.condition.notify_all()
+        before, self.changed = self.changed, threading.Event()
+        before.set()
 
 
 class Viewer:
@@ -73,11 +72,12 @@ class Viewer:
             self._turn = 0
             return RETRY
         group = self.group
-        with group.condition:
-            if group.turn == self._turn and not group.over:
-                group.condition.wait(self._heartbeat_seconds)
-            self._turn, event, away, over = group.turn, group.event, group.away, group.over
-        if over or self._closed or self._gone():
+        changed = group.changed
+        if group.turn == self._turn and not group.over:
+            changed.wait(self._heartbeat_seconds)
+        self._turn = group.turn  # first: what changes while the rest is read comes again
+        event, away = group.event, group.away
+        if group.over or self._closed or self._gone():
             raise StopIteration
         if away:
             if not self._told_away:

@@ -86,7 +86,11 @@ def post_score(board: str) -> Any:
         answers = [submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key) for _ in range(2)]
     except ValueError as error:
         return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
-    told = [[done.replayed, msgspec.json.encode(done.standings[Period.ALL]).decode()] for done in answers]
+    told = []
+    for done in answers:
+        overall = done.standings[Period.ALL]
+        body = {"best": overall.best, "rank": overall.rank, "previous_rank": overall.previous_rank, "total": overall.total}
+        told.append([done.replayed, msgspec.json.encode(body).decode()])
     oneshot.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
     return response
 

@@ -6,7 +6,7 @@ digest of what it says, so that a viewer who comes back can tell what he has, an
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ PLAYERS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Event:
-    """The state of a board for one player, or for nobody: all viewers share `head`, those of one player `tail`."""
+    """The state of a board for one player, or for nobody: all viewers share `head`, those of one player `tail`, which is
+    made from the rows that are kept in `part` to see whether they have changed."""
 
     id: str
     head: bytes
     tail: bytes
+    part: Any
 
     @property
     def text(self) -> bytes:
@@ -56,27 +58,32 @@ class Watched:
         around = Page(period, total, parts[0][0], _rows(board, parts[0])) if parts and parts[0] else None
         return Look(Page(period, total, 0, _rows(board, top)), around, tuple(name.decode() for name in seasons))
 
-    def read(self, board: Leaderboard, period: str, players: Sequence[str]) -> dict[str, Event]:
-        """An event for each player, "" stands for none: one round trip for PLAYERS_AT_ONCE."""
+    def read(self, board: Leaderboard, period: str, before: Mapping[str, Event | None]) -> dict[str, Event]:
+        """An event for each player, "" stands for none, with the events that they had before: what has not changed is not
+        written anew. One round trip for PLAYERS_AT_ONCE."""
         events: dict[str, Event] = {}
+        players = list(before)
         for at in range(0, max(1, len(players)), PLAYERS_AT_ONCE):
             some = players[at : at + PLAYERS_AT_ONCE]
             named = [player for player in some if player]
             total, _, top, *parts = self._script(keys=board._read_keys(period), args=[ROWS, RADIUS, *named])
             entries = [_json(entry) for entry in _rows(board, top)]
             head = _line({"board": board.board, "period": period, "total": total, "entries": entries})[:-1]
-            for player, part in zip(named, parts, strict=True):
+            digest = _digest(head)
+            for player, part in [*zip(named, parts, strict=True), *([("", None)] if "" in some else [])]:
+                old = before[player]
+                if old and old.part == part:
+                    events[player] = Event(digest + old.id[len(digest) :], head, old.tail, part)
+                    continue
                 around = [_json(entry) for entry in _rows(board, part)] if part else []
                 me = next((row for row in around if row["player"] == player), None)
-                events[player] = _event(head, _line({"me": me, "around": around}))
-            if "" in some:
-                events[""] = _event(head, b'{"me":null,"around":[]}')
+                tail = b"," + _line({"me": me, "around": around})[1:]
+                events[player] = Event(digest + _digest(tail), head, tail, part)
         return events
 
 
-def _event(head: bytes, tail: bytes) -> Event:
-    tail = b"," + tail[1:]
-    return Event(hashlib.blake2b(head + tail, digest_size=9).hexdigest(), head, tail)
+def _digest(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def _line(value: Any) -> bytes:

@@ -10,6 +10,7 @@ from tests.bench.patterns import patterns
 from tests.bench.players import players
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
+from tests.bench.streams import streams
 
 SECTIONS = {
     "pages": in_process,
@@ -20,6 +21,7 @@ SECTIONS = {
     "limiters": limiters,
     "sessions": sessions,
     "leaderboard": players,
+    "streams": streams,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from demo import choices
+from demo.leaderboard import stream
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
@@ -78,7 +79,7 @@ def test_rows_are_those_of_the_other_reads(client: Client) -> None:
     for number in range(30):
         board.submit(f"p{number}", number // 3, metadata=f'{{"n":{number}}}')
     names = [f"p{number}" for number in range(30)]
-    for name, event in Watched(client).read(board, "week", names).items():
+    for name, event in Watched(client).read(board, "week", dict.fromkeys(names)).items():
         state, around = parse(event.text), board.around(name, 3, "week")
         assert around is not None
         assert [(r["rank"], r["player"], r["score"], json.dumps(r["metadata"])) for r in state["around"]] == [
@@ -124,7 +125,7 @@ def test_many_players_are_read_in_parts(client: Client) -> None:
     board = Leaderboard(client, "parts")
     board.submit("mara", 5)
     names = ["", *(f"p{number}" for number in range(2 * PLAYERS_AT_ONCE)), "mara"]
-    events = Watched(client).read(board, "all", names)
+    events = Watched(client).read(board, "all", dict.fromkeys(names))
     assert set(events) == set(names)
     assert parse(events["mara"].text)["me"]["score"] == 5
     assert parse(events[""].text)["entries"] == parse(events["p7"].text)["entries"]
@@ -277,6 +278,51 @@ def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make:
 def test_what_an_event_holds_cannot_break_out_of_its_line(client: Client, make: Callable[..., Streams]) -> None:
     board = Leaderboard(client, "lines")
     board.submit("<b>\u200d</b>é:{x}", 5, metadata='{"a":\n\r\n 1}')
-    text = Watched(client).read(board, "all", [""])[""].text
+    text = Watched(client).read(board, "all", {"": None})[""].text
     state = parse(text)
     assert (state["entries"][0]["player"], state["entries"][0]["metadata"]) == ("<b>\u200d</b>é:{x}", {"a": 1})
+
+
+def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
+    client: Client, make: Callable[..., Streams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending, may_end = threading.Event(), threading.Event()
+    original = stream._own_connection
+
+    def slow_to_end(of: Any) -> Any:
+        connection = original(of)
+        disconnect = connection.disconnect
+
+        def wait() -> None:
+            if not ending.is_set():
+                ending.set()
+                may_end.wait(10)
+            disconnect()
+
+        connection.disconnect = wait
+        return connection
+
+    monkeypatch.setattr(stream, "_own_connection", slow_to_end)
+    hub, board = make(), Leaderboard(client, "ending")
+    first = hub.open(board, "all")
+    told(first, lambda _: True)
+    (before,) = (thread for thread in threading.enumerate() if thread.name == "live-boards")
+    first.close()
+    assert ending.wait(10)
+    second = hub.open(board, "all")
+    told(second, lambda _: True)
+    may_end.set()
+    before.join(10)
+    assert not before.is_alive()
+    assert subscribers(client) == 1
+    board.submit("mara", 5)
+    told(second, lambda state: state["total"] == 1)
+
+
+def test_a_board_that_others_have_written_into_is_told_as_away(client: Client, make: Callable[..., Streams]) -> None:
+    hub, board, good = make(), Leaderboard(client, "foreign"), Leaderboard(client, "own")
+    client.zadd(board.redis_keys("all")[0], {b"000000000001:\xff\xfe": 1})
+    client.pexpire(board.redis_keys("all")[0], 60_000)
+    viewer, other = hub.open(board, "all"), hub.open(good, "all")
+    until(lambda: next(viewer) == AWAY)
+    told(other, lambda _: True)
