@@ -63,9 +63,18 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Templates are compiled before the first request, so that nobody waits for that, least of all in trouble."""
-    environment = worker.app.wsgi().jinja_env
-    for name in environment.list_templates(extensions=["html"]):
-        environment.get_template(name)
+    app = worker.app.wsgi()
+    for name in app.jinja_env.list_templates(extensions=["html"]):
+        app.jinja_env.get_template(name)
+    if app.config["BACKGROUND"] != "none":
+        app.extensions["background"].start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """What one process does for all is another's at once, and what this one has counted is not lost."""
+    app = getattr(worker.app, "callable", None)
+    if app is not None:
+        app.extensions["background"].close()
 
 
 def child_exit(server: Any, worker: Any) -> None:

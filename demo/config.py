@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -92,6 +92,12 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "BACKGROUND": Setting(
+        "DEMO_BACKGROUND",
+        "web",
+        Literal["web", "worker", "none"],
+        "where jobs are done that one process does for all: in the `web` workers, in `flask --app wsgi worker`, or nowhere",
+    ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,

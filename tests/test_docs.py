@@ -11,9 +11,13 @@ import msgspec
 import pytest
 
 from demo.app import USE_CASES
+from demo.breaker import BreakerOpen
 from demo.config import SETTINGS
+from demo.leader import Leader
 from demo.leaderboard.ranking import Leaderboard
 from demo.limits import RateLimit
+from demo.monitor.reports import Reporter
+from demo.monitor.sampler import Sampler
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
 
@@ -84,6 +88,12 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     board.submit("mara", 1, idempotency_key="a-key")
     board.season("spring")
     board.submit("mara", 1)
+    leader = Leader(client, "sampler", "of the test")
+    leader.campaign()
+    Reporter(client, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
+    Sampler(client, lambda: "of the test").step(leader.token)
+    leader.resign()
+    leader.campaign()
     patterns = key_patterns()
     unseen = set(patterns)
     for key in client.scan_iter("demo:*"):

@@ -38,11 +38,19 @@ class Shelf:
 
     `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
     came from. A `corner` is a visitor's own: the same answers under other keys, so that nobody else waits for a database
-    that somebody has made slow for himself.
+    that somebody has made slow for himself. `late` is called when an event was left in the outbox.
     """
 
     def __init__(
-        self, client: Any, database: Any, *, ttl_seconds: float, stale_seconds: float, schema: str, near: NearCache | None
+        self,
+        client: Any,
+        database: Any,
+        *,
+        ttl_seconds: float,
+        stale_seconds: float,
+        schema: str,
+        near: NearCache | None,
+        late: Callable[[], None],
     ) -> None:
         self.cache = Cache(
             client,
@@ -58,6 +66,7 @@ class Shelf:
         self.overdue = Cache(client, "trial", ProductPage, ttl_seconds=0.001, stale_seconds=60)
         self.outcomes: Counter[str] = Counter()
         self._database = database
+        self._late = late
         self.deliverer = Deliverer(database, self._tell)
 
     def product(
@@ -112,6 +121,11 @@ class Shelf:
         with self._database.read() as connection:
             return products.load_page(connection, product_id)
 
+    def lookups(self) -> tuple[int, int]:
+        """How many answers of this process came from the cache, and how many had to be loaded."""
+        served = self.outcomes["HIT"] + self.outcomes["STALE"] + self.outcomes["NEGATIVE"]
+        return served, self.outcomes["MISS"] + self.outcomes["EXPIRED"]
+
     def change(self, product_id: int, change: Change) -> tuple[Product | None, bool]:
         """Writes a change; None when there is no such product. The second tells whether the caches could be told."""
         return self._write(lambda connection: products.change_product(connection, product_id, change))
@@ -146,7 +160,7 @@ class Shelf:
             self._tell(event)
         except RedisError as error:
             log.warning("product %s: written, not invalidated yet: %s", event.product_id, type(error).__name__)
-            self.deliverer.kick()
+            self._late()
             return False
         with self._database.write(wait=False) as connection:
             outbox.remove(connection, [event])

@@ -14,6 +14,15 @@ from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
 
+READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
+
+
+def test_a_process_that_is_about_to_end_is_not_ready(app: Flask, web: FlaskClient) -> None:
+    app.extensions["stopping"].set()
+    answer = web.get("/readyz")
+    assert (answer.status_code, answer.json) == (503, {**READY, "stopping": True})
+    assert web.get("/livez").status_code == 200
+
 
 def test_a_snapshot_tells_the_server_as_it_is() -> None:
     import redis
@@ -49,7 +58,7 @@ def test_the_page_costs_one_round_trip(web: FlaskClient) -> None:
 
 def test_the_probes(web: FlaskClient, away: Flask) -> None:
     assert web.get("/livez").json == {"status": "ok"}
-    assert (web.get("/readyz").status_code, web.get("/readyz").json) == (200, {"redis": "ok", "database": "ok"})
+    assert (web.get("/readyz").status_code, web.get("/readyz").json) == (200, READY)
     without = away.test_client()
     assert without.get("/livez").status_code == 200
     answer = without.get("/readyz")
@@ -114,7 +123,8 @@ def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
     away.extensions["database"].engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
     answer = away.test_client().get("/readyz")
     assert answer.status_code == 503
-    assert set(answer.json) == {"redis", "database"} and "ok" not in answer.json.values()
+    assert answer.json["degraded"] == ["redis", "database"]
+    assert "ok" not in (answer.json["redis"], answer.json["database"])
     assert "127.0.0.1" not in answer.text and "hunter2" not in answer.text
     assert away.test_client().get("/livez").status_code == 200
 
