@@ -50,7 +50,7 @@ class Sampler:
         """A point for the ten seconds that are over; after how many seconds the next are. Raises RedisError, Superseded."""
         seconds, microseconds = self._client.time(**self._where())
         now_ms = seconds * 1000 + microseconds // 1000
-        whole_ms = STEP_SECONDS * 1000
+        whole_ms = int(STEP_SECONDS * 1000)
         end_ms = now_ms // whole_ms * whole_ms
         state = b""
         if self._clock() - self._looked >= SURVEY_SECONDS:
@@ -60,7 +60,7 @@ class Sampler:
         return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
 
     def _point(self, end_ms: int, whole_ms: int) -> Point:
-        entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, f"({end_ms}")
+        entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
         gathered = reports.gather(entries, STEP_SECONDS)
         info = read_info(self._client.info(**self._where()))
         return Point(
