@@ -19,7 +19,7 @@ class Columns:
     times are in ms, and of each group the worst, so that no peak is lost."""
 
     at: list[float]
-    memory: Column
+    megabytes: Column
     clients: Column
     commands: Column
     hits: Column
@@ -39,7 +39,7 @@ def of(points: Sequence[Point]) -> Columns:
     span_ms = (points[-1].at_ms - points[0].at_ms) / max(1, len(groups) - 1) if points else 0
     return Columns(
         [((points[0].at_ms + number * span_ms) / 1000) for number in range(len(groups))],
-        [max((p.memory for p in group), default=None) for group in groups],
+        [max((p.memory / 1e6 for p in group), default=None) for group in groups],
         [max((p.clients for p in group), default=None) for group in groups],
         [_mean([p.commands_a_second for p in group]) for group in groups],
         _growing_share(groups),

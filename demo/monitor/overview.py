@@ -85,9 +85,9 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
     asked = {
         "INFO": ("INFO",),
         "TIME": ("TIME",),
-        "CONFIG GET": ("CONFIG", "GET", "save", "bind", "protected-mode"),
-        "ACL GETUSER": ("ACL", "GETUSER", "default"),
-        "SLOWLOG GET": ("SLOWLOG", "GET", "10"),
+        "CONFIG GET": ("CONFIG GET", "save", "bind", "protected-mode"),
+        "ACL GETUSER": ("ACL GETUSER", "default"),
+        "SLOWLOG GET": ("SLOWLOG GET", "10"),
     }
     began = clock()
     told, stored = _ask(client, asked, SPANS[span], int(began - NOW_SECONDS - 5) * 1000)

@@ -56,6 +56,8 @@ def index() -> str:
     return render_template(
         "monitor/index.html",
         seen=seen,
+        verdict=verdict(seen),
+        titles={module.bp.name: module.TITLE for module in current_app.extensions["use_cases"]},
         lines=columns.of(seen.points) if seen else None,
         span=span,
         breaker_open=get_breaker().is_open,
@@ -65,6 +67,18 @@ def index() -> str:
         latency_ms=get_database().latency_ms,
         lab="monitor.eviction" in current_app.view_functions,
     )
+
+
+def verdict(seen: Overview | None) -> str:
+    """Is all well? In one sentence."""
+    if seen is None:
+        return "Redis does not answer"
+    acts, heeds = (sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed"))
+    if acts:
+        return f"{acts} thing{'s' * (acts > 1)} should be done now"
+    if heeds:
+        return f"All is well, {heeds} thing{'s' * (heeds > 1)} to heed"
+    return "All is well"
 
 
 @bp.get("/monitor/api/snapshot")
