@@ -112,7 +112,7 @@ def test_names_on_the_server_do_no_harm(web: FlaskClient, client: Client) -> Non
         assert "\x1b" not in text and "\u202e" not in text
     assert "<script>alert" not in answers[0]
     assert "&lt;script&gt;" in answers[0]
-    assert "SET demo:catalog:{slow}" in answers[1]
+    assert "SET demo:catalog:{slow}" in answers[0]
     assert len(answers[0]) < 60_000
 
 
@@ -161,6 +161,15 @@ def test_a_day_of_points_is_a_page_of_bounded_size(web: FlaskClient, client: Cli
     assert (page.status_code, round_trips(page)) == (200, 1)
     assert len(page.data) < 40_000
     assert client.memory_usage(STREAM, samples=0) < 2_500_000
+
+
+def test_the_verdict_comes_first(make_app: Callable[..., Flask]) -> None:
+    arguments = ("--maxmemory", "64mb", "--appendonly", "yes")
+    for policy, told in (("noeviction", "All is well"), ("allkeys-lru", "1 thing should be done now")):
+        with private_engine(*arguments, "--maxmemory-policy", policy) as engine:
+            page = make_app(REDIS_URL=engine.url).test_client().get("/monitor/").text
+            assert f"<h1>{told}</h1>" in page
+            assert ("allkeys-lru can throw out a session" in page) == (policy != "noeviction")
 
 
 def test_it_raises_where_nobody_answers() -> None:
