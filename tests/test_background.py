@@ -14,6 +14,7 @@ from flask import Flask
 
 from demo.background import Background
 from demo.leader import lead_key
+from demo.monitor import reports
 from demo.pool import Client, connect
 from tests.servers import private_engine
 from tests.serving import GTHREAD, REPOSITORY, serve, until
@@ -124,6 +125,12 @@ def leads(client: Client) -> dict[str, bytes]:
     return {job: raw.split(b" ")[1].rpartition(b":")[0] for job, raw in found.items() if raw}
 
 
+def reporting(client: Client) -> set[int]:
+    """The processes that have told what they counted."""
+    workers = reports.gather(client.xrange(reports.STREAM), 60).workers
+    return {int(worker.process.rpartition(":")[2]) for worker in workers}
+
+
 @pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 def test_over_three_workers_one_samples_and_another_when_it_is_killed(arguments: str) -> None:
     """A killed worker gives nothing back: its lead has to run out."""
@@ -152,7 +159,9 @@ def test_the_worker_command_does_the_jobs_that_web_workers_leave_to_it(tmp_path:
         try:
             found = until(lambda: leads(client) if len(leads(client)) == 2 else None, 20)
             pids = {int(who.rpartition(b":")[2]) for who in found.values()}
-            assert pids <= {worker.pid for worker in workers}
+            both = {worker.pid for worker in workers}
+            assert pids <= both
+            until(lambda: both <= reporting(client), 20)
             for worker in workers:
                 worker.terminate()
             assert [worker.wait(10) for worker in workers] == [0, 0]
