@@ -1,8 +1,9 @@
 """What this process has asked of Redis, summed up by use case: commands, reads that found something, times of round trips.
 
-A command belongs to the use case that its first key names, `demo:<use_case>:…`. Times go into buckets, four to each
-doubling, so that a percentile is right to within an eighth, sums of many processes stay right, and noting costs about a
-microsecond. Nothing is asked of Redis here; `take` hands the sums over to whoever carries them there.
+A command belongs to the use case that its first key names, `demo:<use_case>:…`; a round trip that measures keys, to none.
+Times go into buckets, four to each doubling, so that a percentile is right to within an eighth, sums of many processes stay
+right, and noting costs about a microsecond. Nothing is asked of Redis here; `take` hands the sums over to whoever carries
+them there.
 """
 
 import threading
@@ -16,6 +17,7 @@ HOT_EACH, HOT_AT_MOST = 16, 500
 _LOOKUPS = {"GET", "GETEX", "HGET", "HGETALL", "HMGET", "MGET", "EXISTS", "ZSCORE", "SISMEMBER"}
 _SCRIPTS = {"EVALSHA", "EVAL", "FCALL"}
 _STREAMS = {"XREAD", "XREADGROUP"}
+_LOOKS = "MEMORY USAGE"
 
 
 def bucket_of(seconds: float) -> int:
@@ -71,9 +73,10 @@ class Tally:
         """One round trip: its commands, what was answered, how long it took."""
         with self._lock:
             sums = None
+            looks = bool(commands) and commands[0][0] == _LOOKS
             for args, reply in zip(commands, replies, strict=False):
                 name, key = args[0], _key(args)
-                room = key[5 : key.find(":", 5)] if key.startswith("demo:") else OTHER
+                room = key[5 : key.find(":", 5)] if key.startswith("demo:") and not looks else OTHER
                 mine = self._sums.get(room)
                 if mine is None:
                     mine = self._sums[room] = Sums()

@@ -43,6 +43,7 @@ def test_percentiles_are_those_of_the_sorted_times_to_an_eighth() -> None:
         (("SET", "demo:catalog:{a}", 1), True, "catalog", (0, 0)),
         (("GET", "demo:catalog:{a}"), TimeoutError(), "catalog", (0, 0)),
         (("PING",), True, "other", (0, 0)),
+        (("MEMORY USAGE", "demo:catalog:{a}"), 56, "other", (0, 0)),
         (("GET", "theirs"), b"1", "other", (1, 0)),
         (("EVALSHA", "abc"), None, "other", (0, 0)),
         (("OBJECT", 5), None, "other", (0, 0)),

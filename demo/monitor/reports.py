@@ -1,4 +1,5 @@
-"""What each process has counted, brought together in one stream: a report every two seconds, two minutes of them kept.
+"""What each process has counted, brought together in one stream: a report every two seconds, two minutes of them kept by who
+samples.
 
 The server gives each report its time, so that all clocks are one. A report is sent once: where its answer is lost nobody
 knows whether it arrived, and a gap of two seconds is better than counting twice.
@@ -15,7 +16,7 @@ from redis.exceptions import RedisError
 from demo.monitor.names import shown_key
 
 STREAM = "demo:monitor:{sampler}:reports"
-EVERY_SECONDS, KEPT_SECONDS, AT_MOST, HOT_KEYS = 2.0, 120, 20_000, 5
+EVERY_SECONDS, KEPT_SECONDS, AT_MOST, HOT_KEYS = 2.0, 120, 5_000, 5
 
 
 class Room(msgspec.Struct, array_like=True):

@@ -37,7 +37,7 @@ class Sampler:
         client: Any,
         name: Callable[[], str],
         *,
-        survey_seconds: float = 0.2,
+        survey_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -57,6 +57,7 @@ class Sampler:
             self._looked = self._clock()
             state = self._look_around(now_ms / 1000)
         self._history.add(token, self._point(end_ms, whole_ms), state)
+        self._client.xtrim(reports.STREAM, minid=now_ms - reports.KEPT_SECONDS * 1000, approximate=False)
         return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
 
     def _point(self, end_ms: int, whole_ms: int) -> Point:

@@ -40,7 +40,7 @@ class Survey(msgspec.Struct, array_like=True):
     endless_names: list[str]
 
 
-def survey(client: Any, *, seconds: float = 0.2, clock: Callable[[], float] = time.monotonic) -> Survey:
+def survey(client: Any, *, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> Survey:
     """Looks around for about so many seconds. Raises RedisError."""
     until = clock() + seconds
     cluster = hasattr(client, "get_node_from_key")

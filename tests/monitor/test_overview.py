@@ -77,7 +77,7 @@ def test_the_page_is_one_round_trip_and_so_is_its_twin(web: FlaskClient, client:
 
 def test_a_page_before_anybody_sampled_says_so(web: FlaskClient) -> None:
     page = web.get("/monitor/").text
-    assert "Nobody has sampled yet" in page and "Nothing to draw yet" in page
+    assert "Nobody has sampled yet" in page and "nothing to draw yet" in page
 
 
 def test_a_page_without_redis_says_so_and_comes(away: Flask) -> None:
@@ -141,9 +141,9 @@ def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client:
     leader.resign()
     seen = overview(client, KNOWN)
     lines = columns.of(seen.points)
-    assert len(seen.points) == 240 and len(lines.at) == 100
-    assert lines.megabytes[0] == (10**7 + 2) / 1e6 and lines.megabytes[-1] == (10**7 + 299) / 1e6
-    assert lines.megabytes[70] is None and lines.rooms_hits["catalog"][70] is None
+    assert len(seen.points) == 240 and len(lines.at) == len(lines.labels) == 30  # ten points each
+    assert lines.megabytes[0] == (10**7 + 9) / 1e6 and lines.megabytes[-1] == (10**7 + 299) / 1e6
+    assert lines.megabytes[23] is None and lines.rooms_hits["catalog"][23] is None
     assert lines.hits[1] == pytest.approx(90)
     assert lines.rooms_hits["catalog"][0] == 80
     assert all(value is None or value >= 0 for value in lines.expired)

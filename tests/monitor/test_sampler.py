@@ -22,11 +22,13 @@ def sampler(client: Client, **options: float) -> Sampler:
 
 def test_a_point_holds_what_was_told_within_its_ten_seconds(client: Client) -> None:
     end = client.time()[0] // 10 * 10_000
+    client.xadd(reports.STREAM, {"r": b""}, id=f"{end - 130_000}-1")
     for at, commands in ((end - 10_001, 1), (end - 10_000, 2), (end - 1, 4), (end, 8)):
         report = Report("a", 1, 8, {"catalog": Room(commands, commands, 0, dict.fromkeys((20, 24, 28), 1))}, {})
         client.xadd(reports.STREAM, {"r": msgspec.msgpack.encode(report)}, id=f"{at}-1")
     wait = sampler(client).step(lead(client).token)
     (point,) = decode(client.xrevrange(STREAM))
+    assert client.xlen(reports.STREAM) == 4
     if point.at_ms == end:  # the ten seconds were not over meanwhile
         assert (point.rooms["catalog"].commands, point.rooms["catalog"].hits) == (6, 6)
         assert 0 < point.rooms["catalog"].p50_us < point.rooms["catalog"].p99_us
