@@ -12,7 +12,7 @@ COPY wsgi.py gunicorn.conf.py LICENSE /src/app/
 RUN /venv/bin/python -m compileall -q /venv/lib /src/app
 
 FROM python:3.13-slim
-ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PORT=8000 DEMO_INSTANCE_PATH=/data
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PORT=8000 DEMO_INSTANCE_PATH=/data DEMO_LOG_FORMAT=json
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent demo && install -d -o demo -g demo -m 700 /data
 COPY --from=build /venv /venv
 COPY --from=build /src/app /app

@@ -35,6 +35,14 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # Whose X-Forwarded-* count is the app's decision, by DEMO_TRUSTED_PROXIES.
 forwarded_allow_ips = ""
 accesslog = None
+if os.environ.get("DEMO_LOG_FORMAT") == "json":
+    # Its own lines look like the app's, and go where they go.
+    logconfig_dict = {
+        "formatters": {"json": {"()": "demo.logs.Json"}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+        "root": {"level": "INFO", "handlers": ["stdout"]},
+        "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+    }
 _instance = ""
 _held: list[Any] = []
 

@@ -16,11 +16,12 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, oneshot, panel, security, xray
+from demo import choices, config, errors, faults, front, limits, logs, observed, oneshot, panel, security, tracing, xray
 from demo.background import Background
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
+from demo.measured import Measured
 from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
@@ -38,6 +39,7 @@ class App(Flask):
         trace = xray.current()
         if trace is not None:
             trace.finish()
+            request.environ[front.TRACE], request.environ[front.ENDPOINT] = trace, request.endpoint
             panel.show(response, trace)
         oneshot.clear_taken(response)
         return response
@@ -49,8 +51,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     Raises ConfigError with one sentence for what only a person can mend.
     """
     values = config.load(settings)
-    if not logging.root.handlers:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.init(values["LOG_FORMAT"])
     instance = instance_folder(values["INSTANCE_PATH"])
     app = App(
         "demo",
@@ -69,13 +70,15 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    if values["TRUSTED_PROXIES"]:
-        hops = values["TRUSTED_PROXIES"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _connect_redis(app, instance)
     app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
     app.extensions["front"] = front.Front(app, app.wsgi_app)
-    app.wsgi_app = app.extensions["front"]  # type: ignore[method-assign]
+    app.extensions["closers"] = []
+    app.extensions["observed"] = observed.Observed(app.extensions["front"])
+    app.wsgi_app = app.extensions["observed"]  # type: ignore[method-assign]
+    if values["TRUSTED_PROXIES"]:
+        hops = values["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _static_files(app)
     errors.init(app)
     app.before_request(_begin)
@@ -84,11 +87,17 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.after_request(panel.fill)
     app.teardown_request(_end)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
+    app.extensions["observed"].ended.append(Measured(app))
+    spans = tracing.from_environment()
+    if spans:
+        app.extensions["observed"].ended.append(spans)
+        app.extensions["closers"].append(spans.close)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
         lambda: {
             "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
             "use_cases": use_cases,
+            "faults": faults.TITLES,
         }
     )
     app.register_blueprint(home)
@@ -96,7 +105,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.extensions["use_cases"] = modules
     app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
     app.extensions["stopping"] = threading.Event()
-    app.extensions["closers"] = [background.close]
+    app.extensions["closers"].insert(0, background.close)
     try:
         for module in modules:
             app.register_blueprint(module.bp)

@@ -1,5 +1,6 @@
 """Every setting: its name, default, unit and what it is for. Read from the environment, checked once, at the start."""
 
+import ipaddress
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from demo.limits import RateLimit
+from demo.logs import Format
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -98,6 +100,15 @@ SETTINGS: dict[str, Setting] = {
         Literal["web", "worker", "none"],
         "where jobs are done that one process does for all: in the `web` workers, in `flask --app wsgi worker`, or nowhere",
     ),
+    "LOG_FORMAT": Setting(
+        "DEMO_LOG_FORMAT", "text", Format, "the log: `text` to stderr, or `json`, one object a line, to stdout"
+    ),
+    "METRICS_ALLOW": Setting(
+        "DEMO_METRICS_ALLOW", ["127.0.0.0/8", "::1"], list[str], "networks whose addresses may read `/metrics`"
+    ),
+    "METRICS_TOKEN": Setting(
+        "DEMO_METRICS_TOKEN", "", str, "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too"
+    ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,
@@ -146,7 +157,7 @@ def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
     text = environ.get(setting.env)
     if text is None or (text == "" and setting.type is not str):
         return setting.default
-    if setting.type is str:
+    if setting.type in (str, Format):
         return text
     try:
         return json.loads(text)
@@ -159,10 +170,19 @@ def _checked(name: str, setting: Setting, given: Any) -> Any:
         value = msgspec.convert(given, type=setting.type)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{setting.env} is wrong: {error}.") from None
+    if name == "METRICS_ALLOW":
+        return [_network(setting, network) for network in value]
     if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
         least, most = BOUNDS[name]
         raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
     return value
+
+
+def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(f"{setting.env} has to be a list of networks such as 10.0.0.0/8.") from None
 
 
 def secret_key(instance: Path) -> str:

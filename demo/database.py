@@ -83,7 +83,9 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
-        options: dict[str, Any] = {"connect_args": {"connect_timeout": 2}} if "postgresql" in parsed.drivername else {}
+        options: dict[str, Any] = {}
+        if "postgresql" in parsed.drivername:  # text comes as text from a database of no encoding too
+            options["connect_args"] = {"connect_timeout": 2, "client_encoding": "utf8"}
         if parsed.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": 5, "check_same_thread": False}
         engine = create_engine(

@@ -16,7 +16,7 @@ from demo import security, xray
 from demo.panel import server_timing
 from demo.pool import get_breaker
 
-OUTCOME, TRACE = "demo.outcome", "demo.trace"
+OUTCOME, TRACE, ENDPOINT = "demo.outcome", "demo.trace", "demo.endpoint"
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -49,8 +49,8 @@ class Front:
                 if answer is not None and not get_breaker(self._app).is_open:
                     trace = xray.begin(detailed=False)
                     whole = answer()
+                    environ[TRACE] = trace
                     if whole is None:
-                        environ[TRACE] = trace
                         break
                     xray.end()
                     timing = ("Server-Timing", server_timing(trace))

@@ -57,6 +57,8 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("limit and window_seconds go together")
         if len(self.quotas) > 5:
             raise ValueError("at most 5 quotas go together")
+        if len({quota.window_seconds for quota in self.quotas}) < len(self.quotas):
+            raise ValueError("each of the quotas has a window of its own")
         if one:
             self.all_quotas()
         if self.mode != "exempt" and not 1 <= self.cost <= min(quota.limit for quota in self.all_quotas()):

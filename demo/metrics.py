@@ -6,8 +6,9 @@ variable there is one process, and it counts for itself.
 """
 
 import os
+from functools import lru_cache
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 registry = CollectorRegistry()
@@ -19,6 +20,66 @@ RATE_LIMIT_DECISIONS = Counter(
     ("limit", "outcome"),
     registry=registry,
 )
+
+
+REQUESTS = Counter(
+    "demo_http_requests",
+    "Answers, by endpoint (none: no endpoint was found), method and status",
+    ("endpoint", "method", "status"),
+    registry=registry,
+)
+LATENCY = Histogram(
+    "demo_http_request_seconds",
+    "Time until the head of an answer goes out, by endpoint",
+    ("endpoint",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    registry=registry,
+)
+ROUND_TRIPS = Histogram(
+    "demo_redis_round_trips",
+    "How often a request waited for Redis, by endpoint",
+    ("endpoint",),
+    buckets=(0, 1, 2, 3, 5, 8, 13),
+    registry=registry,
+)
+CACHE_OUTCOMES = Counter(
+    "demo_cache_outcomes",
+    "Where the answers of a cache came from: HIT, MISS, EXPIRED, STALE, NEGATIVE, BYPASS",
+    ("cache", "outcome"),
+    registry=registry,
+)
+BREAKERS_OPEN = Gauge("demo_breakers_open", "Workers for whom Redis is away", multiprocess_mode="livesum", registry=registry)
+POOL_SIZE = Gauge(
+    "demo_pool_connections_max",
+    "Connections to Redis that all workers together may hold",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
+POOL_IN_USE = Gauge(
+    "demo_pool_connections_in_use",
+    "Connections to Redis that were busy when each worker answered last",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
+
+
+@lru_cache(maxsize=4096)
+def _child(metric: Counter | Histogram, labels: tuple[str, ...]) -> Counter | Histogram:
+    return metric.labels(*labels)
+
+
+def count(counter: Counter, *labels: str) -> None:
+    """Adds one under these values of the labels, in their order."""
+    child = _child(counter, labels)
+    assert isinstance(child, Counter)
+    child.inc()
+
+
+def observe(histogram: Histogram, value: float, *labels: str) -> None:
+    """Notes a value."""
+    child = _child(histogram, labels)
+    assert isinstance(child, Histogram)
+    child.observe(value)
 
 
 def in_this_process(counter: Counter, **labels: str) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,8 +171,8 @@ def _read(process: subprocess.Popen[str], server: Server) -> None:
     with process.stdout:
         for line in process.stdout:
             server.lines.append(line)
-            if "Redis in practice: http" in line:
-                server.url = line.rpartition(" ")[2].strip()
+            if found := re.search(r"Redis in practice: (http://[\d.]+:\d+)", line):
+                server.url = found[1]
 
 
 def _answers(server: Server) -> bool:

@@ -30,6 +30,8 @@ WRONG: dict[Any, list[str]] = {
         ("DEMO_XRAY", "maybe", "DEMO_XRAY is wrong"),
         ("DEMO_RATE_LIMITS", "{", "DEMO_RATE_LIMITS is wrong"),
         ("DEMO_DB_LATENCY_MS", "-1", "DEMO_DB_LATENCY_MS has to be"),
+        ("DEMO_METRICS_ALLOW", '["10.0.0.0/99"]', "DEMO_METRICS_ALLOW has to be a list of networks"),
+        ("DEMO_METRICS_ALLOW", "[1]", "DEMO_METRICS_ALLOW is wrong"),
         ("DEMO_COLOUR", "red", "DEMO_COLOUR is no setting"),
     ],
 )
@@ -82,7 +84,7 @@ def test_without_an_environment_every_setting_has_its_default() -> None:
     values = config.load({}, {})
     assert set(values) == set(SETTINGS)
     for name, setting in SETTINGS.items():
-        if name not in ("RATE_LIMITS", "INSTANCE_PATH"):
+        if name not in ("RATE_LIMITS", "INSTANCE_PATH", "METRICS_ALLOW"):
             assert values[name] == setting.default, name
     assert values["INSTANCE_PATH"] == str(config.REPOSITORY / "instance")
     by_address, by_name = values["RATE_LIMITS"]["sessions.login"]
@@ -164,6 +166,7 @@ def test_a_rate_limit_is_checked_to_its_last_field() -> None:
         '{"a": {"limit": 1, "window_seconds": 1, "quotas": [{"limit": 1, "window_seconds": 1}]}}',
         '{"a": {"quotas": [{"limit": 1}]}}',
         '{"a": {"quotas": [' + ", ".join(['{"limit": 1, "window_seconds": 1}'] * 6) + "]}}",
+        '{"a": {"quotas": [{"limit": 1, "window_seconds": 1}, {"limit": 2, "window_seconds": 1.0}]}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "ip"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "field:"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "user,address"}}',

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.config import ConfigError
@@ -54,6 +54,17 @@ def postgres() -> Iterator[str]:
             with contextlib.suppress(subprocess.CalledProcessError):
                 subprocess.run(stop, check=True, **quiet)
             server.wait(10)
+
+
+def test_a_postgres_database_without_an_encoding_will_do(make_app: Callable[..., Flask], postgres: str) -> None:
+    engine = create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        create = "CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        connection.exec_driver_sql(create)
+    engine.dispose()
+    web = make_app(DATABASE_URL=postgres.replace("@/postgres", "@/plain"), PRODUCTS=50).test_client()
+    assert web.patch("/catalog/api/products/42", json={"name": "Lämp"}).json["name"] == "Lämp"
+    assert web.get("/catalog/?q=l%C3%A4mp").status_code == 200
 
 
 def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(

@@ -80,7 +80,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"})
     web.post("/sessions/cart", data={"product": "42"})
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    web.get("/sessions/lab?race=lost-update")
+    web.post("/sessions/lab", data={"race": "lost-update"})
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
@@ -119,7 +119,8 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         for command in COMMANDS
         if not re.match(r"curl |\.venv/bin/flask --app wsgi (play|seed)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command)
     ]
-    assert unknown == ["python3 -m venv .venv", "docker compose up -d --build"]
+    compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
+    assert unknown == ["python3 -m venv .venv", *compose]
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots"])

@@ -206,7 +206,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         web.post("/sessions/devices/link")
         link = re.search(r"code=([\w.-]+)", web.get("/sessions/devices").text)
         web.application.test_client().post("/sessions/second-device", data={"code": link[1] if link else ""})
-        web.get("/sessions/lab?race=revived")
+        web.post("/sessions/lab", data={"race": "revived"})
         web.post("/sessions/password", data={"password": "a long enough phrase", "new": "another long phrase"})
         web.post("/sessions/logout")
         web.post("/rate-limit/", data={"count": "3"})

@@ -12,7 +12,7 @@ from demo.catalog import products
 from demo.catalog.common_views import HTML, JSON, whole
 from demo.catalog.products import ProductPage
 from demo.catalog.shelf import Shelf
-from demo.front import OUTCOME, Whole, Window
+from demo.front import ENDPOINT, OUTCOME, Whole, Window
 
 PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
 
@@ -45,7 +45,7 @@ def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Wind
         except Exception as error:  # raised again where Flask handles it
             environ[OUTCOME] = error
             return None
-        environ[OUTCOME] = cached
+        environ[OUTCOME], environ[ENDPOINT] = cached, "catalog.api.get_product" if json else "catalog.product"
         return None if cached.value is None else whole(environ, cached, JSON if json else HTML)
 
     return look

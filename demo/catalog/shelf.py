@@ -37,8 +37,9 @@ class Shelf:
     """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a connection each.
 
     `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
-    came from. A `corner` is a visitor's own: the same answers under other keys, so that nobody else waits for a database
-    that somebody has made slow for himself. `late` is called when an event was left in the outbox.
+    came from, and `counted` is told of each. A `corner` is a visitor's own: the same answers under other keys, so that
+    nobody else waits for a database that somebody has made slow for himself. `late` is called when an event was left in
+    the outbox.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Shelf:
         schema: str,
         near: NearCache | None,
         late: Callable[[], None],
+        counted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.cache = Cache(
             client,
@@ -65,6 +67,7 @@ class Shelf:
         self.trials = Cache(client, "trial", ProductPage, ttl_seconds=60, stale_seconds=60)
         self.overdue = Cache(client, "trial", ProductPage, ttl_seconds=0.001, stale_seconds=60)
         self.outcomes: Counter[str] = Counter()
+        self._tell_outcome = counted
         self._database = database
         self._late = late
         self.deliverer = Deliverer(database, self._tell)
@@ -172,6 +175,7 @@ class Shelf:
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1
+        self._tell_outcome(cached.status)
         return cached
 
 

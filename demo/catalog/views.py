@@ -11,7 +11,7 @@ from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
-from demo import choices, errors, limits, oneshot
+from demo import choices, errors, limits, metrics, oneshot
 from demo.catalog import (
     api_views,
     encryption_views,
@@ -62,6 +62,7 @@ def prepare(state: BlueprintSetupState) -> None:
         schema=extensions["look"],
         near=near,
         late=lambda: extensions["background"].wake("outbox"),
+        counted=lambda outcome: metrics.count(metrics.CACHE_OUTCOMES, "catalog", outcome),
     )
     extensions["shelf"] = made
     extensions["background"].elect("outbox", made.deliverer.step)

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import metrics, xray
+from demo import xray
 from demo.background import process_name
 from demo.breaker import BreakerOpen
 from demo.connections import BoundedPool
 from demo.database import get_database
-from demo.monitor import columns
+from demo.monitor import columns, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
@@ -25,6 +25,7 @@ from demo.pool import get_breaker, get_redis
 
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
+bp.register_blueprint(metrics_views.bp)
 
 
 @bp.record_once
@@ -115,12 +116,6 @@ def readyz() -> Any:
     stopping = current_app.extensions["stopping"].is_set()
     ready = not degraded and not stopping
     return {**state, "degraded": degraded, "stopping": stopping}, 200 if ready else 503
-
-
-@bp.get("/metrics")
-def metrics_of_all_workers() -> Response:
-    """Prometheus' text format."""
-    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
 
 def _overview(span: str) -> Overview | None:

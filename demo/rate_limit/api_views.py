@@ -1,7 +1,7 @@
 """The limiter for programs: a quota of the caller's own choice."""
 
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from flask import Blueprint, Response
@@ -9,8 +9,9 @@ from flask import Blueprint, Response
 from demo.errors import problem
 from demo.limits import Algorithm
 from demo.pool import Client, get_redis
-from demo.rate_limit import guard, headers
+from demo.rate_limit import headers
 from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.caller_views import caller
 from demo.rate_limit.identity_cap import IdentityCap
 from demo.rate_limit.limiter import Decision, Limiter, Quota
 from demo.validation import Invalid, read_json, read_query
@@ -41,7 +42,7 @@ def hit() -> Response:
     if wanted.cost > wanted.limit:
         raise Invalid({"cost": f"at most the limit, {wanted.limit}"})
     limiter, identity = _limiter(wanted), _identity(wanted)
-    if not cap.take(guard.caller(), f"{identity} {limiter.redis_keys('')}", 2 * wanted.window_seconds):
+    if not cap.take(caller(), f"{identity} {limiter.redis_keys('')}", 2 * wanted.window_seconds):
         raise Invalid({"identity": f"at most {cap.most} at once; one is free again after two of its windows"})
     return _answer(wanted, limiter, limiter.hit(identity, wanted.cost))
 
@@ -55,7 +56,7 @@ def peek() -> Response:
 
 
 def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int = 429) -> Response:
-    body = {
+    body: dict[str, Any] = {
         "allowed": decision.allowed,
         "limit": decision.limit,
         "remaining": decision.remaining,
@@ -66,8 +67,7 @@ def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int 
     if decision.allowed or status == 200:
         response = Response(msgspec.json.encode(body), mimetype="application/json")
     else:
-        more = {"type": headers.QUOTA_EXCEEDED, "title": "Quota exceeded", "violated-policies": ["api"], **body}
-        response = problem(429, "The quota of this identity is used up.", **more)
+        response = problem(429, **headers.problem("api", limiter.quotas, decision), **body)
         response.headers["Retry-After"] = str(headers.retry_after(decision))
     response.headers["RateLimit-Policy"] = headers.policy("api", limiter.quotas)
     response.headers["RateLimit"] = headers.state("api", limiter.quotas, decision)
@@ -75,7 +75,7 @@ def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int 
 
 
 def _identity(wanted: Question) -> str:
-    return f"{guard.caller()} {wanted.identity}"
+    return f"{caller()} {wanted.identity}"
 
 
 def _limiter(wanted: Question) -> Limiter:

@@ -8,6 +8,7 @@ less. Parameters of our own bear a prefix, as the draft asks.
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from demo.rate_limit.limiter import Decision, Quota
 
@@ -48,6 +49,18 @@ def whole_seconds(decision: Decision) -> int:
 def retry_after(decision: Decision) -> int:
     """Whole seconds for a refusal, one at least."""
     return max(1, math.ceil(decision.retry_after_seconds))
+
+
+def problem(name: str, quotas: Iterable[Quota], decision: Decision, block_after: int = 0) -> dict[str, Any]:
+    """The members of a refusal's problem (RFC 9457), its status aside."""
+    seconds = retry_after(decision)
+    if decision.blocked:
+        kind, title = ABNORMAL_USAGE, "Abnormal usage detected"
+        detail = f"Refused {block_after} times in a row, and shut out for a while. Try again in {seconds} s."
+    else:
+        kind, title = QUOTA_EXCEEDED, "Quota exceeded"
+        detail = f"At most {decision.limit} in this window. Try again in {seconds} s."
+    return {"type": kind, "title": title, "detail": detail, "violated-policies": violated(name, quotas, decision)}
 
 
 def violated(name: str, quotas: Iterable[Quota], decision: Decision) -> list[str]:

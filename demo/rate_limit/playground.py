@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demo.rate_limit.algorithms import ALGORITHMS
-from demo.rate_limit.limiter import Limiter, Quota
+from demo.rate_limit.limiter import Decision, Limiter, Quota
 
 Pattern = Literal["burst", "edge", "steady"]
 MOST_HITS = 150
@@ -35,9 +35,7 @@ class Lane:
     `worst` is the most in one window of any position, `extra` and `missing` count hits that the log refused or admitted."""
 
     name: str
-    remaining: int
-    retry_after_seconds: float
-    reset_after_seconds: float
+    state: Decision
     bytes: int
     worst: int
     extra: int
@@ -45,20 +43,19 @@ class Lane:
 
 
 class Playground:
-    """The lanes of one visitor under one quota. `skew_seconds` above 0 adds the lane with the application's clock.
+    """The lanes under one quota, for any visitor. `skew_seconds` above 0 adds the lane with the application's clock.
     Raises RedisError."""
 
     def __init__(
         self,
         client: Any,
-        visitor: str,
         quota: Quota,
         *,
         count_refused: bool = False,
         skew_seconds: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.quota, self._visitor, self._client, self._clock = quota, visitor, client, clock
+        self.quota, self._client, self._clock = quota, client, clock
         self._skew_us = round(skew_seconds * 1e6)
         flags = f"{quota.limit}-{quota.window_seconds:g}{'-r' * count_refused}{'-s' * bool(skew_seconds)}"
         names = [*ALGORITHMS, *([SKEWED] if skew_seconds else [])]
@@ -68,45 +65,50 @@ class Playground:
             )
             for number, name in enumerate(names)
         }
-        self._history_key = f"demo:rate_limit:{{play-{flags}:{visitor}}}:history"
+        self._name = f"play-{flags}"
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._life_ms = round(3 * quota.window_seconds * 1000) + 60_000
 
-    def play(self, pattern: Pattern, count: int = 1) -> None:
+    def play(self, visitor: str, pattern: Pattern, count: int = 1) -> None:
         """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty lanes."""
-        now, before = self._ask(lines=False)
+        history = self._history_key(visitor)
+        now, before = self._ask(history, lines=False)
         if pattern == "burst":
             times = [now] * count
         else:
-            self.reset()
+            self.reset(visitor)
             times, before = self._edge(now) if pattern == "edge" else self._steady(now), 0
         live = pattern == "burst"
         lines = []
         for number, at in enumerate(times[:MOST_HITS], before):
             admitted = "".join(
-                str(int(limiter.hit(self._visitor, now_us=self._time_of(name, number, at, live)).allowed))
+                str(int(limiter.hit(visitor, now_us=self._time_of(name, number, at, live)).allowed))
                 for name, limiter in self.lanes.items()
             )
             lines.append(f"{at} {admitted}")
         with self._client.pipeline() as pipeline:
-            pipeline.rpush(self._history_key, *lines)
-            pipeline.ltrim(self._history_key, -MOST_HITS, -1)
-            pipeline.pexpire(self._history_key, self._life_ms)
+            pipeline.rpush(history, *lines)
+            pipeline.ltrim(history, -MOST_HITS, -1)
+            pipeline.pexpire(history, self._life_ms)
             pipeline.execute()
 
-    def reset(self) -> None:
+    def reset(self, visitor: str) -> None:
         """Empties all lanes."""
         for limiter in self.lanes.values():
-            limiter.reset(self._visitor)
-        self._client.unlink(self._history_key)
+            limiter.reset(visitor)
+        self._client.unlink(self._history_key(visitor))
 
-    def look(self) -> tuple[list[Hit], list[Lane], int]:
+    def redis_keys(self, visitor: str) -> list[str]:
+        """The key of each lane."""
+        return [limiter.redis_keys(visitor)[0] for limiter in self.lanes.values()]
+
+    def look(self, visitor: str) -> tuple[list[Hit], list[Lane], int]:
         """The hits of the last windows, the lanes, and the time in microseconds. Two round trips, and one for each lane."""
-        states = {name: limiter.peek(self._visitor) for name, limiter in self.lanes.items()}
-        now, lines = self._ask(lines=True)
+        states = {name: limiter.peek(visitor) for name, limiter in self.lanes.items()}
+        now, lines = self._ask(self._history_key(visitor), lines=True)
         with self._client.pipeline(transaction=False) as pipeline:
-            for limiter in self.lanes.values():
-                pipeline.memory_usage(limiter.redis_keys(self._visitor)[0])
+            for key in self.redis_keys(visitor):
+                pipeline.memory_usage(key)
             sizes = pipeline.execute()
         hits = [_hit(line.decode()) for line in lines]
         exact = {number for number, hit in enumerate(hits) if hit.admitted[0]}
@@ -116,9 +118,7 @@ class Playground:
             lanes.append(
                 Lane(
                     name,
-                    state.remaining,
-                    state.retry_after_seconds,
-                    state.reset_after_seconds,
+                    state,
                     size or 0,
                     fullest_window([hits[number].at_us for number in sorted(admitted)], self.quota.window_us),
                     len(admitted - exact),
@@ -127,9 +127,12 @@ class Playground:
             )
         return hits, lanes, now
 
-    def _ask(self, *, lines: bool) -> tuple[int, Any]:
+    def _history_key(self, visitor: str) -> str:
+        return f"demo:rate_limit:{{{self._name}:{visitor}}}:history"
+
+    def _ask(self, history: str, *, lines: bool) -> tuple[int, Any]:
         """The time in microseconds by the server that holds the history, and its lines or their number."""
-        seconds, microseconds, kept = self._script(keys=[self._history_key], args=[int(lines)])
+        seconds, microseconds, kept = self._script(keys=[history], args=[int(lines)])
         return int(seconds) * 1_000_000 + int(microseconds), kept
 
     def _time_of(self, name: str, number: int, at: int, live: bool) -> int:

@@ -5,16 +5,16 @@ import json
 from functools import lru_cache
 from typing import Annotated, Any
 
-import click
 import msgspec
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import oneshot, source
-from demo.limits import Algorithm, covering
+from demo import metrics, oneshot, source
+from demo.limits import Algorithm
 from demo.pool import Client, get_redis
-from demo.rate_limit import api_views, guard, headers
+from demo.rate_limit import api_views, guard, headers, limits_views
 from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.caller_views import caller
 from demo.rate_limit.limiter import Decision, Quota
 from demo.rate_limit.playground import Lane, Pattern, Playground
 from demo.rate_limit.rules import Policy, Rule
@@ -28,6 +28,7 @@ POLICIES: tuple[Policy, ...] = ("allow", "deny", "local")
 bp = Blueprint("rate_limit", __name__, url_prefix="/rate-limit", cli_group=None)
 guard.init(bp)
 bp.register_blueprint(api_views.bp)
+bp.cli.add_command(limits_views.command)
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +56,7 @@ class Burst(Chosen, frozen=True, forbid_unknown_fields=True):
 
 def card() -> tuple[str, str]:
     """The home page's figure."""
-    return "Refused by this worker", str(guard.counts["refused"])
+    return "Refused by this worker", str(_counted("refused") + _counted("blocked"))
 
 
 @bp.get("/")
@@ -76,7 +77,7 @@ def fire() -> Any:
         return _page(Chosen(), error.errors), 422
     response = redirect(url_for("rate_limit.index", **burst.query()), 303)
     try:
-        _playground(burst).play(burst.pattern, burst.count)
+        _playground(burst).play(_visitor(), burst.pattern, burst.count)
     except RedisError:
         oneshot.put(response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES})
     return response
@@ -86,28 +87,21 @@ def fire() -> Any:
 def reset() -> Any:
     """Forgets this visitor's hits."""
     chosen = convert(request.form, Burst)
-    _playground(chosen).reset()
+    _playground(chosen).reset(_visitor())
     return redirect(url_for("rate_limit.index", **chosen.query()), 303)
-
-
-@bp.cli.command("limits", help="List what is limited where, by whose count.")
-def limits_command() -> None:
-    """One line for each limit of each endpoint."""
-    for row in _limits():
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, (34, 34, 22, 22, 8, 0), strict=True)).rstrip())
 
 
 def _page(chosen: Chosen, errors: dict[str, str]) -> str:
     lanes: list[Lane] = []
     timeline: Timeline | None = None
     try:
-        hits, lanes, now_us = _playground(chosen).look()
+        hits, lanes, now_us = _playground(chosen).look(_visitor())
         timeline = Timeline(hits, now_us, chosen.window_seconds)
     except RedisError:
         current_app.logger.warning("rate limit: the page is shown without figures")
     quota = Quota(chosen.limit, chosen.window_seconds)
     log = lanes[0] if lanes else None
-    refused = log is not None and not log.remaining
+    refused = log is not None and not log.state.allowed
     return render_template(
         "rate_limit/index.html",
         chosen=chosen,
@@ -115,15 +109,15 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
         lanes=lanes,
         timeline=timeline,
         policies=oneshot.take("policies"),
-        answer=_answer(quota, log) if log else None,
+        answer=_answer(quota, log.state) if log else None,
         refused=refused,
-        caller=guard.caller(),
+        caller=caller(),
         remote=request.environ.get("werkzeug.proxy_fix.orig", request.environ).get("REMOTE_ADDR", ""),
         forwarded=request.headers.get("X-Forwarded-For", "")[:200],
         hops=current_app.config["TRUSTED_PROXIES"],
-        limits=_limits(),
-        keys=_keys(chosen),
-        fallbacks=guard.counts["fallback"],
+        limits=limits_views.rows(),
+        keys=_playground(chosen).redis_keys(_visitor()),
+        fallbacks=_counted("fallback_*"),
         listings=[
             source.of_file(ALGORITHMS[chosen.code].lua),
             source.of_function(Rule.check),
@@ -132,55 +126,27 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
     )
 
 
-def _answer(quota: Quota, lane: Lane) -> dict[str, str]:
+def _answer(quota: Quota, state: Decision) -> dict[str, str]:
     """The fields, and for a refusal the body, of an answer under the exact log as it stands."""
-    allowed = lane.remaining > 0
-    decision = Decision(
-        allowed,
-        quota.limit,
-        lane.remaining,
-        lane.retry_after_seconds,
-        lane.reset_after_seconds,
-        quota.limit - lane.remaining,
-    )
     fields = {
         "RateLimit-Policy": headers.policy("playground", [quota]),
-        "RateLimit": headers.state("playground", [quota], decision),
+        "RateLimit": headers.state("playground", [quota], state),
     }
-    if allowed:
+    if state.allowed:
         return fields
-    problem = {
-        "type": headers.QUOTA_EXCEEDED,
-        "title": "Quota exceeded",
-        "status": 429,
-        "detail": f"At most {quota.limit} in this window. Try again in {headers.retry_after(decision)} s.",
-        "violated-policies": ["playground"],
-    }
-    fields["Retry-After"] = str(headers.retry_after(decision))
-    return {**fields, "Content-Type": "application/problem+json", "": json.dumps(problem, indent=2)}
-
-
-def _limits() -> list[tuple[str, ...]]:
-    """Endpoint, limit, algorithm, whom it counts, what without Redis, mode."""
-    rows: list[tuple[str, ...]] = [("endpoint", "limit", "algorithm", "counts by", "away", "mode")]
-    settings = current_app.config["RATE_LIMITS"]
-    for endpoint in sorted(current_app.view_functions):
-        for limit in covering(settings, endpoint)[1]:
-            quotas = ", ".join(f"{quota.limit} in {quota.window_seconds:g} s" for quota in limit.all_quotas())
-            only = ", failures only" if limit.count == "failures" else ""
-            block = f", blocked after {limit.block_after}" if limit.block_after else ""
-            rows.append((endpoint, quotas + only + block, limit.algorithm, limit.by, limit.when_away, limit.mode))
-    return rows
+    body = {"status": 429, **headers.problem("playground", [quota], state)}
+    fields["Retry-After"] = str(headers.retry_after(state))
+    return {**fields, "Content-Type": "application/problem+json", "": json.dumps(body, indent=2)}
 
 
 def _playground(chosen: Chosen) -> Playground:
-    quota = Quota(chosen.limit, chosen.window_seconds)
-    skew_seconds = SKEW_WINDOWS * chosen.window_seconds if chosen.skew else 0.0
-    return Playground(get_redis(), _visitor(), quota, count_refused=chosen.count_refused, skew_seconds=skew_seconds)
+    return _made(get_redis(), Quota(chosen.limit, chosen.window_seconds), chosen.count_refused, chosen.skew)
 
 
-def _keys(chosen: Chosen) -> list[str]:
-    return [limiter.redis_keys(_visitor())[0] for limiter in _playground(chosen).lanes.values()]
+@lru_cache(maxsize=64)
+def _made(client: Client, quota: Quota, count_refused: bool, skew: bool) -> Playground:
+    skew_seconds = SKEW_WINDOWS * quota.window_seconds if skew else 0.0
+    return Playground(client, quota, count_refused=count_refused, skew_seconds=skew_seconds)
 
 
 def _without_redis(burst: Burst, policy: Policy) -> str:
@@ -198,5 +164,9 @@ def _local_rule(client: Client, policy: Policy, limit: int, window_seconds: int,
     return Rule(client, "playground", Quota(limit, window_seconds), when_away=policy, workers=workers)
 
 
+def _counted(outcome: str) -> int:
+    return metrics.in_this_process(metrics.RATE_LIMIT_DECISIONS, outcome=outcome)
+
+
 def _visitor() -> str:
-    return "v-" + hashlib.sha256(guard.caller().encode()).hexdigest()[:8]
+    return "v-" + hashlib.sha256(caller().encode()).hexdigest()[:8]

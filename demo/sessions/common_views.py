@@ -10,6 +10,7 @@ from werkzeug import Response
 from werkzeug.exceptions import Conflict
 
 from demo import oneshot
+from demo.addresses import shorten
 from demo.errors import RedisAway
 from demo.security import is_own_path
 from demo.sessions import cart, interface, session_id, user_agent
@@ -75,7 +76,7 @@ def sign_in(name: str, epoch: str) -> str:
     values = {"user": name, "signed_in_at": datetime.now(UTC).isoformat(timespec="seconds"), "id_before": was}
     noted = {
         "agent": user_agent.describe(request.user_agent.string),
-        "address": user_agent.shorten(request.remote_addr or ""),
+        "address": shorten(request.remote_addr or ""),
     }
     ended = interface.current_interface().sign_in(visitor, name, epoch, values, noted)
     if ended is None:

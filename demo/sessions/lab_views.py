@@ -1,12 +1,18 @@
 """The lab: the same two requests, forced to interleave, on stock Flask-Session and on ours."""
 
-from flask import render_template, request
+import re
+import secrets
+from typing import Any
+
+import msgspec
+from flask import redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
 from demo import source
 from demo.pool import get_redis
 from demo.sessions import races_views
 from demo.sessions.common_views import bp
+from demo.sessions.race_views import Outcome
 from demo.validation import Invalid
 
 LANES = {
@@ -28,23 +34,51 @@ LANES = {
 }
 
 
+KEPT_SECONDS = 600
+RUN = re.compile(r"[0-9a-f]{16}")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What is kept of a run."""
+
+    race: str
+    outcomes: list[Outcome]
+
+
 @bp.get("/lab")
 def lab() -> str:
-    """One race on both, or the choice of races."""
-    name = request.args.get("race", "")
-    if name and name not in LANES:
-        raise Invalid({"race": "one of " + ", ".join(LANES)})
-    outcomes, away = [], False
-    if name:
-        try:
-            outcomes = races_views.run(name, get_redis())
-        except RedisError:
-            away = True
+    """The choice of races, and the run that the address names."""
+    name = request.args.get("run", "")
+    found = _kept(name) if RUN.fullmatch(name) else None
     return render_template(
         "sessions/lab.html",
         races=LANES,
-        name=name,
-        outcomes=outcomes,
-        away=away,
-        listings=[source.of_function(races_views.RACES[name or "lost-update"])],
+        name=found.race if found else "",
+        outcomes=found.outcomes if found else [],
+        gone=bool(name) and found is None,
+        listings=[source.of_function(races_views.RACES[found.race if found else "lost-update"])],
     )
+
+
+@bp.post("/lab")
+def run_race() -> Any:
+    """Runs a race on both, keeps the outcome for ten minutes, and shows it."""
+    race = request.form.get("race", "")
+    if race not in LANES:
+        raise Invalid({"race": "one of " + ", ".join(LANES)})
+    name = secrets.token_hex(8)
+    run = Run(race, races_views.run(race, get_redis()))
+    get_redis().set(_key(name), msgspec.json.encode(run), ex=KEPT_SECONDS)
+    return redirect(url_for("sessions.lab", run=name, _anchor="outcome"), 303)
+
+
+def _kept(name: str) -> Run | None:
+    try:
+        raw = get_redis().get(_key(name))
+        return msgspec.json.decode(raw, type=Run) if raw else None
+    except (RedisError, msgspec.MsgspecError):
+        return None
+
+
+def _key(name: str) -> str:
+    return f"demo:sessions:{{run:{name}}}"

@@ -1,9 +1,6 @@
-"""What a list of devices says of a browser: its name, its system, and a part of its address.
+"""What a list of devices says of a browser: its name and its system, enough to know one's own again. The whole User-Agent
+is kept nowhere."""
 
-Only this is kept, never the whole User-Agent nor the whole address: enough to know one's own devices again.
-"""
-
-import ipaddress
 import re
 
 BROWSERS = (
@@ -35,16 +32,3 @@ def describe(user_agent: str) -> str:
     browser = next((f"{name} {match[1][:4]}" for name, match in found if match), "A browser")
     system = next((name for name, pattern in SYSTEMS if re.search(pattern, text)), "")
     return f"{browser} on {system}" if system else browser
-
-
-def shorten(address: str) -> str:
-    """The network of an address: 203.0.113.x of IPv4, the first 48 bits of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((parsed, 48), strict=False).network_address) + "…"
-        parsed = parsed.ipv4_mapped
-    return str(parsed).rpartition(".")[0] + ".x"

@@ -1,12 +1,8 @@
 """The rate limiter: a check beside a GET, a view behind it beside Flask-Limiter, bytes beside limits and throttled-py."""
 
 import itertools
-import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -17,31 +13,22 @@ from limits import parse, storage, strategies
 from throttled import RateLimiterType, Throttled, rate_limiter, store
 from werkzeug.test import EnvironBuilder
 
-from demo import engine
 from demo.limits import RateLimit
 from demo.pool import connect
 from demo.rate_limit import guard
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Quota
-from tests.bench.measure import faster, ratio, report, say
+from tests.bench.measure import faster, on_one_core, ratio, report, say
 
 HUNDRED_A_SECOND = parse("100 per second")
 
 
 def limiters() -> None:
     """On one core, in turns."""
-    logging.disable(logging.WARNING)
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if cores:
-        os.sched_setaffinity(0, {min(cores)})
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        url = engine.start(Path(folder), keep=False)
+    with on_one_core() as (url, folder):
         _checks(url)
         _views(url)
         _bytes(url)
-        engine.release(Path(folder), wait_seconds=5)
-    if cores:
-        os.sched_setaffinity(0, cores)
 
 
 def _checks(url: str) -> None:

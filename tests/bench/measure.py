@@ -1,11 +1,34 @@
 """Ratios of neighbours measured in turns, and how they are printed."""
 
+import logging
+import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from demo import engine
 
 ROUNDS, CALLS = 25, 60
 Figures = tuple[float, float, float]
+
+
+@contextmanager
+def on_one_core(*, keep: bool = False) -> Iterator[tuple[str, str]]:
+    """An engine of its own and this process pinned to one core: the engine's URL and its folder."""
+    logging.disable(logging.WARNING)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            yield engine.start(Path(folder), keep=keep), folder
+            engine.release(Path(folder), wait_seconds=5)
+    finally:
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def ratio(base: Callable[[], object], variant: Callable[[], object]) -> Figures:

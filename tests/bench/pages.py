@@ -1,14 +1,12 @@
 """A product page, in the process and over HTTP: ours beside a constant string, no cache, the common recipe, Flask-Caching
 and dogpile.cache."""
 
-import logging
 import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +14,10 @@ from typing import Any
 
 from werkzeug.test import EnvironBuilder
 
-from demo import engine
 from demo.app import close, create_app
 from demo.database import sqlite_url
 from tests.bench import peers
-from tests.bench.measure import faster, report, say
+from tests.bench.measure import faster, on_one_core, report, say
 from tests.serving import REPOSITORY, Server, serve, until
 
 PAGE = "/catalog/products/42"
@@ -30,12 +27,7 @@ TRIPLES, SECONDS = 7, 1
 
 def in_process() -> None:
     """WSGI calls, app and Redis on one core."""
-    logging.disable(logging.WARNING)
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if cores:
-        os.sched_setaffinity(0, {min(cores)})
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        url = engine.start(Path(folder), keep=False)
+    with on_one_core() as (url, folder):
         settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 500, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
         plain = create_app({**settings, "XRAY": False})
         near = create_app({**settings, "XRAY": False, "NEAR_CACHE": True})
@@ -60,9 +52,6 @@ def in_process() -> None:
         report("ours, one trip to Redis", faster(caching, ours), 1.2)
         for app in (plain, near, shown):
             close(app)
-        engine.release(Path(folder), wait_seconds=5)
-    if cores:
-        os.sched_setaffinity(0, cores)
 
 
 def over_http() -> None:

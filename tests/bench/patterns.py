@@ -1,27 +1,18 @@
 """The other patterns, each beside what one would write otherwise."""
 
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from flask import Flask
 
-from demo import engine
 from demo.app import close, create_app
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
-from tests.bench.measure import ratio, report, say
+from tests.bench.measure import on_one_core, ratio, report, say
 
 
 def patterns() -> None:
     """Time of one, in times of the other."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if cores:
-        os.sched_setaffinity(0, {min(cores)})
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        instance = Path(folder)
-        url = engine.start(instance, keep=False)
+    with on_one_core() as (url, folder):
         settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 2000, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
         app = create_app(settings)
         client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
@@ -45,9 +36,6 @@ def patterns() -> None:
         )
         client.close()
         close(app)
-        engine.release(instance, wait_seconds=5)
-    if cores:
-        os.sched_setaffinity(0, cores)
 
 
 def get(app: Flask, path: str) -> Callable[[], object]:

@@ -3,12 +3,8 @@
 The engine keeps its data, as it does by default: sessions that end with a restart are not what anybody wants.
 """
 
-import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -16,11 +12,10 @@ from flask import Flask, session
 from flask_session.redis import RedisSessionInterface as StockInterface
 from werkzeug.test import EnvironBuilder
 
-from demo import engine
 from demo.pool import Client, connect
 from demo.sessions.interface import RedisSessionInterface, current
 from demo.sessions.session_store import SessionStore
-from tests.bench.measure import faster, report, say
+from tests.bench.measure import faster, on_one_core, report, say
 
 GOAL = 1.3
 VALUES = {"user": "mara", "signed_in_at": "2026-11-23T12:00:00+00:00", "theme": "dark", "cart": 3}
@@ -28,12 +23,7 @@ VALUES = {"user": "mara", "signed_in_at": "2026-11-23T12:00:00+00:00", "theme": 
 
 def sessions() -> None:
     """WSGI calls, apps and Redis on one core; the same view, the same values, each with the client that it would have."""
-    logging.disable(logging.WARNING)
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if cores:
-        os.sched_setaffinity(0, {min(cores)})
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        url = engine.start(Path(folder), keep=True)
+    with on_one_core(keep=True) as (url, folder):
         ours_client = connect(url, pool_size=32, timeout_seconds=0.25, open_seconds=0.5)
         with redis.Redis.from_url(url) as stock_client:
             ours, stock = _call(_ours(ours_client)), _call(_stock(stock_client))
@@ -47,9 +37,6 @@ def sessions() -> None:
                 faster(quiet, ours),
             )
         ours_client.close()
-        engine.release(Path(folder), wait_seconds=5)
-    if cores:
-        os.sched_setaffinity(0, cores)
 
 
 def _ours(client: Client) -> Flask:

@@ -22,7 +22,7 @@ PAGES = {
     "sessions": "/sessions/",
     "devices": "/sessions/devices",
     "second-device": "/sessions/second-device",
-    "race-lab": "/sessions/lab?race=lost-update",
+    "race-lab": "/sessions/lab",
     "rate-limit": "/rate-limit/",
     "leaderboard": "/leaderboard/",
     "board": "/leaderboard/boards/main?player=mara",

@@ -2,14 +2,12 @@
 sideways scroll on a phone, and each page's main action by keyboard. Without a browser these skip, but not where
 TEST_BROWSER=required promised one."""
 
-import os
 from typing import Any
 
 import pytest
 
-from tests.browser.chromium import PAGES, enter, find
+from tests.browser.chromium import PAGES, enter
 
-pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
 

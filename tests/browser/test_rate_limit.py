@@ -1,16 +1,12 @@
 """The playground and the page of a refusal in Chromium, with and without JavaScript."""
 
 import json
-import os
 import re
 from typing import Any
 
-import pytest
-
-from tests.browser.chromium import enter, find, watch
+from tests.browser.chromium import enter, watch
 from tests.serving import Server, serve
 
-pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
 OTHERS = ("Sliding log", "Sliding counter", "Token bucket", "GCRA")
 
 

@@ -5,13 +5,16 @@ import os
 import re
 import runpy
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.serving import REPOSITORY, Server, serve, until
 
+MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
 OUTCOME = re.compile(r'demo_rate_limit_decisions_total\{limit="monitor.readyz",outcome="(\w+)"\} ([\d.]+)')
 
@@ -61,3 +64,64 @@ def test_the_text_is_prometheus_own(web: FlaskClient) -> None:
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
     assert "# TYPE demo_rate_limit_decisions_total counter" in answer.text
     assert "X-Request" not in answer.headers and "Set-Cookie" not in answer.headers
+
+
+def figures(web: FlaskClient) -> dict[str, float]:
+    lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_requests_their_time_their_trips_and_the_caches_outcomes_are_counted(web: FlaskClient) -> None:
+    before = figures(web)
+    for path in ("/catalog/products/42", "/catalog/products/42", "/catalog/products/42?xray=0", "/no-such-page"):
+        web.get(path)
+    web.open("/livez", method="FOO")
+    after = figures(web)
+    grew = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    product = 'endpoint="catalog.product"'
+    assert grew[f'demo_http_requests_total{{{product},method="GET",status="200"}}'] == 3
+    assert grew['demo_http_requests_total{endpoint="none",method="GET",status="404"}'] == 1
+    assert grew['demo_http_requests_total{endpoint="none",method="other",status="405"}'] == 1
+    assert grew[f"demo_http_request_seconds_count{{{product}}}"] == 3
+    assert grew[f"demo_http_request_seconds_sum{{{product}}}"] > 0
+    assert grew[f'demo_redis_round_trips_bucket{{{product},le="1.0"}}'] == 2
+    assert grew[f"demo_redis_round_trips_sum{{{product}}}"] == 5
+    assert grew['demo_cache_outcomes_total{cache="catalog",outcome="MISS"}'] == 1
+    assert grew['demo_cache_outcomes_total{cache="catalog",outcome="HIT"}'] == 2
+    assert after["demo_breakers_open"] == 0
+    assert after["demo_pool_connections_max"] == web.application.config["POOL_SIZE"]
+
+
+def test_an_open_breaker_is_told(away: Flask) -> None:
+    web = away.test_client()
+    web.get("/catalog/products/42")
+    web.get("/livez")
+    assert figures(web)["demo_breakers_open"] == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("203.0.113.7", {}, 403),
+        ("", {}, 403),
+        ("nonsense", {}, 403),
+        ("203.0.113.7", {"Authorization": "Bearer token-of-tests"}, 200),
+        ("203.0.113.7", {"Authorization": "Bearer token-of-test"}, 403),
+        ("203.0.113.7", {"Authorization": "Bearer \u00e9"}, 403),
+        ("203.0.113.7", {"X-Forwarded-For": "127.0.0.1"}, 403),
+    ],
+)
+def test_only_operators_may_read_them(make_app: MakeApp, address: str, headers: dict[str, str], status: int) -> None:
+    web = make_app(METRICS_TOKEN="token-of-tests").test_client()
+    answer = web.get("/metrics", headers=headers, environ_overrides={"REMOTE_ADDR": address})
+    assert answer.status_code == status
+    assert ("demo_http_requests" in answer.text) == (status == 200)
+
+
+def test_without_a_token_none_will_do(make_app: MakeApp) -> None:
+    web = make_app(METRICS_ALLOW=[]).test_client()
+    for given in ("Bearer ", "Bearer", ""):
+        assert web.get("/metrics", headers={"Authorization": given}).status_code == 403

@@ -488,3 +488,13 @@ def test_a_page_follows_its_policy_too_without_redis(make_app: MakeApp, policy: 
     assert (answer.status_code, answer.mimetype) == (code, "text/html")
     assert answer.headers["RateLimit-Policy"] == f'"catalog.index";q=1;w=60;demo-fallback="{policy}"'
     assert answer.headers.get("Retry-After") == ("1" if code == 503 else None)
+
+
+def test_two_limits_of_one_endpoint_by_the_same_caller_count_apart(make_app: MakeApp) -> None:
+    both = [{"limit": 5, "window_seconds": 60}, {"limit": 2, "window_seconds": 3600}]
+    web = make_app(RATE_LIMITS={"home.index": both}).test_client()
+    answers = [web.get("/") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    policies = answers[0].headers["RateLimit-Policy"].split(", ")
+    assert policies == ['"home.index";q=5;w=60', '"home.index-2";q=2;w=3600']
+    assert answers[2].headers["RateLimit"].split(", ")[0] == '"home.index";r=3;t=60'

@@ -8,20 +8,9 @@ from flask.testing import FlaskClient
 
 from demo.pool import Client
 from demo.sessions.session_id import handle, place
+from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
-GOOD = {"name": "mara", "password": "correct horse"}
-OWN = {"name": "ida", "password": "a long enough phrase"}
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"}
-
-
-def sid_of(web: FlaskClient) -> str:
-    cookie = web.get_cookie("session")
-    assert cookie
-    return cookie.value
-
-
-def user(web: FlaskClient) -> Any:
-    return web.get("/sessions/api/me").json["user"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.sessions.user_agent import describe, shorten
+from demo.sessions.user_agent import describe
 
 MOZILLA = "Mozilla/5.0"
 KIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -37,18 +37,3 @@ def test_a_browser_is_known_again(text: str, said: str) -> None:
 @given(st.text(max_size=2000))
 def test_any_text_gives_a_short_answer(text: str) -> None:
     assert 0 < len(describe(text)) <= 40
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("203.0.113.7", "203.0.113.x"),
-        ("2001:db8:1:2::7", "2001:db8:1::…"),
-        ("::ffff:203.0.113.7", "203.0.113.x"),
-        ("", "unknown"),
-        ("nonsense", "unknown"),
-        ("unix:", "unknown"),
-    ],
-)
-def test_an_address_is_shortened_to_its_network(address: str, said: str) -> None:
-    assert shorten(address) == said

@@ -9,8 +9,7 @@ from flask.testing import FlaskClient
 from demo.pool import Client
 from demo.sessions.session_id import handle, place
 from tests.conftest import round_trips
-
-GOOD = {"name": "mara", "password": "correct horse"}
+from tests.sessions.visitors import GOOD, sid_of
 
 
 def key_of(sid: str) -> str:
@@ -30,12 +29,6 @@ def before_change(app: Flask, meanwhile: Callable[[], object]) -> None:
         return original(cart, *args, **options)
 
     object.__setattr__(cart, "change", change)
-
-
-def sid_of(web: FlaskClient) -> str:
-    cookie = web.get_cookie("session")
-    assert cookie
-    return cookie.value
 
 
 def test_signing_in_changes_the_id_and_ends_the_old_one(web: FlaskClient, client: Client) -> None:

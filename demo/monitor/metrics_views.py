@@ -1,0 +1,35 @@
+"""/metrics, for whom it is meant: an address of DEMO_METRICS_ALLOW, or who bears DEMO_METRICS_TOKEN."""
+
+import hmac
+import ipaddress
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import Forbidden
+
+from demo import metrics
+
+bp = Blueprint("metrics", __name__, cli_group=None)
+
+
+@bp.get("/metrics")
+def exposition() -> Response:
+    """Prometheus' text format, the sum of all workers."""
+    if not (_bears_the_token() or _comes_from_there()):
+        raise Forbidden(
+            "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token."
+        )
+    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+
+
+def _bears_the_token() -> bool:
+    token = current_app.config["METRICS_TOKEN"]
+    return bool(token) and hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+
+
+def _comes_from_there() -> bool:
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in current_app.config["METRICS_ALLOW"])

@@ -1,0 +1,86 @@
+"""What lies in deploy/ names only metrics that exist, and can be loaded."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo import metrics
+from tests.serving import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+NAME = re.compile(r"\bdemo_\w+")
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+COMPARISON = re.compile(r"\s[<>]=?\s*[\d.]+$")
+
+
+def exported() -> dict[str, set[str]]:
+    """The name of each series, and its labels."""
+    found = {}
+    for family in metrics.registry.collect():
+        labels = set(metrics.registry._names_to_collectors[family.name]._labelnames)  # type: ignore[attr-defined]
+        for suffix in SUFFIXES[family.type]:
+            found[family.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
+    return found
+
+
+def alerts() -> list[dict[str, str]]:
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in alerts())
+    for panel in json.loads((DEPLOY / "grafana-dashboard.json").read_text())["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+
+
+@pytest.mark.parametrize("expression", list(expressions()))
+def test_an_expression_names_series_and_labels_that_exist(expression: str) -> None:
+    series = exported()
+    named = NAME.findall(expression)
+    assert named and set(named) <= set(series)
+    assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count("}")
+    known = set.union(*(series[name] for name in named)) | {"instance"}
+    for labels in re.findall(r"by \(([^)]*)\)", expression):
+        assert {label.strip() for label in labels.split(",")} <= known
+    for selector in re.findall(r"{([^}]*)}", expression):
+        assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= known
+
+
+def test_every_metric_stands_in_the_dashboard_or_in_an_alert() -> None:
+    named = {name for expression in expressions() for name in NAME.findall(expression)}
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported()} == families
+
+
+def test_an_alert_compares_waits_and_tells_what_it_means() -> None:
+    for rule in alerts():
+        assert COMPARISON.search(rule["expr"]) and re.fullmatch(r"\d+[sm]", rule["for"])
+        assert rule["annotations"]["summary"] and rule["labels"]["severity"] in ("page", "ticket")
+        mentioned = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        kept = {label.strip() for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(",")}
+        assert mentioned <= kept
+
+
+def test_the_scrape_and_the_compose_file_load() -> None:
+    scrape = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    assert all((DEPLOY / name).exists() for name in scrape["rule_files"])
+    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+    scaled = {name for name, service in compose["services"].items() if service.get("profiles") == ["scale"]}
+    assert set(compose["services"]) - scaled == {"web", "redis"}
+    for name in scaled:
+        assert set(compose["services"][name].get("depends_on", {})) <= scaled
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert (REPOSITORY / source).exists() if source.startswith(".") else source in compose["volumes"]
+
+
+def test_the_dashboard_has_a_place_for_each_panel() -> None:
+    panels = json.loads(Path(DEPLOY / "grafana-dashboard.json").read_text())["panels"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(set(places)) == len(panels) == len({panel["id"] for panel in panels})
