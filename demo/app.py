@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, logs, observed, oneshot, panel, security, tracing, xray
+from demo import choices, config, errors, faults, front, limits, logs, observed, oneshot, panel, security, tracing, xray
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -94,6 +94,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         lambda: {
             "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
             "use_cases": use_cases,
+            "faults": faults.TITLES,
         }
     )
     app.register_blueprint(home)

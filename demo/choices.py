@@ -1,4 +1,4 @@
-"""What a visitor has made different for himself alone: a slow or a broken database, no Redis, another strategy.
+"""What a visitor has made different for himself alone: a slow or a broken database, a faulty Redis, another strategy.
 
 It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: the one
 database and the one pool ask `current` on each visit, and the catalog keeps such a visitor's answers under keys of his own.
@@ -9,11 +9,12 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, current_app, redirect, request
+from flask import Blueprint, current_app, redirect, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug import Response
 
-from demo.security import is_own_path
+from demo.faults import Fault
+from demo.security import is_own_path, page_before
 from demo.validation import Invalid, convert
 
 COOKIE = "choices"
@@ -25,7 +26,7 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
 
     database: Literal["", "slow", "down"] = ""
-    redis: Literal["", "refused"] = ""
+    redis: Fault = ""
     strategy: Literal["", "write-through", "none"] = ""
     visitor: str = ""
 
@@ -39,9 +40,9 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form: what is not in it stays as it was."""
 
     database: Literal["", "slow", "down"] | None = None
-    redis: Literal["", "refused"] | None = None
+    redis: Fault | None = None
     strategy: Literal["", "write-through", "none"] | None = None
-    back: str = "/"
+    back: str = ""
 
 
 NONE = Choices()
@@ -73,7 +74,8 @@ def end() -> None:
 def choose() -> Any:
     """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
     wanted = convert(request.form, Wanted)
-    if not is_own_path(wanted.back):
+    back = wanted.back or page_before() or url_for("home.index")
+    if not is_own_path(back):
         raise Invalid({"back": "a path of this site"})
     before = current()
     chosen = Choices(
@@ -82,7 +84,7 @@ def choose() -> Any:
         before.strategy if wanted.strategy is None else wanted.strategy,
         before.visitor or secrets.token_hex(6),
     )
-    response: Response = redirect(wanted.back, 303)
+    response: Response = redirect(back, 303)
     text = _signer().dumps(msgspec.to_builtins(chosen))
     life_seconds = LIFE_SECONDS if chosen.any else 0
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])

@@ -9,7 +9,7 @@ import os
 
 from flask import Response, current_app, g, render_template, request
 
-from demo import choices, oneshot
+from demo import choices, faults, oneshot
 from demo.pool import get_breaker
 from demo.xray import Trace
 
@@ -17,6 +17,7 @@ VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
 XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
+NO_WRITES, NO_WRITES_SHOWN = b'id="no-writes" hidden', b'id="no-writes"'
 
 
 def wanted() -> bool:
@@ -57,10 +58,12 @@ def fill(response: Response) -> Response:
         body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
     message, chosen = oneshot.take("message"), choices.current()
     if message or chosen.any:
-        notices = render_template("_notices.html", message=message, chosen=chosen)
+        notices = render_template("_notices.html", message=message, chosen=chosen, slow_seconds=faults.SLOW_SECONDS)
         body = body.replace(NOTICES, notices.encode(), 1)
-    if get_breaker().is_open or chosen.redis:
+    if get_breaker().is_open or chosen.redis in faults.AWAY:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
+    elif chosen.redis:
+        body = body.replace(NO_WRITES, NO_WRITES_SHOWN, 1)
     for mark, part in g.get("parts", {}).items():
         body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)
     response.set_data(body.replace(WORKER, f"Answered by process {os.getpid()}".encode(), 1))

@@ -37,6 +37,7 @@ from demo import choices, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
 from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
+from demo.faults import Faults
 from demo.redis_url import Address, parse
 
 
@@ -52,41 +53,35 @@ def get_breaker(app: Flask | None = None) -> Breaker:
     return client.breaker
 
 
-class Unplugged(ConnectionError):
-    """Not sent: this visitor has taken Redis away, for himself alone."""
-
-    def __init__(self) -> None:
-        super().__init__("connection refused, for this visitor alone")
-
-
 class _Watched:
     """Wraps what goes over the wire: breaker before, x-ray after, every library error a RedisError."""
 
     breaker: Breaker
+    faults: Faults
 
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
+        chosen = choices.current()
+        breaker = self.faults.breaker(chosen.visitor) if chosen.redis else self.breaker
         try:
-            if choices.current().redis:
-                raise Unplugged()
-            self.breaker.before()
-        except (BreakerOpen, Unplugged) as refusal:
+            breaker.before()
+        except BreakerOpen as refusal:
             xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
             raise
         try:
-            reply = call()
+            reply = self.faults.apply(chosen.redis, commands, call) if chosen.redis else call()
         except RedisClusterException as error:
-            self.breaker.failed()
+            breaker.failed()
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
             if not isinstance(error, (ConnectionError, TimeoutError)):
-                self.breaker.succeeded()
+                breaker.succeeded()
             elif not isinstance(error, MaxConnectionsError):
-                self.breaker.failed()
+                breaker.failed()
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
-        self.breaker.succeeded()
+        breaker.succeeded()
         if xray.current() is not None:
             xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
         return reply
@@ -121,9 +116,10 @@ class _WatchedClusterPipeline(_Watched, ClusterPipeline):
 class Client(_Watched, Redis):
     """A Redis client that is watched; the same holds for its pipelines."""
 
-    def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, breaker: Breaker | None = None, faults: Faults | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.breaker = breaker or Breaker(0.5)
+        self.faults = faults or Faults(0.25, 0.5)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         call = super().execute_command
@@ -145,19 +141,20 @@ class Client(_Watched, Redis):
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.breaker = self.breaker
+        pipeline.breaker, pipeline.faults = self.breaker, self.faults
         return pipeline
 
     def register_script(self, script: Any) -> Any:
         xray.name_script(script)
+        self.faults.learn(script)
         return super().register_script(script)
 
 
 class ClusterClient(_Watched, RedisCluster):
     """The same for a cluster."""
 
-    def __init__(self, *args: Any, breaker: Breaker, **kwargs: Any) -> None:
-        self.breaker = breaker
+    def __init__(self, *args: Any, breaker: Breaker, faults: Faults, **kwargs: Any) -> None:
+        self.breaker, self.faults = breaker, faults
         self._ready = False
         super().__init__(*args, **kwargs)
         self._ready = True
@@ -171,12 +168,13 @@ class ClusterClient(_Watched, RedisCluster):
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:
         plain = super().pipeline(transaction, shard_hint)
         plain.__class__ = _WatchedClusterPipeline
-        plain.breaker = self.breaker
+        plain.breaker, plain.faults = self.breaker, self.faults
         watched: ClusterPipeline = plain
         return watched
 
     def register_script(self, script: Any) -> Any:
         xray.name_script(script)
+        self.faults.learn(script)
         return super().register_script(script)
 
 
@@ -186,7 +184,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
     Raises ConfigError when the URL is wrong or no node of a cluster answers as one.
     """
     address = parse(url)
-    breaker = Breaker(open_seconds)
+    breaker, faults = Breaker(open_seconds), Faults(timeout_seconds, open_seconds)
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
@@ -204,6 +202,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
                 ssl=address.tls,
                 max_connections=pool_size,
                 breaker=breaker,
+                faults=faults,
                 maint_notifications_config=off,
                 **options,
             )
@@ -231,7 +230,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError):
             raise ConfigError("REDIS_URL is wrong: an option after its question mark is not known.") from None
-    return Client(connection_pool=pool, breaker=breaker)
+    return Client(connection_pool=pool, breaker=breaker, faults=faults)
 
 
 def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:

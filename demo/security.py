@@ -51,6 +51,13 @@ def is_own_path(path: str) -> bool:
     return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and len(path) <= 512
 
 
+def page_before() -> str | None:
+    """The page of ours that a form was sent from, where a browser tells."""
+    before = request.referrer or ""
+    path = before.removeprefix(request.host_url[:-1]) if before.startswith(request.host_url) else ""
+    return path if is_own_path(path) else None
+
+
 def ask_for_key() -> None:
     """Raises Unauthorized for a change by the API without the key, where one is set."""
     key = current_app.config["API_KEY"]

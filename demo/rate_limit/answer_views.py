@@ -5,7 +5,7 @@ from flask import Response, render_template, request, url_for
 from demo.errors import problem, wants_json
 from demo.rate_limit import headers
 from demo.rate_limit.rules import Outcome
-from demo.security import is_own_path
+from demo.security import page_before
 
 
 def add_headers(response: Response, outcomes: list[Outcome]) -> None:
@@ -34,17 +34,10 @@ def refusal(outcome: Outcome) -> Response:
     if wants_json():
         response = problem(429, **members)
     else:
-        back = request.full_path.rstrip("?") if request.method == "GET" else _page_before()
+        back = request.full_path.rstrip("?") if request.method == "GET" else page_before() or url_for("home.index")
         page = render_template(
             "rate_limit/refused.html", detail=members["detail"], seconds=headers.retry_after(decision), back=back
         )
         response = Response(page, 429)
     response.vary.add("Accept")
     return response
-
-
-def _page_before() -> str:
-    """Where a refused form was filled in, if that was one of our pages."""
-    before = request.referrer or ""
-    path = before.removeprefix(request.host_url[:-1]) if before.startswith(request.host_url) else ""
-    return path if is_own_path(path) else url_for("home.index")
