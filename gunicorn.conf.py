@@ -76,6 +76,14 @@ def post_worker_init(worker: Any) -> None:
         environment.get_template(name)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """The worker's last act: what it has gathered is written, what it has opened is closed."""
+    if worker.app.callable is not None:
+        from demo.app import close
+
+        close(worker.app.callable)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """What a worker has counted stays; what it was just now goes with it."""
     from prometheus_client import multiprocess
