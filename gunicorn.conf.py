@@ -1,5 +1,6 @@
 """Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class gthread --threads 8"."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ wsgi_app = "wsgi:app"
 workers = _number("WEB_CONCURRENCY", 2, 256)
 # gevent led every interleaved measurement and carries streams; the app is right on gthread too.
 worker_class = "gevent"
-worker_connections = 500
+worker_connections = 3000
 graceful_timeout = 8
 timeout = 30
 keepalive = 5
@@ -70,10 +71,16 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Templates are compiled before the first request, so that nobody waits for that, least of all in trouble."""
-    environment = worker.app.wsgi().jinja_env
+    """The app is told of its server; templates are compiled before the first request, so that nobody waits for that, least
+    of all in trouble."""
+    from demo import server
+
+    app = worker.app.wsgi()
+    server.tell(app, worker)
+    environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
+    gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
 
 
 def worker_exit(server: Any, worker: Any) -> None:

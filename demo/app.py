@@ -14,7 +14,22 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, faults, front, limits, logs, observed, oneshot, panel, security, tracing, xray
+from demo import (
+    choices,
+    config,
+    errors,
+    faults,
+    front,
+    limits,
+    logs,
+    observed,
+    oneshot,
+    openapi,
+    panel,
+    security,
+    tracing,
+    xray,
+)
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -99,6 +114,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     )
     app.register_blueprint(home)
     app.register_blueprint(choices.bp)
+    app.register_blueprint(openapi.bp)
     app.extensions["use_cases"] = modules
     try:
         for module in modules:

@@ -82,10 +82,16 @@ SETTINGS: dict[str, Setting] = {
             "sessions.change_password": {"limit": 5, "window_seconds": 60, "by": "user"},
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
-            "leaderboard.submit_score": {"limit": 600, "window_seconds": 60},
+            "leaderboard.submit_score": {"limit": 1200, "window_seconds": 60, "cost": "field:scores"},
         },
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
+    ),
+    "STREAM_VIEWERS": Setting(
+        "DEMO_STREAM_VIEWERS",
+        1000,
+        int,
+        "most viewers of live boards per worker, and never more than half of its threads or connections",
     ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"
@@ -102,6 +108,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN", "", str, "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too"
+    ),
+    "SIGNING_SECRET": Setting(
+        "DEMO_SIGNING_SECRET",
+        "",
+        str,
+        "when set, scores by the API need a signature under it: [`signatures.py`](demo/leaderboard/signatures.py)",
     ),
     "XRAY": Setting(
         "DEMO_XRAY",
@@ -122,6 +134,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "CATALOG_STALE_SECONDS": (0, 86_400),
     "SESSION_IDLE_SECONDS": (1, 31_536_000),
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
+    "STREAM_VIEWERS": (0, 100_000),
     "TRUSTED_PROXIES": (0, 10),
 }
 

@@ -8,6 +8,7 @@ import msgspec
 
 Algorithm = Literal["sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"]
 BY = re.compile(r"(address|user|api_key|field:[a-z_]{1,40})(\+(address|user|api_key|field:[a-z_]{1,40}))*")
+COST = re.compile(r"field:[a-z_]{1,40}")
 PATTERN = re.compile(r"(\w+\.)*(\w+|\*)")
 
 
@@ -28,6 +29,7 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One limit: of one quota, or of several `quotas` at once.
 
     `by` names whom it counts: address, user, api_key, field:<name of a form or JSON field>, or several joined by +.
+    `cost` is a number, or field:<name of a JSON field>: as many as the list has members, 1 where there is no list.
     `count` failures gives a hit back when the answer was no error. `mode` dry-run counts and reports, and refuses nobody.
     `block_after` refusals in a row shut a caller out for `block_seconds`.
     """
@@ -38,7 +40,7 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quotas: tuple[QuotaSetting, ...] = ()
     algorithm: Algorithm = "sliding_window_log"
     by: str = "address"
-    cost: int = 1
+    cost: int | str = 1
     count: Literal["all", "failures"] = "all"
     count_refused: bool = False
     mode: Literal["enforce", "dry-run", "exempt"] = "enforce"
@@ -61,7 +63,10 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("each of the quotas has a window of its own")
         if one:
             self.all_quotas()
-        if self.mode != "exempt" and not 1 <= self.cost <= min(quota.limit for quota in self.all_quotas()):
+        if isinstance(self.cost, str):
+            if not COST.fullmatch(self.cost):
+                raise ValueError("cost has to be a number or field:<name>")
+        elif self.mode != "exempt" and not 1 <= self.cost <= min(quota.limit for quota in self.all_quotas()):
             raise ValueError("cost has to be from 1 to the limit")
         if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
             raise ValueError("block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400")

@@ -20,6 +20,7 @@ RATE_LIMIT_DECISIONS = Counter(
     ("limit", "outcome"),
     registry=registry,
 )
+STREAMS_OPEN = Gauge("demo_streams_open", "Viewers of live boards, now", registry=registry, multiprocess_mode="livesum")
 
 
 REQUESTS = Counter(

@@ -13,6 +13,7 @@ import pytest
 from demo.app import USE_CASES
 from demo.config import SETTINGS
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
@@ -59,7 +60,7 @@ def key_patterns() -> dict[str, re.Pattern[str]]:
     for cells in rows("Keys"):
         name = cells[0].strip("`")
         text = "".join(".+?" if part.startswith("<") else re.escape(part) for part in re.split(r"(<[^>]+>)", name))
-        patterns[name] = re.compile(text + r"(:members)?")
+        patterns[name] = re.compile(text + r"(:members|:distinct)?")
     return patterns
 
 
@@ -85,6 +86,8 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     board = Leaderboard(client, "main")
     board.submit("mara", 1, idempotency_key="a-key")
     board.season("spring")
+    signature = sign("a secret", "5", "n" * 16, "POST", "/", b"")
+    Signatures(client, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
     board.submit("mara", 1)
     patterns = key_patterns()
     unseen = set(patterns)
@@ -109,7 +112,9 @@ def test_every_command_of_the_readme_is_known_here() -> None:
     unknown = [
         command
         for command in COMMANDS
-        if not re.match(r"curl |\.venv/bin/flask --app wsgi (play|seed)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command)
+        if not re.match(
+            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command
+        )
     ]
     compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
     assert unknown == ["python3 -m venv .venv", *compose]
@@ -124,7 +129,7 @@ def test_the_makefile_has_what_the_readme_names(target: str) -> None:
 
 
 def test_the_commands_of_the_readme_do_what_it_says() -> None:
-    """The plain-pip server command, then every curl, play and seed against it."""
+    """The plain-pip server command, then every curl and every command of the app against it."""
     with serve(DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="0") as server:
         ran = 0
         for command in COMMANDS:
@@ -136,7 +141,8 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                 answer = server.request(path, method, body)
                 assert answer.status in (200, 201), answer.text
                 ran += 1
-            elif words[:3] == [".venv/bin/flask", "--app", "wsgi"] and words[3] in ("play", "seed"):
+            elif words[:3] == [".venv/bin/flask", "--app", "wsgi"] and words[3] in ("play", "seed", "leaderboard"):
+                words = [str(server.instance / word) if word == "scores.jsonl" else word for word in words]
                 extra = ["--url", server.url] if words[3] == "play" else []
                 done = subprocess.run(
                     [sys.executable, "-m", "flask", *words[1:], *extra],
@@ -148,9 +154,9 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                 )
                 assert done.returncode == 0, done.stderr
                 ran += 1
-        assert ran == 6
+        assert ran == 9
         assert server.request("/catalog/api/products").json()["total"] == 10_000  # counting ends there
-        assert server.request("/leaderboard/api/boards/main").json()["total"] == 51
+        assert server.request("/leaderboard/api/boards/main").json()["total"] == 52
 
 
 def _environment(instance: Path) -> dict[str, str]:

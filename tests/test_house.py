@@ -106,10 +106,13 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "rules": "test_guard",
         "timeline": "test_playground",
         "answers": "test_ranking",
+        "bodies": "test_views",
         "boards": "test_ranking",
         "dashboard": "test_collector",
         "reading": "test_ranking",
         "upkeep": "test_ranking",
+        "viewers": "test_stream",
+        "watched": "test_stream",
         "hostile_pickle": "test_serializers",
         "pictures": "test_products",
         "play": "test_views",
@@ -170,6 +173,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
     from demo import xray
     from demo.catalog.write_behind import Versioned, WriteBehind
     from demo.leaderboard.ranking import Leaderboard
+    from demo.leaderboard.signatures import Signatures, Unsigned, sign
 
     seen: list[tuple[str, list[str]]] = []
     original = xray.describe
@@ -207,6 +211,9 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         board.season("one")
         board.remove("mara")
         board.trim(0)
+        with pytest.raises(Unsigned, match="seconds off"):
+            Signatures(client, "x").check("5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b"")
+        board.top(1)
         xray.end()
         web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
         web.get("/leaderboard/boards/main?player=mara")

@@ -21,10 +21,35 @@ from demo.catalog.common_views import (
 )
 from demo.catalog.products import Change, Listing, Product
 from demo.catalog.shelf import Words
+from demo.openapi import documented
 from demo.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
+PRODUCT = {"product_id": "42"}
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
+
+
+class Query(Words, frozen=True):
+    """What a list can be asked for, or else its `ids`."""
+
+    ids: Annotated[str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")] = msgspec.field(
+        default=""
+    )
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Products; by `ids` those alone, without the other fields."""
+
+    products: list[Product]
+    total: int | msgspec.UnsetType = msgspec.UNSET
+    limit: int | msgspec.UnsetType = msgspec.UNSET
+    offset: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """How many answers were dropped."""
+
+    invalidated: int
 
 
 class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +60,7 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @bp.get("/products")
+@documented(query=Query, answer=Listed, errors=(503,))
 def list_products() -> Response:
     """A list, or, by `ids`, those of these products that there are."""
     if "ids" in request.args:
@@ -49,6 +75,7 @@ def list_products() -> Response:
 
 
 @bp.get("/products/<product_id>")
+@documented(answer=Product, path=PRODUCT, errors=(404, 503))
 def get_product(product_id: str) -> Response:
     """One product."""
     number = checked_id(product_id)
@@ -59,6 +86,7 @@ def get_product(product_id: str) -> Response:
 
 
 @bp.patch("/products/<product_id>")
+@documented(body=Change, answer=Product, path=PRODUCT, example=Change(price_cents=3850), errors=(400, 404, 413, 503))
 def patch_product(product_id: str) -> Response:
     """Changes a product; the answer is sent when no reader can get the old one from the cache any more."""
     number = checked_id(product_id)
@@ -77,6 +105,7 @@ def patch_product(product_id: str) -> Response:
 
 
 @bp.post("/invalidations")
+@documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
 def invalidate() -> dict[str, int]:
     """Drops by hand: `{"product": id}` or `{"category": slug}`."""
     what = read_json(Invalidation)

@@ -31,6 +31,14 @@ class Mode(StrEnum):
     SUM = "sum"
 
 
+class Ranking(StrEnum):
+    """What equal scores do to the ranks behind them: competition counts the players above (1, 2, 2, 4), dense the distinct
+    scores above (1, 2, 2, 3)."""
+
+    COMPETITION = "competition"
+    DENSE = "dense"
+
+
 LIFE_SECONDS = {Period.ALL: KEPT_SECONDS, Period.WEEK: 35 * DAY_SECONDS, Period.DAY: 8 * DAY_SECONDS}
 
 
@@ -61,6 +69,25 @@ class Submission:
     score: int
     standings: dict[Period, Standing]
     replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Post:
+    """A score to be submitted, one of many."""
+
+    player: str
+    score: int
+    mode: str = Mode.BEST
+    metadata: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One of many that was not counted: which field is wrong, and what is wrong with it."""
+
+    player: str
+    field: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +127,12 @@ def check_player(player: str) -> None:
         raise ValueError("player: no control characters, no space at the ends")
     if not player.strip(JOINERS):
         raise ValueError("player: nothing in it can be seen")
+
+
+def check_metadata(metadata: str | None) -> None:
+    """Raises ValueError past MAX_METADATA_BYTES."""
+    if metadata is not None and len(metadata.encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"metadata: {MAX_METADATA_BYTES} bytes at most")
 
 
 def check_score(score: int) -> None:

@@ -1,99 +1,131 @@
 """The API that programs post scores to, and read boards from."""
 
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Any
 
 import msgspec
-from flask import Response, request
-from werkzeug.exceptions import NotFound
+from flask import Response, current_app, request
+from werkzeug.exceptions import NotFound, Unauthorized
 
-from demo.leaderboard import reading
-from demo.leaderboard.answers import (
-    IDEMPOTENCY_KEY,
-    MAX_METADATA_BYTES,
-    MAX_ROWS,
-    MAX_SCORE,
-    Conflict,
-    Entry,
-    Mode,
-    Page,
-    Period,
-    Standing,
-    check_player,
+from demo.leaderboard.answers import IDEMPOTENCY_KEY, Conflict, Post, Refused, Submission, check_metadata, check_player
+from demo.leaderboard.bodies import (
+    Batch,
+    Counted,
+    Own,
+    Posted,
+    Results,
+    Rows,
+    Scores,
+    Submitted,
+    Uncounted,
+    Window,
+    Wrong,
+    placed,
+    row,
+    rows,
+    submitted,
 )
-from demo.leaderboard.common_views import bp, known, leaderboard, submit, top
-from demo.validation import Invalid, read_json, read_query
+from demo.leaderboard.common_views import bp, known, leaderboard, submit, submit_many, top
+from demo.leaderboard.signatures import Signatures, Unsigned
+from demo.openapi import Header, documented
+from demo.pool import Client, get_redis
+from demo.validation import Invalid, fields, read_json, read_query
 
-ROWS = 10
-PERIOD = rf"^(?:all|week|day|{reading.PAST.pattern})\Z"
-CURSOR = rf"^{reading.CURSOR.pattern}\Z"
-Score = Annotated[int, msgspec.Meta(ge=-MAX_SCORE, le=MAX_SCORE)]
-
-
-class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A score as programs post it."""
-
-    player: str
-    score: Score
-    mode: Mode = Mode.BEST
-    metadata: dict[str, Any] | None = None
+KEY = Header("Idempotency-Key", "a request counts once under it, for a day", r"^[\x21-\x7e]{1,255}$", "game-7-of-mara")
+BOARD = {"board": "main"}
 
 
-class Window(msgspec.Struct, frozen=True):
-    """Which part of a board."""
-
-    period: Annotated[str, msgspec.Meta(pattern=PERIOD)] = "all"
-    cursor: Annotated[str, msgspec.Meta(pattern=CURSOR)] | None = None
-    offset: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = ROWS
-    around: Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS // 2)] = 5
-
-
+@bp.post("/api/boards/<board>/scores:batch", defaults={"many": True})
 @bp.post("/api/boards/<board>/scores")
-def submit_score(board: str) -> Response:
+@documented(
+    body=Posted,
+    answer=Submitted,
+    status=201,
+    path=BOARD,
+    example=Posted("mara", 1200),
+    errors=(400, 401, 413, 429, 503),
+    header=KEY,
+)
+@documented(
+    "Takes up to 1,000 scores, each with a result of its own. One that is wrong undoes none of the others. They count in "
+    "steps of 100; with an Idempotency-Key each step counts once. A batch takes as much of the rate limit as it has scores.",
+    ":batch",
+    body=Scores,
+    answer=Results,
+    path=BOARD,
+    example={"scores": [Posted("mara", 1200), {"player": "noor", "score": 1.5}]},
+    errors=(400, 401, 413, 429, 503),
+    header=KEY,
+)
+def submit_score(board: str, many: bool = False) -> Response:
     """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered as the first time."""
     name = known(board, field=True)
-    key, posted = _idempotency_key(), read_json(Posted)
+    _check_signature()
+    key = _idempotency_key()
+    if many:
+        return _submit_batch(name, key)
+    posted = read_json(Posted)
+    metadata = _metadata(posted)
     try:
         check_player(posted.player)
-    except ValueError as error:
-        raise Invalid({"player": str(error).removeprefix("player: ")}) from None
-    metadata = None if posted.metadata is None else msgspec.json.encode(posted.metadata).decode()
-    if metadata is not None and len(metadata.encode()) > MAX_METADATA_BYTES:
-        raise Invalid({"metadata": f"{MAX_METADATA_BYTES} bytes of JSON at most"})
-    try:
+        check_metadata(metadata)
         done = submit(name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key)
     except Conflict:
         raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
     except ValueError as error:
-        raise Invalid({"score": str(error).removeprefix("score: ")}) from None
-    overall = done.standings[Period.ALL]
-    body = {
-        "board": name,
-        "player": done.player,
-        "score": done.score,
-        **_standing(overall),
-        "periods": {period: _standing(standing) for period, standing in done.standings.items()},
-    }
-    response = Response(msgspec.json.encode(body), 201, mimetype="application/json")
-    if done.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+        field, _, detail = str(error).partition(": ")
+        raise Invalid({field: detail}) from None
+    return _answer(submitted(name, done), 201, done.replayed)
+
+
+def _submit_batch(name: str, key: str | None) -> Response:
+    given = read_json(Batch).scores
+    results: list[Counted | Uncounted | None] = [None] * len(given)
+    places, posts = [], []
+    for index, raw in enumerate(given):
+        try:
+            posted = msgspec.json.decode(raw, type=Posted)
+        except msgspec.ValidationError as error:
+            wrong = fields(error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            wrong = {"body": "this is not JSON"}
+        else:
+            places.append(index)
+            posts.append(Post(posted.player, posted.score, posted.mode, _metadata(posted)))
+            continue
+        results[index] = Uncounted(index, [Wrong(*pair) for pair in wrong.items()])
+    try:
+        done = submit_many(name, posts, key) if posts else []
+    except Conflict:
+        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+    for index, result in zip(places, done, strict=True):
+        results[index] = _result(index, result)
+    body = Results(name, sum(isinstance(one, Counted) for one in results), [one for one in results if one])
+    return _answer(body, 200, bool(done) and all(isinstance(one, Refused) or one.replayed for one in done))
+
+
+def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
+    if isinstance(done, Refused):
+        return Uncounted(index, [Wrong(done.field, done.detail)])
+    return Counted(**placed(done.standings["all"]), index=index, player=done.player, score=done.score)  # type: ignore[index]
 
 
 @bp.get("/api/boards/<board>")
+@documented(query=Window, answer=Rows, path=BOARD, errors=(503,))
 def read_board(board: str) -> Response:
-    """A part of a board."""
+    """A part of a board: from `offset` on, or what follows a `cursor`."""
     name, window = known(board, field=True), read_query(Window)
     seen = top(name, window.period, window.offset, window.limit, window.cursor)
-    response = Response(msgspec.json.encode(_page_body(name, seen.page)), mimetype="application/json")
+    response = _answer(rows(name, seen.page))
     if seen.stale:
         response.headers["Cache-Status"] = "leaderboard; hit; detail=stale"
     return response
 
 
 @bp.get("/api/boards/<board>/players/<player:player>")
+@documented(query=Window, answer=Own, path={"board": "main", "player": "mara"}, errors=(404, 503))
 def read_player(board: str, player: str) -> Response:
-    """A player's own row and its neighbours."""
+    """A player's own row and its neighbours, `around` on each side."""
     name, window = known(board, field=True), read_query(Window)
     try:
         page = leaderboard(name).around(player, window.around, window.period)
@@ -102,8 +134,37 @@ def read_player(board: str, player: str) -> Response:
     if page is None:
         raise NotFound("This player is not on the board.")
     own = next(entry for entry in page.entries if entry.player == player)
-    body = {**_page_body(name, page), "player": _entry(own)}
-    return Response(msgspec.json.encode(body), mimetype="application/json")
+    return _answer(Own(**msgspec.structs.asdict(rows(name, page)), player=row(own)))
+
+
+def _check_signature() -> None:
+    """Raises Unauthorized for what is not signed, where a secret is set. One more round trip then."""
+    secret = current_app.config["SIGNING_SECRET"]
+    if not secret:
+        return
+    stamp, nonce, signature = (request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature"))
+    query = request.query_string.decode("latin-1")
+    path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
+    try:
+        _signatures(get_redis(), secret).check(stamp, nonce, signature, request.method, path, request.get_data())
+    except Unsigned as error:
+        raise Unauthorized(str(error), www_authenticate=None) from None
+
+
+@lru_cache(maxsize=8)
+def _signatures(client: Client, secret: str) -> Signatures:
+    return Signatures(client, secret)
+
+
+def _answer(body: Any, status: int = 200, replayed: bool = False) -> Response:
+    response = Response(msgspec.json.encode(body), status, mimetype="application/json")
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _metadata(posted: Posted) -> str | None:
+    return None if posted.metadata is None else msgspec.json.encode(posted.metadata).decode()
 
 
 def _idempotency_key() -> str | None:
@@ -115,24 +176,3 @@ def _idempotency_key() -> str | None:
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Invalid({"Idempotency-Key": "1 to 255 visible ASCII characters"})
     return key
-
-
-def _standing(standing: Standing) -> dict[str, Any]:
-    return {
-        "best": standing.best,
-        "rank": standing.rank,
-        "previous_rank": standing.previous_rank,
-        "total": standing.total,
-        "percentile": round(standing.percentile, 3),
-        "is_best": standing.is_best,
-    }
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    metadata = None if entry.metadata is None else msgspec.Raw(entry.metadata.encode())
-    return {"rank": entry.rank, "player": entry.player, "score": entry.score, "metadata": metadata}
-
-
-def _page_body(board: str, page: Page) -> dict[str, Any]:
-    entries = [_entry(entry) for entry in page.entries]
-    return {"board": board, "period": page.period, "total": page.total, "cursor": page.cursor, "entries": entries}

@@ -1,11 +1,25 @@
-"""The list of boards: a sorted set by the time of a board's first score, so that a page can name them."""
+"""The list of boards: a sorted set by the time of a board's first score, to name them by, and who leads each."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from demo.leaderboard.reading import Reading
 
 KEY = "demo:leaderboard:{boards}"
 MOST = 1000
 KEPT_SECONDS = 400 * 86_400
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A board, how many play on it, and who is first, if anybody is."""
+
+    board: str
+    total: int
+    player: str | None = None
+    score: int = 0
 
 
 def remember(client: Any, board: str) -> None:
@@ -20,3 +34,18 @@ def remember(client: Any, board: str) -> None:
 def names(client: Any, count: int = 50) -> list[str]:
     """The names of the newest boards. One round trip."""
     return [name.decode() for name in client.zrevrange(KEY, 0, count - 1)]
+
+
+def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:
+    """Who leads each board, all of them in one round trip."""
+    pipeline = client.pipeline(transaction=False)
+    for board in boards:
+        key = board.redis_keys("all")[0]
+        pipeline.zcard(key).zrange(key, 0, 0, withscores=True)
+    replies = pipeline.execute()
+    found = []
+    for board, total, first in zip(boards, replies[::2], replies[1::2], strict=True):
+        sign = 1 if board.lower_is_better else -1
+        found += [Lead(board.board, total, member[13:].decode(), sign * int(stored)) for member, stored in first]
+        found += [] if first else [Lead(board.board, total)]
+    return found

@@ -1,7 +1,9 @@
 """What the rooms of the leaderboard share: the blueprint, the boards, and what this process has read of them last."""
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,8 +17,9 @@ from werkzeug.routing import BaseConverter
 
 from demo.errors import RedisAway
 from demo.leaderboard import boards
-from demo.leaderboard.answers import BOARD, Page, Period, Submission
+from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.watched import ROWS, Look, Watched
 from demo.pool import Client, get_redis
 from demo.validation import Invalid
 
@@ -70,12 +73,37 @@ def top(board: str, period: str, offset: int, limit: int, cursor: str | None = N
         if last is None:
             raise
         return Seen(last.page, last.at, True)
+    _keep(key, seen)
+    return seen
+
+
+def look(board: str, period: str, player: str) -> tuple[Seen, Look | None]:
+    """What a page shows of a board, in one round trip; or the last rows that this process read of it, and RedisError when
+    there are none."""
+    key = (board, period, 0, ROWS, None)
+    try:
+        found = _watched(get_redis()).look(leaderboard(board), period, player)
+    except RedisError:
+        last = _snapshots.get(key)
+        if last is None:
+            raise
+        return Seen(last.page, last.at, True), None
+    seen = Seen(found.top, datetime.now(UTC), False)
+    _keep(key, seen)
+    return seen, found
+
+
+@lru_cache(maxsize=8)
+def _watched(client: Client) -> Watched:
+    return Watched(client)
+
+
+def _keep(key: tuple[str, str, int, int, str | None], seen: Seen) -> None:
     with _keeping:
         _snapshots[key] = seen
         _snapshots.move_to_end(key)
         if len(_snapshots) > SNAPSHOTS:
             _snapshots.popitem(last=False)
-    return seen
 
 
 def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
@@ -87,11 +115,28 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
         raise RedisAway() from None
     overall = done.standings[Period.ALL]
     if overall.total == 1 and overall.previous_rank is None:
-        try:
-            boards.remember(get_redis(), board)
-        except RedisError as error:  # The score counts all the same.
-            current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
+        _remember(board)
     return done
+
+
+def submit_many(board: str, posts: Sequence[Post], key: str | None) -> list[Submission | Refused]:
+    """The same for many."""
+    try:
+        done = leaderboard(board).submit_many(posts, idempotency_key=key)
+    except RedisError as error:
+        current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
+        raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
+    firsts = [one.standings[Period.ALL] for one in done if isinstance(one, Submission)]
+    if any(first.total == 1 and first.previous_rank is None for first in firsts):
+        _remember(board)
+    return done
+
+
+def _remember(board: str) -> None:
+    try:
+        boards.remember(get_redis(), board)
+    except RedisError as error:  # The score counts all the same.
+        current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
 
 
 def known(board: str, *, field: bool = False) -> str:
@@ -101,3 +146,13 @@ def known(board: str, *, field: bool = False) -> str:
     if field:
         raise Invalid({"board": "lower-case letters, digits and inner hyphens, 40 at most"})
     raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
+
+
+def sentence(standing: Standing, player: str) -> str:
+    """What a submission has moved, for the player."""
+    if not standing.is_best:
+        return f"{player} stays at rank {standing.rank}: {standing.best} was better."
+    if not standing.previous_rank:
+        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
+    share = max(1, math.ceil(100 * standing.rank / standing.total))
+    return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

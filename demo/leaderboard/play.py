@@ -56,10 +56,11 @@ def post(url: str, body: dict[str, Any]) -> int:
 
 @click.command("play")
 @click.option("--players", type=click.IntRange(1, 1_000_000), default=200, show_default=True)
+@click.option("--rate", type=click.FloatRange(0.1, 10_000), default=None, help="posts a second at most; as fast as it goes")
 @click.option("--board", default="main", show_default=True)
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="where the app answers")
 @click.option("--seed", type=int, default=None, help="the same scores again")
-def command(players: int, board: str, url: str, seed: int | None) -> None:
+def command(players: int, rate: float | None, board: str, url: str, seed: int | None) -> None:
     """Post a score for each of N simulated players."""
     dice = random.Random(seed)
     bodies = [
@@ -67,10 +68,17 @@ def command(players: int, board: str, url: str, seed: int | None) -> None:
         for number in range(1, players + 1)
     ]
     target = f"{url.rstrip('/')}/leaderboard/api/boards/{board}/scores"
+    began = time.monotonic()
+
+    def post_in_time(number: int) -> int:
+        if rate:
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        return post(target, bodies[number])
+
     try:
         with ThreadPoolExecutor(8) as pool, click.progressbar(length=players, label="Players") as bar:
             statuses = []
-            for status in pool.map(lambda body: post(target, body), bodies):
+            for status in pool.map(post_in_time, range(players)):
                 statuses.append(status)
                 bar.update(1)
     except OSError as error:

@@ -1,29 +1,32 @@
--- ranking.lua: submits a score to every period of a board in one step.
+-- ranking.lua: submits scores, one or several, to every period of a board in one step.
 -- KEYS[1]  sequence, a counter: who reached a score first
 -- KEYS[2]  metadata, a hash of player -> JSON
 -- KEYS[3]  a sorted set: member "<sequence>:<player>", the score so signed that the best is lowest; and so on, a pair for
 --          each of the three periods, the day last
 -- KEYS[4]  its hash of player -> sequence, 12 hex digits, and the signed score behind them
--- KEYS[9]  optional: what was answered under an idempotency key
--- ARGV[1]  player
--- ARGV[2]  score, an integer within +-(2^53 - 1), so signed that less is better
--- ARGV[3]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for
--- ARGV[4]  best: the better one counts; latest: this one; sum: both together
--- ARGV[5]  metadata as JSON, empty leaves what is there
--- ARGV[6]  life of KEYS[1] and KEYS[2] in milliseconds
--- ARGV[7]  the life of the first period's keys in milliseconds; and so on
--- ARGV[10]  the request's digest, 64 characters, with KEYS[9]
--- ARGV[11]  how long KEYS[9] is kept, in milliseconds
--- ARGV[12]  the time in milliseconds, for tests; without it TIME is asked
--- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when KEYS[9] was used for another request, {4} when a
--- sum leaves +-(2^53 - 1): nothing was written. Else {1, now_ms} and per period the signed score that counts, rank,
--- previous rank (0: none), total, is_best 0|1; or the same as it was answered first, with 2 in front. Ranks are 1 + how
--- many are better.
+-- KEYS[9]  with dense ranking: the distinct scores of the first period, a sorted set; and so on
+-- behind them, with ARGV[5]: what was answered under an idempotency key
+-- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for
+-- ARGV[2]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
+-- ARGV[3]  the channel that is told when something changed, once
+-- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[5]  the request's digest, 64 characters, when it counts once; else empty
+-- ARGV[6]  1 for dense ranking, else empty
+-- ARGV[7]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
+--          counts, latest: this one, sum: both together; metadata as JSON, empty leaves what is there; and so on, four for
+--          each submission
+-- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when the key was used for another request: nothing
+-- was written. Else {1, now_ms} and per submission and period the signed score that counts, 1 + how many are better, the
+-- same before (0: none), total, is_best 0|1, with dense ranking the dense rank and the one before; or the same as it was
+-- answered first, with 2 in front. Of a sum that leaves +-(2^53 - 1) nothing is written, and all of its numbers are 0.
 local MAX = 9007199254740991
-if KEYS[9] then
-  local kept = redis.call('GET', KEYS[9])
+local call, KEYS, ARGV = redis.call, KEYS, ARGV
+local digest, dense = ARGV[5], ARGV[6] ~= ''
+local once = digest ~= '' and KEYS[#KEYS]
+if once then
+  local kept = call('GET', once)
   if kept then
-    if string.sub(kept, 1, 64) ~= ARGV[10] then
+    if string.sub(kept, 1, 64) ~= digest then
       return {3}
     end
     local reply = cmsgpack.unpack(string.sub(kept, 65))
@@ -31,79 +34,125 @@ if KEYS[9] then
     return reply
   end
 end
-local now = tonumber(ARGV[12])
+local now = tonumber(ARGV[4])
 if not now then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-if math.floor(now / 86400000) ~= tonumber(ARGV[3]) then
+if math.floor(now / 86400000) ~= tonumber(ARGV[1]) then
   return {0, now}
 end
 
--- First what will be, in all periods: nothing is written before every sum is known to fit.
-local player, score, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4]
-local sequences, texts, scores = {}, {}, {}
-for key = 3, 7, 2 do
-  local place = redis.call('HGET', KEYS[key + 1], player)
-  local result = score
-  if place then
-    local text = string.sub(place, 13)
-    if not tonumber(text) then -- of a version that kept the member alone
-      text = redis.call('ZSCORE', KEYS[key], place)
+local reply, n = {1, now}, 2
+local fresh, changed, counted, described = false, false, false, false
+local sub = string.sub
+for at = 7, #ARGV, 4 do
+  -- First what will be, in all periods: nothing is written before every sum is known to fit.
+  local player, given, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local score, fits = tonumber(given), true
+  local places, texts, befores, results = {}, {}, {}, {}
+  for key = 3, 7, 2 do
+    local place, result = call('HGET', KEYS[key + 1], player), score
+    if place then
+      local text = sub(place, 13)
+      local before = tonumber(text)
+      if not before then -- of a version that kept the member alone
+        text = call('ZSCORE', KEYS[key], place)
+        before = tonumber(text)
+      end
+      places[key], texts[key], befores[key] = place, text, before
+      if mode == 'sum' then
+        result = before + score
+        fits = fits and result <= MAX and result >= -MAX
+      elseif before < score and mode == 'best' then
+        result = before
+      end
     end
-    local before = tonumber(text)
-    sequences[key], texts[key], scores[key] = string.sub(place, 1, 12), text, before
-    if mode == 'sum' then
-      result = before + score
-    elseif mode == 'best' and before < score then
-      result = before
-    end
-    if result > MAX or result < -MAX then
-      return {4}
+    results[key] = result
+  end
+
+  local sequence
+  for key = 3, 7, 2 do
+    if not fits then
+      for i = n + 1, n + (dense and 7 or 5) do
+        reply[i] = 0
+      end
+      n = n + (dense and 7 or 5)
+    else
+      local board, before, result, previous, rank = KEYS[key], befores[key], results[key], 0, nil
+      local distinct, dense_before, dense_rank = dense and KEYS[9 + (key - 3) / 2], 0, 0
+      if before then
+        local above = '(' .. texts[key]
+        previous = 1 + call('ZCOUNT', board, '-inf', above)
+        rank = previous
+        if dense then
+          dense_before = 1 + call('ZCOUNT', distinct, '-inf', above)
+          dense_rank = dense_before
+        end
+      end
+      if result ~= before then
+        if not sequence then
+          local number = call('INCR', KEYS[1])
+          sequence, fresh = string.format('%012x', number), fresh or number == 1
+        end
+        local text = result == score and given or string.format('%.0f', result)
+        if before then
+          call('ZREM', board, sub(places[key], 1, 12) .. ':' .. player)
+        end
+        call('ZADD', board, text, sequence .. ':' .. player)
+        call('HSET', KEYS[key + 1], player, sequence .. text)
+        if dense then
+          if before and call('ZCOUNT', board, texts[key], texts[key]) == 0 then
+            call('ZREM', distinct, texts[key])
+          end
+          call('ZADD', distinct, text, text)
+          dense_rank = 1 + call('ZCOUNT', distinct, '-inf', '(' .. text)
+        end
+        rank = 1 + call('ZCOUNT', board, '-inf', '(' .. text)
+      end
+      local total = call('ZCARD', board)
+      fresh = fresh or total == 1
+      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = result, rank, previous, total
+      reply[n + 5] = (not before or result < before) and 1 or 0
+      n = n + 5
+      if dense then
+        reply[n + 1], reply[n + 2] = dense_rank, dense_before
+        n = n + 2
+      end
     end
   end
-  scores[key + 1] = result
+  if fits then
+    counted, changed = true, changed or sequence
+    if ARGV[at + 3] ~= '' then
+      call('HSET', KEYS[2], player, ARGV[at + 3])
+      described = true
+    end
+  end
 end
 
-local sequence, fresh
-local reply = {1, now}
-for key = 3, 7, 2 do
-  local board, before, result, previous, rank = KEYS[key], scores[key], scores[key + 1], 0, nil
-  if before then
-    previous = 1 + redis.call('ZCOUNT', board, '-inf', '(' .. texts[key])
-    rank = previous
+local lives = {}
+if fresh or described or once then
+  for life in string.gmatch(ARGV[2], '%d+') do
+    lives[#lives + 1] = life
   end
-  if result ~= before then
-    if not sequence then
-      local number = redis.call('INCR', KEYS[1])
-      sequence, fresh = string.format('%012x', number), number == 1
-    end
-    local text = string.format('%.0f', result)
-    if before then
-      redis.call('ZREM', board, sequences[key] .. ':' .. player)
-    end
-    redis.call('ZADD', board, text, sequence .. ':' .. player)
-    redis.call('HSET', KEYS[key + 1], player, sequence .. text)
-    rank = 1 + redis.call('ZCOUNT', board, '-inf', '(' .. text)
-  end
-  local total, n = redis.call('ZCARD', board), #reply
-  fresh = fresh or total == 1
-  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = result, rank, previous, total
-  reply[n + 5] = (not before or result < before) and 1 or 0
 end
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[2], player, ARGV[5])
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+if described or fresh then
+  call('PEXPIRE', KEYS[2], lives[1])
 end
 -- Whatever this call began, and once a day everything, gets its life.
 if fresh then
-  redis.call('PEXPIRE', KEYS[1], ARGV[6])
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  call('PEXPIRE', KEYS[1], lives[1])
   for key = 3, 8 do
-    redis.call('PEXPIRE', KEYS[key], ARGV[7 + math.floor((key - 3) / 2)])
+    call('PEXPIRE', KEYS[key], lives[2 + math.floor((key - 3) / 2)])
+  end
+  for key = 9, dense and 11 or 8 do
+    call('PEXPIRE', KEYS[key], lives[key - 7])
   end
 end
-if KEYS[9] then
-  redis.call('SET', KEYS[9], ARGV[10] .. cmsgpack.pack(reply), 'PX', ARGV[11])
+if changed or described then
+  redis.pcall('PUBLISH', ARGV[3], '') -- a hint alone: who may not publish submits all the same
+end
+if once and counted then
+  call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[5])
 end
 return reply

@@ -3,6 +3,10 @@
 - Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are integers within
   ±(2^53 − 1), which a sorted set holds exactly; a sum that leaves them is refused before anything is written.
 - Equal scores share a rank (competition ranking: 1, 1, 3); among them, who reached the score first is listed first.
+- Many submissions go in steps of STEP, so that no script holds Redis for long: a few milliseconds. Each step is atomic,
+  and each submission has its own result; one that is refused undoes none of the others.
+- A board that is made with dense ranking keeps its distinct scores in a sorted set of their own, in the same step: it has
+  to be so from its first score on.
 - A submission with an idempotency key counts once: sent again within a day it is answered as it was the first time.
 - Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names those of the day
   that it believes in, and the script refuses when that is another one; then the caller asks again, once, with the day
@@ -14,6 +18,7 @@ the player to the sequence and the score.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +29,27 @@ from demo.leaderboard.answers import (
     IDEMPOTENCY_KEY,
     KEPT_SECONDS,
     LIFE_SECONDS,
-    MAX_METADATA_BYTES,
     Conflict,
     Mode,
     Period,
+    Post,
+    Refused,
     Standing,
     Submission,
+    check_metadata,
     check_player,
     check_score,
 )
 from demo.leaderboard.upkeep import Upkeep
 
 HERE = Path(__file__)
-LIVES = tuple(str(seconds * 1000) for seconds in (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in Period)))
-REPLAY_MS = DAY_SECONDS * 1000
-ANOTHER_DAY, COUNTED, REPLAYED, CONFLICT, TOO_LARGE = range(5)
+PERIODS = tuple(Period)
+MOST, STEP = 1000, 100
+LIVES = " ".join(
+    str(seconds * 1000) for seconds in (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in PERIODS), DAY_SECONDS)
+)
+ANOTHER_DAY, COUNTED, REPLAYED, CONFLICT = range(4)
+SUM = "the sum leaves ±(2^53 − 1)"
 
 
 class Leaderboard(Upkeep):
@@ -62,46 +73,86 @@ class Leaderboard(Upkeep):
     ) -> Submission:
         """Submits a score to each period. Raises ValueError for what it does not take, a sum past ±(2^53 − 1) included,
         and Conflict when the idempotency key was used for another request; then nothing is written."""
+        args = self._checked(player, score, mode, metadata)
+        reply = self._ask(args, _digest(args, idempotency_key), idempotency_key, now_ms, 0)
+        done = self._submission(reply, 2, player, score)
+        if done is None:
+            raise ValueError(f"score: {SUM}")
+        return done
+
+    def submit_many(
+        self, posts: Sequence[Post], *, idempotency_key: str | None = None, now_ms: int | None = None
+    ) -> list[Submission | Refused]:
+        """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for each. Raises ValueError
+        for none or too many, and Conflict as `submit` does. With an idempotency key each step counts once: who sends the
+        same again after an error in between is answered for the steps that were done, and the others are done."""
+        if not 1 <= len(posts) <= MOST:
+            raise ValueError(f"scores: from 1 to {MOST}")
+        results: list[Submission | Refused | None] = [None] * len(posts)
+        good: list[tuple[int, list[Any]]] = []
+        for number, post in enumerate(posts):
+            try:
+                good.append((number, self._checked(post.player, post.score, post.mode, post.metadata)))
+            except ValueError as error:
+                field, _, detail = str(error).partition(": ")
+                results[number] = Refused(post.player, field, detail)
+        digest = _digest([posts], idempotency_key)
+        for begin in range(0, len(good), STEP):
+            step = good[begin : begin + STEP]
+            reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
+            width = (len(reply) - 2) // len(step)
+            for place, (number, _) in enumerate(step):
+                post = posts[number]
+                done = self._submission(reply, 2 + width * place, post.player, post.score)
+                results[number] = done or Refused(post.player, "score", SUM)
+        return [result for result in results if result is not None]
+
+    def _checked(self, player: str, score: int, mode: str, metadata: str | None) -> list[Any]:
         check_player(player)
         check_score(score)
-        mode = Mode(mode)
-        if metadata is not None and len(metadata.encode()) > MAX_METADATA_BYTES:
-            raise ValueError(f"metadata: {MAX_METADATA_BYTES} bytes at most")
-        args: list[Any] = [player, self._sign * score, 0, mode.value, metadata or "", *LIVES]
-        more: list[str] = []
-        if idempotency_key is not None:
-            if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-                raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
-            more = [f"{self._beginning}once:{hashlib.sha256(idempotency_key.encode()).hexdigest()}"]
-            request = "\0".join((player, str(score), mode, metadata or ""))
-            args += [hashlib.sha256(request.encode()).hexdigest(), REPLAY_MS]
-        if now_ms is not None:
-            args += [*([] if more else ["", ""]), now_ms]
-        reply = self._ask(args, more)
-        if reply[0] == ANOTHER_DAY:
+        check_metadata(metadata)
+        return [player, self._sign * score, mode if mode.__class__ is Mode else Mode(mode), metadata or ""]
+
+    def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
+        once = [self._once(key, begin)] if key is not None else []
+        common = [0, LIVES, self.channel, "" if now_ms is None else now_ms, digest, "1" if self.dense else ""]
+        for _ in range(2):
+            day = common[0] = self._day()
+            if self._keys_of[0] != day:
+                keys = [f"{self._beginning}sequence", f"{self._beginning}metadata"]
+                keys += [key for period in PERIODS for key in self.redis_keys(period)]
+                self._keys_of = (day, keys + self._distinct_keys(PERIODS))
+            keys = self._keys_of[1] + once
+            try:
+                reply: list[Any] = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *common, *args)
+            except NoScriptError:  # a server that was restarted is told the script again
+                reply = self._script(keys=keys, args=[*common, *args])
+            if reply[0] == CONFLICT:
+                raise Conflict("the idempotency key was used for another request")
+            if reply[0] != ANOTHER_DAY:
+                return reply
             self._ahead_seconds = reply[1] / 1000 - self._clock()
-            reply = self._ask(args, more)
-            if reply[0] == ANOTHER_DAY:
-                raise RuntimeError("the day turned twice within one submission")
-        if reply[0] == CONFLICT:
-            raise Conflict("the idempotency key was used for another request")
-        if reply[0] == TOO_LARGE:
-            raise ValueError("score: the sum leaves ±(2^53 − 1)")
-        standings = {period: self._standing(reply, 2 + 5 * i) for i, period in enumerate(Period)}
+        raise RuntimeError("the day turned twice within one submission")
+
+    def _once(self, key: str, begin: int) -> str:
+        if not IDEMPOTENCY_KEY.fullmatch(key):
+            raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
+        return f"{self._beginning}once:{hashlib.sha256(key.encode()).hexdigest()}" + (f":{begin}" if begin else "")
+
+    def _submission(self, reply: list[Any], at: int, player: str, score: int) -> Submission | None:
+        """None for a sum that does not fit."""
+        if not reply[at + 1]:
+            return None
+        standings, width = {}, 7 if self.dense else 5
+        for period in PERIODS:
+            stored, above, before, total, is_best = reply[at : at + 5]
+            share = 100 * (total - above + 1) / total
+            rank, previous = reply[at + 5 : at + 7] if self.dense else (above, before)
+            standings[period] = Standing(self._sign * stored, rank, previous or None, total, share, is_best == 1)
+            at += width
         return Submission(self.board, player, score, standings, reply[0] == REPLAYED)
 
-    def _ask(self, args: list[Any], more: list[str]) -> list[Any]:
-        day = args[2] = self._day()
-        if self._keys_of[0] != day:
-            common = [f"{self._beginning}sequence", f"{self._beginning}metadata"]
-            self._keys_of = (day, common + [key for period in Period for key in self.redis_keys(period)])
-        keys = self._keys_of[1] + more
-        try:
-            reply: list[Any] = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
-        except NoScriptError:  # a server that was restarted is told the script again
-            reply = self._script(keys=keys, args=args)
-        return reply
 
-    def _standing(self, reply: list[Any], at: int) -> Standing:
-        stored, rank, previous, total, is_best = reply[at : at + 5]
-        return Standing(self._sign * stored, rank, previous or None, total, 100 * (total - rank + 1) / total, is_best == 1)
+def _digest(request: list[Any], key: str | None) -> str:
+    """What tells one request from another; empty without a key."""
+    return "" if key is None else hashlib.sha256(repr(request).encode()).hexdigest()

@@ -2,13 +2,14 @@
 -- KEYS[1]  the board of a period, a sorted set
 -- KEYS[2]  its hash of player -> sequence, 12 hex digits, and more
 -- KEYS[3]  metadata, a hash of player -> JSON
+-- KEYS[4]  with dense ranking: the distinct scores, a sorted set
 -- ARGV[1]  a player to find; empty reads from ARGV[2] on
 -- ARGV[2]  offset from the top, or how many neighbours above the player; unread with a cursor
 -- ARGV[3]  how many to read, or how many neighbours below the player
 -- ARGV[4]  a cursor's signed score, empty without one: reads what follows it
 -- ARGV[5]  the cursor's sequence, 12 hex digits
--- Returns {total, index of the first or -1 when the player is not there, rank of the first, member, score, metadata, …};
--- scores are signed as stored, a missing metadata is an empty text.
+-- Returns {total, index of the first or -1 when the player is not there, 1 + how many are better than the first, its dense
+-- rank or 0, member, score, metadata, …}; scores are signed as stored, a missing metadata is an empty text.
 local total = redis.call('ZCARD', KEYS[1])
 local first, last
 if ARGV[4] ~= '' then
@@ -33,12 +34,12 @@ else
   local place = redis.call('HGET', KEYS[2], ARGV[1])
   local index = place and redis.call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[1])
   if not index then
-    return {total, -1, 0}
+    return {total, -1, 0, 0}
   end
   first, last = math.max(0, index - tonumber(ARGV[2])), index + tonumber(ARGV[3])
 end
 if last < first or first >= total then
-  return {total, first, 0}
+  return {total, first, 0, 0}
 end
 local found = redis.call('ZRANGE', KEYS[1], first, last, 'WITHSCORES')
 local players = {}
@@ -46,7 +47,11 @@ for i = 1, #found, 2 do
   players[#players + 1] = string.sub(found[i], 14)
 end
 local metadata = redis.call('HMGET', KEYS[3], unpack(players))
-local reply = {total, first, 1 + redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. found[2])}
+local better = '(' .. found[2]
+local reply = {total, first, 1 + redis.call('ZCOUNT', KEYS[1], '-inf', better), 0}
+if KEYS[4] then
+  reply[4] = 1 + redis.call('ZCOUNT', KEYS[4], '-inf', better)
+end
 for i = 1, #players do
   local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3] = found[2 * i - 1], found[2 * i], metadata[i] or ''

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, check_player, percentile
+from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, Ranking, check_player, percentile
 
 PAST = re.compile(r"day:\d{4}-\d\d-\d\d|week:\d{4}-W\d\d|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 CURSOR = re.compile(r"(-?\d{1,16})\.([0-9a-f]{12})")
@@ -22,14 +22,22 @@ class Reading:
     RedisError; ValueError for what it does not take."""
 
     def __init__(
-        self, client: Any, board: str, *, lower_is_better: bool = False, clock: Callable[[], float] = time.time
+        self,
+        client: Any,
+        board: str,
+        *,
+        lower_is_better: bool = False,
+        ranking: str = Ranking.COMPETITION,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if not BOARD.fullmatch(board):
             raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
         self.board, self.lower_is_better = board, lower_is_better
+        self.dense = Ranking(ranking) is Ranking.DENSE
         self._client, self._clock = client, clock
         self._ahead_seconds = 0.0
         self._beginning = f"demo:leaderboard:{{{board}}}:"
+        self.channel = f"{self._beginning}changes"
         self._sign = 1 if lower_is_better else -1
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
@@ -46,7 +54,7 @@ class Reading:
         found = CURSOR.fullmatch(cursor) if cursor is not None else None
         if cursor is not None and not found:
             raise ValueError("cursor: as a page before gave it")
-        page = self._read("", offset, count, period, found.groups() if found else ("", ""))
+        page, _ = self._read("", offset, count, period, found.groups() if found else ("", ""))
         assert page is not None
         return page
 
@@ -55,7 +63,7 @@ class Reading:
         check_player(player)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
-        return self._read(player, radius, radius, period)
+        return self._read(player, radius, radius, period)[0]
 
     def rank(self, player: str, period: str = Period.ALL) -> Entry | None:
         """The player's own row."""
@@ -64,8 +72,9 @@ class Reading:
 
     def percentile(self, player: str, period: str = Period.ALL) -> float | None:
         """The share of players, in percent, whose rank is not better."""
-        page = self.around(player, 0, period)
-        return percentile(page.entries[0].rank, page.total) if page else None
+        check_player(player)
+        page, above = self._read(player, 0, 0, period)
+        return percentile(above, page.total) if page else None
 
     def for_players(self, players: Sequence[str], period: str = Period.ALL) -> tuple[Entry, ...]:
         """The rows of those who are on the board, best first."""
@@ -74,7 +83,7 @@ class Reading:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
         for name in names:
             check_player(name)
-        reply = self._players(keys=self._read_keys(period), args=names)
+        reply = self._players(keys=self._read_keys(period) + self._distinct_keys([period]), args=names)
         rows = zip(*[iter(reply)] * 4, strict=True)
         entries = [self._entry(rank, names[number - 1], score, metadata) for number, rank, score, metadata in rows]
         return tuple(sorted(entries, key=lambda entry: entry.rank))
@@ -87,6 +96,10 @@ class Reading:
         """The sorted set of a period and the hash of its players."""
         key = self._beginning + self._name(period)
         return key, f"{key}:members"
+
+    def _distinct_keys(self, periods: Sequence[str]) -> list[str]:
+        """The distinct scores of some periods, which only dense ranking needs."""
+        return [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
 
     def _read_keys(self, period: str) -> list[str]:
         key, members = self.redis_keys(period)
@@ -108,19 +121,21 @@ class Reading:
 
     def _read(
         self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ("", "")
-    ) -> Page | None:
-        total, first, rank, *rows = self._page(keys=self._read_keys(period), args=[player, before, after, *cursor])
+    ) -> tuple[Page | None, int]:
+        """The page, and 1 + how many are better than its first row."""
+        keys = self._read_keys(period) + self._distinct_keys([period])
+        total, first, above, dense, *rows = self._page(keys=keys, args=[player, before, after, *cursor])
         if first < 0:
-            return None
+            return None, 0
         entries: list[Entry] = []
-        place, member, stored = first, b"", b"0"
+        place, rank, member, stored = first, dense if self.dense else above, b"", b"0"
         for place, (member, stored, metadata) in enumerate(zip(*[iter(rows)] * 3, strict=True), start=first + 1):
             score = self._sign * int(float(stored))
-            if entries:
-                rank = entries[-1].rank if score == entries[-1].score else place
+            if entries and score != entries[-1].score:
+                rank = rank + 1 if self.dense else place
             entries.append(self._entry(rank, member[13:].decode(), stored, metadata))
         more = f"{int(float(stored))}.{member[:12].decode()}" if entries and place < total else None
-        return Page(period, total, first, tuple(entries), more)
+        return Page(period, total, first, tuple(entries), more), above
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
         return Entry(rank, player, self._sign * int(float(stored)), metadata.decode() or None)

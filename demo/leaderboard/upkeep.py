@@ -24,7 +24,10 @@ class Upkeep(Reading):
         check_player(player)
         for _ in range(2):
             keys = [f"{self._beginning}metadata", *(key for period in Period for key in self.redis_keys(period))]
-            found, redis_ms = self._remove(keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms])
+            keys += self._distinct_keys(list(Period))
+            found, redis_ms = self._remove(
+                keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms, self.channel]
+            )
             if found >= 0:
                 return bool(found)
             self._ahead_seconds = redis_ms / 1000 - self._clock()
@@ -35,12 +38,12 @@ class Upkeep(Reading):
         all-time row and goes with it."""
         if keep < 0:
             raise ValueError("keep has to be 0 or more")
-        keys = self._read_keys(period)
-        if period != Period.ALL and not period.startswith("season:"):
-            keys = keys[:2]
-        removed = step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+        keys = self._read_keys(period) + self._distinct_keys([period])
+        whole = period == Period.ALL or period.startswith("season:")
+        args = [keep, TRIMMED_AT_ONCE, self.channel, int(whole)]
+        removed = step = int(self._trim(keys=keys, args=args))
         while step == TRIMMED_AT_ONCE:
-            step = int(self._trim(keys=keys, args=[keep, TRIMMED_AT_ONCE]))
+            step = int(self._trim(keys=keys, args=args))
             removed += step
         return removed
 
@@ -50,7 +53,9 @@ class Upkeep(Reading):
         if not BOARD.fullmatch(name):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
         keys = [*self._read_keys(Period.ALL), *self._read_keys(f"season:{name}"), f"{self._beginning}seasons"]
-        total = int(self._season(keys=keys, args=[name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms]))
+        keys += self._distinct_keys([Period.ALL, f"season:{name}"])
+        args = [name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms, self.channel]
+        total = int(self._season(keys=keys, args=args))
         if total < 0:
             raise ValueError("season: there is one of this name")
         return total

@@ -1,25 +1,29 @@
 """The pages: the boards, one board, and the form that posts a score."""
 
-import math
+import secrets
 from pathlib import Path
 from typing import Any
 
-from flask import current_app, redirect, render_template, request, url_for
+import msgspec
+from flask import Response, current_app, make_response, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
 from demo import oneshot, source
-from demo.leaderboard import api_views, boards, play, reading
-from demo.leaderboard.answers import MAX_SCORE, Page, Period, Standing, check_player
-from demo.leaderboard.common_views import Seen, bp, known, leaderboard, submit, top
+from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
+from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
+from demo.leaderboard.common_views import Seen, bp, known, leaderboard, look, sentence, submit, top
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import get_redis
 
 TITLE = "Leaderboard"
 HERE = Path(__file__).parent
 MAIN = "main"
-ROOMS = (api_views,)  # which adds its views to the blueprint
+REFRESH_SECONDS = 5
+ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
+RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
+bp.cli.add_command(transfer_views.group)
 
 
 def card() -> tuple[str, str]:
@@ -32,24 +36,35 @@ def card() -> tuple[str, str]:
 
 
 @bp.get("/")
-def index() -> str:
-    """The boards."""
+def index() -> Any:
+    """The boards, and who leads them; with a name, the way to that board."""
+    asked = request.args.get("board", "").strip()
+    if BOARD.fullmatch(asked):
+        return redirect(url_for("leaderboard.board", board=asked), 303)
+    leads: list[boards.Lead] | None = None
     try:
         names = boards.names(get_redis())
-    except RedisError:
-        names = []
-    return render_template("leaderboard/index.html", names=[MAIN] + [name for name in names if name != MAIN])
+        leads = boards.leads(get_redis(), [leaderboard(name) for name in dict.fromkeys([MAIN, *names])])
+    except RedisError as error:
+        current_app.logger.debug("boards: not listed: %s", type(error).__name__)
+    page = render_template(
+        "leaderboard/index.html", leads=leads, main=MAIN, asked=asked[:60], listings=[source.of_function(boards.leads)]
+    )
+    return page, 422 if asked else 200
 
 
 @bp.get("/boards/<board>")
-def board(board: str) -> str:
-    """One board: the top, and around one player."""
-    return _board_page(known(board), {}, {})
+def board(board: str) -> Response:
+    """One board: the top, and around one player. `?refresh` asks the browser to come back, for who has no live page."""
+    response = make_response(_board_page(known(board), {}, {}))
+    if request.args.get("refresh"):
+        response.headers["Refresh"] = str(REFRESH_SECONDS)
+    return response
 
 
 @bp.post("/boards/<board>/scores")
 def post_score(board: str) -> Any:
-    """The form that posts a score."""
+    """The form that posts a score, or, with `twice`, adds it by two requests under one key."""
     name = known(board)
     player, text = request.form.get("player", "").strip(), request.form.get("score", "").strip()
     errors = {}
@@ -61,42 +76,62 @@ def post_score(board: str) -> Any:
         errors["score"] = "Score: a whole number within ±9\u202f007\u202f199\u202f254\u202f740\u202f991."
     if errors:
         return _board_page(name, errors, {"player": player[:64], "score": text[:32]}), 422
-    done = submit(name, player, int(text), None)
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
-    oneshot.put(response, "message", _sentence(done.standings[Period.ALL], player))
+    if not request.form.get("twice"):
+        done = submit(name, player, int(text), None)
+        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player))
+        return response
+    key = secrets.token_hex(8)
+    try:
+        answers = [submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key) for _ in range(2)]
+    except ValueError as error:
+        return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
+    told = []
+    for done in answers:
+        overall = done.standings[Period.ALL]
+        body = {"best": overall.best, "rank": overall.rank, "previous_rank": overall.previous_rank, "total": overall.total}
+        told.append([done.replayed, msgspec.json.encode(body).decode()])
+    oneshot.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
     return response
 
 
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
     asked = request.args.get("period", "all")
-    period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL
+    period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL.value
     player = given.get("player") or request.args.get("player", "")[:64]
     seen: Seen | None = None
     around: Page | None = None
+    seasons: tuple[str, ...] = ()
     try:
-        seen = top(name, period, 0, api_views.ROWS)
         check_player(player)
-        around = leaderboard(name).around(player, 3, period) if not seen.stale else None
-    except (RedisError, ValueError):
-        current_app.logger.debug("board %s: without neighbours", name)
+        watched = player
+    except ValueError:
+        watched = ""
+    try:
+        seen, found = look(name, period, watched)
+        around, seasons = (found.around, found.seasons) if found else (None, ())
+    except RedisError:
+        current_app.logger.debug("board %s: not read yet", name)
+    tabs = [*RUNNING, *((f"season:{season}", f"Season {season}") for season in seasons)]
+    if period not in dict(tabs):
+        tabs.append((period, period.replace(":", " ").capitalize()))
     return render_template(
         "leaderboard/board.html",
         board=name,
         period=period,
-        periods=[(Period.DAY, "Today"), (Period.WEEK, "This week"), (Period.ALL, "All time")],
+        tabs=tabs,
         seen=seen,
         around=around,
         player=player,
+        watched=watched or None,
         errors=errors,
         given=given,
-        listings=[source.of_file(HERE / "ranking.lua"), source.of_function(Leaderboard.submit)],
+        twice=oneshot.take("twice"),
+        refresh=bool(request.args.get("refresh")),
+        seconds=REFRESH_SECONDS,
+        listings=[
+            source.of_file(HERE / "ranking.lua"),
+            source.of_function(Leaderboard.submit),
+            source.of_function(stream.Streams._read_what_is_due),
+        ],
     )
-
-
-def _sentence(standing: Standing, player: str) -> str:
-    if not standing.is_best:
-        return f"{player} stays at rank {standing.rank}: {standing.best} was better."
-    if not standing.previous_rank:
-        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
-    share = max(1, math.ceil(100 * standing.rank / standing.total))
-    return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

@@ -1,7 +1,8 @@
 """What the server says of itself, and the probes: /livez for the process, /readyz for what it needs."""
 
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from flask import Blueprint, current_app, render_template
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -11,11 +12,25 @@ from demo import xray
 from demo.database import get_database
 from demo.monitor import metrics_views
 from demo.monitor.server_info import Snapshot, snapshot
+from demo.openapi import documented
 from demo.pool import get_breaker, get_redis
 
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
 bp.register_blueprint(metrics_views.bp)
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What is needed: ok, or the name of the error."""
+
+    redis: str
+    database: str
 
 
 def card() -> tuple[str, str]:
@@ -39,12 +54,14 @@ def index() -> str:
 
 
 @bp.get("/livez")
+@documented(answer=Alive)
 def livez() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
+@documented(answer=Ready, also={503: Ready})
 def readyz() -> Any:
     """200 when Redis and the database answer, else 503; the body says which does not."""
     state = {"redis": "ok", "database": "ok"}

@@ -1,13 +1,14 @@
 """The limiter for programs: a quota of the caller's own choice."""
 
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from flask import Blueprint, Response
 
 from demo.errors import problem
 from demo.limits import Algorithm
+from demo.openapi import documented
 from demo.pool import Client, get_redis
 from demo.rate_limit import headers
 from demo.rate_limit.algorithms import ALGORITHMS
@@ -18,6 +19,17 @@ from demo.validation import Invalid, read_json, read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 cap = IdentityCap()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The state of a quota; times in seconds."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after_seconds: float
+    reset_after_seconds: float
+    algorithm: Algorithm
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +48,7 @@ class Hit(Question, frozen=True, forbid_unknown_fields=True):
 
 
 @bp.post("/hits")
+@documented(body=Hit, answer=Answer, example=Hit("me", limit=5, window_seconds=10), errors=(400, 413, 429, 503))
 def hit() -> Response:
     """Counts a hit. Identities are each caller's own: nobody uses up those of another."""
     wanted = read_json(Hit)
@@ -48,6 +61,7 @@ def hit() -> Response:
 
 
 @bp.get("/hits")
+@documented(query=Question, answer=Answer, example={"identity": "me"}, errors=(503,))
 def peek() -> Response:
     """The state, without counting anything."""
     wanted = read_query(Question)
@@ -56,18 +70,18 @@ def peek() -> Response:
 
 
 def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int = 429) -> Response:
-    body: dict[str, Any] = {
-        "allowed": decision.allowed,
-        "limit": decision.limit,
-        "remaining": decision.remaining,
-        "retry_after_seconds": decision.retry_after_seconds,
-        "reset_after_seconds": decision.reset_after_seconds,
-        "algorithm": wanted.algorithm,
-    }
+    body = Answer(
+        decision.allowed,
+        decision.limit,
+        decision.remaining,
+        decision.retry_after_seconds,
+        decision.reset_after_seconds,
+        wanted.algorithm,
+    )
     if decision.allowed or status == 200:
         response = Response(msgspec.json.encode(body), mimetype="application/json")
     else:
-        response = problem(429, **headers.problem("api", limiter.quotas, decision), **body)
+        response = problem(429, **headers.problem("api", limiter.quotas, decision), **msgspec.to_builtins(body))
         response.headers["Retry-After"] = str(headers.retry_after(decision))
     response.headers["RateLimit-Policy"] = headers.policy("api", limiter.quotas)
     response.headers["RateLimit"] = headers.state("api", limiter.quotas, decision)

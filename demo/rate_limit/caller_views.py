@@ -32,12 +32,17 @@ def _part(by: str) -> str:
 
 def _field(name: str) -> str:
     """A field of the form, or of a JSON body, written one way: how somebody spells a name must not give a new quota."""
-    data = request.get_data()  # kept, so that reading it as a form leaves it to the view
+    request.get_data()  # kept, so that reading it as a form leaves it to the view
     given: Any = None if "/api/" in request.path else request.form.get(name)
     if given is None and ("/api/" in request.path or not request.form):
-        try:  # an API takes JSON whatever type the body claims to be: curl -d calls it a form
-            body = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            body = None
-        given = body.get(name) if isinstance(body, Mapping) else None
+        given = body().get(name)
     return unicodedata.normalize("NFKC", str(given or "")).strip().casefold()
+
+
+def body() -> Mapping[str, Any]:
+    """The JSON object of the request, an empty one where there is none."""
+    try:  # an API takes JSON whatever type the body claims to be: curl -d calls it a form
+        found = msgspec.json.decode(request.get_data())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}

@@ -16,9 +16,10 @@ from demo import limits, metrics
 from demo.errors import RedisAway
 from demo.limits import RateLimit
 from demo.rate_limit.answer_views import add_headers, refusal
-from demo.rate_limit.caller_views import whom
+from demo.rate_limit.caller_views import body, whom
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.rules import Outcome, Rule
+from demo.validation import Invalid
 
 
 def init(bp: Blueprint) -> None:
@@ -76,15 +77,28 @@ def _prepare(state: BlueprintSetupState) -> None:
     state.app.extensions["guard"] = Guard(cast(Flask, state.app))
 
 
+def _cost(rule: Rule) -> int:
+    """What a request takes. Raises Invalid for a list that is longer than the limit: it would never fit."""
+    if isinstance(rule.cost, int):
+        return rule.cost
+    name = rule.cost.removeprefix("field:")
+    listed = body().get(name)
+    cost = max(1, len(listed)) if isinstance(listed, list) else 1
+    if cost <= rule.most or rule.dry_run:
+        return min(cost, rule.most)
+    raise Invalid({name: f"{rule.most} at once at most: more never fit into the limit"})
+
+
 def _before() -> Response | None:
     guard: Guard = current_app.extensions["guard"]
     rules = guard.rules(request.endpoint) if request.endpoint else ()
     if not rules:
         return None
+    costs = [_cost(rule) for rule in rules]
     outcomes: list[Outcome] = []
     g.rate_limits = outcomes
-    for rule in rules:
-        outcome = rule.check(whom(rule.by))
+    for rule, cost in zip(rules, costs, strict=True):
+        outcome = rule.check(whom(rule.by), cost)
         metrics.count(metrics.RATE_LIMIT_DECISIONS, rule.name, outcome.name)
         outcomes.append(outcome)
         if outcome.refused or (outcome.decision is None and outcome.fallback == "deny" and not rule.dry_run):

@@ -25,6 +25,7 @@ class Outcome:
     identity: str
     decision: Decision | None
     fallback: Policy | None = None
+    cost: int = 1
 
     @property
     def refused(self) -> bool:
@@ -43,7 +44,8 @@ class Outcome:
 
 
 class Rule:
-    """A limiter under a name of its own. `workers` share what `local` admits; `block_after` refusals in a row block for
+    """A limiter under a name of its own. `cost` is a number, or names the field whose members are counted.
+    `workers` share what `local` admits; `block_after` refusals in a row block for
     `block_seconds`; `dry_run` counts and refuses nobody; `only_failures` gives a hit back where the answer was no error."""
 
     def __init__(
@@ -53,7 +55,7 @@ class Rule:
         *quotas: Quota,
         algorithm: str = "sliding_window_log",
         by: str = "address",
-        cost: int = 1,
+        cost: int | str = 1,
         when_away: Policy = "allow",
         workers: int = 1,
         count_refused: bool = False,
@@ -73,24 +75,30 @@ class Rule:
             self.limiter = BlockList(limiter, after=block_after, seconds=block_seconds)
         self.local = LocalLimiter(*quotas, workers=workers, count_refused=count_refused)
 
-    def check(self, identity: str) -> Outcome:
+    @property
+    def most(self) -> int:
+        """What a request may cost at most: more would never fit."""
+        return min(quota.limit for quota in self.quotas)
+
+    def check(self, identity: str, cost: int = 1) -> Outcome:
         """Counts a request. Never raises: without Redis the policy answers."""
         try:
-            return Outcome(self, identity, self.limiter.hit(identity, self.cost))
+            return Outcome(self, identity, self.limiter.hit(identity, cost), cost=cost)
         except RedisError as error:
             log.warning("rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__)
-        decision = self.local.hit(identity, self.cost) if self.when_away == "local" else None
-        return Outcome(self, identity, decision, self.when_away)
+        decision = self.local.hit(identity, cost) if self.when_away == "local" else None
+        return Outcome(self, identity, decision, self.when_away, cost)
 
     def refund(self, outcome: Outcome) -> Outcome:
         """Gives back what a request was counted for; `outcome` as it was where that cannot be done."""
         if outcome.decision is None or not outcome.decision.allowed:
             return outcome
         if outcome.fallback:
-            return Outcome(self, outcome.identity, self.local.refund(outcome.identity, self.cost), outcome.fallback)
+            left = self.local.refund(outcome.identity, outcome.cost)
+            return Outcome(self, outcome.identity, left, outcome.fallback, outcome.cost)
         try:
-            given_back = self.limiter.refund(outcome.identity, self.cost)
+            given_back = self.limiter.refund(outcome.identity, outcome.cost)
         except RedisError as error:
             log.warning("rate limit %s: not given back: %s", self.name, type(error).__name__)
             return outcome
-        return Outcome(self, outcome.identity, given_back)
+        return Outcome(self, outcome.identity, given_back, cost=outcome.cost)

@@ -11,6 +11,7 @@ from werkzeug import Response
 from werkzeug.exceptions import NotFound
 
 from demo import oneshot, source
+from demo.openapi import documented
 from demo.sessions import accounts, interface, second_device
 from demo.sessions.common_views import back, bp, gone, handle, others, parts, sign_in, signed_in, user
 from demo.sessions.session_store import SessionStore
@@ -18,6 +19,18 @@ from demo.sessions.session_values import Device
 from demo.validation import Invalid
 
 MOST_SHOWN = 30
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A device of the account; times in seconds since the epoch."""
+
+    handle: str
+    device: str | None
+    address: str | None
+    signed_in_at: int
+    seen_at: int
+    idle_expires_at: int
+    this: bool
 
 
 @bp.get("/devices")
@@ -44,19 +57,20 @@ def devices() -> str:
 
 
 @bp.get("/api/devices")
+@documented(answer=list[Listed], errors=(503,))
 def list_devices() -> FlaskResponse:
     """The same as JSON; nobody has no devices. Times are seconds since the epoch."""
     name, this = user(), handle()
     rows = [
-        {
-            "handle": device.handle,
-            "device": device.noted.get("agent"),
-            "address": device.noted.get("address"),
-            "signed_in_at": round(device.created_at),
-            "seen_at": round(device.seen_at),
-            "idle_expires_at": round(device.idle_expires_at),
-            "this": device.handle == this,
-        }
+        Listed(
+            device.handle,
+            device.noted.get("agent"),
+            device.noted.get("address"),
+            round(device.created_at),
+            round(device.seen_at),
+            round(device.idle_expires_at),
+            device.handle == this,
+        )
         for device in (_listed(name)[0] if name else [])
     ]
     response = FlaskResponse(msgspec.json.encode(rows), mimetype="application/json")

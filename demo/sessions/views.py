@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from demo.database import get_database
 from demo.errors import RedisAway
+from demo.openapi import documented
 from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
 from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts, user
@@ -88,7 +89,27 @@ def change_cart() -> Any:
     return back(f"{about.name}: {change.pieces} in your cart.")
 
 
+class InCart(msgspec.Struct, frozen=True):
+    """A product in the cart."""
+
+    id: int
+    name: str
+    price_cents: int
+    quantity: int
+
+
+class Me(msgspec.Struct, frozen=True):
+    """A visitor; times in seconds since the epoch, but for the moment of signing in, which is ISO 8601."""
+
+    user: str | None
+    cart: list[InCart]
+    signed_in_at: str | None
+    idle_expires_at: int | None
+    absolute_expires_at: int | None
+
+
 @bp.get("/api/me")
+@documented(answer=Me)
 def me() -> Response:
     """The visitor as JSON; `user` is null for somebody who is not signed in. Times are seconds since the epoch."""
     data = {

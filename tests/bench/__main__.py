@@ -7,8 +7,10 @@ from tests.bench.load import load
 from tests.bench.measure import calibrate, say
 from tests.bench.pages import in_process, over_http
 from tests.bench.patterns import patterns
+from tests.bench.players import players
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
+from tests.bench.streams import streams
 
 SECTIONS = {
     "pages": in_process,
@@ -18,6 +20,8 @@ SECTIONS = {
     "patterns": patterns,
     "limiters": limiters,
     "sessions": sessions,
+    "leaderboard": players,
+    "streams": streams,
 }
 
 

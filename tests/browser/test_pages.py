@@ -87,7 +87,7 @@ def test_a_score_is_posted_by_keyboard(page: Any) -> None:
     page.keyboard.press("Tab")
     page.keyboard.type("1200")
     enter(page)
-    assert "mara: rank 1, a new player, of 1." in page.get_by_role("status").inner_text()
+    assert "mara: rank 1, a new player, of 1." in page.get_by_role("status").first.inner_text()
     assert page.locator("tr.me").count() == 2
 
 

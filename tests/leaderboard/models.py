@@ -10,8 +10,8 @@ Rows = dict[str, tuple[int, int]]
 class Model:
     """`boards` maps the name of a period to its players' scores, each with the number of the step that reached it."""
 
-    def __init__(self, lower_is_better: bool = False) -> None:
-        self.lower_is_better = lower_is_better
+    def __init__(self, lower_is_better: bool = False, dense: bool = False) -> None:
+        self.lower_is_better, self.dense = lower_is_better, dense
         self.boards: dict[str, Rows] = {}
         self.metadata: dict[str, str] = {}
         self.archived: dict[str, dict[str, str]] = {}
@@ -63,7 +63,8 @@ class Model:
     def rank(self, rows: Rows, player: str) -> int | None:
         if player not in rows:
             return None
-        return 1 + sum(self.better(score, rows[player][0]) for score, _ in rows.values())
+        above = [score for score, _ in rows.values() if self.better(score, rows[player][0])]
+        return 1 + len(set(above) if self.dense else above)
 
     def order(self, rows: Rows) -> list[str]:
         sign = 1 if self.lower_is_better else -1

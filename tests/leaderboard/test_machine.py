@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from demo.leaderboard.answers import MAX_SCORE, Conflict, Mode, Period
+from demo.leaderboard.answers import MAX_SCORE, Conflict, Mode, Period, Post, Ranking, Refused, Submission
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.leaderboard.models import Model
@@ -28,14 +28,18 @@ METADATA = st.sampled_from([None, None, '{"a":1}', '{"b":"é"}'])
 class Machine(RuleBasedStateMachine):
     client: Client
 
-    @initialize(lower=st.booleans())
-    def begin(self, lower: bool) -> None:
+    @initialize(lower=st.booleans(), ranking=st.sampled_from(list(Ranking)))
+    def begin(self, lower: bool, ranking: Ranking) -> None:
         clean(self.client)
         self.now_ms, self.wrong_seconds = START_MS, 0.0
         self.board = Leaderboard(
-            self.client, "model", lower_is_better=lower, clock=lambda: self.now_ms / 1000 + self.wrong_seconds
+            self.client,
+            "model",
+            lower_is_better=lower,
+            ranking=ranking,
+            clock=lambda: self.now_ms / 1000 + self.wrong_seconds,
         )
-        self.model = Model(lower)
+        self.model = Model(lower, ranking is Ranking.DENSE)
         self.answered: dict[str, tuple[tuple[object, ...], object]] = {}
         self.steps = [0]
         self.cursor: tuple[Period, str, int, int] | None = None
@@ -49,6 +53,13 @@ class Machine(RuleBasedStateMachine):
         else:
             done = self.board.submit(player, score, mode=mode, metadata=metadata, now_ms=self.now_ms)
             assert done.standings == expected
+
+    @rule(posts=st.lists(st.builds(Post, PLAYERS, SCORES, MODES, METADATA), min_size=1, max_size=5))
+    def submit_many(self, posts: list[Post]) -> None:
+        expected = [self.model.submit(p.player, p.score, Mode(p.mode), p.metadata, self.now_ms) for p in posts]
+        done = self.board.submit_many(posts, now_ms=self.now_ms)
+        assert [result.standings if isinstance(result, Submission) else None for result in done] == expected
+        assert all(result.field == "score" for result in done if isinstance(result, Refused))
 
     @rule(key=st.sampled_from("xy"), player=PLAYERS, score=st.integers(-3, 3), mode=MODES)
     def submit_once(self, key: str, player: str, score: int, mode: Mode) -> None:
@@ -148,6 +159,9 @@ class Machine(RuleBasedStateMachine):
             assert self.client.pttl(key) > 0, key
             if key.endswith(b":members"):  # nobody who went leaves anything behind
                 assert self.client.hlen(key) == self.client.zcard(key.removesuffix(b":members"))
+            if key.endswith(b":distinct"):
+                scores = {score for _, score in self.client.zrange(key.removesuffix(b":distinct"), 0, -1, withscores=True)}
+                assert {score for _, score in self.client.zrange(key, 0, -1, withscores=True)} == scores
 
 
 def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(client: Client) -> None:

@@ -15,6 +15,7 @@ from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, check_p
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
+from tests.serving import until
 
 DAY_MS = 86_400_000
 NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
@@ -436,6 +437,26 @@ def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkey
     assert board.size(Period.DAY) == 15
 
 
+def test_a_hundred_boards_keep_to_themselves(client: Client) -> None:
+    for number in range(100):
+        Leaderboard(client, f"b-{number}").submit("mara", number)
+    for number in range(100):
+        page = Leaderboard(client, f"b-{number}").top(9)
+        assert (page.total, page.entries) == (1, (Entry(1, "mara", number, None),))
+
+
+def test_dense_ranks_count_the_distinct_scores_above(client: Client) -> None:
+    board = Leaderboard(client, "dense", ranking="dense")
+    for player, score in (("a", 9), ("b", 7), ("c", 7), ("d", 1)):
+        done = board.submit(player, score)
+    assert [entry.rank for entry in board.top(9).entries] == [1, 2, 2, 3]
+    assert (done.standings[Period.ALL].rank, done.standings[Period.ALL].percentile) == (3, 25.0)
+    assert [entry.rank for entry in board.page(2, 2).entries] == [2, 3]
+    assert (board.percentile("d"), board.percentile("c")) == (25.0, 75.0)
+    assert _trips(lambda: board.submit("d", 8)) == _trips(lambda: board.rank("d")) == 1
+    assert board.rank("c") == Entry(3, "c", 7, None)
+
+
 @pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
 def test_a_period_is_checked(client: Client, period: str) -> None:
     with pytest.raises(ValueError, match="period"):
@@ -447,3 +468,30 @@ def _trips(call: Any) -> int:
     call()
     xray.end()
     return trace.round_trips
+
+
+def test_who_listens_is_told_once_of_each_change_and_of_nothing_else(client: Client) -> None:
+    board = Leaderboard(client, "told")
+    with client.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.subscribe(board.channel)
+        until(lambda: client.pubsub_numsub(board.channel)[0][1] == 1)
+
+        def after(call: Any) -> int:
+            call()
+            client.publish(board.channel, "end")
+            count = 0
+            while (message := listener.get_message(timeout=5)) is None or message["data"] != b"end":
+                count += message is not None and message["type"] == "message"
+            return count
+
+        assert after(lambda: board.submit("mara", 5)) == 1
+        assert after(lambda: board.submit("mara", 4)) == 0
+        assert after(lambda: board.submit("mara", 4, metadata="{}")) == 1
+        assert after(lambda: board.submit("noor", 9, idempotency_key="k")) == 1
+        assert after(lambda: board.submit("noor", 9, idempotency_key="k")) == 0
+        assert after(lambda: board.remove("nobody")) == 0
+        assert after(lambda: board.trim(1)) == 1
+        assert after(lambda: board.trim(1)) == 0
+        assert after(lambda: board.season("one")) == 1
+        assert after(lambda: board.season("one-more")) == 0
+        assert after(lambda: board.remove("noor")) == 1

@@ -1,3 +1,4 @@
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -80,8 +81,8 @@ def test_what_each_read_costs(web: FlaskClient) -> None:
         (BOARD, 1),
         (f"{BOARD}/players/mara", 1),
         ("/leaderboard/boards/main", 1),
-        ("/leaderboard/boards/main?player=mara", 2),
-        ("/leaderboard/", 1),
+        ("/leaderboard/boards/main?player=mara", 1),
+        ("/leaderboard/", 2),
     ):
         assert round_trips(web.get(path)) == trips, path
 
@@ -330,6 +331,7 @@ def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(make_app: Ca
         (["--url", "nowhere"], "is no address"),
         (["--url", "http://127.0.0.1:1"], "Is the app running?"),
         (["--players", "0"], "0 is not in the range"),
+        (["--rate", "0"], "0.0 is not in the range"),
     ],
 )
 def test_a_wrong_address_for_simulated_players_is_told_in_a_sentence(app: Flask, arguments: list[str], said: str) -> None:
@@ -345,7 +347,7 @@ def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callab
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1"]
+        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1", "--rate", "1000"]
         done = app.test_cli_runner().invoke(args=arguments)
         assert done.exit_code == 0, done.output
         assert "20 of 20 scores posted" in done.output
@@ -462,3 +464,143 @@ def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: Flas
     assert "Nobody yet" in web.get("/leaderboard/boards/main").text
     assert 'class="wide">' in web.get("/leaderboard/boards/main?period=season:spring").text
     assert web.get("/leaderboard/boards/main?period=season:S").status_code == 200
+
+
+def test_the_boards_are_listed_with_leaders_and_sizes_in_two_round_trips(web: FlaskClient) -> None:
+    for number in range(12):
+        for player, score in (("<i>ida</i>", 1200 + number), ("noor", 5)):
+            web.post(f"/leaderboard/api/boards/b{number}/scores", json={"player": player, "score": score})
+    answer = web.get("/leaderboard/")
+    assert round_trips(answer) == 2
+    rows = re.findall(
+        r'boards/(\S+?)">.*?<td class="wide">(.*?)</td><td class="num">(.*?)</td><td class="num">(.*?)<', answer.text
+    )
+    assert rows[0] == ("main", "nobody yet", "–", "0")
+    assert rows[1] == ("b11", "&lt;i&gt;ida&lt;/i&gt;", "1\u202f211", "2")
+    assert len(rows) == 13
+    assert web.get("/leaderboard/?board=b3").headers["Location"] == "/leaderboard/boards/b3"
+    wrong = web.get("/leaderboard/?board=<script>x")
+    assert (wrong.status_code, "<script>x" in wrong.text) == (422, False)
+    assert 'aria-describedby="board-error"' in wrong.text
+
+
+def test_a_hundred_boards_are_no_more_trips(web: FlaskClient, client: Client) -> None:
+    for number in range(100):
+        boards.remember(client, f"b{number}")
+    assert round_trips(web.get("/leaderboard/")) == 2
+
+
+def test_the_podium_shows_ties_and_the_board_its_tabs(web: FlaskClient, client: Client) -> None:
+    for player, score in (("a", 9), ("<script>b</script>", 9), ("c", 5)):
+        post(web, player, score)
+    page = web.get("/leaderboard/boards/main?player=c").text
+    assert re.findall(r'height="(\d+)" role="img" aria-label="Rank (\d)"', page) == [("84", "1"), ("84", "1"), ("42", "3")]
+    assert re.findall(r'<td class="num rank">(\d+)<', page) == ["1", "1", "3", "1", "1", "3"]
+    assert "<script>b" not in page
+    assert 'At least as good as <span id="share">33.3</span>&nbsp;% of all.' in page
+    board = Leaderboard(client, "main")
+    board.season("spring")
+    post(web, "c", 1)
+    page = web.get("/leaderboard/boards/main?period=day:2026-11-22").text
+    for title in ("Today", "This week", "All time", "Season spring", "Day 2026-11-22"):
+        assert f">{title}</a>" in page
+    assert "boards/main?period=season:spring" in page
+    assert re.search(r'aria-current="true" href="[^"]*">Day 2026-11-22<', page)
+
+
+def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: FlaskClient) -> None:
+    post(web, "<i>", 10)
+    done = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": "7", "twice": "1"})
+    assert done.status_code == 303
+    page = web.get(done.headers["Location"]).text
+    shown = page[page.index('id="twice"') :]
+    assert shown.count("&#34;best&#34;:17,&#34;rank&#34;:1") == 2
+    assert shown.count("<i>Idempotency-Replayed:</i> true") == 1
+    assert "<i>,&#34;" not in page and 'player": "<i>"' not in page
+    assert web.get(BOARD).json["entries"][0]["score"] == 17
+    assert 'id="twice"' not in web.get(done.headers["Location"]).text
+    too_much = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": str(2**53 - 1), "twice": "1"})
+    assert (too_much.status_code, 'aria-describedby="score-error"' in too_much.text) == (422, True)
+
+
+def test_who_has_no_live_page_may_have_it_reloaded(web: FlaskClient) -> None:
+    plain = web.get("/leaderboard/boards/main?player=mara")
+    assert "Refresh" not in plain.headers and "refresh=1" in plain.text
+    again = web.get("/leaderboard/boards/main?player=mara&refresh=1")
+    assert again.headers["Refresh"] == "5"
+    assert "Stop reloading every 5 s" in again.text
+
+
+def test_a_page_watches_what_it_shows(web: FlaskClient) -> None:
+    post(web, "a/b&c", 1)
+    page = web.get("/leaderboard/boards/main?period=week&player=a/b%26c").text
+    assert 'data-live="/leaderboard/api/boards/main/stream?period=week&amp;player=a/b%26c"' in page
+    assert 'stream?period=all"' in web.get("/leaderboard/boards/main?player=%00").text
+
+
+def batch(web: FlaskClient, scores: Any, **headers: str) -> Any:
+    return web.post(f"{SCORES}:batch", json={"scores": scores}, headers=headers)
+
+
+def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(web: FlaskClient) -> None:
+    good = [{"player": f"p{number}", "score": number} for number in range(150)]
+    bad = [
+        {"player": "a", "score": 1.5},
+        {"player": "\x00", "score": 1},
+        {"player": "b"},
+        7,
+        {"player": "c", "score": 1, "x": 1},
+    ]
+    bad.append({"player": "d", "score": 1, "metadata": {"a": "x" * 1024}})
+    answer = batch(web, [*good[:75], *bad, *good[75:], {"player": "p149", "score": 2**53 - 1, "mode": "sum"}])
+    results = answer.json["results"]
+    assert (answer.status_code, answer.json["counted"]) == (200, 150)
+    assert [one["index"] for one in results] == list(range(157))
+    wrong = [one for one in results if one["status"] == 422]
+    assert [(one["index"], one["errors"][0]["field"]) for one in wrong] == [
+        (75, "score"),
+        (76, "player"),
+        (77, "score"),
+        (78, "body"),
+        (79, "x"),
+        (80, "metadata"),
+        (156, "score"),
+    ]
+    last = results[155]
+    assert (last["player"], last["best"], last["rank"], last["total"]) == ("p149", 149, 1, 150)
+    assert round_trips(answer) == 1 + 2 + 1  # the limit, two steps of 100, a new board for the list
+    assert web.get(BOARD).json["total"] == 150
+
+
+@pytest.mark.parametrize("body", [{"scores": []}, {"scores": [{}] * 1001}, {}, {"scores": 1}, {"scores": {}, "x": 1}, []])
+def test_what_is_no_batch_is_a_422(web: FlaskClient, body: Any) -> None:
+    assert web.post(f"{SCORES}:batch", json=body).status_code == 422
+
+
+def test_a_batch_takes_as_much_of_the_limit_as_it_has_scores(make_app: Callable[..., Flask]) -> None:
+    limit = {"limit": 10, "window_seconds": 60, "cost": "field:scores"}
+    web = make_app(RATE_LIMITS={"leaderboard.submit_score": limit}).test_client()
+    scores = [{"player": "mara", "score": 1}]
+    assert batch(web, scores * 11).json["errors"][0]["field"] == "scores"
+    assert batch(web, scores * 7).headers["RateLimit"].startswith('"leaderboard.submit_score";r=3;')
+    assert batch(web, scores * 4).status_code == 429
+    assert [post(web, "mara", 1).status_code for _ in range(4)] == [201, 201, 201, 429]
+
+
+def test_a_batch_under_a_key_counts_once_in_each_of_its_steps(web: FlaskClient) -> None:
+    scores = [{"player": "mara", "score": 1, "mode": "sum"}] * 250
+    first = batch(web, scores, **{"Idempotency-Key": "b"})
+    again = batch(web, scores, **{"Idempotency-Key": "b"})
+    assert (again.json, again.headers["Idempotency-Replayed"]) == (first.json, "true")
+    assert "Idempotency-Replayed" not in first.headers
+    assert web.get(BOARD).json["entries"][0]["score"] == 250
+    assert batch(web, scores[:3], **{"Idempotency-Key": "b"}).status_code == 422
+
+
+def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClient, client: Client) -> None:
+    scores = [{"player": "mara", "score": 1, "mode": "sum"}] * 250
+    batch(web, scores, **{"Idempotency-Key": "b"})
+    keys = [key for key in client.scan_iter("*:once:*") if key.endswith(b":200")]
+    assert client.unlink(*keys) == 1  # as if the last step had not been done
+    batch(web, scores, **{"Idempotency-Key": "b"})
+    assert web.get(BOARD).json["entries"][0]["score"] == 300

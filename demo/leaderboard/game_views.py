@@ -1,0 +1,81 @@
+"""The game of ten seconds: a page, its start, and the answer that counts."""
+
+from typing import Any
+
+from flask import current_app, redirect, render_template, request, url_for
+from redis.exceptions import RedisError
+
+from demo import oneshot, source
+from demo.errors import RedisAway
+from demo.leaderboard import game
+from demo.leaderboard.answers import Conflict, Period, check_player
+from demo.leaderboard.common_views import bp, known, sentence, submit
+from demo.pool import get_redis
+
+
+@bp.get("/boards/<board>/game")
+def play_game(board: str) -> Any:
+    """What is to be typed, with a ticket; without one what the game is."""
+    name, ticket = known(board), request.args.get("ticket", "")
+    try:
+        return _page(name, game.read(_secret(), name, ticket) if ticket else None)
+    except game.Refused as error:
+        return _page(name, None, str(error)), 422
+
+
+@bp.post("/boards/<board>/game")
+def start_game(board: str) -> Any:
+    """Hands out a ticket; its time is Redis'."""
+    name, player = known(board), request.form.get("player", "").strip()
+    try:
+        check_player(player)
+    except ValueError:
+        return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
+    ticket = game.start(_secret(), name, _now_ms()).ticket
+    return redirect(url_for("leaderboard.play_game", board=name, ticket=ticket, player=player), 303)
+
+
+@bp.post("/boards/<board>/game/answer")
+def answer_game(board: str) -> Any:
+    """Judges what was typed, and submits what it is worth under the ticket's number: once."""
+    name, player = known(board), request.form.get("player", "").strip()
+    try:
+        check_player(player)
+        played = game.read(_secret(), name, request.form.get("ticket", ""))
+        result = game.judge(played, request.form.get("typed", ""), _now_ms())
+        done = submit(name, player, result.score, None, idempotency_key=f"game-{played.number}")
+    except game.Refused as error:
+        return _page(name, None, str(error)), 422
+    except Conflict:
+        return _page(name, None, "This ticket has been used: start again."), 422
+    except ValueError:
+        return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
+    response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
+    told = f"{result.characters} characters in {result.seconds:.1f} s, {result.score} points. "
+    oneshot.put(response, "message", told + sentence(done.standings[Period.ALL], player))
+    return response
+
+
+def _secret() -> str:
+    return str(current_app.secret_key)
+
+
+def _now_ms() -> int:
+    try:
+        seconds, microseconds = get_redis().time()
+    except RedisError:
+        raise RedisAway() from None
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _page(name: str, played: game.Round | None, refused: str = "", player_error: str = "") -> str:
+    return render_template(
+        "leaderboard/game.html",
+        board=name,
+        played=played,
+        player=request.values.get("player", "")[:64],
+        refused=refused,
+        player_error=player_error,
+        game=game,
+        listings=[source.of_function(game.start), source.of_function(game.judge)],
+    )

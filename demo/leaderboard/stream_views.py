@@ -1,0 +1,116 @@
+"""A board as a stream of server-sent events. It holds neither a connection of the pool nor a session of the database."""
+
+import socket
+import threading
+from typing import Annotated, Any, cast
+
+import msgspec
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import ServiceUnavailable
+
+from demo import choices, server
+from demo.errors import RedisAway
+from demo.leaderboard.answers import check_player
+from demo.leaderboard.bodies import PERIOD
+from demo.leaderboard.common_views import bp, known, leaderboard
+from demo.leaderboard.stream import Full, Streams
+from demo.leaderboard.viewers import Viewer
+from demo.metrics import STREAMS_OPEN
+from demo.openapi import documented
+from demo.pool import get_redis
+from demo.validation import Invalid, read_query
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+EVENT_ID_CHARACTERS = 64
+_making = threading.Lock()
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What to watch."""
+
+    period: Annotated[str, msgspec.Meta(pattern=PERIOD)] = "all"
+    player: str = ""
+
+
+class Line:
+    """The connection of a request, where gunicorn tells it: whether the client has left, which a write finds out too late,
+    and hanging up, so that a server that ends does not wait for a next request."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        given = environ.get("gunicorn.socket")
+        self._socket = getattr(given, "_sock", given)  # gevent's would wait where this one is to look
+
+    def is_dead(self) -> bool:
+        """Whether the client has closed it."""
+        if self._socket is None:
+            return False
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def hang_up(self) -> None:
+        """Reads nothing more from it."""
+        if self._socket is not None:
+            try:
+                self._socket.shutdown(socket.SHUT_RD)
+            except OSError:
+                return
+
+
+class Answer:
+    """A viewer's events on its line."""
+
+    def __init__(self, viewer: Viewer, line: Line) -> None:
+        self._viewer, self._line = viewer, line
+
+    def __iter__(self) -> Viewer:
+        return self._viewer
+
+    def close(self) -> None:
+        """Called by the server at the end."""
+        self._viewer.close()
+        self._line.hang_up()
+
+
+@bp.get("/api/boards/<board>/stream")
+@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), media="text/event-stream")
+def stream(board: str) -> Response:
+    """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
+    name, wanted = known(board, field=True), read_query(Wanted)
+    if wanted.player:
+        try:
+            check_player(wanted.player)
+        except ValueError as error:
+            raise Invalid({"player": str(error).removeprefix("player: ")}) from None
+    if choices.current().redis:
+        raise RedisAway()
+    if request.method == "HEAD":
+        return Response(mimetype="text/event-stream", headers=HEADERS)
+    streams, line = _streams(), Line(request.environ)
+    last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
+    try:
+        viewer = streams.open(leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead)
+    except Full:
+        raise ServiceUnavailable(
+            f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."
+        ) from None
+    return Response(Answer(viewer, line), mimetype="text/event-stream", headers=HEADERS, direct_passthrough=True)
+
+
+def _streams() -> Streams:
+    app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
+    with _making:
+        made: Streams | None = app.extensions.get("streams")
+        if made is None:
+            told = server.of(app)
+            made = app.extensions["streams"] = Streams(
+                get_redis(),
+                most=min(app.config["STREAM_VIEWERS"], told.open_answers),
+                stopping=lambda: not told.goes_on(),
+                counted=STREAMS_OPEN.set,
+            )
+            app.extensions["closers"].append(made.close)
+    return made

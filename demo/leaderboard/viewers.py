@@ -1,0 +1,95 @@
+"""Who looks at a live board: a group for all who watch the same, and for each viewer an endless answer.
+
+A viewer has no queue. It remembers what it was sent last, and when it is its turn it takes what is the newest then: who
+reads slowly gets fewer events, holds nobody up and costs no more memory.
+"""
+
+import threading
+from collections.abc import Callable
+
+from demo.leaderboard.watched import Event
+
+RETRY = b"retry: 2000\n\n"
+HEARTBEAT = b":\n\n"
+AWAY = b"event: away\ndata: {}\n\n"
+
+
+class Group:
+    """All who watch the same player of the same board and period. `turn` grows with each change, which one thread alone
+    makes; `changed` is set then, and another takes its place: who takes it before he looks at the turn misses nothing."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Event()
+        self.viewers = self.turn = 0
+        self.event: Event | None = None
+        self.away = self.over = False
+
+    def show(self, event: Event) -> None:
+        """Wakes the viewers, if this is new to them."""
+        if self.away or self.event is None or self.event.id != event.id:
+            self.event, self.away = event, False
+            self._wake()
+
+    def lose(self) -> None:
+        """Tells the viewers that Redis is away."""
+        if not self.away:
+            self.away = True
+            self._wake()
+
+    def end(self) -> None:
+        """Lets the viewers go."""
+        self.over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self.turn += 1
+        before, self.changed = self.changed, threading.Event()
+        before.set()
+
+
+class Viewer:
+    """One answer, as WSGI iterates over it: events when there are any, a comment when there are none for a while. `gone`
+    tells whether the client has left, `leave` is called once, at the end."""
+
+    def __init__(
+        self,
+        group: Group,
+        last_event_id: str,
+        heartbeat_seconds: float,
+        gone: Callable[[], bool],
+        leave: Callable[["Viewer"], None],
+    ) -> None:
+        self.group = group
+        self._sent, self._told_away, self._turn = last_event_id, False, -1
+        self._heartbeat_seconds, self._gone, self._leave = heartbeat_seconds, gone, leave
+        self._closed = False
+
+    def __iter__(self) -> "Viewer":
+        return self
+
+    def __next__(self) -> bytes:
+        if self._turn < 0:
+            self._turn = 0
+            return RETRY
+        group = self.group
+        changed = group.changed
+        if group.turn == self._turn and not group.over:
+            changed.wait(self._heartbeat_seconds)
+        self._turn = group.turn  # first: what changes while the rest is read comes again
+        event, away = group.event, group.away
+        if group.over or self._closed or self._gone():
+            raise StopIteration
+        if away:
+            if not self._told_away:
+                self._told_away = True
+                return AWAY
+        elif event and (self._told_away or event.id != self._sent):
+            self._sent, self._told_away = event.id, False
+            return event.text
+        return HEARTBEAT
+
+    def close(self) -> None:
+        """Gives the place back; WSGI servers call this at the end, whoever ended it."""
+        if not self._closed:
+            self._closed = True
+            self._leave(self)

@@ -1,0 +1,44 @@
+"""What the server that runs the app tells it: whether it goes on, and how many answers may stay open at once.
+
+An answer that stays open holds a thread under gthread, and a connection under gevent: of both, half are left to ordinary
+requests. Without a word from the server, as under `flask run`, every answer has a thread of its own.
+"""
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+LARGE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Server:
+    """`goes_on` is false from the moment when the server was told to end."""
+
+    goes_on: Callable[[], bool] = lambda: True
+    open_answers: int = LARGE
+
+
+def tell(app: Flask, worker: Any) -> None:
+    """Called by a gunicorn worker, once it has the app."""
+    settings, kind = worker.cfg, worker.cfg.worker_class_str
+    places = settings.worker_connections if kind.startswith(("gevent", "eventlet")) else settings.threads
+    app.extensions["server"] = Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2)
+
+
+def of(app: Flask) -> Server:
+    """What was told to an app."""
+    server: Server = app.extensions.get("server") or Server()
+    return server
+
+
+def _files(wanted: int) -> int:
+    """How many files this process may have open, after asking for so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return LARGE if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,126 @@
+"""The leaderboard: beside four usual calls and the package `leaderboard`, and at a million players beside ten thousand."""
+
+import gc
+import itertools
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from leaderboard.leaderboard import Leaderboard as Package
+
+from demo import engine
+from demo.leaderboard.answers import Post
+from demo.leaderboard.ranking import MOST, Leaderboard
+from demo.pool import connect
+from tests.bench.measure import faster, report, say
+
+FEW, MANY, SCORES = 10_000, 1_000_000, 1_000_000
+CALLS = 6_000
+PERIODS = 3
+
+
+def players() -> None:
+    """On one core, in turns."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        url = engine.start(Path(folder), keep=False, maxmemory_mb=4096)
+        client = connect(url, pool_size=4, timeout_seconds=10, open_seconds=1)
+        few, many = _board(client, FEW), _board(client, MANY)
+        _at_two_sizes(few, many)
+        _beside_others(url, client, few, many)
+        client.close()
+        engine.release(Path(folder), wait_seconds=5)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def _board(client: redis.Redis, size: int) -> Leaderboard:
+    board, dice = Leaderboard(client, f"bench-{size}"), random.Random(size)
+    began = time.perf_counter()
+    for first in range(0, size, MOST):
+        board.submit_many([Post(f"player-{first + n}", dice.randrange(SCORES)) for n in range(min(MOST, size - first))])
+    seconds = time.perf_counter() - began
+    key, members = board.redis_keys("all")
+    bytes_of = [client.memory_usage(name, samples=0) / size for name in (key, members)]
+    say(f"\n{size:,} players: {size / seconds:,.0f} a second by batches of {MOST}, each in all three periods")
+    say(f"  bytes a player: sorted set {bytes_of[0]:.0f} (at most 130), hash of players {bytes_of[1]:.0f}")
+    return board
+
+
+def _calls(board: Leaderboard, size: int) -> dict[str, Callable[[], object]]:
+    dice = random.Random(1)
+    return {
+        "submit": lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES), mode="latest"),
+        "top 10": lambda: board.top(10),
+        "around me, 11 rows": lambda: board.around(f"player-{dice.randrange(size)}", 5),
+        "a page of 10 from the middle": lambda: board.page(size // 2, 10),
+    }
+
+
+def _at_two_sizes(few: Leaderboard, many: Leaderboard) -> None:
+    say(f"\nAt {MANY:,} players, in times of {FEW:,}, one call in turn with the other:")
+    gc.disable()
+    for name, small in _calls(few, FEW).items():
+        times = _in_turns(small, _calls(many, MANY)[name])
+        medians = [statistics.median(one) for one in times]
+        slow = [statistics.quantiles(one, n=100)[98] for one in times]
+        micros = f"{medians[0] * 1e6:.0f} and {medians[1] * 1e6:.0f} µs"
+        for what, (base, large), most in (("median", medians, 1.25), ("p99", slow, 2.0)):
+            verdict = "met" if large / base <= most else "MISSED"
+            say(f"  {name + ', ' + what:<44} {large / base:5.2f} ×   at most {most}: {verdict}   (medians {micros})")
+    gc.enable()
+
+
+def _in_turns(one: Callable[[], object], other: Callable[[], object]) -> tuple[list[float], list[float]]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(CALLS):
+        for call, kept in ((one, times[0]), (other, times[1])) if number % 2 else ((other, times[1]), (one, times[0])):
+            began = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - began)
+    return times
+
+
+def _beside_others(url: str, client: redis.Redis, few: Leaderboard, many: Leaderboard) -> None:
+    plain = redis.Redis.from_url(url)
+    for board, size in ((few, FEW), (many, MANY)):
+        dice = random.Random(2)
+        key = f"bench:four:{size}"
+        for first in range(0, size, MOST):
+            plain.zadd(key, {f"player-{n}": dice.randrange(SCORES) for n in range(first, min(first + MOST, size))})
+
+        def four(key: str = key, size: int = size, dice: random.Random = dice) -> None:
+            player, score = f"player-{dice.randrange(size)}", dice.randrange(SCORES)
+            plain.zscore(key, player)
+            plain.zadd(key, {player: score}, gt=True)
+            plain.zrevrank(key, player)
+            plain.zcard(key)
+
+        def twelve(four: Callable[[], None] = four) -> None:
+            for _ in range(PERIODS):
+                four()
+
+        def ours(board: Leaderboard = board, size: int = size, dice: random.Random = dice) -> None:
+            board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES))
+
+        package = Package(key, connection=plain)
+        people = itertools.cycle(f"player-{dice.randrange(size)}" for _ in range(1000))
+        say(f"\nAt {size:,} players, how many times as fast:")
+        report("submit, three periods / ZSCORE, ZADD, ZREVRANK, ZCARD of one", faster(four, ours), 2.5)
+        report("submit, three periods / the four calls for each of three", faster(twelve, ours))
+        report(
+            "around me / the package leaderboard, 11 rows",
+            faster(
+                lambda p=package, n=people: p.around_me(next(n), page_size=11),
+                lambda b=board, n=people: b.around(next(n), 5),
+            ),
+            3.5,
+        )
+    plain.close()

@@ -1,0 +1,144 @@
+"""The leaderboard in Chromium: a board that moves by itself, and without scripts; the game; one request sent twice."""
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import enter, find, watch
+from tests.serving import Server
+
+pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def post(server: Server, board: str, player: str, score: int) -> None:
+    body = json.dumps({"player": player, "score": score}).encode()
+    address = f"{server.url}/leaderboard/api/boards/{board}/scores"
+    urllib.request.urlopen(urllib.request.Request(address, body, method="POST"), timeout=10).close()
+
+
+def is_live(page: Any) -> None:
+    page.locator("#on:visible").wait_for()
+
+
+def names(page: Any, table: str = "top") -> list[str]:
+    return list(page.locator(f"#{table} a").all_inner_texts())
+
+
+@contextmanager
+def another(chromium: Any, server: Server, **more: Any) -> Iterator[Any]:
+    context = chromium.new_context(base_url=server.url, **more)
+    yield watch(context.new_page(), server.url)
+    context.close()
+
+
+def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(page: Any, chromium: Any, server: Server) -> None:
+    for number, player in enumerate(("ada", "bo", HOSTILE, "cleo", "dag")):
+        post(server, "two", player, 100 - 10 * number)
+    with another(chromium, server, viewport={"width": 390, "height": 800}) as other:  # a phone, and with motion
+        page.goto("/leaderboard/boards/two?player=ada")
+        other.goto("/leaderboard/boards/two?player=dag")
+        is_live(page)
+        is_live(other)
+        other.evaluate("window.same = true")
+        other.locator("#top a").first.focus()
+        page.get_by_label("Player").fill("dag")
+        page.get_by_label("Score").fill("12345")
+        page.get_by_role("button", name="Post score").click()
+        assert "dag: rank 5 → 1 of 5, new best, top 20\u202f%." in page.locator(".note").inner_text()
+        other.wait_for_function("() => document.querySelector('#top a').textContent === 'dag'")
+        assert other.evaluate("window.same")
+        assert names(other) == ["dag", "ada", "bo", HOSTILE, "cleo"]
+        assert names(other, "around") == ["dag", "ada", "bo", HOSTILE]
+        assert other.locator("#podium li").first.inner_text().split("\n")[:2] == ["dag", "12\u202f345"]
+        assert other.locator("#top tr.me td").last.inner_text() == "12\u202f345"
+        assert other.locator("#share").inner_text() == "100.0"
+        assert other.get_by_role("status").last.inner_text() == "dag: rank 5 → 1 of 5"
+        assert other.evaluate("document.activeElement.textContent") == "ada"  # focus stays with its row
+        post(server, "two", "cleo", 12345)
+        other.wait_for_function("() => document.querySelectorAll('#top a')[1].textContent === 'cleo'")
+        ranks = other.locator("#top td.rank").all_inner_texts()
+        assert ranks[:3] == ["1", "1", "3"]
+        assert other.get_by_role("img", name="Rank 1").count() == 2
+        assert other.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not other.faults and not page.faults
+
+
+def test_the_first_score_and_the_last_removal_are_seen_too(page: Any, server: Server) -> None:
+    page.goto("/leaderboard/boards/young?player=mara")
+    page.get_by_text("Nobody yet").wait_for()
+    is_live(page)
+    for number, player in enumerate(("mara", "noor", "sven")):
+        post(server, "young", player, 9 - number)
+        page.locator("#podium li").nth(number).wait_for()
+    is_live(page)
+    page.wait_for_function("() => document.querySelectorAll('#around tr').length === 3")
+    assert page.locator("#total").inner_text() == "3"
+
+
+def test_a_page_that_nobody_sees_gives_its_place_back(page: Any, server: Server) -> None:
+    post(server, "hidden", "mara", 1)
+    page.goto("/leaderboard/boards/hidden")
+    is_live(page)
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.locator("#reload:visible").wait_for()
+    post(server, "hidden", "noor", 2)
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: false})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function("() => document.querySelector('#top a').textContent === 'noor'")
+
+
+def test_without_javascript_a_board_reloads_when_asked_to(chromium: Any, server: Server) -> None:
+    with another(chromium, server, java_script_enabled=False) as page:
+        page.goto("/leaderboard/boards/main?player=mara")
+        assert not page.locator("#on").is_visible()
+        page.get_by_role("link", name="Reload every 5 s").click()
+        assert page.get_by_role("link", name="Stop reloading every 5 s").count() == 1
+        post(server, "main", "late", 77)
+        page.get_by_role("link", name="late", exact=True).first.wait_for(timeout=10_000)
+        page.get_by_role("link", name="Stop reloading").click()
+        assert page.get_by_role("link", name="Reload every 5 s").count() == 1
+
+
+def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, server: Server) -> None:
+    for number in range(20):
+        post(server, "keys", f"p{number}", 100 - number)
+    page.goto("/leaderboard/boards/keys")
+    page.get_by_label("Player").focus()
+    page.keyboard.type("p15")
+    page.get_by_role("button", name="Find player").focus()
+    enter(page)
+    assert names(page, "around") == [f"p{number}" for number in range(12, 19)]
+    assert "At least as good as 25.0\xa0% of all." in page.locator("#try ~ *, .card").first.inner_text()
+    page.get_by_label("Score").fill("50")
+    page.get_by_role("button", name="Add it, sent twice").focus()
+    enter(page)
+    told = page.get_by_role("region", name="Two answers").inner_text()
+    assert told.count('"best":135,"rank":1') == 2 and told.count("Idempotency-Replayed: true") == 1
+    assert page.get_by_role("navigation", name="Period").get_by_role("link").count() == 3
+    assert page.get_by_role("list", name="Podium").get_by_role("listitem").count() == 3
+
+
+def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, server: Server) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.clock.install()
+    page.goto("/leaderboard/boards/game/game")
+    page.get_by_label("Player").focus()
+    page.keyboard.type("mara")
+    enter(page)
+    assert page.evaluate("document.activeElement.id") == "typed"
+    assert not Axe().run(page).response["violations"]
+    words = page.locator("#words").inner_text().split()[:5]
+    page.keyboard.type(" ".join(words), delay=80)
+    page.clock.fast_forward(10_100)
+    points = 10 * sum(map(len, words))
+    page.get_by_text(f"{points} points. mara: rank 1, a new player, of 1.").wait_for(timeout=15_000)
+    assert page.locator("#podium").inner_text().split("\n")[0] == "mara"
+    assert not page.faults

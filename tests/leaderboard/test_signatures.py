@@ -1,0 +1,84 @@
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from demo.leaderboard.signatures import Signatures, Unsigned, sign
+from demo.pool import Client
+from tests.conftest import round_trips
+
+SECRET = "a secret of the tests"
+PATH = "/leaderboard/api/boards/main/scores"
+NONCE = "0123456789abcdef"
+NOW_MS = 1_795_392_000_000
+REQUEST = ("POST", PATH, b"{}")
+
+
+@pytest.mark.parametrize(("off", "taken"), [(-60_000, True), (60_000, True), (-60_001, False), (60_001, False)])
+def test_a_clock_may_be_off_so_far_and_no_further(client: Client, off: int, taken: bool) -> None:
+    stamp = str(NOW_MS // 1000)
+    signature, checks = sign(SECRET, stamp, NONCE, *REQUEST), Signatures(client, SECRET)
+    if not taken:
+        with pytest.raises(Unsigned, match="60 seconds off"):
+            checks.check(stamp, NONCE, signature, *REQUEST, now_ms=NOW_MS + off)
+        return
+    checks.check(stamp, NONCE, signature, *REQUEST, now_ms=NOW_MS + off)
+    with pytest.raises(Unsigned, match="sent before"):
+        checks.check(stamp, NONCE, signature, *REQUEST, now_ms=NOW_MS + off)
+    (key,) = client.scan_iter("demo:leaderboard:*")
+    assert 0 < client.pttl(key) <= 121_000
+    assert client.pttl(key) >= 60_000 - off - 1_000  # not forgotten while the signature would be taken
+
+
+@pytest.mark.parametrize(
+    ("stamp", "nonce", "signature", "said"),
+    [
+        ("", NONCE, "x", "are needed"),
+        ("1e9", NONCE, "x", "whole seconds"),
+        ("٣", NONCE, "x", "whole seconds"),
+        ("5", "short", "x", "16 to 64"),
+        ("5", NONCE, "é\udce9", "does not fit"),
+        ("5", NONCE, "0" * 64, "does not fit"),
+    ],
+)
+def test_what_is_wrong_is_told_and_redis_is_not_asked(
+    stamp: str, nonce: str, signature: str, said: str, client: Client
+) -> None:
+    with pytest.raises(Unsigned, match=said):
+        Signatures(client, SECRET).check(stamp, nonce, signature, *REQUEST)
+    assert not list(client.scan_iter("demo:*"))
+
+
+def post(app: Flask, body: Any, signed: Any = None, *, path: str = PATH, nonce: str = NONCE, secret: str = SECRET) -> Any:
+    data, stamp = json.dumps(body).encode(), str(int(time.time()))
+    made = sign(secret, stamp, nonce, "POST", PATH, data if signed is None else json.dumps(signed).encode())
+    headers = {"Demo-Timestamp": stamp, "Demo-Nonce": nonce, "Demo-Signature": made}
+    return app.test_client().post(path, data=data, headers=headers)
+
+
+def test_with_a_secret_only_what_is_signed_is_counted_and_once(make_app: Callable[..., Flask]) -> None:
+    app = make_app(SIGNING_SECRET=SECRET)
+    body = {"player": "mara", "score": 5, "mode": "sum"}
+    web = app.test_client()
+    refused = [
+        web.post(PATH, json=body),
+        post(app, {**body, "score": 6}, body),
+        post(app, body, path=f"{PATH}?x=1"),
+        post(app, body, path="/leaderboard/api/boards/other/scores"),
+        post(app, {"scores": [body]}, path=f"{PATH}:batch"),
+        post(app, body, secret="another"),
+    ]
+    assert [answer.status_code for answer in refused] == [401] * 6
+    assert all(answer.mimetype == "application/problem+json" and SECRET not in answer.text for answer in refused)
+    done = post(app, body)
+    assert (done.status_code, round_trips(done)) == (201, 4)  # limit, nonce, score, a new board for the list
+    again = post(app, body)
+    assert (again.status_code, "sent before" in again.json["detail"]) == (401, True)
+    assert web.get("/leaderboard/api/boards/main").json["entries"][0]["score"] == 5
+
+
+def test_without_a_secret_nothing_is_asked_for(app: Flask) -> None:
+    assert app.test_client().post(PATH, json={"player": "mara", "score": 5}).status_code == 201

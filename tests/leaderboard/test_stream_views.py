@@ -1,0 +1,166 @@
+"""Live boards over HTTP: in this process, and under gunicorn with both kinds of workers."""
+
+import contextlib
+import http.client
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.conftest import round_trips
+from tests.servers import private_engine
+from tests.serving import GTHREAD, Server, serve, until
+
+STREAM = "/leaderboard/api/boards/main/stream"
+QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0"}
+WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
+
+
+def opened(app: Flask) -> int:
+    return int(app.extensions["streams"].viewers)
+
+
+def board_event(answer: Any) -> Any:
+    event = next(part for part in answer.response if b"event: board" in part)
+    return json.loads(event.partition(b"data: ")[2])
+
+
+@pytest.mark.parametrize("player", ["mara", "<script>alert(1)</script>", "a:b{c}/d", "👩‍🚀", '"};'])
+def test_a_stream_tells_the_board_and_the_player_and_asks_nothing_of_redis_itself(web: FlaskClient, player: str) -> None:
+    web.post("/leaderboard/api/boards/main/scores", json={"player": player, "score": 5})
+    with web.get(f"{STREAM}?player={quote(player)}&period=day") as answer:
+        assert (answer.status_code, answer.mimetype, answer.headers["X-Accel-Buffering"]) == (200, "text/event-stream", "no")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "Content-Length" not in answer.headers and "Set-Cookie" not in answer.headers
+        assert round_trips(answer) == 0
+        state = board_event(answer)
+        assert (state["period"], state["me"]["player"], state["me"]["rank"]) == ("day", player, 1)
+        assert opened(web.application) == 1
+    assert opened(web.application) == 0
+
+
+def test_past_the_places_it_is_a_503_that_says_so(make_app: Callable[..., Flask]) -> None:
+    app = make_app(STREAM_VIEWERS=1)
+    web = app.test_client()
+    with web.get(STREAM):
+        refused = web.get(STREAM)
+        assert (refused.status_code, refused.mimetype) == (503, "application/problem+json")
+        assert refused.headers["Retry-After"] == "1"
+        assert "1 places" in refused.json["detail"]
+        assert web.get("/leaderboard/api/boards/main").status_code == 200
+        assert web.head(STREAM).status_code == 200
+    with web.get(STREAM) as again:
+        assert again.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("period=year", "period"), ("period=day:x", "period"), ("player=%00", "player"), ("player=" + "x" * 65, "player")],
+)
+def test_what_cannot_be_watched_names_its_field_and_takes_no_place(web: FlaskClient, query: str, field: str) -> None:
+    answer = web.get(f"{STREAM}?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+    assert web.get("/leaderboard/api/boards/A/stream").status_code == 422
+    assert web.post(STREAM).status_code == 405
+    assert "streams" not in web.application.extensions
+
+
+def test_an_id_that_is_none_of_ours_is_no_harm(web: FlaskClient) -> None:
+    for last in ("x" * 5000, "é", '"'):
+        with web.get(STREAM, headers={"Last-Event-ID": last}) as answer:
+            assert board_event(answer)["total"] == 0
+
+
+def test_who_has_taken_redis_away_for_himself_is_told_so(web: FlaskClient) -> None:
+    web.post("/choices", data={"redis": "refused"})
+    assert web.get(STREAM).status_code == 503
+
+
+class Watching:
+    """A client of a stream under a real server."""
+
+    def __init__(self, server: Server, query: str = "", last: str = "") -> None:
+        host = urlsplit(server.url)
+        self.connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=15)
+        self.connection.request("GET", STREAM + query, headers={"Last-Event-ID": last} if last else {})
+        self.answer = self.connection.getresponse()
+        self.status = self.answer.status
+
+    def lines(self) -> Iterator[str]:
+        while line := self.answer.readline():
+            yield line.decode().rstrip("\n")
+
+    def until(self, text: str) -> None:
+        assert any(text in line for line in self.lines()), text
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def watching(server: Server, count: int) -> Iterator[list[Watching]]:
+    made = [Watching(server) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for viewer in made:
+            viewer.close()
+
+
+def post(server: Server, score: int) -> int:
+    return server.request("/leaderboard/api/boards/main/scores", "POST", {"player": "mara", "score": score}).status
+
+
+def streams_open(server: Server) -> float:
+    lines = server.request("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("demo_streams_open"))
+
+
+@WORKERS
+def test_streams_go_on_without_redis_and_end_within_two_seconds_of_term(arguments: str) -> None:
+    with private_engine() as engine, serve(arguments=arguments, REDIS_URL=engine.url, **QUIET) as server:
+        with watching(server, 3) as viewers, redis.Redis.from_url(engine.url) as client:
+            assert [viewer.status for viewer in viewers] == [200] * 3
+            for viewer in viewers:
+                viewer.until("event: board")
+            post(server, 5)
+            for viewer in viewers:
+                viewer.until('"score":5')
+            assert len(client.client_list(_type="pubsub")) in (1, 2)  # one for each worker that has a viewer
+            engine.kill()
+            for viewer in viewers:
+                viewer.until("event: away")
+            engine.start()
+            until(lambda: post(server, 6) == 201)
+            for viewer in viewers:
+                viewer.until('"score":6')
+            assert streams_open(server) == 3
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            for viewer in viewers:
+                assert "event: board" not in list(viewer.lines())
+            assert time.monotonic() - began < 2
+            assert server.process.wait(10) == 0
+        assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_worker_of_threads_keeps_half_of_them_for_requests_and_gives_places_back() -> None:
+    with serve(workers=1, arguments=GTHREAD, **QUIET) as server:
+        with watching(server, 6) as viewers:
+            assert [viewer.status for viewer in viewers] == [200] * 4 + [503] * 2
+            assert viewers[4].answer.headers["Retry-After"] == "1"
+            assert viewers[4].answer.headers["Content-Type"] == "application/problem+json"
+            assert server.request("/leaderboard/boards/main").status == 200
+            viewers[0].close()
+            post(server, 5)  # whatever is sent next finds that the client has left
+            until(lambda: streams_open(server) == 3)
+            with contextlib.closing(Watching(server)) as again:
+                assert again.status == 200
