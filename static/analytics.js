@@ -1,4 +1,4 @@
-// The figures again every three seconds, while somebody looks. Without this file the page shows them as of its loading.
+// The figures again every three seconds, while somebody looks.
 const pause = document.querySelector("#pause");
 let running = !matchMedia("(prefers-reduced-motion: reduce)").matches;
 const say = () => (pause.textContent = running ? "Pause" : "Go on");
@@ -14,7 +14,7 @@ const step = async () => {
     const open = [...here.querySelectorAll("details")].map((one) => one.open);
     there.querySelectorAll("details").forEach((one, i) => (one.open = open[i] ?? false));
     here.replaceWith(there);
-  } catch {} // the next one may come through
+  } catch {}
 };
 
 pause.hidden = false;
