@@ -40,7 +40,7 @@ SHRINKS = frozenset(
     "DEL UNLINK EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST HDEL SREM SPOP ZREM ZREMRANGEBYRANK ZREMRANGEBYSCORE LTRIM "
     "LREM LPOP RPOP GETDEL GETEX RENAME XDEL XTRIM XACK".split()
 )
-COMMAND = re.compile(r"redis\.p?call\(\s*(?:'(\w+)'|([^'\s]))")
+COMMAND = re.compile(r"\bp?call\(\s*(?:'(\w+)'|([^'\s]))")  # redis.call, under a shorter name too
 
 
 class Faults:
