@@ -86,12 +86,11 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """What one process does for all is another's at once, and what this one has counted is not lost."""
-    app = getattr(worker.app, "callable", None)
-    if app is not None:
+    """The worker's last act: what it has gathered is written, what it has opened is closed."""
+    if worker.app.callable is not None:
         from demo.app import close
 
-        close(app)
+        close(worker.app.callable)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -39,7 +39,7 @@ from demo.folders import instance_folder
 from demo.measured import Measured
 from demo.pool import Client, check, connect
 
-USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
+USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
 home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)

@@ -49,6 +49,11 @@ CACHE_OUTCOMES = Counter(
     ("cache", "outcome"),
     registry=registry,
 )
+ANALYTICS_DROPPED = Counter(
+    "demo_analytics_dropped",
+    "Views that were not counted, because Redis did not take them or too many came within a second",
+    registry=registry,
+)
 BREAKERS_OPEN = Gauge("demo_breakers_open", "Workers for whom Redis is away", multiprocess_mode="livesum", registry=registry)
 POOL_SIZE = Gauge(
     "demo_pool_connections_max",

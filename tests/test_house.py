@@ -118,6 +118,7 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "answers": "test_ranking",
         "bodies": "test_views",
         "boards": "test_ranking",
+        "dashboard": "test_collector",
         "reading": "test_ranking",
         "upkeep": "test_ranking",
         "viewers": "test_stream",
@@ -215,6 +216,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         web.post("/sessions/logout")
         web.post("/rate-limit/", data={"count": "3"})
         web.get("/catalog/lab/hashes/")
+        web.get("/analytics/")
         xray.begin()
         queue = WriteBehind(client, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
         queue.update("a", lambda value: value + 1)

@@ -350,8 +350,8 @@ def _untold(server: Server) -> int:
 
 @WORKERS
 def test_term_under_load_drops_no_request_that_was_taken(arguments: str) -> None:
-    """Each of many clients goes on until its connection is refused. What was sent on a connection that had been idle may meet
-    its closing, as any keep-alive does: it is asked again on a new one, and then answered or refused."""
+    """Each client opens a connection for each request, and goes on until it is refused. Nothing that a worker had taken is
+    left without its answer."""
     with serve(arguments=arguments, DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="50") as server:
         host = server.url.removeprefix("http://")
         answered, dropped, refused = [0] * 16, list[str](), [0] * 16

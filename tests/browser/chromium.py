@@ -28,6 +28,7 @@ PAGES = {
     "board": "/leaderboard/boards/main?player=mara",
     "board-empty": "/leaderboard/boards/nobody-yet",
     "board-game": "/leaderboard/boards/main/game?player=mara",
+    "analytics": "/analytics/",
     "monitor": "/monitor/",
     "error": "/no-such-page",
 }

@@ -1,0 +1,152 @@
+"""Gathers in the process, and writes once a second and at the end, in one pipeline: no request waits for it.
+
+A process that is killed loses what it has gathered since, a second's worth. While Redis is away what was gathered is let go
+and counted as dropped, in the minute it belongs to, and told when Redis is back: a number that is known to be missing. A
+write is never tried twice, it may have arrived.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from demo.analytics import salts
+from demo.analytics.active_days import ActiveDays
+from demo.analytics.batch import Batch
+from demo.analytics.counters import Counters
+from demo.analytics.presence import Presence
+from demo.analytics.salts import Salts
+from demo.analytics.trending import Trending
+from demo.analytics.unique_visitors import UniqueVisitors
+
+DROPPED = "(dropped)"
+CLOCK_SECONDS = 60.0
+ROLL_UP_SECONDS = 600.0
+MAX_MINUTES = 120
+log = logging.getLogger(__name__)
+
+
+class Collector:
+    """`note` costs no round trip and starts the writer, a thread, in the process that serves. `told` hears how many views
+    were dropped."""
+
+    def __init__(
+        self,
+        client: Any,
+        told: Callable[[int], None] = lambda _: None,
+        *,
+        interval_seconds: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client, self._told, self._clock = client, told, clock
+        self._interval_seconds = interval_seconds
+        self._salts = Salts(client)
+        self.counters, self.uniques = Counters(client), UniqueVisitors(client)
+        self.presence, self.active, self.trending = Presence(client), ActiveDays(client), Trending(client)
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._batch = Batch()
+        self._untold: Counter[int] = Counter()
+        self._ahead_seconds, self._asked_at, self._rolled_up_at = 0.0, float("-inf"), float("-inf")
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def now(self) -> float:
+        """Seconds since 1970 by Redis' clock, as far as it is known here."""
+        return self._clock() + self._ahead_seconds
+
+    def note(self, name: str, visitor: str | None = None, product: str | None = None) -> None:
+        """One view, of `product` perhaps, by `visitor` where he may be counted."""
+        if self._pid != os.getpid():
+            self._start()
+        with self._lock:
+            self._batch.note(name, visitor, product)
+
+    def flush(self) -> bool:
+        """Writes what is gathered; whether Redis took it."""
+        with self._writing:
+            with self._lock:
+                batch, self._batch = self._batch, Batch()
+            if batch.left_out:
+                self._drop(batch.left_out)
+            if not batch.size and not self._untold:
+                return True
+            try:
+                self._learn_the_time()
+                self.write(batch, self._untold)
+            except RedisError as error:
+                log.debug("analytics: %d views dropped: %s", batch.size, type(error).__name__)
+                self._drop(batch.size)
+                return False
+            self._untold.clear()
+            self._roll_up()
+            return True
+
+    def write(self, batch: Batch, dropped: Counter[int] | None = None) -> None:
+        """One pipeline with all of a batch, and with what was dropped by the minute. Raises RedisError."""
+        at = self.now()
+        today = datetime.fromtimestamp(at, UTC).date()
+        by_day = self._hashed(batch, salts.day(today))
+        by_month = self._hashed(batch, salts.month(today))
+        pipeline = self._client.pipeline(transaction=False)
+        self.counters.incr(pipeline, batch.views, at)
+        for minute, count in (dropped or {}).items():
+            self.counters.incr(pipeline, {DROPPED: count}, minute)
+        self.uniques.add(pipeline, by_month, by_day, today)
+        self.presence.add(pipeline, by_day, at)
+        self.active.add(pipeline, by_month, today)
+        self.trending.add(pipeline, batch.products, at)
+        pipeline.execute()
+
+    def close(self) -> None:
+        """Ends the writer and writes what is left."""
+        self._closed.set()
+        if self._thread and self._pid == os.getpid():
+            self._thread.join()
+        self.flush()
+
+    def _hashed(self, batch: Batch, period: str) -> list[str]:
+        if not batch.visitors:
+            return []
+        salt = self._salts.of(period)
+        return [salts.hashed(visitor, salt) for visitor in batch.visitors]
+
+    def _drop(self, count: int) -> None:
+        minute = int(self.now()) // 60 * 60
+        if len(self._untold) >= MAX_MINUTES and minute not in self._untold:
+            minute = max(self._untold)
+        self._untold[minute] += count
+        if count:
+            self._told(count)
+
+    def _learn_the_time(self) -> None:
+        if time.monotonic() - self._asked_at > CLOCK_SECONDS:
+            seconds, micros = self._client.time()
+            self._ahead_seconds = seconds + micros / 1e6 - self._clock()
+            self._asked_at = time.monotonic()
+
+    def _roll_up(self) -> None:
+        if time.monotonic() - self._rolled_up_at > ROLL_UP_SECONDS:
+            self._rolled_up_at = time.monotonic()
+            try:
+                self.uniques.roll_up(datetime.fromtimestamp(self.now(), UTC).date())
+            except RedisError as error:
+                log.debug("analytics: not rolled up: %s", type(error).__name__)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid() or self._closed.is_set():
+                return
+            self._pid, self._batch = os.getpid(), Batch()
+            self._thread = threading.Thread(target=self._run, name="analytics", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._interval_seconds):
+            self.flush()

@@ -1,0 +1,44 @@
+"""An answer that is dear to work out, shared by all workers: fresh for a moment, then worked out again by one reader.
+
+The others are served the last one meanwhile. Who finds none at all works it out for himself: nobody waits.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+KEPT_SECONDS = 60
+LEASE_MS = 5000
+
+
+class SharedAnswer:
+    """Bytes by name on a redis-py client of bytes."""
+
+    def __init__(self, client: Any, name: str, fresh_seconds: float = 2.0) -> None:
+        self._client = client
+        self.key = f"demo:analytics:{{answer:{name}}}"
+        self._fresh_ms = int(fresh_seconds * 1000)
+
+    def get(self, compute: Callable[[], bytes]) -> tuple[bytes, bool]:
+        """The answer, and whether it came from the cache. One round trip where it is fresh, two where another one renews
+        it; raises RedisError."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.get(self.key)
+        pipeline.pttl(self.key)
+        found, left_ms = pipeline.execute()
+        if found is not None and left_ms > KEPT_SECONDS * 1000 - self._fresh_ms:
+            return bytes(found), True
+        mine = self._client.set(f"{self.key}:lease", secrets.token_hex(4), nx=True, px=LEASE_MS)
+        if not mine and found is not None:
+            return bytes(found), True
+        made = compute()
+        if mine:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.set(self.key, made, ex=KEPT_SECONDS)
+            pipeline.unlink(f"{self.key}:lease")
+            pipeline.execute()
+        return made, False
+
+    def forget(self) -> None:
+        """The next reader works it out again. One round trip; raises RedisError."""
+        self._client.unlink(self.key, f"{self.key}:lease")

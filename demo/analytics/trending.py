@@ -1,0 +1,59 @@
+"""What is looked at most of late: a sorted set for each stretch of time, those of the last hour or day united when asked.
+
+A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The running one has just begun,
+so the hour is the last 55 to 60 minutes, the day the last 23 to 24 hours. A set keeps its MOST leading members.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST = 2000
+
+
+@dataclass(frozen=True)
+class Span:
+    """So many stretches of `bucket_seconds`."""
+
+    name: str
+    bucket_seconds: int
+    buckets: int
+
+    def key(self, at: float) -> str:
+        """The sorted set of the stretch that holds this time."""
+        return f"demo:analytics:{{trending}}:{self.name}:{int(at) - int(at) % self.bucket_seconds}"
+
+
+SPANS = {"hour": Span("hour", 300, 12), "day": Span("day", 3600, 24)}
+
+
+@dataclass(frozen=True)
+class Rising:
+    """A member and how often it was counted."""
+
+    member: str
+    count: int
+
+
+class Trending:
+    """Trending members on a redis-py client of bytes."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+
+    def add(self, pipeline: Any, counts: Mapping[str, int], at: float) -> None:
+        """Counts members at a time, as commands of the caller's pipeline."""
+        for span in SPANS.values() if counts else ():
+            key = span.key(at)
+            for member, count in counts.items():
+                pipeline.zincrby(key, count, member)
+            pipeline.zremrangebyrank(key, 0, -MOST - 1)
+            pipeline.expire(key, span.bucket_seconds * (span.buckets + 1))
+
+    def top(self, span: Span, now: float, count: int = 10) -> tuple[Rising, ...]:
+        """The most counted; of equals the last by name comes first. One round trip; raises RedisError."""
+        stretches = [span.key(now - ago * span.bucket_seconds) for ago in range(span.buckets)]
+        reply = self._script(keys=["demo:analytics:{trending}:united", *stretches], args=[count])
+        return tuple(Rising(reply[i].decode(), int(reply[i + 1])) for i in range(0, len(reply), 2))

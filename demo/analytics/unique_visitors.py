@@ -1,0 +1,81 @@
+"""How many different visitors: a HyperLogLog for each day, 12 kB however many come, with a standard error of 0.81 %.
+
+A week and a month are the union of their days, so somebody who comes daily counts once; on the first of a month everybody is
+new, as the salt of their names is. While they are few an exact set
+stands beside, to show what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog cannot say who
+was counted; the set could, by the day's hash, so it goes with the day's salt.
+
+Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentation, "HyperLogLog".
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+STANDARD_ERROR = 0.0081
+MAX_EXACT = 2000
+DAY_KEPT_SECONDS = 40 * 86_400
+MONTH_KEPT_SECONDS = 400 * 86_400
+EXACT_KEPT_SECONDS = 2 * 86_400
+
+
+@dataclass(frozen=True)
+class Uniques:
+    """Estimates, and for the day the exact number, None when there are too many to keep."""
+
+    day: int
+    yesterday: int
+    week: int
+    month: int
+    exact_day: int | None
+
+
+class UniqueVisitors:
+    """Unique visitors on a redis-py client of bytes."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+        self._full_on: date | None = None
+
+    def add(self, pipeline: Any, visitors: Collection[str], by_day: Collection[str], on: date) -> None:
+        """Counts visitors by what they are called this month, and by what they are called this day, as commands of the
+        caller's pipeline."""
+        if not visitors:
+            return
+        pipeline.pfadd(_day(on), *visitors)
+        pipeline.expire(_day(on), DAY_KEPT_SECONDS)
+        if self._full_on != on:
+            pipeline.sadd(_exact(on), *by_day)
+            pipeline.expire(_exact(on), EXACT_KEPT_SECONDS)
+
+    def roll_up(self, on: date) -> None:
+        """Merges a day into its month, which is kept for longer, and looks whether the exact set is full. To be done now and
+        then, and again without harm. Raises RedisError."""
+        key = f"demo:analytics:{{visitors}}:month:{on:%Y-%m}"
+        self._client.pfmerge(key, _day(on))
+        self._client.expire(key, MONTH_KEPT_SECONDS)
+        if self._client.scard(_exact(on)) > MAX_EXACT:
+            self._full_on = on
+
+    def count(self, on: date) -> Uniques:
+        """The figures of a day and of the week and the month that it is in. One round trip; raises RedisError."""
+        yesterday, monday = on - timedelta(days=1), on - timedelta(days=on.weekday())
+        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(on.replace(day=1), on)]
+        keys = [_exact(on), *(key for union in unions for key in union)]
+        exact, day, before, week, month = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
+        return Uniques(day, before, week, month, exact if exact <= MAX_EXACT else None)
+
+
+def _days(first: date, last: date) -> list[str]:
+    return [_day(first + timedelta(days=ahead)) for ahead in range((last - first).days + 1)]
+
+
+def _day(on: date) -> str:
+    return f"demo:analytics:{{visitors}}:day:{on:%Y-%m-%d}"
+
+
+def _exact(on: date) -> str:
+    return f"demo:analytics:{{visitors}}:exact:{on:%Y-%m-%d}"

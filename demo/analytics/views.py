@@ -1,0 +1,106 @@
+"""The dashboard, its moving part, and the form that makes visits up."""
+
+import random
+from pathlib import Path
+from typing import Any, cast
+
+from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
+from redis.exceptions import RedisError
+
+from demo import metrics, oneshot, source
+from demo.analytics import api_views, unique_visitors
+from demo.analytics.batch import Batch
+from demo.analytics.collect_views import PRODUCT, Visits
+from demo.analytics.collector import Collector
+from demo.analytics.common_views import Asked, Made, collector, forget, read
+from demo.analytics.counters import Counters
+from demo.analytics.dashboard import MADE_UP
+from demo.errors import RedisAway
+from demo.validation import Invalid, convert
+
+TITLE = "Analytics"
+HERE = Path(__file__).parent
+VISITORS, PRODUCTS = 60, 20
+bp = Blueprint("analytics", __name__, url_prefix="/analytics", cli_group=None)
+bp.register_blueprint(api_views.bp)
+
+
+@bp.record_once
+def prepare(state: BlueprintSetupState) -> None:
+    """Has every answer told to a collector, which writes what is left when the app is closed."""
+    extensions = state.app.extensions
+    made = Collector(extensions["redis"], metrics.ANALYTICS_DROPPED.inc)
+    extensions["analytics"] = made
+    extensions["observed"].ended.append(Visits(cast(Flask, state.app), made))
+    extensions["closers"].append(made.close)
+
+
+def card() -> tuple[str, str]:
+    """The home page's figure."""
+    try:
+        return "Visitors now", str(collector().presence.count(collector().now()))
+    except RedisError:
+        return "Visitors now", "–"
+
+
+@bp.get("/")
+def index() -> str:
+    """The page."""
+    return render_template(
+        "analytics/index.html",
+        **_figures(),
+        error="",
+        listings=[
+            source.of_function(Collector.flush),
+            source.of_function(Counters.incr),
+            source.of_file(HERE / "active_days.lua"),
+        ],
+    )
+
+
+@bp.get("/live")
+def live() -> str:
+    """The part of the page that moves, by itself."""
+    return render_template("analytics/_live.html", **_figures())
+
+
+@bp.post("/visits")
+def visit() -> Any:
+    """Makes visits up, marked as such, and writes them at once."""
+    try:
+        made = convert(request.form, Made)
+    except Invalid as error:
+        return render_template("analytics/index.html", **_figures(), listings=[], error=str(error.description)), 422
+    batch = Batch()
+    for _ in range(made.count):
+        visitor = int(random.triangular(0, VISITORS, 0))
+        product = min(int(random.paretovariate(0.9)), PRODUCTS) if random.random() < 0.7 else None
+        batch.note(MADE_UP, f"made up {visitor}", str(product) if product else None)
+    try:
+        collector().write(batch)
+        forget()
+    except RedisError as error:
+        current_app.logger.warning("analytics: not made up: %s", type(error).__name__)
+        raise RedisAway() from None
+    response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
+    oneshot.put(response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors.")
+    return response
+
+
+def _figures() -> dict[str, Any]:
+    asked = request.values.get("resolution", "")
+    resolution = asked if asked in ("hour", "day") else Asked().resolution
+    try:
+        found, cached = read(resolution)
+    except RedisError:
+        found, cached = None, False
+    return {
+        "resolution": resolution,
+        "found": found,
+        "cached": cached,
+        "dropped_here": metrics.in_this_process(metrics.ANALYTICS_DROPPED),
+        "product_endpoint": PRODUCT if PRODUCT in current_app.view_functions else None,
+        "error_share": unique_visitors.STANDARD_ERROR,
+        "most_exact": unique_visitors.MAX_EXACT,
+    }

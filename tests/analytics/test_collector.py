@@ -1,0 +1,211 @@
+"""What is gathered arrives once, at the end too; what cannot arrive is counted as missing, in its own minute."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis.exceptions import RedisError
+
+from demo import xray
+from demo.analytics import batch, dashboard
+from demo.analytics.batch import Batch
+from demo.analytics.collector import DROPPED, Collector
+from demo.analytics.counters import RESOLUTIONS
+from demo.analytics.trending import Rising
+from demo.pool import Client, connect
+from tests.servers import private_engine
+from tests.serving import REPOSITORY, until
+
+AFTER = 3600.0
+
+
+def views(collector: Collector, name: str = "page") -> int:
+    return collector.counters.series(RESOLUTIONS["hour"], collector.now()).sum(name)
+
+
+def quiet(client: Client, **options: object) -> Collector:
+    """One whose thread does not come before the test ends."""
+    return Collector(client, interval_seconds=AFTER, **options)  # type: ignore[arg-type]
+
+
+def test_a_note_asks_redis_nothing_and_a_flush_once(client: Client) -> None:
+    collector = quiet(client)
+    collector.note("page", "mara", "42")
+    collector.flush()  # learns the time and the salts, and merges the month
+    trace = xray.begin(detailed=False)
+    for number in range(100):
+        collector.note("page", f"visitor {number}", str(number))
+    assert trace.round_trips == 0
+    assert collector.flush()
+    assert trace.round_trips == 1
+    assert collector.flush()  # nothing is left
+    assert trace.round_trips == 1
+    xray.end()
+    assert views(collector) == 101
+    collector.close()
+
+
+def test_all_that_was_noted_is_on_the_dashboard(client: Client) -> None:
+    collector = quiet(client)
+    for visitor, product in (("mara", "42"), ("mara", "7"), ("noor", "42"), (None, "42")):
+        collector.note("catalog.product", visitor, product)
+    collector.note("home.index")
+    collector.note(dashboard.MADE_UP, "sven")
+    collector.close()
+    found = dashboard.read(collector, "hour")
+    assert found.pages == (Rising("catalog.product", 4), Rising("home.index", 1))
+    assert (found.buckets[-1].views, found.buckets[-1].made_up, found.here_now) == (5, 1, 3)
+    assert found.products["hour"] == found.products["day"] == (Rising("42", 3), Rising("7", 1))
+    assert (found.uniques.day, found.uniques.exact_day) == (3, 3)
+    assert found.cohorts[-1].visitors == 3
+    assert found.dropped == 0
+
+
+def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
+    collector = Collector(client, interval_seconds=0.01)
+    collector.note("page")
+    until(lambda: views(collector) == 1)
+    collector.note("page")
+    collector.close()
+    assert views(collector) == 2
+    assert "analytics" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_no_address_is_in_redis(client: Client) -> None:
+    collector = quiet(client)
+    collector.note("page", "203.0.113.7 Browser/1.0", "42")
+    collector.close()
+    keys = list(client.scan_iter("demo:analytics:*"))
+    dumped = b" ".join([*keys, *(client.dump(key) or b"" for key in keys)])
+    assert keys and b"203.0.113" not in dumped and b"Browser" not in dumped
+    assert all(client.ttl(key) > 0 for key in keys)
+
+
+def test_many_threads_lose_nothing(client: Client) -> None:
+    collector = Collector(client, interval_seconds=0.01)
+
+    def visit(number: int) -> None:
+        for _ in range(500):
+            collector.note("page", f"visitor {number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(visit, range(8)))
+    collector.close()
+    assert views(collector) == 4000
+    assert collector.presence.count(collector.now()) == 8
+
+
+def test_two_processes_count_together_and_write_at_their_end(client: Client, redis_url: str) -> None:
+    code = f"""
+import redis
+from demo.analytics.collector import Collector
+collector = Collector(redis.Redis.from_url({redis_url!r}))
+for number in range(1000):
+    collector.note("page", f"visitor {{number % 50}}", str(number % 3))
+collector.close()
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(2)]
+    assert [process.wait(30) for process in running] == [0, 0]
+    collector = quiet(client)
+    assert views(collector) == 2000
+    found = dashboard.read(collector, "minute")
+    assert found.uniques.exact_day == 50
+    assert {one.member: one.count for one in found.products["hour"]} == {"0": 668, "1": 666, "2": 666}
+
+
+def test_redis_away_and_back() -> None:
+    told: list[int] = []
+    now = [1_798_761_000.0]
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.0)
+        collector = quiet(client, told=told.append, clock=lambda: now[0])
+        collector.note("page", "mara")
+        assert collector.flush()
+        collector._ahead_seconds, collector._asked_at = 0.0, float("inf")  # the test's clock from here on
+        engine.kill()
+        for minute in (1, 2, 2):
+            now[0] = 1_798_761_000.0 + 60 * minute
+            collector.note("page", "mara")
+            assert not collector.flush()
+        assert told == [1, 1, 1]
+        engine.start()
+        now[0] += 60
+        until(collector.flush)
+        collector.note("page", "mara")
+        assert collector.flush()
+        found = dashboard.read(collector, "minute")
+        assert [(bucket.views, bucket.dropped) for bucket in found.buckets[-4:]] == [(0, 0), (None, 1), (None, 2), (1, 0)]
+        assert (found.dropped, told) == (3, [1, 1, 1])
+        collector.close()
+        client.close()
+
+
+def test_a_full_redis_drops_and_tells(client: Client) -> None:
+    told: list[int] = []
+    with private_engine() as engine:
+        full = connect(engine.url, pool_size=4, timeout_seconds=1.0, open_seconds=0.0)
+        collector = quiet(full, told=told.append)
+        full.config_set("maxmemory", 1)
+        collector.note("page", "mara")
+        assert not collector.flush()
+        full.config_set("maxmemory", 0)
+        collector.note("page", "mara")
+        assert collector.flush()
+        assert (views(collector), views(collector, DROPPED), told) == (1, 1, [1])
+        collector.close()
+        full.close()
+
+
+def test_what_is_too_much_for_a_second_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(batch, "MAX_VISITORS", 10)
+    collector = quiet(client, told=told.append)
+    for number in range(15):
+        collector.note("page", str(number))
+    collector.close()
+    assert (views(collector), views(collector, DROPPED), told) == (10, 5, [5])
+
+
+def test_an_outage_of_days_is_kept_in_a_bounded_place(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_798_761_000.0]
+    collector = quiet(client, clock=lambda: now[0])
+
+    def refuse(*_: object) -> None:
+        raise RedisError("of the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collector, "write", refuse)
+        for _ in range(300):
+            collector.note("page")
+            assert not collector.flush()
+            now[0] += 60
+    assert len(collector._untold) == 120 and collector._untold.total() == 300
+    assert collector.flush()
+    assert not collector._untold
+    collector.close()
+
+
+def test_the_clock_is_redis_own(client: Client) -> None:
+    collector = quiet(client, clock=lambda: 1000.0)
+    collector.note("page")
+    assert collector.flush()
+    assert abs(collector.now() - client.time()[0]) < 5
+    collector.close()
+
+
+def test_one_that_is_closed_starts_no_thread_any_more(client: Client) -> None:
+    collector = Collector(client, interval_seconds=0.01)
+    collector.close()
+    collector.note("page")
+    assert collector._thread is None
+    collector.close()
+    assert views(collector) == 1
+
+
+def test_a_batch_by_hand_is_written_as_it_is(client: Client) -> None:
+    collector, made = quiet(client), Batch()
+    made.note("page", "mara")
+    collector.write(made)
+    assert views(collector) == 1 and collector.presence.count(collector.now()) == 1
