@@ -7,6 +7,7 @@ database and the one pool ask `current` on each visit, and the catalog keeps suc
 import secrets
 from contextvars import ContextVar
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from flask import Blueprint, current_app, redirect, request
@@ -18,6 +19,7 @@ from demo.validation import Invalid, convert
 
 COOKIE = "choices"
 LIFE_SECONDS = 600
+Redis = Literal["", "refused", "slow", "readonly", "full", "paused"]
 bp = Blueprint("choices", __name__, cli_group=None)
 
 
@@ -25,7 +27,7 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
 
     database: Literal["", "slow", "down"] = ""
-    redis: Literal["", "refused"] = ""
+    redis: Redis = ""
     strategy: Literal["", "write-through", "none"] = ""
     visitor: str = ""
 
@@ -34,14 +36,21 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether something is different for this visitor."""
         return bool(self.database or self.redis or self.strategy)
 
+    @property
+    def words(self) -> str:
+        """What is broken, as short as can be."""
+        redis = {"": "", "slow": "Redis slow", "readonly": "Redis read-only", "full": "Redis full", "paused": "Redis hangs"}
+        parts = [redis.get(self.redis, "Redis refused"), f"database {self.database}" if self.database else ""]
+        return ", ".join(filter(None, parts))
+
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form: what is not in it stays as it was."""
 
     database: Literal["", "slow", "down"] | None = None
-    redis: Literal["", "refused"] | None = None
+    redis: Redis | None = None
     strategy: Literal["", "write-through", "none"] | None = None
-    back: str = "/"
+    back: str = ""
 
 
 NONE = Choices()
@@ -73,7 +82,8 @@ def end() -> None:
 def choose() -> Any:
     """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
     wanted = convert(request.form, Wanted)
-    if not is_own_path(wanted.back):
+    back = wanted.back or _came_from()
+    if not is_own_path(back):
         raise Invalid({"back": "a path of this site"})
     before = current()
     chosen = Choices(
@@ -82,12 +92,24 @@ def choose() -> Any:
         before.strategy if wanted.strategy is None else wanted.strategy,
         before.visitor or secrets.token_hex(6),
     )
-    response: Response = redirect(wanted.back, 303)
+    response: Response = redirect(back, 303)
     text = _signer().dumps(msgspec.to_builtins(chosen))
     life_seconds = LIFE_SECONDS if chosen.any else 0
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
     response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
     return response
+
+
+def _came_from() -> str:
+    """The page whose form it was, as the browser tells; the same bytes of a cached page are anybody's, wherever he is."""
+    try:
+        parts = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
+    adapter = current_app.create_url_adapter(request)
+    if parts.netloc != request.host or adapter is None or not adapter.test(parts.path, "GET"):
+        return "/"
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _signer() -> URLSafeTimedSerializer:

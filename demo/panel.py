@@ -5,17 +5,26 @@ mark, before the session is saved; `show` the x-ray, after everything else. A pa
 compressed, says so by `g.whole`: its marks stay, as comments.
 """
 
+import html
 import os
+import re
 
 from flask import Response, current_app, g, render_template, request
 
 from demo import choices, oneshot
+from demo.faults import LOST
 from demo.pool import get_breaker
 from demo.xray import Trace
 
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
 XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
+PLUGGED = b"<!--plugged-->"
+POLICIES = {
+    "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
+    "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
+    "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
+}
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
@@ -57,14 +66,33 @@ def fill(response: Response) -> Response:
         body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
     message, chosen = oneshot.take("message"), choices.current()
     if message or chosen.any:
-        notices = render_template("_notices.html", message=message, chosen=chosen)
+        notices = render_template(
+            "_notices.html",
+            message=message,
+            chosen=chosen,
+            policies=_policies(chosen, body),
+            timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
+        )
         body = body.replace(NOTICES, notices.encode(), 1)
-    if get_breaker().is_open or chosen.redis:
+    if chosen.redis or chosen.database:
+        body = body.replace(PLUGGED, render_template("_plugged.html", words=chosen.words).encode(), 1)
+    if get_breaker().is_open:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
     for mark, part in g.get("parts", {}).items():
         body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)
     response.set_data(body.replace(WORKER, f"Answered by process {os.getpid()}".encode(), 1))
     return response
+
+
+def _policies(chosen: choices.Choices, body: bytes) -> list[str]:
+    """What the page itself says of what it does in this trouble."""
+    wanted_for = []
+    if chosen.redis:
+        wanted_for.append("away" if chosen.redis in LOST else "full")
+    if chosen.database == "down":
+        wanted_for.append("database")
+    found = [POLICIES[name].search(body) for name in wanted_for]
+    return [html.unescape(match[1].decode()) for match in found if match]
 
 
 def show(response: Response, trace: Trace) -> None:

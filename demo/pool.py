@@ -33,7 +33,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from demo import choices, xray
+from demo import choices, faults, scripts, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
 from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
@@ -52,41 +52,38 @@ def get_breaker(app: Flask | None = None) -> Breaker:
     return client.breaker
 
 
-class Unplugged(ConnectionError):
-    """Not sent: this visitor has taken Redis away, for himself alone."""
-
-    def __init__(self) -> None:
-        super().__init__("connection refused, for this visitor alone")
-
-
 class _Watched:
     """Wraps what goes over the wire: breaker before, x-ray after, every library error a RedisError."""
 
     breaker: Breaker
+    plugs: faults.Plugs
 
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
+        chosen = choices.current()
+        lost = chosen.redis in faults.LOST
+        breaker = self.plugs.breaker(chosen.visitor) if lost else self.breaker
         try:
-            if choices.current().redis:
-                raise Unplugged()
-            self.breaker.before()
-        except (BreakerOpen, Unplugged) as refusal:
+            breaker.before()
+        except BreakerOpen as refusal:
             xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
             raise
         try:
+            if lost:
+                self.plugs.wait(chosen.redis)
             reply = call()
         except RedisClusterException as error:
-            self.breaker.failed()
+            breaker.failed()
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
             if not isinstance(error, (ConnectionError, TimeoutError)):
-                self.breaker.succeeded()
+                breaker.succeeded()
             elif not isinstance(error, MaxConnectionsError):
-                self.breaker.failed()
+                breaker.failed()
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
-        self.breaker.succeeded()
+        breaker.succeeded()
         if xray.current() is not None:
             xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
         return reply
@@ -104,8 +101,28 @@ class _WatchedPipeline(_Watched, Pipeline):
         commands = [args for args, _ in self.command_stack]
         if not commands:
             return []
-        result: list[Any] = self._watch("pipeline", commands, lambda: super(_WatchedPipeline, self).execute(raise_on_error))
-        return result
+        call = super().execute
+        chosen = choices.current()
+        if faults.refuses(chosen):
+            result = self._watch("pipeline", commands, lambda: self._in_part(chosen.redis, call, raise_on_error))
+        else:
+            result = self._watch("pipeline", commands, lambda: call(raise_on_error))
+        return list(result)
+
+    def _in_part(self, fault: str, call: Callable[[bool], list[Any]], raise_on_error: bool) -> list[Any]:
+        """What such a server refuses is not sent; a transaction is then refused as a whole."""
+        refusals = [faults.refused(fault, args) for args, _ in self.command_stack]
+        first = next(filter(None, refusals), None)
+        if first is not None and (self.transaction or self.explicit_transaction):  # type: ignore[truthy-function]
+            self.reset()
+            raise first
+        self.command_stack = [command for command, no in zip(self.command_stack, refusals, strict=True) if no is None]
+        replies = iter(call(False) if self.command_stack else [])
+        whole = [next(replies) if refusal is None else refusal for refusal in refusals]
+        failed = next((reply for reply in whole if isinstance(reply, Exception)), None)
+        if raise_on_error and failed is not None:
+            raise failed
+        return whole
 
 
 class _WatchedClusterPipeline(_Watched, ClusterPipeline):
@@ -114,19 +131,32 @@ class _WatchedClusterPipeline(_Watched, ClusterPipeline):
         if not commands:
             return []
         call = super().execute
-        result: list[Any] = self._watch("pipeline", commands, lambda: call(raise_on_error))
+        chosen = choices.current()
+
+        def ask() -> list[Any]:
+            refusals = (faults.refused(chosen.redis, args) for args in commands) if faults.refuses(chosen) else ()
+            first = next(filter(None, refusals), None)
+            if first is not None:
+                raise first
+            return list(call(raise_on_error))
+
+        result: list[Any] = self._watch("pipeline", commands, ask)
         return result
 
 
 class Client(_Watched, Redis):
     """A Redis client that is watched; the same holds for its pipelines."""
 
-    def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, breaker: Breaker | None = None, plugs: faults.Plugs | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.breaker = breaker or Breaker(0.5)
+        self.plugs = plugs or faults.Plugs(0.25, 0.5)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         call = super().execute_command
+        chosen = choices.current()
+        if faults.refuses(chosen):
+            call = faults.refusing(chosen.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def _execute_command(self, *args: Any, **options: Any) -> Any:
@@ -145,19 +175,19 @@ class Client(_Watched, Redis):
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.breaker = self.breaker
+        pipeline.breaker, pipeline.plugs = self.breaker, self.plugs
         return pipeline
 
     def register_script(self, script: Any) -> Any:
-        xray.name_script(script)
+        scripts.learn(script)
         return super().register_script(script)
 
 
 class ClusterClient(_Watched, RedisCluster):
     """The same for a cluster."""
 
-    def __init__(self, *args: Any, breaker: Breaker, **kwargs: Any) -> None:
-        self.breaker = breaker
+    def __init__(self, *args: Any, breaker: Breaker, plugs: faults.Plugs, **kwargs: Any) -> None:
+        self.breaker, self.plugs = breaker, plugs
         self._ready = False
         super().__init__(*args, **kwargs)
         self._ready = True
@@ -166,17 +196,20 @@ class ClusterClient(_Watched, RedisCluster):
         call = super().execute_command
         if not self._ready:
             return call(*args, **options)
+        chosen = choices.current()
+        if faults.refuses(chosen):
+            call = faults.refusing(chosen.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:
         plain = super().pipeline(transaction, shard_hint)
         plain.__class__ = _WatchedClusterPipeline
-        plain.breaker = self.breaker
+        plain.breaker, plain.plugs = self.breaker, self.plugs
         watched: ClusterPipeline = plain
         return watched
 
     def register_script(self, script: Any) -> Any:
-        xray.name_script(script)
+        scripts.learn(script)
         return super().register_script(script)
 
 
@@ -186,7 +219,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
     Raises ConfigError when the URL is wrong or no node of a cluster answers as one.
     """
     address = parse(url)
-    breaker = Breaker(open_seconds)
+    breaker, plugs = Breaker(open_seconds), faults.Plugs(timeout_seconds, open_seconds)
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
@@ -204,6 +237,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
                 ssl=address.tls,
                 max_connections=pool_size,
                 breaker=breaker,
+                plugs=plugs,
                 maint_notifications_config=off,
                 **options,
             )
@@ -234,7 +268,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError):
             raise ConfigError("REDIS_URL is wrong: an option after its question mark is not known.") from None
-    return Client(connection_pool=pool, breaker=breaker)
+    return Client(connection_pool=pool, breaker=breaker, plugs=plugs)
 
 
 def check(client: Client, url: str) -> str | None:

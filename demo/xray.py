@@ -4,7 +4,6 @@
 replies are told by type and size, and nothing of a session is shown: the x-ray never holds a secret.
 """
 
-import hashlib
 import sys
 import time
 from contextvars import ContextVar
@@ -12,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo import scripts
+
 HERE = Path(__file__).resolve().parent
-SKIPPED = {str(HERE / name) for name in ("pool.py", "xray.py", "database.py")}
+SKIPPED = {str(HERE / name) for name in ("pool.py", "faults.py", "xray.py", "database.py")}
 SECRET_PREFIX = "demo:sessions:"
 ALL_KEYS = ("MGET", "DEL", "UNLINK", "EXISTS")
 SHOWN_ARGUMENTS = 8
 SHOWN_CHARACTERS = 48
-_scripts: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,6 @@ def end() -> None:
     _current.set(None)
 
 
-def name_script(text: str) -> None:
-    """Lets EVALSHA be shown by the script's file name, which its header's first line gives."""
-    first = text.partition("\n")[0].removeprefix("--").strip()
-    _scripts[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = first.partition(":")[0]
-
-
 def record(kind: str, label: str, began: float, commands: tuple[Command, ...] = (), sent: bool = True) -> None:
     """Adds a step that began at `began` (time.perf_counter) and ends now; without a running request it does nothing."""
     trace = _current.get()
@@ -141,7 +135,7 @@ def describe(args: tuple[Any, ...], reply: Any) -> Command:
     name = str(args[0])
     words = [_text(arg) for arg in args[1:]]
     count = int(words[1]) if name in ("EVALSHA", "EVAL") else len(words) if name in ALL_KEYS else 1
-    lead = [_scripts.get(words[0], words[0][:8]), words[1]] if name in ("EVALSHA", "EVAL") else []
+    lead = [scripts.of(words[0]).name, words[1]] if name in ("EVALSHA", "EVAL") else []
     words = words[2:] if lead else words
     keys, rest = words[:count], words[count:]
     if any(key.startswith(SECRET_PREFIX) for key in keys):

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import xray
+from demo import scripts, xray
 from demo.pool import Client, get_redis
 from tests.conftest import round_trips
 
@@ -64,7 +64,7 @@ def test_a_command_is_described(args: tuple[object, ...], reply: object, shown: 
 
 def test_a_script_is_named_by_its_header() -> None:
     text = "-- probe.lua: does nothing\nreturn 1"
-    xray.name_script(text)
+    scripts.learn(text)
     command = xray.describe(("EVALSHA", hashlib.sha1(text.encode()).hexdigest(), 1, "k"), None)
     assert command.name == "EVALSHA probe.lua 1"
 
