@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, oneshot, panel, security, xray
+from demo import choices, config, errors, front, limits, oneshot, panel, security, xray, xray_panel
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -80,7 +80,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(security.ask_for_key)
     app.after_request(panel.fill)
     app.teardown_request(_end)
-    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
+    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
         lambda: {
@@ -196,10 +196,6 @@ def _static_files(app: Flask) -> None:
 
 def _euros(cents: int) -> str:
     return f"€ {cents // 100:,}.{cents % 100:02}".replace(",", "\u202f")
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _number(value: int) -> str:

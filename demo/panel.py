@@ -6,14 +6,16 @@ compressed, says so by `g.whole`: its marks stay, as comments.
 """
 
 import html
+import json
 import os
 import re
+from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
 
-from demo import choices, oneshot
+from demo import choices, keys_panel, oneshot, xray, xray_panel
 from demo.faults import LOST
-from demo.pool import get_breaker
+from demo.pool import get_breaker, get_redis
 from demo.xray import Trace
 
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
@@ -25,12 +27,16 @@ POLICIES = {
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
 }
+ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
 def wanted() -> bool:
-    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out."""
-    return bool(current_app.config["XRAY"]) and request.args.get("xray") != "0"
+    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to a program that has not
+    asked for it by a header."""
+    if not current_app.config["XRAY"] or request.args.get("xray") == "0":
+        return False
+    return ASKED in request.headers or "/api/" not in request.path
 
 
 def is_personal() -> bool:
@@ -96,7 +102,8 @@ def _policies(chosen: choices.Choices, body: bytes) -> list[str]:
 
 
 def show(response: Response, trace: Trace) -> None:
-    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie."""
+    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie, and what a script
+    has asked for gets it in a header."""
     response.headers["Server-Timing"] = server_timing(trace)
     if g.get("whole"):
         return
@@ -105,15 +112,45 @@ def show(response: Response, trace: Trace) -> None:
             _hand_on(response, trace)
         return
     if response.direct_passthrough or response.mimetype != "text/html":
+        if wanted() and ASKED in request.headers:
+            response.headers[ASKED] = _in_a_header(trace)
         return
     body = response.get_data()
     if XRAY in body:
         whole = bar = ""
         if wanted():
-            before = oneshot.take("xray")
-            whole = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
-            bar = render_template("_xbar.html", trace=trace, status=response.status_code)
+            asked, status = f"{request.method} {request.path}", response.status_code
+            whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace))
+            bar = xray_panel.bar(trace, status)
         response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
+
+
+def _keys(trace: Trace) -> str:
+    if request.method != "GET":
+        return ""
+    if request.args.get("xray") == "keys":
+        xray.end()  # what is asked from here on is no part of the page
+        return keys_panel.draw(get_redis(), trace)
+    return keys_panel.link(f"{request.path}?{urlencode([*request.args.items(multi=True), ('xray', 'keys')])}")
+
+
+def _in_a_header(trace: Trace) -> str:
+    """At most `HEADER_CHARACTERS`, in ASCII."""
+    rows = _rows(trace)
+    told = {"trips": trace.round_trips, "ms": round(trace.total_ms(), 2), "redis_ms": round(trace.duration_ms("redis"), 2)}
+    for most in range(len(rows), -1, -1):
+        text = json.dumps({**told, "commands": rows[:most], "more": len(rows) - most}, separators=(",", ":"))
+        if len(text) <= HEADER_CHARACTERS:
+            break
+    return text
+
+
+def _rows(trace: Trace) -> list[list[str]]:
+    return [
+        [command.name, command.key, command.arguments[:80], command.reply, f"{step.source}:{step.line}"]
+        for step in trace.steps
+        for command in step.commands
+    ]
 
 
 def server_timing(trace: Trace) -> str:

@@ -66,7 +66,7 @@ class _Watched:
         try:
             breaker.before()
         except BreakerOpen as refusal:
-            xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
+            xray.record("redis", label, began, _asked(commands, [refusal] * len(commands)), sent=False)
             raise
         try:
             if lost:
@@ -74,26 +74,26 @@ class _Watched:
             reply = call()
         except RedisClusterException as error:
             breaker.failed()
-            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            xray.record("redis", label, began, _asked(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
             if not isinstance(error, (ConnectionError, TimeoutError)):
                 breaker.succeeded()
             elif not isinstance(error, MaxConnectionsError):
                 breaker.failed()
-            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            xray.record("redis", label, began, _asked(commands, [error] * len(commands)))
             raise
         breaker.succeeded()
         if xray.current() is not None:
-            xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
+            xray.record("redis", label, began, _asked(commands, [reply] if label != "pipeline" else reply))
         return reply
 
 
-def _describe(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Command, ...]:
+def _asked(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Asked, ...]:
     trace = xray.current()
     if trace is None or not trace.detailed:
         return ()
-    return tuple(xray.describe(args, reply) for args, reply in zip(commands, replies, strict=True))
+    return tuple(zip(commands, replies, strict=True))
 
 
 class _WatchedPipeline(_Watched, Pipeline):
