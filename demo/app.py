@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, oneshot, panel, security, xray, xray_panel
+from demo import choices, config, errors, front, limits, oneshot, panel, security, take, xray, xray_panel
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -80,6 +80,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(security.ask_for_key)
     app.after_request(panel.fill)
     app.teardown_request(_end)
+    app.jinja_env.globals.update(patterns_of=take.of_paths)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
     modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
     app.context_processor(
@@ -90,6 +91,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     )
     app.register_blueprint(home)
     app.register_blueprint(choices.bp)
+    app.register_blueprint(take.bp)
     app.extensions["use_cases"] = modules
     app.extensions["closers"] = []
     try:

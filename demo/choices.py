@@ -5,7 +5,6 @@ database and the one pool ask `current` on each visit, and the catalog keeps suc
 """
 
 import secrets
-from contextvars import ContextVar
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,34 +13,15 @@ from flask import Blueprint, current_app, redirect, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug import Response
 
+from demo import chosen
+from demo.chosen import Choices, Redis, current
 from demo.security import is_own_path
 from demo.validation import Invalid, convert
 
 COOKIE = "choices"
 LIFE_SECONDS = 600
-Redis = Literal["", "refused", "slow", "readonly", "full", "paused"]
+__all__ = ["Choices", "begin", "bp", "current", "end"]
 bp = Blueprint("choices", __name__, cli_group=None)
-
-
-class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
-
-    database: Literal["", "slow", "down"] = ""
-    redis: Redis = ""
-    strategy: Literal["", "write-through", "none"] = ""
-    visitor: str = ""
-
-    @property
-    def any(self) -> bool:
-        """Whether something is different for this visitor."""
-        return bool(self.database or self.redis or self.strategy)
-
-    @property
-    def words(self) -> str:
-        """What is broken, as short as can be."""
-        redis = {"": "", "slow": "Redis slow", "readonly": "Redis read-only", "full": "Redis full", "paused": "Redis hangs"}
-        parts = [redis.get(self.redis, "Redis refused"), f"database {self.database}" if self.database else ""]
-        return ", ".join(filter(None, parts))
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,29 +33,20 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     back: str = ""
 
 
-NONE = Choices()
-_current: ContextVar[Choices | None] = ContextVar("choices", default=None)
-
-
-def current() -> Choices:
-    """The choices of the visitor whose request runs in this context."""
-    return _current.get() or NONE
-
-
 def begin() -> None:
     """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts as none."""
     text = request.cookies.get(COOKIE) if "Cookie" in request.headers else None
     if text is None:
         return
     try:
-        _current.set(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+        chosen.take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
     except (BadData, msgspec.ValidationError):
         return
 
 
 def end() -> None:
     """Forgets them with the request."""
-    _current.set(None)
+    chosen.take(None)
 
 
 @bp.post("/choices")
@@ -86,15 +57,15 @@ def choose() -> Any:
     if not is_own_path(back):
         raise Invalid({"back": "a path of this site"})
     before = current()
-    chosen = Choices(
+    made = Choices(
         before.database if wanted.database is None else wanted.database,
         before.redis if wanted.redis is None else wanted.redis,
         before.strategy if wanted.strategy is None else wanted.strategy,
         before.visitor or secrets.token_hex(6),
     )
     response: Response = redirect(back, 303)
-    text = _signer().dumps(msgspec.to_builtins(chosen))
-    life_seconds = LIFE_SECONDS if chosen.any else 0
+    text = _signer().dumps(msgspec.to_builtins(made))
+    life_seconds = LIFE_SECONDS if made.any else 0
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
     response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
     return response

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, R
 
 from demo import scripts
 from demo.breaker import Breaker
-from demo.choices import Choices
+from demo.chosen import Choices
 
 SLOW_SECONDS = 0.3
 VISITORS = 256

@@ -12,9 +12,8 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, current_app
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -33,23 +32,27 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from demo import choices, faults, scripts, xray
+from demo import chosen, faults, scripts, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
 from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
 from demo.redis_url import Address, parse
 
+if TYPE_CHECKING:
+    from flask import Flask
+
 
 def get_redis() -> "Client":
     """The client of the running app."""
+    from flask import current_app  # here, so that the pool can be taken along without it
+
     client: Client = current_app.extensions["redis"]
     return client
 
 
-def get_breaker(app: Flask | None = None) -> Breaker:
+def get_breaker(app: "Flask | None" = None) -> Breaker:
     """The breaker of an app's pool, of the running one by default."""
-    client: Client = (app or current_app).extensions["redis"]
-    return client.breaker
+    return get_redis().breaker if app is None else cast(Client, app.extensions["redis"]).breaker
 
 
 class _Watched:
@@ -60,9 +63,9 @@ class _Watched:
 
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        chosen = choices.current()
-        lost = chosen.redis in faults.LOST
-        breaker = self.plugs.breaker(chosen.visitor) if lost else self.breaker
+        choice = chosen.current()
+        lost = choice.redis in faults.LOST
+        breaker = self.plugs.breaker(choice.visitor) if lost else self.breaker
         try:
             breaker.before()
         except BreakerOpen as refusal:
@@ -70,7 +73,7 @@ class _Watched:
             raise
         try:
             if lost:
-                self.plugs.wait(chosen.redis)
+                self.plugs.wait(choice.redis)
             reply = call()
         except RedisClusterException as error:
             breaker.failed()
@@ -102,9 +105,9 @@ class _WatchedPipeline(_Watched, Pipeline):
         if not commands:
             return []
         call = super().execute
-        chosen = choices.current()
-        if faults.refuses(chosen):
-            result = self._watch("pipeline", commands, lambda: self._in_part(chosen.redis, call, raise_on_error))
+        choice = chosen.current()
+        if faults.refuses(choice):
+            result = self._watch("pipeline", commands, lambda: self._in_part(choice.redis, call, raise_on_error))
         else:
             result = self._watch("pipeline", commands, lambda: call(raise_on_error))
         return list(result)
@@ -131,10 +134,10 @@ class _WatchedClusterPipeline(_Watched, ClusterPipeline):
         if not commands:
             return []
         call = super().execute
-        chosen = choices.current()
+        choice = chosen.current()
 
         def ask() -> list[Any]:
-            refusals = (faults.refused(chosen.redis, args) for args in commands) if faults.refuses(chosen) else ()
+            refusals = (faults.refused(choice.redis, args) for args in commands) if faults.refuses(choice) else ()
             first = next(filter(None, refusals), None)
             if first is not None:
                 raise first
@@ -154,9 +157,9 @@ class Client(_Watched, Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         call = super().execute_command
-        chosen = choices.current()
-        if faults.refuses(chosen):
-            call = faults.refusing(chosen.redis, call)
+        choice = chosen.current()
+        if faults.refuses(choice):
+            call = faults.refusing(choice.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def _execute_command(self, *args: Any, **options: Any) -> Any:
@@ -196,9 +199,9 @@ class ClusterClient(_Watched, RedisCluster):
         call = super().execute_command
         if not self._ready:
             return call(*args, **options)
-        chosen = choices.current()
-        if faults.refuses(chosen):
-            call = faults.refusing(chosen.redis, call)
+        choice = chosen.current()
+        if faults.refuses(choice):
+            call = faults.refusing(choice.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from demo import choices, faults, scripts
+from demo.chosen import NONE
 from demo.pool import Client, connect
 from tests.conftest import round_trips
 from tests.crawling import crawl
@@ -34,8 +35,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Chooses a fault for what runs here."""
 
     def choose(fault: str) -> None:
-        made = choices.Choices(redis=fault, visitor="me") if fault else choices.NONE  # type: ignore[arg-type]
-        monkeypatch.setattr(choices, "current", lambda: made)
+        made = choices.Choices(redis=fault, visitor="me") if fault else NONE  # type: ignore[arg-type]
+        monkeypatch.setattr("demo.chosen.current", lambda: made)
 
     return choose
 
