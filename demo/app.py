@@ -211,10 +211,10 @@ def _utc(seconds: float) -> str:
 @home.get("/")
 def index() -> str:
     """The map of the use cases, with a live figure each."""
-    cards = []
-    for module in current_app.extensions["use_cases"]:
-        cards.append((module.bp.name, module.TITLE, module.card()))
-    return render_template("home.html", cards=cards)
+    modules = current_app.extensions["use_cases"]
+    cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
+    engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
+    return render_template("home.html", cards=cards, engine=engine, files=take.with_scripts())
 
 
 @home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")

@@ -21,7 +21,7 @@ from demo.xray import Trace
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
 XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
-PLUGGED = b"<!--plugged-->"
+TRIPS, PLUGGED = b"<!--trips-->", b"<!--plugged-->"
 POLICIES = {
     "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
@@ -108,7 +108,7 @@ def show(response: Response, trace: Trace) -> None:
     if g.get("whole"):
         return
     if response.status_code == 303:
-        if wanted():
+        if wanted() and trace.steps:
             _hand_on(response, trace)
         return
     if response.direct_passthrough or response.mimetype != "text/html":
@@ -122,6 +122,7 @@ def show(response: Response, trace: Trace) -> None:
             asked, status = f"{request.method} {request.path}", response.status_code
             whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace))
             bar = xray_panel.bar(trace, status)
+        body = body.replace(TRIPS, xray_panel.totals(trace).encode(), 1)
         response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
 
 

@@ -86,6 +86,12 @@ def offered() -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+@cache
+def with_scripts() -> list[tuple[str, str]]:
+    """Those of them that bring a script along."""
+    return sorted((case, name) for case, name in offered() if (ROOT / "demo" / case / f"{name}.lua").exists())
+
+
 def of_paths(paths: list[str]) -> list[tuple[str, str]]:
     """What can be taken of the files that a page shows, each pattern once."""
     owners = [(Path(path).parent.name, Path(path).stem) for path in paths]

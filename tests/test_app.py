@@ -34,6 +34,10 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
     for name in USE_CASES:
         assert f'href="/{name.replace("_", "-")}/"' in page
     assert page.count('class="figure"') == len(USE_CASES)
+    assert re.search(
+        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 2 round trips, 2 commands.", page
+    )
+    assert 'href="/take/rate_limit/sliding_window.zip"' in page
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
