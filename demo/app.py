@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import choices, config, errors, front, limits, oneshot, panel, security, take, xray, xray_panel
+from demo import choices, config, errors, front, limits, oneshot, panel, security, source, take, xray, xray_panel
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -215,6 +215,12 @@ def index() -> str:
     cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
     engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
     return render_template("home.html", cards=cards, engine=engine, files=take.with_scripts())
+
+
+@home.get("/style")
+def style() -> str:
+    """Every component in every state."""
+    return render_template("style.html", listing=source.of_function(xray.record))
 
 
 @home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")

@@ -33,6 +33,8 @@ TEST_REDIS_URL.
 """
 CONFTEST = '''"""A server of the tests' own, and a client of bytes on it."""
 
+from pathlib import Path
+
 import pytest
 
 from demo import engine
@@ -55,6 +57,8 @@ def redis_url(tmp_path_factory):
 def client(redis_url):
     made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
     servers.clean(made)
+    for script in Path("demo").rglob("*.lua"):  # as the app does at its start
+        made.script_load(script.read_text())
     yield made
     made.close()
 

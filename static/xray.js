@@ -1,5 +1,4 @@
-// The x-ray: folded on a phone, remembered as it was left; commands are copied, keys run down, and what the page's own
-// scripts ask for appears as it happens.
+// The x-ray: folded on a phone, remembered; and what the page's own scripts ask for appears as it happens.
 const panel = () => document.querySelector(".xray");
 const all = (selector) => document.querySelectorAll(selector);
 const make = (tag, className, words, ...children) => {

@@ -28,6 +28,8 @@ PAGES = {
     "board": "/leaderboard/boards/main?player=mara",
     "board-empty": "/leaderboard/boards/nobody-yet",
     "monitor": "/monitor/",
+    "style": "/style",
+    "keys": "/rate-limit/?xray=keys",
     "error": "/no-such-page",
 }
 
