@@ -1,10 +1,12 @@
 """Puts the app together: settings, the one pool, the one database, the use cases, the home page."""
 
+import gzip
 import hashlib
 import importlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from demo.folders import instance_folder
 from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "monitor")
+COMPRESSED = (".css", ".js", ".svg")
 MAX_BODY_BYTES = 64 * 1024
 home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
@@ -180,9 +183,21 @@ def _static_files(app: Flask) -> None:
         digest.update(path.read_bytes())
     app.extensions["look"] = digest.hexdigest()[:12]
 
+    @cache
+    def packed(filename: str) -> bytes:
+        return gzip.compress((folder / filename).read_bytes(), 9, mtime=0)
+
     def static(version_asked: str, filename: str) -> Response:
         current = version_asked == version
         response = send_from_directory(folder, filename, max_age=31_536_000 if current else 0)
+        if filename.endswith(COMPRESSED):
+            response.vary.add("Accept-Encoding")
+            if current and response.status_code == 200 and request.accept_encodings["gzip"] > 0:
+                response.close()  # the file, whose bytes lie ready
+                response = Response(packed(filename), headers=response.headers)
+                response.headers["Content-Encoding"] = "gzip"
+                response.headers["Content-Length"] = str(len(packed(filename)))
+                response.headers.pop("ETag", None)
         if current:
             response.cache_control.public = True
             response.cache_control.immutable = True

@@ -14,7 +14,7 @@ COMPLEXITY = {
     for name in names.split()
 }
 # Their time is that of something else than the command.
-SPECIAL = {"EVALSHA": "that of the script", "EVALSHA_RO": "that of the script", "CLIENT": "", "MEMORY": "", "INFO": ""}
+SPECIAL = {"EVALSHA": "", "EVALSHA_RO": "", "CLIENT": "", "MEMORY": "", "INFO": ""}
 
 
 def growth(name: str) -> str:

@@ -64,7 +64,7 @@ def refusing(fault: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
     def answer(*args: Any, **options: Any) -> Any:
         name = str(args[0]).upper()
-        if name in SCRIPTS and _touches(fault, str(args[1])):
+        if name in SCRIPTS and _touches(fault, args[1]):
             try:
                 return call(f"{name}_RO", *args[1:], **options)
             except ResponseError as error:
@@ -90,7 +90,7 @@ def refuses(chosen: Choices) -> bool:
     return bool(chosen.redis) and chosen.redis not in LOST
 
 
-def _touches(fault: str, sha: str) -> bool:
+def _touches(fault: str, sha: str | bytes) -> bool:
     commands = scripts.of(sha).commands
     return fault == "readonly" or not commands or any(name in GROWING for name in commands)
 

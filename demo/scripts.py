@@ -26,6 +26,7 @@ def learn(text: str) -> None:
     _known[sha] = Script(first.partition(":")[0], tuple(dict.fromkeys(name.upper() for name in CALL.findall(text))))
 
 
-def of(sha: str) -> Script:
+def of(sha: str | bytes) -> Script:
     """The script, or one that has only the beginning of its SHA-1 for a name."""
+    sha = sha.decode() if isinstance(sha, bytes) else sha
     return _known.get(sha) or Script(sha[:8], ())

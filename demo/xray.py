@@ -238,7 +238,8 @@ def _reply(reply: Any) -> str:
         case dict():
             return f"hash of {len(reply)} fields"
         case list() | tuple() | set():
-            return f"array of {len(reply)}"
+            nils = sum(part is None for part in reply)
+            return f"array of {len(reply)}{f', {nils} nil' if nils else ''}"
     return type(reply).__name__
 
 

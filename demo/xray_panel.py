@@ -137,7 +137,7 @@ def _meta(step: Step, number: int, args: tuple[Any, ...]) -> str:
 def _inner(args: tuple[Any, ...]) -> str:
     if args[0] != "EVALSHA":
         return ""
-    inside = scripts.of(str(args[1])).commands
+    inside = scripts.of(args[1]).commands
     return f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
 
 

@@ -1,3 +1,4 @@
+import gzip
 import re
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,18 @@ def test_static_files_are_named_by_their_content_and_kept_for_a_year(web: FlaskC
         assert (old.status_code, "immutable" in old.headers["Cache-Control"]) == (200, False)
     for hostile in ("/static/x/../../wsgi.py", "/static/x/..%2f..%2fwsgi.py", "/static/x/nothing.css", "/static/app.css"):
         assert web.get(hostile).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["app.css", "theme.js", "xray.js", "icon.svg"])
+def test_static_files_are_compressed_for_who_takes_it(web: FlaskClient, name: str) -> None:
+    version = re.findall(r'href="/static/([0-9a-f]{12})/app\.css"', web.get("/").text)[0]
+    path = f"/static/{version}/{name}"
+    with web.get(path) as plain, web.get(path, headers={"Accept-Encoding": "gzip"}) as packed:
+        assert gzip.decompress(packed.data) == plain.data
+        assert int(packed.headers["Content-Length"]) == len(packed.data)
+        assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+        assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
+        assert "Accept-Encoding" in packed.headers["Vary"] and "Accept-Encoding" in plain.headers["Vary"]
 
 
 def test_the_xray_shows_each_command_and_can_be_switched_off(make_app: Callable[..., Flask]) -> None:
