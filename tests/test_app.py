@@ -18,6 +18,8 @@ SAMPLES = {
     "filename": "app.css",
     "version_asked": "x",
     "handle": "0" * 32,
+    "use_case": "rate_limit",
+    "pattern": "sliding_window",
 }
 
 

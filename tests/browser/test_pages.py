@@ -96,15 +96,14 @@ def test_a_score_is_posted_by_keyboard(page: Any) -> None:
 def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    faults = [("redis", fault) for fault in ("refused", "slow", "readonly", "full", "paused")]
     page.goto("/rate-limit/")
-    for part, fault in [*faults, ("database", "slow"), ("database", "down")]:
+    for part, fault in (("redis", "paused"), ("redis", "readonly"), ("database", "down")):
         page.locator(".menu > summary").focus()
         page.keyboard.press("Enter")
         page.locator(f".menu [name={part}][value={fault}]").focus()
         enter(page)
         assert "/rate-limit/" in page.url
-        for theme in ("light", "dark"):
+        for theme in ("light", "dark") if fault == "paused" else ("light",):
             page.emulate_media(color_scheme=theme)
             violations = Axe().run(page, options=AXE).response["violations"]
             assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
