@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -73,6 +74,16 @@ def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
     assert "analytics" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_the_thread_is_nobodys(client: Client) -> None:
+    trace = xray.begin(detailed=False)
+    collector = Collector(client, interval_seconds=0.01)
+    collector.note("page")
+    until(lambda: client.exists("demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)))
+    collector.close()
+    xray.end()
+    assert {step.label for step in trace.of("redis")} == {"EXISTS"}
+
+
 def test_no_address_is_in_redis(client: Client) -> None:
     collector = quiet(client)
     collector.note("page", "203.0.113.7 Browser/1.0", "42")
@@ -97,22 +108,22 @@ def test_many_threads_lose_nothing(client: Client) -> None:
     assert collector.presence.count(collector.now()) == 8
 
 
-def test_two_processes_count_together_and_write_at_their_end(client: Client, redis_url: str) -> None:
+def test_processes_count_together_and_write_at_their_end(client: Client, redis_url: str) -> None:
     code = f"""
 import redis
 from demo.analytics.collector import Collector
 collector = Collector(redis.Redis.from_url({redis_url!r}))
 for number in range(1000):
     collector.note("page", f"visitor {{number % 50}}", str(number % 3))
-collector.close()
 """
-    running = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(2)]
-    assert [process.wait(30) for process in running] == [0, 0]
+    endings = ["collector.close()", "", "raise SystemExit(0)"]  # closed, or not
+    running = [subprocess.Popen([sys.executable, "-c", code + end], cwd=REPOSITORY) for end in endings]
+    assert [process.wait(30) for process in running] == [0, 0, 0]
     collector = quiet(client)
-    assert views(collector) == 2000
+    assert views(collector) == 3000
     found = dashboard.read(collector, "minute")
     assert found.uniques.exact_day == 50
-    assert {one.member: one.count for one in found.products["hour"]} == {"0": 668, "1": 666, "2": 666}
+    assert {one.member: one.count for one in found.products["hour"]} == {"0": 1002, "1": 999, "2": 999}
 
 
 def test_redis_away_and_back() -> None:
