@@ -81,6 +81,8 @@ def post_worker_init(worker: Any) -> None:
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
     gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
+    if app.config["BACKGROUND"] != "none":
+        app.extensions["background"].start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -3,10 +3,12 @@
 import hashlib
 import importlib
 import logging
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
@@ -30,6 +32,7 @@ from demo import (
     tracing,
     xray,
 )
+from demo.background import Background
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
@@ -116,6 +119,8 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.register_blueprint(choices.bp)
     app.register_blueprint(openapi.bp)
     app.extensions["use_cases"] = modules
+    app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
+    app.extensions["closers"].insert(0, background.close)
     try:
         for module in modules:
             app.register_blueprint(module.bp)
@@ -178,6 +183,8 @@ def _load_scripts(client: Client) -> None:
 
 
 def _begin() -> None:
+    if current_app.config["BACKGROUND"] != "none":
+        current_app.extensions["background"].start()
     trace = request.environ.get(front.TRACE)
     if trace is None:
         xray.begin(detailed=panel.wanted())
@@ -247,3 +254,16 @@ def index() -> str:
 def check_command() -> None:
     """Getting here means that all is well: making the app has checked it."""
     click.echo("ok")
+
+
+@home.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
+def worker_command() -> None:
+    """Takes part in every election, serves nobody."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    background: Background = current_app.extensions["background"]
+    background.elects = True
+    background.start()
+    over.wait()
+    close(cast(App, current_app._get_current_object()))  # type: ignore[attr-defined]

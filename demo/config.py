@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -100,6 +100,12 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
     "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "BACKGROUND": Setting(
+        "DEMO_BACKGROUND",
+        "web",
+        Literal["web", "worker", "none"],
+        "where jobs are done that one process does for all: in the `web` workers, in `flask --app wsgi worker`, or nowhere",
+    ),
     "LOG_FORMAT": Setting(
         "DEMO_LOG_FORMAT", "text", Format, "the log: `text` to stderr, or `json`, one object a line, to stdout"
     ),

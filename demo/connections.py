@@ -18,12 +18,22 @@ class BoundedPool(BlockingConnectionPool):
     """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
     told apart by its type, so that it opens no breaker."""
 
+    fewest_free: int | None = None
+
+    def peak(self) -> int:
+        """How many connections were out at once at most since this was asked last."""
+        free, self.fewest_free = self.fewest_free, None
+        return 0 if free is None else int(self.max_connections) - free
+
     def get_connection(self, *_: Any, **__: Any) -> Any:
         self._checkpid()
         try:
             connection = self.pool.get(block=True, timeout=self.timeout)
         except queue.Empty:
             raise MaxConnectionsError("No connection available.") from None
+        free = self.pool.qsize()
+        if self.fewest_free is None or free < self.fewest_free:
+            self.fewest_free = free
         if connection is None:
             connection = self.make_connection()
         try:

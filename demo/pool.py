@@ -2,7 +2,7 @@
 
 `connect` makes it from a URL, `get_redis` hands it to views, and views hand it to patterns. It speaks bytes
 (no `decode_responses`): sessions, pages and counters share it, and each pattern decodes for itself. Every command passes
-through here once, so here is where the x-ray looks and where the breaker stands.
+through here once, so here is where the x-ray looks, where the breaker stands and where `tally` sums up.
 
 Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost would count twice. A connection that
 the server closed while idle is reopened without one.
@@ -39,6 +39,7 @@ from demo.config import ConfigError
 from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
 from demo.faults import Faults
 from demo.redis_url import Address, parse
+from demo.tally import Tally
 
 
 def get_redis() -> "Client":
@@ -54,9 +55,10 @@ def get_breaker(app: Flask | None = None) -> Breaker:
 
 
 class _Watched:
-    """Wraps what goes over the wire: breaker before, x-ray after, every library error a RedisError."""
+    """Wraps what goes over the wire: breaker before, x-ray and tally after, every library error a RedisError."""
 
     breaker: Breaker
+    tally: Tally
     faults: Faults
 
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
@@ -75,6 +77,8 @@ class _Watched:
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
+            if not isinstance(error, ConnectionError):
+                self.tally.note(commands, [error] * len(commands), time.perf_counter() - began)
             if not isinstance(error, (ConnectionError, TimeoutError)):
                 breaker.succeeded()
             elif not isinstance(error, MaxConnectionsError):
@@ -82,8 +86,10 @@ class _Watched:
             xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
             raise
         breaker.succeeded()
+        replies = [reply] if label != "pipeline" else reply
+        self.tally.note(commands, replies, time.perf_counter() - began)
         if xray.current() is not None:
-            xray.record("redis", label, began, _describe(commands, [reply] if label != "pipeline" else reply))
+            xray.record("redis", label, began, _describe(commands, replies))
         return reply
 
 
@@ -119,6 +125,7 @@ class Client(_Watched, Redis):
     def __init__(self, *args: Any, breaker: Breaker | None = None, faults: Faults | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.breaker = breaker or Breaker(0.5)
+        self.tally = Tally()
         self.faults = faults or Faults(0.25, 0.5)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -141,7 +148,7 @@ class Client(_Watched, Redis):
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.breaker, pipeline.faults = self.breaker, self.faults
+        pipeline.breaker, pipeline.faults, pipeline.tally = self.breaker, self.faults, self.tally
         return pipeline
 
     def register_script(self, script: Any) -> Any:
@@ -155,6 +162,7 @@ class ClusterClient(_Watched, RedisCluster):
 
     def __init__(self, *args: Any, breaker: Breaker, faults: Faults, **kwargs: Any) -> None:
         self.breaker, self.faults = breaker, faults
+        self.tally = Tally()
         self._ready = False
         super().__init__(*args, **kwargs)
         self._ready = True
@@ -168,7 +176,7 @@ class ClusterClient(_Watched, RedisCluster):
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:
         plain = super().pipeline(transaction, shard_hint)
         plain.__class__ = _WatchedClusterPipeline
-        plain.breaker, plain.faults = self.breaker, self.faults
+        plain.breaker, plain.faults, plain.tally = self.breaker, self.faults, self.tally
         watched: ClusterPipeline = plain
         return watched
 

@@ -86,6 +86,7 @@ def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callabl
             "PRODUCTS": 500,
             "DB_LATENCY_MS": 0,
             "REDIS_TIMEOUT_SECONDS": 2.0,
+            "BACKGROUND": "none",
         }
         chosen = {**defaults, **settings}
         made.append(create_app(chosen) if use_cases is None else create_app(chosen, use_cases))

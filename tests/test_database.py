@@ -88,7 +88,7 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.patch("/catalog/api/products/42", json={"price_cents": 5}).json["version"] == 2
     assert apps[1].test_client().get("/catalog/api/products/42").json["price_cents"] == 5
     assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
-    assert web.get("/readyz").json == {"database": "ok", "redis": "ok"}
+    assert web.get("/readyz").json == {"database": "ok", "redis": "ok", "degraded": [], "stopping": False}
     assert web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}).status_code == 303
     mine, taken = {"name": "ida", "password": "a long enough phrase"}, apps[1].test_client()
     assert web.post("/sessions/sign-up", data=mine).status_code == 303

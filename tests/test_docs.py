@@ -11,10 +11,14 @@ import msgspec
 import pytest
 
 from demo.app import USE_CASES
+from demo.breaker import BreakerOpen
 from demo.config import SETTINGS
+from demo.leader import Leader
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
+from demo.monitor.reports import Reporter
+from demo.monitor.sampler import Sampler
 from demo.pool import Client
 from tests.serving import REPOSITORY, serve
 
@@ -89,6 +93,12 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     signature = sign("a secret", "5", "n" * 16, "POST", "/", b"")
     Signatures(client, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
     board.submit("mara", 1)
+    leader = Leader(client, "sampler", "of the test")
+    leader.campaign()
+    Reporter(client, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
+    Sampler(client, lambda: "of the test").step(leader.token)
+    leader.resign()
+    leader.campaign()
     patterns = key_patterns()
     unseen = set(patterns)
     for key in client.scan_iter("demo:*"):

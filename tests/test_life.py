@@ -346,3 +346,48 @@ def _untold(server: Server) -> int:
     with contextlib.closing(sqlite3.connect(server.instance / "catalog.sqlite3", timeout=5)) as connection:
         count: int = connection.execute("SELECT count(*) FROM catalog_outbox").fetchone()[0]
     return count
+
+
+@WORKERS
+def test_term_under_load_drops_no_request_that_was_taken(arguments: str) -> None:
+    """Each client opens a connection for each request, and goes on until it is refused. Nothing that a worker had taken is
+    left without its answer."""
+    with serve(arguments=arguments, DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="50") as server:
+        host = server.url.removeprefix("http://")
+        answered, dropped, refused = [0] * 16, list[str](), [0] * 16
+
+        def ask(number: int) -> None:
+            count = 0
+            while True:
+                count += 1
+                path = f"/catalog/api/products/{1 + (number * 31 + count) % 100}"
+                connection = http.client.HTTPConnection(host, timeout=10)
+                try:
+                    connection.connect()
+                except OSError:
+                    refused[number] += 1
+                    return
+                try:
+                    connection.request("GET", path)
+                    answer = connection.getresponse()
+                    answer.read()
+                    answered[number] += answer.status == 200
+                    if answer.status != 200:
+                        dropped.append(str(answer.status))
+                except ConnectionResetError:
+                    refused[number] += 1  # it lay in the queue of a listener that closed: nobody had taken it
+                except (OSError, http.client.HTTPException) as error:
+                    dropped.append(repr(error))
+                finally:
+                    connection.close()
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        until(lambda: sum(answered) > 300, 20)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+        assert server.process.wait(15) == 0
+        assert dropped == []
+        assert min(refused) >= 1

@@ -7,12 +7,15 @@ import msgspec
 from flask import Blueprint, Response
 
 from demo.analytics.common_views import Asked, read
+from demo.analytics.dashboard import Dashboard
+from demo.openapi import documented
 from demo.validation import read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 
 
 @bp.get("/dashboard")
+@documented(query=Asked, answer=Dashboard, errors=(503,))
 def get_dashboard() -> Response:
     """All that the page shows."""
     found, cached = read(read_query(Asked).resolution)
@@ -22,6 +25,7 @@ def get_dashboard() -> Response:
 
 
 @bp.get("/views.csv")
+@documented(query=Asked, answer=str, errors=(503,), media="text/csv")
 def get_views() -> Response:
     """The chart's buckets, a line each; nothing stands where views were dropped and none was written."""
     asked = read_query(Asked)

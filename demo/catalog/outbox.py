@@ -2,20 +2,18 @@
 
 Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches would go on showing what
 is no more. So the event is a row: whoever commits also tells the caches and removes the row; where that fails, or nobody
-lives to do it, a background pass does, here or in the next process that starts. Telling twice does no harm.
+lives to do it, a pass in the background does, of one process for all. Telling twice does no harm.
 
 Source: C. Richardson, "Transactional outbox", https://microservices.io/patterns/data/transactional-outbox.html
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy import Column, Connection, Integer, String, Table, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog.products import metadata
 
@@ -59,19 +57,14 @@ def remove(connection: Connection, events: Sequence[Event]) -> None:
 class Deliverer:
     """Delivers what is left over: `publish` tells the caches of one event and raises RedisError when it cannot.
 
-    `kick` starts a thread that tries every `interval_seconds` until nothing is left, and ends. `database` has `read` and
-    `write`, which give a connection each.
+    `step` is for a job that one process of all runs, and that only while Redis is there; what waits meanwhile waits in
+    the database. `database` has `read` and `write`, which give a connection each.
     """
 
     def __init__(self, database: Any, publish: Callable[[Event], None], interval_seconds: float = 0.5) -> None:
         self._database = database
         self._publish = publish
         self._interval_seconds = interval_seconds
-        self._lock = threading.Lock()
-        self._wanted = False
-        self._running = False
-        self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
 
     def deliver(self) -> bool:
         """One pass over all that is pending; whether nothing is left. Raises SQLAlchemyError."""
@@ -89,33 +82,8 @@ class Deliverer:
                 remove(connection, events)
             log.info("outbox: %d late invalidations delivered", len(events))
 
-    def kick(self) -> None:
-        """Sees to it that a pass begins soon; costs nothing when one runs."""
-        with self._lock:
-            self._wanted = True
-            if not self._running and not self._closed.is_set():
-                self._running = True
-                self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-                self._thread.start()
-
-    def close(self) -> None:
-        """Ends the thread, and returns when it has ended."""
-        self._closed.set()
-        if self._thread:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            with self._lock:
-                if not self._wanted:
-                    self._running = False
-                    return
-                self._wanted = False
-            try:
-                done = self.deliver()
-            except SQLAlchemyError as error:
-                log.warning("outbox: %s", type(error).__name__)
-                done = False
-            if not done:
-                self._wanted = True
-                self._closed.wait(self._interval_seconds)
+    def step(self, _: int = 0) -> float:
+        """A pass, and after how many seconds the next is due: any process may have left something. Raises
+        SQLAlchemyError. Needs no fencing token, since telling twice does no harm."""
+        self.deliver()
+        return self._interval_seconds

@@ -38,7 +38,8 @@ class Shelf:
 
     `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
     came from, and `counted` is told of each. A `corner` is a visitor's own: the same answers under other keys, so that
-    nobody else waits for a database that somebody has made slow for himself.
+    nobody else waits for a database that somebody has made slow for himself. `late` is called when an event was left in
+    the outbox.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Shelf:
         stale_seconds: float,
         schema: str,
         near: NearCache | None,
+        late: Callable[[], None],
         counted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.cache = Cache(
@@ -67,6 +69,7 @@ class Shelf:
         self.outcomes: Counter[str] = Counter()
         self._tell_outcome = counted
         self._database = database
+        self._late = late
         self.deliverer = Deliverer(database, self._tell)
 
     def product(
@@ -121,6 +124,11 @@ class Shelf:
         with self._database.read() as connection:
             return products.load_page(connection, product_id)
 
+    def lookups(self) -> tuple[int, int]:
+        """How many answers of this process came from the cache, and how many had to be loaded."""
+        served = self.outcomes["HIT"] + self.outcomes["STALE"] + self.outcomes["NEGATIVE"]
+        return served, self.outcomes["MISS"] + self.outcomes["EXPIRED"]
+
     def change(self, product_id: int, change: Change) -> tuple[Product | None, bool]:
         """Writes a change; None when there is no such product. The second tells whether the caches could be told."""
         return self._write(lambda connection: products.change_product(connection, product_id, change))
@@ -155,7 +163,7 @@ class Shelf:
             self._tell(event)
         except RedisError as error:
             log.warning("product %s: written, not invalidated yet: %s", event.product_id, type(error).__name__)
-            self.deliverer.kick()
+            self._late()
             return False
         with self._database.write(wait=False) as connection:
             outbox.remove(connection, [event])

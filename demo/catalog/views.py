@@ -61,16 +61,17 @@ def prepare(state: BlueprintSetupState) -> None:
         stale_seconds=config["CATALOG_STALE_SECONDS"],
         schema=extensions["look"],
         near=near,
+        late=lambda: extensions["background"].wake("outbox"),
         counted=lambda outcome: metrics.count(metrics.CACHE_OUTCOMES, "catalog", outcome),
     )
     extensions["shelf"] = made
-    extensions["closers"].append(made.deliverer.close)
+    extensions["background"].elect("outbox", made.deliverer.step)
+    client.tally.ask["catalog"] = made.lookups
     if near:
         extensions["closers"].append(near.close)
     windows = extensions["front"].windows
     if not any(limits.covering(config["RATE_LIMITS"], name)[1] for name in ("catalog.product", "catalog.api.get_product")):
         windows.append(front_views.window(cast(Flask, state.app), made, _draw_product))
-    made.deliverer.kick()  # what a process that was killed has left
 
 
 @bp.app_errorhandler(Busy)
@@ -81,10 +82,8 @@ def busy(_: Busy) -> Response:
 
 def card() -> tuple[str, str]:
     """The home page's figure."""
-    outcomes = shelf().outcomes
-    asked = sum(outcomes.values()) - outcomes["BYPASS"]
-    served = outcomes["HIT"] + outcomes["STALE"] + outcomes["NEGATIVE"]
-    return "Hit ratio, this worker", f"{100 * served / asked:.0f} %" if asked else "no visit yet"
+    served, loaded = shelf().lookups()
+    return "Hit ratio, this worker", f"{100 * served / (served + loaded):.0f} %" if served + loaded else "no visit yet"
 
 
 @bp.get("/")

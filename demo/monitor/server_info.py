@@ -9,8 +9,9 @@ DATABASE = re.compile(r"db\d+")  # Redis 8 adds lines such as db0_distrib_string
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A few figures of one moment. Memory in bytes; `maxmemory_bytes` 0 is no limit; `hit_ratio` is the server's over
-    all keys, None before the first read."""
+    """Figures of one moment. Memory in bytes; `maxmemory_bytes` 0 is no limit; `hit_ratio` is the server's over all keys
+    since it started, None before the first read. `tcp_port` 0: a socket of this machine only. `replica_lag_bytes` is what
+    the slowest replica has not acknowledged."""
 
     engine: str
     version: str
@@ -25,16 +26,37 @@ class Snapshot:
     commands_a_second: int
     keys: int
     hit_ratio: float | None
+    hits: int
+    misses: int
+    peak_bytes: int
+    fragmentation: float
+    max_clients: int
+    blocked_clients: int
+    refused_connections: int
+    role: str
+    replicas: int
+    replica_lag_bytes: int
+    link: str
+    aof: bool
+    unsaved_changes: int
+    last_save_ok: bool
+    tcp_port: int
 
 
 def snapshot(client: Any) -> Snapshot:
     """Asks the server, or one node of a cluster. One round trip; raises RedisError."""
-    info = client.info()
+    return read_info(client.info())
+
+
+def read_info(info: dict[str, Any]) -> Snapshot:
+    """The figures of an answer to INFO, or of one node's where several have answered."""
     if not isinstance(info.get("redis_version"), str):
         info = next(iter(info.values()))
     hits, misses = info["keyspace_hits"], info["keyspace_misses"]
     # Valkey says 7.2.4 as its redis_version for the sake of old clients, and its own beside it.
     valkey = info.get("valkey_version")
+    offset = info.get("master_repl_offset", 0)
+    replicas = [value for name, value in info.items() if re.fullmatch(r"slave\d+", name) and isinstance(value, dict)]
     return Snapshot(
         engine="Valkey" if valkey else "Redis",
         version=str(valkey or info["redis_version"]),
@@ -49,4 +71,19 @@ def snapshot(client: Any) -> Snapshot:
         commands_a_second=info["instantaneous_ops_per_sec"],
         keys=sum(value["keys"] for name, value in info.items() if DATABASE.fullmatch(name)),
         hit_ratio=hits / (hits + misses) if hits + misses else None,
+        hits=hits,
+        misses=misses,
+        peak_bytes=info.get("used_memory_peak", 0),
+        fragmentation=float(info.get("mem_fragmentation_ratio", 0.0)),
+        max_clients=info.get("maxclients", 0),
+        blocked_clients=info.get("blocked_clients", 0),
+        refused_connections=info.get("rejected_connections", 0),
+        role=str(info.get("role", "master")),
+        replicas=info.get("connected_slaves", 0),
+        replica_lag_bytes=max((offset - replica.get("offset", offset) for replica in replicas), default=0),
+        link=str(info.get("master_link_status", "")),
+        aof=bool(info.get("aof_enabled", 0)),
+        unsaved_changes=info.get("rdb_changes_since_last_save", 0),
+        last_save_ok=info.get("rdb_last_bgsave_status", "ok") == "ok" and info.get("aof_last_write_status", "ok") == "ok",
+        tcp_port=info.get("tcp_port", 0),
     )

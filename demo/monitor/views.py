@@ -1,19 +1,29 @@
-"""What the server says of itself, and the probes: /livez for the process, /readyz for what it needs."""
+"""The monitor's page and its JSON twin, and the probes: /livez for the process, /readyz for what it needs."""
 
+import os
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, request
+from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import ServiceUnavailable
 
-from demo import xray
+from demo import server, xray
+from demo.background import process_name
+from demo.breaker import BreakerOpen
+from demo.connections import BoundedPool
 from demo.database import get_database
-from demo.monitor import metrics_views
+from demo.monitor import columns, metrics_views
+from demo.monitor.overview import SPANS, Known, Overview, overview
+from demo.monitor.reports import Reporter
+from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot, snapshot
 from demo.openapi import documented
 from demo.pool import get_breaker, get_redis
+from demo.validation import read_query
 
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
@@ -31,6 +41,28 @@ class Ready(msgspec.Struct, frozen=True):
 
     redis: str
     database: str
+    degraded: list[str]
+    stopping: bool
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """How much of the history."""
+
+    span: Literal["hour", "day"] = "hour"
+
+
+@bp.record_once
+def prepare(state: BlueprintSetupState) -> None:
+    """Adds the jobs: each process tells what it has counted, one of all samples."""
+    extensions = state.app.extensions
+    client, size = extensions["redis"], state.app.config["POOL_SIZE"]
+    pool = getattr(client, "connection_pool", None)
+
+    def use() -> tuple[int, int]:
+        return (pool.peak(), size) if isinstance(pool, BoundedPool) else (0, 0)
+
+    extensions["background"].everywhere("reports", Reporter(client, process_name, use, BreakerOpen).step)
+    extensions["background"].elect("sampler", Sampler(client, process_name).step)
 
 
 def card() -> tuple[str, str]:
@@ -41,16 +73,46 @@ def card() -> tuple[str, str]:
 
 @bp.get("/monitor/")
 def index() -> str:
-    """The figures of this moment."""
+    """The figures of this moment and of the last hour, or of a day."""
+    span = request.args.get("span", "hour")
+    span = span if span in SPANS else "hour"
+    seen = _overview(span)
     return render_template(
         "monitor/index.html",
-        info=_snapshot(),
+        seen=seen,
+        verdict=verdict(seen),
+        titles={module.bp.name: module.TITLE for module in current_app.extensions["use_cases"]},
+        lines=columns.of(seen.points) if seen else None,
+        span=span,
         breaker_open=get_breaker().is_open,
-        pool_size=current_app.config["POOL_SIZE"],
+        background=current_app.config["BACKGROUND"],
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
+        lab="monitor.eviction" in current_app.view_functions,
     )
+
+
+def verdict(seen: Overview | None) -> str:
+    """Is all well? In one sentence."""
+    if seen is None:
+        return "Redis does not answer"
+    acts, heeds = (sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed"))
+    if acts:
+        return f"{acts} thing{'s' * (acts > 1)} should be done now"
+    if heeds:
+        return f"All is well, {heeds} thing{'s' * (heeds > 1)} to heed"
+    return "All is well"
+
+
+@bp.get("/monitor/api/snapshot")
+@documented(answer=dict[str, Any], query=Asked, errors=(503,))
+def api_snapshot() -> Response:
+    """The page as JSON; `?span=day` for a day of history."""
+    seen = _overview(read_query(Asked).span)
+    if seen is None:
+        raise ServiceUnavailable("Redis does not answer, so there is nothing to tell.")
+    return Response(msgspec.json.encode(columns.twin(seen)), mimetype="application/json")
 
 
 @bp.get("/livez")
@@ -63,7 +125,8 @@ def livez() -> dict[str, str]:
 @bp.get("/readyz")
 @documented(answer=Ready, also={503: Ready})
 def readyz() -> Any:
-    """200 when Redis and the database answer, else 503; the body says which does not."""
+    """200 when Redis and the database answer and the process is not about to end, else 503; the body says what is not
+    well."""
     state = {"redis": "ok", "database": "ok"}
     try:
         get_redis().ping()
@@ -74,7 +137,21 @@ def readyz() -> Any:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
         state["database"] = type(error).__name__
-    return state, 200 if set(state.values()) == {"ok"} else 503
+    degraded = [name for name, told in state.items() if told != "ok"]
+    stopping = not server.of(current_app).goes_on()
+    ready = not degraded and not stopping
+    return {**state, "degraded": degraded, "stopping": stopping}, 200 if ready else 503
+
+
+def _overview(span: str) -> Overview | None:
+    names = tuple(module.bp.name for module in current_app.extensions["use_cases"])
+    config = current_app.config
+    workers = os.environ.get("WEB_CONCURRENCY", "1")
+    known = Known(names, config["POOL_SIZE"], int(workers) if workers.isdecimal() else 1, not config["REDIS_URL"])
+    try:
+        return overview(get_redis(), known, span=span)
+    except RedisError:
+        return None
 
 
 def _snapshot() -> Snapshot | None:

@@ -13,6 +13,7 @@ Session Management Cheat Sheet.
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +46,14 @@ class Ended:
 class SessionStore:
     """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names other hashes of an owner
     that `load` reads in the same round trip. Each method is one round trip, `revoke_others` and `revoke_all` take a second
-    one to tidy up. All raise RedisError; `now_ms` is for tests."""
+    one to tidy up. All raise RedisError; `now_ms` is for tests. `outcomes` counts the loads of this process that found a
+    session, and those that did not."""
 
     def __init__(self, client: Any, *, idle_seconds: float, absolute_seconds: float, along: tuple[str, ...] = ()) -> None:
         if idle_seconds <= 0 or absolute_seconds <= 0:
             raise ValueError("lifetimes have to be positive")
         self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
+        self.outcomes: Counter[bool] = Counter()
         self._client = client
         self._idle_ms, self._absolute_ms = int(idle_seconds * 1000), int(absolute_seconds * 1000)
         self._load = client.register_script(HERE.with_name("session_store_load.lua").read_text())
@@ -78,6 +81,7 @@ class SessionStore:
                 raise
             log.warning("session %s: not what a session is, taken as none", place.handle[:8])
             return None
+        self.outcomes[bool(reply)] += 1
         if not reply:
             log.info("session %s: there is none", place.handle[:8])
         return read_session(place, self.along, reply) if reply else None

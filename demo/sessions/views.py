@@ -38,6 +38,7 @@ def prepare(state: BlueprintSetupState) -> None:
     config, extensions = state.app.config, state.app.extensions
     client, idle, absolute = extensions["redis"], config["SESSION_IDLE_SECONDS"], config["SESSION_ABSOLUTE_SECONDS"]
     store = SessionStore(client, idle_seconds=idle, absolute_seconds=absolute, along=(cart.PART,))
+    client.tally.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
     extensions["sessions"] = Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client))
     app = cast(Flask, state.app)
     app.session_interface = RedisSessionInterface(app, store)

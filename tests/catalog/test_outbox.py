@@ -5,6 +5,7 @@ import pytest
 from flask import Flask
 from redis.exceptions import ConnectionError
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog import outbox, seed
 from demo.catalog.outbox import Deliverer, Event
@@ -65,7 +66,7 @@ def test_what_cannot_be_told_stays(database: Database) -> None:
     assert [event.product_id for event in left(database)] == [1, 2]  # telling 1 again does no harm
 
 
-def test_a_kick_tries_until_nothing_is_left_and_then_rests(database: Database) -> None:
+def test_each_step_tries_what_is_left_and_says_when_the_next_is_due(database: Database) -> None:
     write(database, 1)
     tries: list[int] = []
 
@@ -75,17 +76,8 @@ def test_a_kick_tries_until_nothing_is_left_and_then_rests(database: Database) -
             raise ConnectionError
 
     deliverer = Deliverer(database, publish, interval_seconds=0.01)
-    deliverer.kick()
-    deliverer.kick()
-    until(lambda: not left(database) and not deliverer._running)
-    assert tries == [1, 1, 1]
-    write(database, 2)
-    deliverer.kick()
-    until(lambda: tries[-1] == 2 and not deliverer._running)
-    deliverer.close()
-    write(database, 3)
-    deliverer.kick()
-    assert not deliverer._running
+    assert [deliverer.step() for _ in range(4)] == [0.01] * 4
+    assert (tries, left(database)) == ([1, 1, 1], [])
 
 
 def test_a_delivered_change_leaves_no_row(app: Flask) -> None:
@@ -98,7 +90,7 @@ def test_a_delivered_change_leaves_no_row(app: Flask) -> None:
 def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     """The engine keeps its data over the kill, the old entry included."""
     with private_engine("--appendonly", "yes", "--appendfsync", "always") as engine:
-        settings = {"REDIS_URL": engine.url, "REDIS_TIMEOUT_SECONDS": 0.25, "BREAKER_SECONDS": 0.05}
+        settings = {"REDIS_URL": engine.url, "REDIS_TIMEOUT_SECONDS": 0.25, "BREAKER_SECONDS": 0.05, "BACKGROUND": "web"}
         one, other = make_app(**settings).test_client(), make_app(**settings).test_client()
         assert other.get(API).json["version"] == 1
         engine.kill()
@@ -116,8 +108,22 @@ def test_a_database_that_fails_is_tried_again(database: Database) -> None:
     with database.write(wait=False) as connection:
         connection.execute(text("ALTER TABLE catalog_outbox RENAME TO hidden"))
     told: list[int] = []
-    deliverer = Deliverer(database, lambda event: told.append(event.product_id), interval_seconds=0.01)
-    deliverer.kick()
+    deliverer = Deliverer(database, lambda event: told.append(event.product_id))
+    with pytest.raises(SQLAlchemyError):
+        deliverer.step()
     with database.write(wait=False) as connection:
         connection.execute(text("ALTER TABLE hidden RENAME TO catalog_outbox"))
-    until(lambda: told == [1] and not deliverer._running)
+    deliverer.step()
+    assert (told, left(database)) == ([1], [])
+
+
+def test_an_event_left_by_another_process_is_delivered_by_the_one_that_leads(make_app: Callable[..., Flask]) -> None:
+    apps = [make_app(BACKGROUND="web") for _ in range(3)]
+    for app in apps:
+        app.test_client().get("/livez")
+    leading = until(lambda: [app for app in apps if app.extensions["background"].leads("outbox")])
+    assert len(leading) == 1
+    other = next(app for app in apps if app is not leading[0])
+    assert other.test_client().get(API).json["version"] == 1
+    write(other.extensions["database"], 42)
+    until(lambda: not left(other.extensions["database"]), 5)

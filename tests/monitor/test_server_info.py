@@ -10,9 +10,19 @@ from sqlalchemy import create_engine
 from demo import xray
 from demo.monitor.server_info import Snapshot, snapshot
 from demo.pool import Client, connect
+from demo.server import Server
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
+
+READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
+
+
+def test_a_process_that_is_about_to_end_is_not_ready(app: Flask, web: FlaskClient) -> None:
+    app.extensions["server"] = Server(lambda: False)
+    answer = web.get("/readyz")
+    assert (answer.status_code, answer.json) == (503, {**READY, "stopping": True})
+    assert web.get("/livez").status_code == 200
 
 
 def test_a_snapshot_tells_the_server_as_it_is() -> None:
@@ -44,12 +54,12 @@ def test_the_page_costs_one_round_trip(web: FlaskClient) -> None:
     page = web.get("/monitor/")
     assert page.status_code == 200
     assert round_trips(page) == 1
-    assert "Redis answers" in page.text
+    assert "All is well" in page.text
 
 
 def test_the_probes(web: FlaskClient, away: Flask) -> None:
     assert web.get("/livez").json == {"status": "ok"}
-    assert (web.get("/readyz").status_code, web.get("/readyz").json) == (200, {"redis": "ok", "database": "ok"})
+    assert (web.get("/readyz").status_code, web.get("/readyz").json) == (200, READY)
     without = away.test_client()
     assert without.get("/livez").status_code == 200
     answer = without.get("/readyz")
@@ -70,10 +80,10 @@ def test_every_figure_has_the_type_that_it_says(client: Client) -> None:
     info = snapshot(client)
     for field in fields(Snapshot):
         value = getattr(info, field.name)
-        kinds = {"str": str, "int": int, "float | None": (float, type(None))}[
+        kinds = {"str": str, "int": int, "float": float, "bool": bool, "float | None": (float, type(None))}[
             str(getattr(field.type, "__name__", field.type))
         ]
-        assert isinstance(value, kinds) and not isinstance(value, bool), field.name
+        assert isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool), field.name
     assert info.engine in ("Redis", "Valkey") and info.mode in ("standalone", "cluster", "sentinel")
     assert info.memory_bytes > 0 and info.uptime_seconds >= 0 and info.clients >= 1
     assert info.hit_ratio is None or 0 <= info.hit_ratio <= 1
@@ -92,8 +102,8 @@ def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Cli
 
 def test_the_page_shows_the_figures_of_the_server(web: FlaskClient, client: Client) -> None:
     info, page = snapshot(client), web.get("/monitor/").text
-    assert f"<b>{info.engine} <small>{info.version}" in page
-    assert f"<b>{info.eviction_policy}</b>" in page
+    assert f"{info.engine} {info.version}" in page
+    assert f"<small>{info.eviction_policy}</small>" in page
     assert "breaker closed" in page
 
 
@@ -114,7 +124,8 @@ def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
     away.extensions["database"].engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
     answer = away.test_client().get("/readyz")
     assert answer.status_code == 503
-    assert set(answer.json) == {"redis", "database"} and "ok" not in answer.json.values()
+    assert answer.json["degraded"] == ["redis", "database"]
+    assert "ok" not in (answer.json["redis"], answer.json["database"])
     assert "127.0.0.1" not in answer.text and "hunter2" not in answer.text
     assert away.test_client().get("/livez").status_code == 200
 

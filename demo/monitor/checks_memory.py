@@ -1,0 +1,106 @@
+"""The advisor on what lies in memory: limit, policy, keys."""
+
+from demo.monitor.facts import Facts, Finding, Limits
+
+
+def no_maxmemory(facts: Facts, _: Limits) -> Finding | None:
+    """Memory without an end."""
+    if facts.server.maxmemory_bytes:
+        return None
+    return Finding(
+        "no-maxmemory",
+        "heed",
+        "Memory has no limit",
+        "The server grows until the machine has nothing left and the system kills it, with all that it holds.",
+        "CONFIG SET maxmemory 1gb",
+    )
+
+
+def evicts_sessions(facts: Facts, _: Limits) -> Finding | None:
+    """A policy that can throw out a session."""
+    policy = facts.server.eviction_policy
+    if policy == "noeviction" or "sessions" not in facts.use_cases:
+        return None
+    return Finding(
+        "evicts-sessions",
+        "act",
+        f"{policy} can throw out a session",
+        "When memory is full the server makes room with whatever the policy picks. Sessions expire too, so no policy but "
+        "noeviction leaves them alone: visitors would be signed out by somebody else’s cache.",
+        "CONFIG SET maxmemory-policy noeviction",
+    )
+
+
+def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Finding | None:
+    """Noeviction, where a cache has to make room."""
+    server = facts.server
+    if server.eviction_policy != "noeviction" or "catalog" not in facts.use_cases or not server.maxmemory_bytes:
+        return None
+    share = server.memory_bytes / server.maxmemory_bytes
+    if "sessions" not in facts.use_cases:
+        return Finding(
+            "noeviction-cache",
+            "heed",
+            "A cache that cannot make room",
+            "Under noeviction a full server refuses every write. No session lies here: the least used entries could go.",
+            "CONFIG SET maxmemory-policy allkeys-lfu",
+        )
+    if share < limits.full:
+        return None
+    return Finding(
+        "noeviction-cache",
+        "act" if share > 0.9 else "heed",
+        f"Memory is {share:.0%} full, and nothing may be evicted",
+        "noeviction is right beside sessions, but when memory is full every write is refused, those of the cache and of "
+        "sign-in alike. Entries that expire make room; more memory, or a server of its own for the cache, is safer.",
+        f"CONFIG SET maxmemory {2 * server.maxmemory_bytes // 1_000_000}mb",
+    )
+
+
+def endless_keys(facts: Facts, _: Limits) -> Finding | None:
+    """Keys that stay for ever."""
+    if not facts.survey or not facts.survey.endless:
+        return None
+    return Finding(
+        "no-ttl",
+        "heed",
+        f"{facts.survey.endless} of this app’s keys never expire",
+        "Every key of this app is meant to end by itself; these stay until somebody removes them: "
+        + ", ".join(facts.survey.endless_names[:3])
+        + ".",
+        "EXPIRE <key> 86400",
+    )
+
+
+def big_key(facts: Facts, limits: Limits) -> Finding | None:
+    """One key that is slow to read, to copy and to free."""
+    if not facts.survey or not facts.survey.biggest or facts.survey.biggest[0][1] < limits.big_bytes:
+        return None
+    name, size = facts.survey.biggest[0]
+    return Finding(
+        "big-key",
+        "heed",
+        f"One key holds {size / 1e6:.0f} MB",
+        f"{name}: everybody waits while it is read in full or freed, and in a cluster it cannot be divided.",
+        "UNLINK <key>",
+    )
+
+
+def hot_key(facts: Facts, limits: Limits) -> Finding | None:
+    """One key that much of the work is about."""
+    gathered = facts.gathered
+    if not gathered or not gathered.hot or not gathered.seconds:
+        return None
+    commands = sum(room.commands for room in gathered.rooms.values())
+    name, count = gathered.hot[0]
+    rate = commands / gathered.seconds
+    if rate < limits.hot_commands_a_second or count < limits.hot_share * commands:
+        return None
+    return Finding(
+        "hot-key",
+        "heed",
+        f"One key is in {min(1.0, count / commands):.0%} of all commands",
+        f"{name}, at {rate:.0f} commands a second: one core of one node does all of that, whatever the cluster’s size. "
+        "A near cache takes it off the network.",
+        "DEMO_NEAR_CACHE=true",
+    )

@@ -1,0 +1,103 @@
+"""The advisor on the server: connections, persistence, who gets in, version, clock, copies."""
+
+from demo.monitor.facts import Facts, Finding, Limits
+
+Version = tuple[int, int]
+TESTED: dict[str, tuple[Version, Version]] = {"Redis": ((7, 0), (8, 99)), "Valkey": ((8, 0), (9, 99))}
+LOOPBACK = {"127.0.0.1", "-127.0.0.1", "::1", "-::1", "localhost"}
+
+
+def too_many_connections(facts: Facts, _: Limits) -> Finding | None:
+    """Pools that the server cannot serve."""
+    wanted, most = facts.pool_size * facts.workers, facts.server.max_clients
+    if not most or wanted <= most:
+        return None
+    return Finding(
+        "pool-above-maxclients",
+        "act",
+        "The pools can ask for more connections than there are",
+        f"{facts.workers} workers with {facts.pool_size} each make {wanted}; the server takes {most} and refuses the rest.",
+        f"CONFIG SET maxclients {wanted * 2}",
+    )
+
+
+def nothing_persists(facts: Facts, _: Limits) -> Finding | None:
+    """Sessions that a restart forgets."""
+    if facts.server.aof or facts.save is None or facts.save.strip() or "sessions" not in facts.use_cases:
+        return None
+    return Finding(
+        "no-persistence",
+        "note" if facts.embedded else "heed",
+        "A restart of the server signs everybody out",
+        "It writes nothing to disk, neither a log nor a snapshot, and sessions and scores lie only there."
+        + (" That was chosen here, by DEMO_KEEP_DATA=false, and is fine in development." if facts.embedded else ""),
+        "CONFIG SET appendonly yes",
+    )
+
+
+def no_password(facts: Facts, _: Limits) -> Finding | None:
+    """A default user that anybody is."""
+    if not facts.open_door or not facts.server.tcp_port:
+        return None
+    near = facts.protected or (facts.bind is not None and facts.bind != "" and set(facts.bind.split()) <= LOOPBACK)
+    return Finding(
+        "no-password",
+        "note" if near else "act",
+        "The default user has no password",
+        "It answers this machine only, which is fine in development; give it a password before another machine can reach it."
+        if near
+        else "Whoever can reach the port can read every session and change every score.",
+        "ACL SETUSER default resetpass >a-long-secret",
+    )
+
+
+def untested_version(facts: Facts, _: Limits, tested: dict[str, tuple[Version, Version]] | None = None) -> Finding | None:
+    """A server that these patterns were not tested on."""
+    least, most = (tested or TESTED).get(facts.server.engine, ((0, 0), (999, 0)))
+    parts = [int("".join(c for c in part if c.isdigit()) or 0) for part in facts.server.version.split(".")[:2]]
+    version = (parts[0], parts[1] if len(parts) > 1 else 0)
+    if least <= version <= most:
+        return None
+    return Finding(
+        "untested-version",
+        "heed" if version < least else "note",
+        f"{facts.server.engine} {facts.server.version} is {'older' if version < least else 'newer'} than what was tested",
+        f"This app was tested from {least[0]}.{least[1]} to {most[0]}.x; it may do well, nobody has looked.",
+        "TEST_REDIS_URL=redis://… make test",
+    )
+
+
+def clocks_apart(facts: Facts, limits: Limits) -> Finding | None:
+    """Two clocks that do not tell the same time."""
+    apart = facts.clock_ahead_seconds
+    if abs(apart) < limits.clock_seconds:
+        return None
+    return Finding(
+        "clocks-apart",
+        "heed",
+        f"The clocks are {abs(apart):.1f} s apart",
+        f"This machine is {'ahead of' if apart > 0 else 'behind'} the server. Limits and boards go by the server’s clock, "
+        "but cookies, certificates and logs go by this one.",
+        "timedatectl set-ntp true",
+    )
+
+
+def replica_cut_off(facts: Facts, _: Limits) -> Finding | None:
+    """A replica without its master, or a copy that failed."""
+    if facts.server.role in ("slave", "replica") and facts.server.link != "up":
+        return Finding(
+            "not-replicated",
+            "act",
+            "This replica has lost its master",
+            "It answers with what it had, and takes no writes.",
+            "INFO replication",
+        )
+    if facts.server.last_save_ok:
+        return None
+    return Finding(
+        "save-failed",
+        "act",
+        "The last save failed",
+        "What is only in memory is lost when the server ends. Often the disk is full, or its folder cannot be written.",
+        "INFO persistence",
+    )

@@ -1,0 +1,89 @@
+"""A day of history at ten seconds: one point each, about 200 bytes, in a stream that holds 8,640.
+
+A point is stored by a script that asks who leads now: what a process brings that lost the lead, by a pause say, is refused,
+and no time is told twice.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from demo.leader import token_key
+
+STREAM = "demo:monitor:{sampler}:history"
+STATE = "demo:monitor:{sampler}:state"
+STEP_SECONDS, POINTS, KEPT_SECONDS, STATE_SECONDS = 10, 8640, 2 * 86_400, 300
+
+
+class Moment(msgspec.Struct, array_like=True):
+    """One use case in ten seconds; times in microseconds, 0 where there was no round trip."""
+
+    commands: int
+    hits: int
+    misses: int
+    p50_us: int
+    p95_us: int
+    p99_us: int
+
+
+class Point(msgspec.Struct, array_like=True):
+    """Ten seconds. Memory in bytes at their end; `hits`, `misses`, `evicted` and `expired` are the server's, since it
+    started; `trip_us` is the shortest of some round trips, `late_us` the most that a timer was late in the sampler."""
+
+    at_ms: int
+    memory: int
+    clients: int
+    commands_a_second: int
+    hits: int
+    misses: int
+    evicted: int
+    expired: int
+    trip_us: int
+    late_us: int
+    rooms: dict[str, Moment]
+
+
+class History:
+    """The points, by a redis-py client of bytes."""
+
+    def __init__(self, client: Any) -> None:
+        self._add = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+
+    def add(self, token: int, point: Point, state: bytes = b"") -> bool:
+        """Whether the point is kept: its time is new. `state` goes along, if there is any. Raises Superseded when `token`
+        is not the last one, and RedisError."""
+        args = [token, point.at_ms, msgspec.msgpack.encode(point), POINTS, KEPT_SECONDS * 1000, state, STATE_SECONDS * 1000]
+        done = self._add(keys=[STREAM, token_key("sampler"), STATE], args=args)
+        if done < 0:
+            raise Superseded
+        return bool(done)
+
+
+class Superseded(Exception):
+    """Another leads by now."""
+
+
+def decode(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Point]:
+    """The points of an answer to XREVRANGE, the oldest first; what does not decode is left out."""
+    points = []
+    for _, fields in entries:
+        try:
+            points.append(msgspec.msgpack.decode(fields.get(b"p", b""), type=Point))
+        except msgspec.MsgspecError:
+            continue
+    return points[::-1]
+
+
+def thinned(points: Sequence[Point], most: int) -> list[list[Point]]:
+    """The points in at most `most` groups of the same length in time, empty ones where nobody sampled."""
+    if not points:
+        return []
+    first, last = points[0].at_ms, points[-1].at_ms
+    steps = (last - first) // (STEP_SECONDS * 1000) + 1
+    each = -(-steps // most)
+    groups: list[list[Point]] = [[] for _ in range(-(-steps // each))]
+    for point in points:
+        groups[(point.at_ms - first) // (STEP_SECONDS * 1000 * each)].append(point)
+    return groups

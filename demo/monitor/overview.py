@@ -1,0 +1,211 @@
+"""All that the monitor's page tells, asked in one round trip (in a cluster: of one node, and a few trips more).
+
+What the server does not permit is left out and said to be so; what nobody has sampled yet is missing. Raises only where
+Redis does not answer at all.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisClusterException, RedisError
+
+from demo.monitor import history, reports
+from demo.monitor.advisor import advise
+from demo.monitor.facts import Facts, Finding
+from demo.monitor.history import Point
+from demo.monitor.names import shown_command
+from demo.monitor.reports import Gathered, Room
+from demo.monitor.sampler import State
+from demo.monitor.server_info import Snapshot, read_info
+from demo.tally import percentile_ms
+
+NOW_SECONDS = 30
+SPANS = {"hour": 360, "day": history.POINTS}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One use case over the last NOW_SECONDS; sizes from the last look around. What is not known is None."""
+
+    name: str
+    commands_a_second: float
+    hit_ratio: float | None
+    hits: int
+    misses: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    keys: int | None
+    bytes: int | None
+    error_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One entry of the slow log, its words left out."""
+
+    at: float
+    milliseconds: float
+    command: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The page. `at` is Redis' time; `sampled_seconds_ago` None: nobody has sampled. `denied` names what the server does not
+    permit to be asked."""
+
+    at: float
+    server: Snapshot
+    use_cases: tuple[Figures, ...]
+    gathered: Gathered
+    points: list[Point]
+    state: State | None
+    sampled_seconds_ago: float | None
+    slow: tuple[Slow, ...]
+    denied: tuple[str, ...]
+    findings: list[Finding]
+    well: list[str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the app knows of itself."""
+
+    use_cases: tuple[str, ...]
+    pool_size: int
+    workers: int
+    embedded: bool
+
+
+def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[], float] = time.time) -> Overview:
+    """Asks. Raises RedisError."""
+    asked = {
+        "INFO": ("INFO",),
+        "TIME": ("TIME",),
+        "CONFIG GET": ("CONFIG GET", "save", "bind", "protected-mode"),
+        "ACL GETUSER": ("ACL GETUSER", "default"),
+        "SLOWLOG GET": ("SLOWLOG GET", "10"),
+    }
+    began = clock()
+    told, stored = _ask(client, asked, SPANS[span], int(began - NOW_SECONDS - 5) * 1000)
+    if isinstance(told["INFO"], Exception):
+        raise told["INFO"]
+    at = _time(told["TIME"], began)
+    server = read_info(told["INFO"])
+    recent = [entry for entry in stored[0] if int(entry[0].split(b"-")[0]) >= (at - NOW_SECONDS) * 1000]
+    gathered = reports.gather(recent, NOW_SECONDS)
+    points = history.decode(stored[1])
+    state = _state(stored[2])
+    config = _pairs(told["CONFIG GET"])
+    facts = Facts(
+        server,
+        known.use_cases,
+        known.pool_size,
+        max(known.workers, len(gathered.workers)),
+        (began + clock()) / 2 - at if not isinstance(told["TIME"], Exception) else 0.0,
+        known.embedded,
+        config.get("save"),
+        config.get("bind"),
+        config.get("protected-mode") == "yes",
+        _needs_no_password(told["ACL GETUSER"]),
+        state.survey if state else None,
+        gathered,
+    )
+    findings, well = advise(facts)
+    return Overview(
+        at,
+        server,
+        tuple(_figures(name, gathered, state) for name in known.use_cases),
+        gathered,
+        points,
+        state,
+        at - points[-1].at_ms / 1000 if points else None,
+        _slow(told["SLOWLOG GET"]),
+        tuple(name for name, reply in told.items() if isinstance(reply, Exception)),
+        findings,
+        well,
+    )
+
+
+def _ask(client: Any, asked: dict[str, tuple[str, ...]], points: int, since_ms: int) -> tuple[dict[str, Any], list[Any]]:
+    """The answers by name, an exception for what is refused, and those from our own keys."""
+    cluster = hasattr(client, "get_node_from_key")
+    pipeline = client.pipeline(transaction=False)
+    if not cluster:
+        for words in asked.values():
+            pipeline.execute_command(*words)
+    pipeline.xrange(reports.STREAM, since_ms)
+    pipeline.xrevrange(history.STREAM, count=points)
+    pipeline.get(history.STATE)
+    replies = pipeline.execute(raise_on_error=False)
+    told = {name: _of_one_node(client, words) for name, words in asked.items()} if cluster else {}
+    told = told or dict(zip(asked, replies, strict=False))
+    return told, [[] if isinstance(reply, Exception) else reply for reply in replies[-3:]]
+
+
+def _of_one_node(client: Any, words: tuple[str, ...]) -> Any:
+    try:
+        return client.execute_command(*words, target_nodes=client.get_default_node())
+    except (RedisError, RedisClusterException) as error:
+        return error
+
+
+def _time(reply: Any, otherwise: float) -> float:
+    return otherwise if isinstance(reply, Exception) else int(reply[0]) + int(reply[1]) / 1e6
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    """CONFIG GET, as the words of a list or as a mapping."""
+    if isinstance(reply, Exception) or not reply:
+        return {}
+    items = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)
+    return {_text(name): _text(value) for name, value in items}
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _needs_no_password(reply: Any) -> bool | None:
+    if isinstance(reply, Exception) or not reply:
+        return None
+    flags: list[Any] = reply.get("flags") or reply.get(b"flags") or [] if isinstance(reply, dict) else reply[1]
+    names = {_text(flag) for flag in flags}
+    return "nopass" in names and "off" not in names
+
+
+def _state(raw: Any) -> State | None:
+    try:
+        return msgspec.msgpack.decode(raw, type=State) if raw else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _slow(reply: Any) -> tuple[Slow, ...]:
+    if isinstance(reply, Exception):
+        return ()
+    return tuple(
+        Slow(float(entry["start_time"]), entry["duration"] / 1000, shown_command(entry["command"])) for entry in reply
+    )
+
+
+def _figures(name: str, gathered: Gathered, state: State | None) -> Figures:
+    room = gathered.rooms.get(name, Room(0, 0, 0, {}))
+    size = state.survey.rooms.get(name) if state else None
+    looked = room.hits + room.misses
+    return Figures(
+        name,
+        room.commands / gathered.seconds,
+        room.hits / looked if looked else None,
+        room.hits,
+        room.misses,
+        percentile_ms(room.times, 50),
+        percentile_ms(room.times, 95),
+        percentile_ms(room.times, 99),
+        (size.keys if size else 0) if state else None,
+        (size.bytes if size else 0) if state else None,
+        (size.error_bytes if size else 0) if state else None,
+    )

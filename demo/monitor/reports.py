@@ -1,0 +1,128 @@
+"""What each process has counted, brought together in one stream: a report every two seconds, two minutes of them kept by who
+samples.
+
+The server gives each report its time, so that all clocks are one. A report is sent once: where its answer is lost nobody
+knows whether it arrived, and a gap of two seconds is better than counting twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from demo.monitor.names import shown_key
+
+STREAM = "demo:monitor:{sampler}:reports"
+EVERY_SECONDS, KEPT_SECONDS, AT_MOST, HOT_KEYS = 2.0, 120, 5_000, 5
+
+
+class Room(msgspec.Struct, array_like=True):
+    """One use case in one report: commands, lookups that found something or not, round trips by bucket of time."""
+
+    commands: int
+    hits: int
+    misses: int
+    times: dict[int, int]
+
+
+class Report(msgspec.Struct, array_like=True):
+    """What one process did since its last report. `pool_peak` is how many of `pool_size` connections it held at once at
+    most; `hot` tells about how often single keys were asked for, by names fit to be shown."""
+
+    process: str
+    pool_peak: int
+    pool_size: int
+    rooms: dict[str, Room]
+    hot: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that reported within the last seconds."""
+
+    process: str
+    pool_peak: int
+    pool_size: int
+    commands: int
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All reports of some time together. `seconds` is how long that was."""
+
+    seconds: float
+    rooms: dict[str, Room]
+    workers: tuple[Worker, ...]
+    hot: tuple[tuple[str, int], ...]
+
+
+def send(client: Any, report: Report) -> None:
+    """Adds a report. One round trip; raises RedisError."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.xadd(STREAM, {"r": msgspec.msgpack.encode(report)}, maxlen=AT_MOST)
+    pipeline.pexpire(STREAM, KEPT_SECONDS * 1000)
+    pipeline.execute()
+
+
+def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) -> Gathered:
+    """Sums up what XRANGE has answered; what does not decode is left out."""
+    rooms: dict[str, Room] = {}
+    workers: dict[str, Worker] = {}
+    hot: Counter[str] = Counter()
+    for _, fields in entries:
+        try:
+            report = msgspec.msgpack.decode(fields.get(b"r", b""), type=Report)
+        except msgspec.MsgspecError:
+            continue
+        before = workers.get(report.process)
+        commands = sum(room.commands for room in report.rooms.values())
+        workers[report.process] = Worker(
+            report.process,
+            max(report.pool_peak, before.pool_peak if before else 0),
+            report.pool_size,
+            commands + (before.commands if before else 0),
+        )
+        hot.update(report.hot)
+        for name, room in report.rooms.items():
+            add(rooms.setdefault(name, Room(0, 0, 0, {})), room)
+    return Gathered(
+        seconds, rooms, tuple(sorted(workers.values(), key=lambda w: w.process)), tuple(hot.most_common(HOT_KEYS))
+    )
+
+
+def add(mine: Room, theirs: Room) -> None:
+    """Sums of one use case into another's."""
+    mine.commands += theirs.commands
+    mine.hits += theirs.hits
+    mine.misses += theirs.misses
+    for bucket, count in theirs.times.items():
+        mine.times[bucket] = mine.times.get(bucket, 0) + count
+
+
+class Reporter:
+    """One process' job: takes what its tally holds, and sends it. `name` tells the process, `pool` its peak and its size;
+    `not_sent` is the error that proves that a report never left: then it counts again with the next one."""
+
+    def __init__(
+        self,
+        client: Any,
+        name: Callable[[], str],
+        pool: Callable[[], tuple[int, int]],
+        not_sent: type[RedisError],
+    ) -> None:
+        self._client, self._name, self._pool, self._not_sent = client, name, pool, not_sent
+
+    def step(self) -> float:
+        """Sends a report; after how many seconds the next is due. Raises RedisError."""
+        sums, keys = self._client.tally.take()
+        peak, size = self._pool()
+        rooms = {name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()}
+        hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
+        try:
+            send(self._client, Report(self._name(), peak, size, rooms, hot))
+        except self._not_sent:
+            self._client.tally.put_back(sums)
+        return EVERY_SECONDS

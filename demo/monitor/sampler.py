@@ -1,0 +1,123 @@
+"""The job of the one elected process: every ten seconds a point of history, every minute a look around in memory."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError, ResponseError
+
+from demo.monitor import reports
+from demo.monitor.history import STEP_SECONDS, History, Moment, Point
+from demo.monitor.names import shown_client
+from demo.monitor.reports import Room
+from demo.monitor.server_info import read_info
+from demo.monitor.survey import Survey, survey
+from demo.tally import percentile_ms
+
+SURVEY_SECONDS, TRIPS = 60.0, 5
+
+
+class State(msgspec.Struct, array_like=True):
+    """What changes slowly. `clients` counts connections by the name that they bear; `by` is who sampled. `cluster` is what
+    CLUSTER INFO says, empty without one."""
+
+    at: float
+    by: str
+    survey: Survey
+    clients: dict[str, int]
+    cluster: dict[str, str]
+
+
+class Sampler:
+    """`name` tells this process. `clock` is monotonic, `pause` waits so many seconds."""
+
+    def __init__(
+        self,
+        client: Any,
+        name: Callable[[], str],
+        *,
+        survey_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._name, self._clock, self._pause = client, name, clock, pause
+        self._survey_seconds = survey_seconds
+        self._history = History(client)
+        self._looked = float("-inf")
+
+    def step(self, token: int) -> float:
+        """A point for the ten seconds that are over; after how many seconds the next are. Raises RedisError, Superseded."""
+        seconds, microseconds = self._client.time(**self._where())
+        now_ms = seconds * 1000 + microseconds // 1000
+        whole_ms = int(STEP_SECONDS * 1000)
+        end_ms = now_ms // whole_ms * whole_ms
+        state = b""
+        if self._clock() - self._looked >= SURVEY_SECONDS:
+            self._looked = self._clock()
+            state = self._look_around(now_ms / 1000)
+        self._history.add(token, self._point(end_ms, whole_ms), state)
+        self._client.xtrim(reports.STREAM, minid=now_ms - reports.KEPT_SECONDS * 1000, approximate=False)
+        return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
+
+    def _point(self, end_ms: int, whole_ms: int) -> Point:
+        entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
+        gathered = reports.gather(entries, STEP_SECONDS)
+        info = read_info(self._client.info(**self._where()))
+        return Point(
+            end_ms,
+            info.memory_bytes,
+            info.clients,
+            info.commands_a_second,
+            info.hits,
+            info.misses,
+            info.evicted,
+            info.expired,
+            *self._latency(),
+            {name: _moment(room) for name, room in gathered.rooms.items()},
+        )
+
+    def _latency(self) -> tuple[int, int]:
+        """The shortest of some round trips, and the most that a timer was late, in microseconds."""
+        trips, late = [], []
+        for _ in range(TRIPS):
+            began = self._clock()
+            self._client.ping(**self._where())
+            trips.append(self._clock() - began)
+            began = self._clock()
+            self._pause(0.002)
+            late.append(self._clock() - began - 0.002)
+        return round(min(trips) * 1e6), round(max(0.0, *late) * 1e6)
+
+    def _look_around(self, now: float) -> bytes:
+        found = survey(self._client, seconds=self._survey_seconds)
+        return msgspec.msgpack.encode(State(now, self._name(), found, self._clients(), self._cluster()))
+
+    def _where(self) -> dict[str, Any]:
+        """Of a cluster, one node is asked for what each has of its own."""
+        return {"target_nodes": self._client.get_default_node()} if hasattr(self._client, "get_node_from_key") else {}
+
+    def _clients(self) -> dict[str, int]:
+        names: dict[str, int] = {}
+        try:
+            for connection in self._client.client_list(_type="normal"):
+                name = shown_client(connection.get("name", ""))
+                names[name] = names.get(name, 0) + 1
+        except (ResponseError, AttributeError):  # not permitted, or a cluster, which answers by node
+            return {}
+        return dict(sorted(names.items(), key=lambda item: -item[1])[:16])
+
+    def _cluster(self) -> dict[str, str]:
+        if not self._where():
+            return {}
+        try:
+            told = self._client.cluster_info(**self._where())
+        except RedisError:
+            return {}
+        wanted = ("cluster_state", "cluster_slots_ok", "cluster_slots_fail", "cluster_known_nodes", "cluster_size")
+        return {name: str(told[name]) for name in wanted if name in told}
+
+
+def _moment(room: Room) -> Moment:
+    times = [round((percentile_ms(room.times, percent) or 0.0) * 1000) for percent in (50, 95, 99)]
+    return Moment(room.commands, room.hits, room.misses, *times)

@@ -1,0 +1,96 @@
+"""What lies in memory: keys and bytes by use case, the biggest keys, keys that never expire. By SCAN and MEMORY USAGE.
+
+A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table by hash, and hashes are
+as good as chance, so what it has seen by then is a random sample: sums are scaled up, with twice their standard error
+beside them (sampling without replacement, W. Cochran, Sampling Techniques, 1977). Seen in full, nothing is estimated.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from demo.monitor.names import shown_key
+
+BATCH, SAMPLES, SHOWN = 200, 20, 8
+ROOM = re.compile(rb"demo:([a-z_]{1,24}):")
+
+
+class Size(msgspec.Struct, array_like=True):
+    """Of one use case: keys, bytes, and by how much the bytes may be wrong either way (95 %); 0 when all were seen."""
+
+    keys: int
+    bytes: int
+    error_bytes: int
+
+
+class Survey(msgspec.Struct, array_like=True):
+    """`seen` of `total` keys were looked at. `biggest` are the biggest of them with their bytes; `endless` counts those of
+    this app that never expire, with the names of some."""
+
+    seen: int
+    total: int
+    rooms: dict[str, Size]
+    biggest: list[tuple[str, int]]
+    endless: int
+    endless_names: list[str]
+
+
+def survey(client: Any, *, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> Survey:
+    """Looks around for about so many seconds. Raises RedisError."""
+    until = clock() + seconds
+    cluster = hasattr(client, "get_node_from_key")
+    total = int(client.dbsize(target_nodes="primaries") if cluster else client.dbsize())
+    names = iter(client.scan_iter(count=BATCH))
+    sizes: dict[bytes, int] = {}
+    endless: list[bytes] = []
+    whole = False
+    while not whole and (not sizes or clock() < until):
+        found = list(islice(names, BATCH))
+        whole = len(found) < BATCH
+        batch = [key for key in dict.fromkeys(found) if key not in sizes]
+        for key, (size, left_ms) in zip(batch, _measure(client, batch), strict=True):
+            if size:
+                sizes[key] = size
+                if left_ms == -1 and key.startswith(b"demo:"):
+                    endless.append(key)
+    biggest = sorted(sizes.items(), key=lambda item: -item[1])[:SHOWN]
+    return Survey(
+        len(sizes),
+        max(total, len(sizes)) if not whole else len(sizes),
+        _by_room(sizes, None if whole else total),
+        [(shown_key(key), size) for key, size in biggest],
+        len(endless),
+        sorted(shown_key(key) for key in endless[:SHOWN]),
+    )
+
+
+def _measure(client: Any, keys: list[bytes]) -> list[tuple[int | None, int]]:
+    pipeline = client.pipeline(transaction=False)
+    for key in keys:
+        pipeline.memory_usage(key, samples=SAMPLES)
+        pipeline.pttl(key)
+    replies = pipeline.execute()
+    return list(zip(replies[::2], replies[1::2], strict=True))
+
+
+def _by_room(sizes: dict[bytes, int], total: int | None) -> dict[str, Size]:
+    """Sums by use case; where `total` is given, scaled up from the sample to so many keys."""
+    rooms: dict[str, list[int]] = {}
+    for key, size in sizes.items():
+        named = ROOM.match(key)
+        rooms.setdefault(named[1].decode() if named else "other", []).append(size)
+    seen = len(sizes)
+    if total is None or total <= seen or seen < 2:
+        return {name: Size(len(found), sum(found), 0) for name, found in rooms.items()}
+    scaled = {}
+    for name, found in rooms.items():
+        mean = sum(found) / seen
+        spread = (sum(size * size for size in found) - seen * mean * mean) / (seen - 1)
+        error = 2 * total * math.sqrt(max(0.0, spread) / seen * (1 - seen / total))
+        scaled[name] = Size(round(len(found) * total / seen), round(mean * total), round(error))
+    return scaled

@@ -1,0 +1,187 @@
+"""The page: its figures are those of the load, whoever looks, and whatever lies on the server."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from redis.exceptions import RedisError
+
+from demo import xray
+from demo.leader import Leader
+from demo.monitor import columns
+from demo.monitor.history import STREAM, History
+from demo.monitor.overview import Known, overview
+from demo.monitor.sampler import Sampler
+from demo.pool import Client, connect
+from tests.conftest import round_trips
+from tests.monitor.test_history import point
+from tests.servers import private_engine
+from tests.serving import GTHREAD, Answer, serve, until
+
+KNOWN = Known(("catalog", "sessions", "rate_limit", "leaderboard", "monitor"), 8, 2, True)
+
+
+def sample(client: Client) -> None:
+    leader = Leader(client, "sampler", "of the test", ttl_seconds=60)
+    leader.campaign()
+    Sampler(client, lambda: "of the test", pause=lambda _: None).step(leader.token)
+    leader.resign()
+
+
+@pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
+def test_the_hit_ratio_of_a_use_case_is_the_one_that_the_clients_of_the_load_counted(arguments: str) -> None:
+    """Two workers, eight clients, hits and misses mixed, a change now and then; every answer says where it came from."""
+    with serve(arguments=arguments, DEMO_PRODUCTS="200", DEMO_DB_LATENCY_MS="0", DEMO_XRAY="false") as server:
+
+        def read(number: int) -> Answer:
+            if number % 40 == 0:
+                server.request(f"/catalog/api/products/{number % 60 + 1}", "PATCH", {"price_cents": number})
+            path = "products" if number % 3 else "api/products"
+            return server.request(f"/catalog/{path}/{number % 60 + 1}")
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(read, range(400)))
+        told = [answer.headers["Cache-Status"] for answer in answers]
+        hits = sum(status.startswith("catalog; hit") for status in told)
+        assert 0 < hits < 400
+
+        def figures() -> tuple[int, int] | None:
+            told = server.request("/monitor/api/snapshot").json()["use_cases"]
+            (catalog,) = [use for use in told if use["name"] == "catalog"]
+            return (catalog["hits"], catalog["misses"]) if catalog["hits"] + catalog["misses"] >= 400 else None
+
+        assert until(figures) == (hits, 400 - hits)
+        pages = [server.request("/monitor/").text for _ in range(4)]
+        assert all(f"{hits} of 400" in page for page in pages)
+        snapshot = server.request("/monitor/api/snapshot").json()
+        assert len(snapshot["workers"]) == 2
+        assert all(0 < worker["pool_peak"] <= worker["pool_size"] for worker in snapshot["workers"])
+
+
+def test_the_page_is_one_round_trip_and_so_is_its_twin(web: FlaskClient, client: Client) -> None:
+    for number in range(5):
+        client.set(f"demo:catalog:{{page:{number}}}", "x" * 100, ex=99)
+    sample(client)
+    for path in ("/monitor/", "/monitor/?span=day", "/monitor/?span=nonsense", "/monitor/api/snapshot"):
+        answer = web.get(path)
+        assert (answer.status_code, round_trips(answer)) == (200, 1)
+    snapshot = web.get("/monitor/api/snapshot").json
+    assert snapshot["denied"] == []
+    assert snapshot["memory"]["keys"] >= 5
+    assert snapshot["sampled_seconds_ago"] < 30
+
+
+def test_a_page_before_anybody_sampled_says_so(web: FlaskClient) -> None:
+    page = web.get("/monitor/").text
+    assert "Nobody has sampled yet" in page and "nothing to draw yet" in page
+
+
+def test_a_page_without_redis_says_so_and_comes(away: Flask) -> None:
+    web = away.test_client()
+    for _ in range(2):
+        answer = web.get("/monitor/")
+        assert answer.status_code == 200
+        assert "Redis does not answer" in answer.text and "No figures" in answer.text
+        assert web.get("/monitor/api/snapshot").status_code == 503
+
+
+def test_names_on_the_server_do_no_harm(web: FlaskClient, client: Client) -> None:
+    hostile = "<script>alert(1)</script>"
+    client.set(f"demo:catalog:{{{hostile}\x1b[2J\u202e}}", "x" * 90_000)
+    client.set(f"demo:{hostile}:x", "x" * 80_000)
+    client.set(f"{hostile}:x", "x" * 70_000)
+    client.set("demo:sessions:{mara-the-secret}:0f3c9a77d2", "x" * 60_000)
+    client.hset("demo:rate_limit:{login:203.0.113.7}", mapping={"x" * 50_000: 1})
+    client.execute_command("CLIENT", "SETNAME", f"demo:{hostile}")
+    slower = client.config_get("slowlog-log-slower-than")["slowlog-log-slower-than"]
+    client.config_set("slowlog-log-slower-than", 0)
+    try:
+        sample(client)
+        client.set("demo:catalog:{slow}", f"{hostile} hunter2")
+        client.set(f"of-somebody:{hostile}:hunter2", 1)
+        answers = [web.get("/monitor/").text, web.get("/monitor/api/snapshot").text]
+    finally:
+        client.config_set("slowlog-log-slower-than", slower)
+        client.unlink(f"demo:{hostile}:x", f"{hostile}:x", f"of-somebody:{hostile}:hunter2")
+    for text in answers:
+        assert not re.search("mara-the-secret|0f3c9a77d2|203\\.0\\.113|hunter2", text)
+        assert "\x1b" not in text and "\u202e" not in text
+    assert "<script>alert" not in answers[0]
+    assert "&lt;script&gt;" in answers[0]
+    assert "SET demo:catalog:{slow}" in answers[0]
+    assert len(answers[0]) < 60_000
+
+
+def test_what_the_server_does_not_permit_is_said_and_the_rest_comes() -> None:
+    with private_engine() as engine:
+        admin = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        rules = ["on", ">pw", "~demo:*", "+@all", "-@admin", "-@dangerous", "+info"]
+        admin.execute_command("ACL", "SETUSER", "app", *rules)
+        url = engine.url.replace("unix://", "unix://app:pw@")
+        client = connect(url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        seen = overview(client, KNOWN)
+        assert set(seen.denied) == {"CONFIG GET", "ACL GETUSER", "SLOWLOG GET"}
+        assert seen.server.keys == 0
+        sample(client)
+        assert overview(client, KNOWN).state is not None
+        client.close()
+        admin.close()
+
+
+def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client: Client) -> None:
+    leader = Leader(client, "sampler", "of the test", ttl_seconds=60)
+    leader.campaign()
+    kept = History(client)
+    for number in [*range(200), *range(260, 300)]:
+        kept.add(leader.token, point(number, memory=10**7 + number, hits=number * 9, misses=number, expired=number % 150))
+    leader.resign()
+    seen = overview(client, KNOWN)
+    lines = columns.of(seen.points)
+    assert len(seen.points) == 240 and len(lines.at) == len(lines.labels) == 30  # ten points each
+    assert lines.megabytes[0] == (10**7 + 9) / 1e6 and lines.megabytes[-1] == (10**7 + 299) / 1e6
+    assert lines.megabytes[23] is None and lines.rooms_hits["catalog"][23] is None
+    assert lines.hits[1] == pytest.approx(90)
+    assert lines.rooms_hits["catalog"][0] == 80
+    assert all(value is None or value >= 0 for value in lines.expired)
+    told = msgspec.json.decode(msgspec.json.encode(columns.twin(seen)))
+    assert told["history"][0]["rooms"]["catalog"]["commands"] == 5000
+
+
+def test_a_day_of_points_is_a_page_of_bounded_size(web: FlaskClient, client: Client) -> None:
+    entries = [point(number, memory=10**7 + number % 977, commands_a_second=number % 4001) for number in range(8640)]
+    pipeline = client.pipeline(transaction=False)
+    for entry in entries:
+        pipeline.xadd(STREAM, {"p": msgspec.msgpack.encode(entry)}, id=f"{entry.at_ms}-0")
+    pipeline.execute()
+    page = web.get("/monitor/?span=day")
+    assert (page.status_code, round_trips(page)) == (200, 1)
+    assert len(page.data) < 40_000
+    assert client.memory_usage(STREAM, samples=0) < 2_500_000
+
+
+def test_the_verdict_comes_first(make_app: Callable[..., Flask]) -> None:
+    arguments = ("--maxmemory", "64mb", "--appendonly", "yes")
+    for policy, told in (("noeviction", "All is well"), ("allkeys-lru", "1 thing should be done now")):
+        with private_engine(*arguments, "--maxmemory-policy", policy) as engine:
+            page = make_app(REDIS_URL=engine.url).test_client().get("/monitor/").text
+            assert f"<h1>{told}</h1>" in page
+            assert ("allkeys-lru can throw out a session" in page) == (policy != "noeviction")
+
+
+def test_it_raises_where_nobody_answers() -> None:
+    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
+        trace = xray.begin()
+        with pytest.raises(RedisError):
+            overview(nobody, KNOWN)
+        xray.end()
+        assert trace.round_trips == 1
+
+
+def test_the_eviction_lab_is_linked_where_there_is_one(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    there = "monitor.eviction" in app.view_functions
+    assert ("Eviction lab" in app.test_client().get("/monitor/").text) == there

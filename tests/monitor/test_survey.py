@@ -1,0 +1,82 @@
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from demo.monitor.survey import survey
+from demo.pool import Client, connect
+from tests.servers import private_engine
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Client]:
+    """6,000 keys of three use cases and of somebody else: small strings, hashes, sorted sets, a few of them large."""
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        dice, pipeline = random.Random(7), client.pipeline(transaction=False)
+        for number in range(3000):
+            pipeline.set(f"demo:catalog:{{page:{number}}}", "x" * dice.randint(100, 3000), ex=900)
+        for number in range(2000):
+            pipeline.hset(f"demo:sessions:{{{number}}}:x", mapping={str(n): "y" * 40 for n in range(dice.randint(1, 20))})
+            pipeline.expire(f"demo:sessions:{{{number}}}:x", 900)
+        for number in range(900):
+            key = f"demo:leaderboard:{{{number}}}:all"
+            pipeline.zadd(key, {f"player-{n}": n for n in range(dice.randint(5, 200))})
+            pipeline.expire(key, 900)
+        for number in range(100):
+            pipeline.set(f"somebody:{number}", "z" * 500)
+        pipeline.execute()
+        yield client
+        client.close()
+
+
+def exact(client: Client) -> dict[str, tuple[int, int]]:
+    """Keys and bytes, every key and every part of it looked at."""
+    found: dict[str, tuple[int, int]] = {}
+    for key in client.scan_iter(count=500):
+        name = key.split(b":")[1].decode() if key.startswith(b"demo:") else "other"
+        keys, size = found.get(name, (0, 0))
+        found[name] = keys + 1, size + client.memory_usage(key, samples=0)
+    return found
+
+
+def test_in_time_it_is_exact(filled: Client) -> None:
+    seen, truth = survey(filled, seconds=60), exact(filled)
+    assert (seen.seen, seen.total) == (6000, 6000)
+    assert {name: room.keys for name, room in seen.rooms.items()} == {name: keys for name, (keys, _) in truth.items()}
+    for name, (_, size) in truth.items():
+        assert seen.rooms[name].error_bytes == 0
+        assert abs(seen.rooms[name].bytes - size) <= 0.02 * size, name
+
+
+def test_cut_off_it_is_within_a_tenth_and_tells_by_how_much_it_may_be_wrong(filled: Client) -> None:
+    ticks = iter(range(1000))
+    seen, truth = survey(filled, seconds=24, clock=lambda: next(ticks)), exact(filled)
+    assert 4000 < seen.seen < 5500
+    assert seen.total == 6000
+    for name in ("catalog", "sessions", "leaderboard"):
+        keys, size = truth[name]
+        room = seen.rooms[name]
+        assert abs(room.keys - keys) <= 0.1 * keys, name
+        assert abs(room.bytes - size) <= 0.1 * size, name
+        assert 0 < room.error_bytes < 0.2 * size
+        assert abs(room.bytes - size) <= 2.5 * room.error_bytes
+
+
+def test_an_empty_server(tmp_path: object) -> None:
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        seen = survey(client)
+        assert (seen.seen, seen.total, seen.rooms, seen.biggest, seen.endless) == (0, 0, {}, [], 0)
+        client.close()
+
+
+def test_it_names_what_is_big_and_what_never_expires(client: Client) -> None:
+    client.set("demo:catalog:{for-ever}", "x")
+    client.set("demo:sessions:{mara}:0123456789", "y")
+    client.set("demo:catalog:{big}", "z" * 50_000, ex=900)
+    seen = survey(client, seconds=60)
+    assert seen.biggest[0][0] == "demo:catalog:{big}" and seen.biggest[0][1] > 50_000
+    assert seen.endless == 2
+    assert "demo:catalog:{for-ever}" in seen.endless_names
+    assert not any("mara" in name or "0123" in name for name in seen.endless_names)
