@@ -6,7 +6,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
+import redis
 from redis.exceptions import RedisError
 
 from demo import xray
@@ -14,10 +16,12 @@ from demo.analytics import batch, dashboard
 from demo.analytics.batch import Batch
 from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
+from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
 from demo.pool import Client, connect
 from tests.servers import private_engine
 from tests.serving import REPOSITORY, until
+from tests.test_pool import server
 
 AFTER = 3600.0
 
@@ -124,6 +128,26 @@ for number in range(1000):
     found = dashboard.read(collector, "minute")
     assert found.uniques.exact_day == 50
     assert {one.member: one.count for one in found.products["hour"]} == {"0": 1002, "1": 999, "2": 999}
+
+
+def test_a_cluster_takes_it_all() -> None:
+    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        collector = quiet(client)
+        collector.note("page", "mara", "42")
+        assert collector.flush()
+        collector._drop(1)
+        assert collector.flush()
+        kept, _ = SharedAnswer(client, "of-a-test").get(lambda: msgspec.json.encode(dashboard.read(collector, "hour")))
+        found = msgspec.json.decode(kept, type=dashboard.Dashboard)
+        assert (found.pages, found.here_now, found.dropped) == ((Rising("page", 1),), 1, 1)
+        assert (found.uniques.month, found.cohorts[-1].visitors) == (1, 1)
+        assert found.products["day"] == (Rising("42", 1),)
+        SharedAnswer(client, "of-a-test").forget()
+        collector.close()
+        client.close()
 
 
 def test_redis_away_and_back() -> None:
