@@ -5,6 +5,8 @@ and counted as dropped, in the minute it belongs to, and told when Redis is back
 write is never tried twice, it may have arrived.
 """
 
+import atexit
+import contextvars
 import logging
 import os
 import threading
@@ -107,6 +109,7 @@ class Collector:
     def close(self) -> None:
         """Ends the writer and writes what is left."""
         self._closed.set()
+        atexit.unregister(self.close)
         if self._thread and self._pid == os.getpid():
             self._thread.join()
         self.flush()
@@ -144,8 +147,10 @@ class Collector:
             if self._pid == os.getpid() or self._closed.is_set():
                 return
             self._pid, self._batch = os.getpid(), Batch()
-            self._thread = threading.Thread(target=self._run, name="analytics", daemon=True)
+            nobody = contextvars.Context()  # not that of the request which happens to come first
+            self._thread = threading.Thread(target=nobody.run, args=(self._run,), name="analytics", daemon=True)
             self._thread.start()
+            atexit.register(self.close)
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval_seconds):

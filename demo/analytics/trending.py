@@ -1,7 +1,7 @@
 """What is looked at most of late: a sorted set for each stretch of time, those of the last hour or day united when asked.
 
 A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The running one has just begun,
-so the hour is the last 55 to 60 minutes, the day the last 23 to 24 hours. A set keeps its MOST leading members.
+so the hour is the last 55 to 60 minutes, the day the last 22 to 24 hours. A set keeps its MOST leading members.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Span:
         return f"demo:analytics:{{trending}}:{self.name}:{int(at) - int(at) % self.bucket_seconds}"
 
 
-SPANS = {"hour": Span("hour", 300, 12), "day": Span("day", 3600, 24)}
+SPANS = {"hour": Span("hour", 300, 12), "day": Span("day", 7200, 12)}
 
 
 @dataclass(frozen=True)

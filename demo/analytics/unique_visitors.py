@@ -52,11 +52,11 @@ class UniqueVisitors:
             pipeline.expire(_exact(on), EXACT_KEPT_SECONDS)
 
     def roll_up(self, on: date) -> None:
-        """Merges a day into its month, which is kept for longer, and looks whether the exact set is full. To be done now and
-        then, and again without harm. Raises RedisError."""
-        key = f"demo:analytics:{{visitors}}:month:{on:%Y-%m}"
-        self._client.pfmerge(key, _day(on))
-        self._client.expire(key, MONTH_KEPT_SECONDS)
+        """Merges a day and the one before into their months, which are kept for longer, and looks whether the exact set is
+        full. To be done now and then, and again without harm. Raises RedisError."""
+        for one in (on - timedelta(days=1), on):
+            self._client.pfmerge(_month(one), _day(one))
+            self._client.expire(_month(one), MONTH_KEPT_SECONDS)
         if self._client.scard(_exact(on)) > MAX_EXACT:
             self._full_on = on
 
@@ -75,6 +75,10 @@ def _days(first: date, last: date) -> list[str]:
 
 def _day(on: date) -> str:
     return f"demo:analytics:{{visitors}}:day:{on:%Y-%m-%d}"
+
+
+def _month(on: date) -> str:
+    return f"demo:analytics:{{visitors}}:month:{on:%Y-%m}"
 
 
 def _exact(on: date) -> str:

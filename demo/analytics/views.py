@@ -14,7 +14,6 @@ from demo.analytics.batch import Batch
 from demo.analytics.collect_views import PRODUCT, Visits
 from demo.analytics.collector import Collector
 from demo.analytics.common_views import Asked, Made, collector, forget, read
-from demo.analytics.counters import Counters
 from demo.analytics.dashboard import MADE_UP
 from demo.errors import RedisAway
 from demo.validation import Invalid, convert
@@ -53,7 +52,6 @@ def index() -> str:
         error="",
         listings=[
             source.of_function(Collector.flush),
-            source.of_function(Counters.incr),
             source.of_file(HERE / "active_days.lua"),
         ],
     )

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
+import redis
 from redis.exceptions import RedisError
 
 from demo import xray
@@ -13,10 +16,12 @@ from demo.analytics import batch, dashboard
 from demo.analytics.batch import Batch
 from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
+from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
 from demo.pool import Client, connect
 from tests.servers import private_engine
 from tests.serving import REPOSITORY, until
+from tests.test_pool import server
 
 AFTER = 3600.0
 
@@ -73,6 +78,16 @@ def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
     assert "analytics" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_the_thread_is_nobodys(client: Client) -> None:
+    trace = xray.begin(detailed=False)
+    collector = Collector(client, interval_seconds=0.01)
+    collector.note("page")
+    until(lambda: client.exists("demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)))
+    collector.close()
+    xray.end()
+    assert {step.label for step in trace.of("redis")} == {"EXISTS"}
+
+
 def test_no_address_is_in_redis(client: Client) -> None:
     collector = quiet(client)
     collector.note("page", "203.0.113.7 Browser/1.0", "42")
@@ -97,22 +112,42 @@ def test_many_threads_lose_nothing(client: Client) -> None:
     assert collector.presence.count(collector.now()) == 8
 
 
-def test_two_processes_count_together_and_write_at_their_end(client: Client, redis_url: str) -> None:
+def test_processes_count_together_and_write_at_their_end(client: Client, redis_url: str) -> None:
     code = f"""
 import redis
 from demo.analytics.collector import Collector
 collector = Collector(redis.Redis.from_url({redis_url!r}))
 for number in range(1000):
     collector.note("page", f"visitor {{number % 50}}", str(number % 3))
-collector.close()
 """
-    running = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(2)]
-    assert [process.wait(30) for process in running] == [0, 0]
+    endings = ["collector.close()", "", "raise SystemExit(0)"]  # closed, or not
+    running = [subprocess.Popen([sys.executable, "-c", code + end], cwd=REPOSITORY) for end in endings]
+    assert [process.wait(30) for process in running] == [0, 0, 0]
     collector = quiet(client)
-    assert views(collector) == 2000
+    assert views(collector) == 3000
     found = dashboard.read(collector, "minute")
     assert found.uniques.exact_day == 50
-    assert {one.member: one.count for one in found.products["hour"]} == {"0": 668, "1": 666, "2": 666}
+    assert {one.member: one.count for one in found.products["hour"]} == {"0": 1002, "1": 999, "2": 999}
+
+
+def test_a_cluster_takes_it_all() -> None:
+    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        collector = quiet(client)
+        collector.note("page", "mara", "42")
+        assert collector.flush()
+        collector._drop(1)
+        assert collector.flush()
+        kept, _ = SharedAnswer(client, "of-a-test").get(lambda: msgspec.json.encode(dashboard.read(collector, "hour")))
+        found = msgspec.json.decode(kept, type=dashboard.Dashboard)
+        assert (found.pages, found.here_now, found.dropped) == ((Rising("page", 1),), 1, 1)
+        assert (found.uniques.month, found.cohorts[-1].visitors) == (1, 1)
+        assert found.products["day"] == (Rising("42", 1),)
+        SharedAnswer(client, "of-a-test").forget()
+        collector.close()
+        client.close()
 
 
 def test_redis_away_and_back() -> None:
