@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from demo import choices
+from demo import chosen
 from demo.leaderboard import stream
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Full, Streams
@@ -270,7 +270,7 @@ def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make:
     """Who has taken Redis away for himself must not take it from everybody's live boards."""
     hub, board = make(), Leaderboard(client, "context")
     visitor = contextvars.copy_context()
-    visitor.run(choices._current.set, choices.Choices(redis="refused"))
+    visitor.run(chosen.take, chosen.Choices(redis="refused"))
     viewer = visitor.run(hub.open, board, "all")
     assert told(viewer, lambda _: True)["total"] == 0
 
