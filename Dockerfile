@@ -7,7 +7,9 @@ RUN /venv/bin/pip install -r /src/requirements.txt && /venv/bin/pip uninstall --
 COPY demo /src/app/demo
 COPY templates /src/app/templates
 COPY static /src/app/static
-COPY wsgi.py gunicorn.conf.py LICENSE /src/app/
+# What a visitor takes along comes with its tests.
+COPY tests /src/app/tests
+COPY wsgi.py gunicorn.conf.py LICENSE requirements.txt requirements-dev.txt /src/app/
 # Bytecode is made here: the root is read-only where it runs.
 RUN /venv/bin/python -m compileall -q /venv/lib /src/app
 

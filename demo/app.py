@@ -1,5 +1,6 @@
 """Puts the app together: settings, the one pool, the one database, the use cases, the home page."""
 
+import gzip
 import hashlib
 import importlib
 import logging
@@ -7,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +22,6 @@ from demo import (
     choices,
     config,
     errors,
-    faults,
     front,
     limits,
     logs,
@@ -29,8 +30,11 @@ from demo import (
     openapi,
     panel,
     security,
+    source,
+    take,
     tracing,
     xray,
+    xray_panel,
 )
 from demo.background import Background
 from demo.config import REPOSITORY, ConfigError
@@ -40,6 +44,7 @@ from demo.measured import Measured
 from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
+COMPRESSED = (".css", ".js", ".svg")
 MAX_BODY_BYTES = 64 * 1024
 home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
@@ -101,7 +106,8 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(security.ask_for_key)
     app.after_request(panel.fill)
     app.teardown_request(_end)
-    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=_milliseconds, number=_number, utc=_utc)
+    app.jinja_env.globals.update(patterns_of=take.of_paths)
+    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
     app.extensions["observed"].ended.append(Measured(app))
     spans = tracing.from_environment()
     if spans:
@@ -112,12 +118,12 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         lambda: {
             "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
             "use_cases": use_cases,
-            "faults": faults.TITLES,
         }
     )
     app.register_blueprint(home)
     app.register_blueprint(choices.bp)
     app.register_blueprint(openapi.bp)
+    app.register_blueprint(take.bp)
     app.extensions["use_cases"] = modules
     app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
     app.extensions["closers"].insert(0, background.close)
@@ -209,9 +215,21 @@ def _static_files(app: Flask) -> None:
         digest.update(path.read_bytes())
     app.extensions["look"] = digest.hexdigest()[:12]
 
+    @cache
+    def packed(filename: str) -> bytes:
+        return gzip.compress((folder / filename).read_bytes(), 9, mtime=0)
+
     def static(version_asked: str, filename: str) -> Response:
         current = version_asked == version
         response = send_from_directory(folder, filename, max_age=31_536_000 if current else 0)
+        if filename.endswith(COMPRESSED):
+            response.vary.add("Accept-Encoding")
+            if current and response.status_code == 200 and request.accept_encodings["gzip"] > 0:
+                response.close()  # the file, whose bytes lie ready
+                response = Response(packed(filename), headers=response.headers)
+                response.headers["Content-Encoding"] = "gzip"
+                response.headers["Content-Length"] = str(len(packed(filename)))
+                response.headers.pop("ETag", None)
         if current:
             response.cache_control.public = True
             response.cache_control.immutable = True
@@ -229,10 +247,6 @@ def _euros(cents: int) -> str:
     return f"€ {cents // 100:,}.{cents % 100:02}".replace(",", "\u202f")
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
 def _number(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
@@ -244,10 +258,16 @@ def _utc(seconds: float) -> str:
 @home.get("/")
 def index() -> str:
     """The map of the use cases, with a live figure each."""
-    cards = []
-    for module in current_app.extensions["use_cases"]:
-        cards.append((module.bp.name, module.TITLE, module.card()))
-    return render_template("home.html", cards=cards)
+    modules = current_app.extensions["use_cases"]
+    cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
+    engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
+    return render_template("home.html", cards=cards, engine=engine, files=take.with_scripts())
+
+
+@home.get("/style")
+def style() -> str:
+    """Every component in every state."""
+    return render_template("style.html", listing=source.of_function(xray.record))
 
 
 @home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")

@@ -1,57 +1,36 @@
-"""What a visitor has made different for himself alone: a slow or a broken database, a faulty Redis, another strategy.
+"""What a visitor has made different for himself alone: a slow or a broken database, no Redis, another strategy.
 
 It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: the one
 database and the one pool ask `current` on each visit, and the catalog keeps such a visitor's answers under keys of his own.
 """
 
 import secrets
-from contextvars import ContextVar
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
-from flask import Blueprint, current_app, redirect, request, url_for
+from flask import Blueprint, current_app, redirect, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug import Response
 
-from demo.faults import Fault
-from demo.security import is_own_path, page_before
+from demo import chosen
+from demo.chosen import Choices, Redis, current
+from demo.security import is_own_path
 from demo.validation import Invalid, convert
 
 COOKIE = "choices"
 LIFE_SECONDS = 600
+__all__ = ["Choices", "begin", "bp", "current", "end"]
 bp = Blueprint("choices", __name__, cli_group=None)
-
-
-class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
-
-    database: Literal["", "slow", "down"] = ""
-    redis: Fault = ""
-    strategy: Literal["", "write-through", "none"] = ""
-    visitor: str = ""
-
-    @property
-    def any(self) -> bool:
-        """Whether something is different for this visitor."""
-        return bool(self.database or self.redis or self.strategy)
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form: what is not in it stays as it was."""
 
     database: Literal["", "slow", "down"] | None = None
-    redis: Fault | None = None
+    redis: Redis | None = None
     strategy: Literal["", "write-through", "none"] | None = None
     back: str = ""
-
-
-NONE = Choices()
-_current: ContextVar[Choices | None] = ContextVar("choices", default=None)
-
-
-def current() -> Choices:
-    """The choices of the visitor whose request runs in this context."""
-    return _current.get() or NONE
 
 
 def begin() -> None:
@@ -60,36 +39,48 @@ def begin() -> None:
     if text is None:
         return
     try:
-        _current.set(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+        chosen.take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
     except (BadData, msgspec.ValidationError):
         return
 
 
 def end() -> None:
     """Forgets them with the request."""
-    _current.set(None)
+    chosen.take(None)
 
 
 @bp.post("/choices")
 def choose() -> Any:
     """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
     wanted = convert(request.form, Wanted)
-    back = wanted.back or page_before() or url_for("home.index")
+    back = wanted.back or _came_from()
     if not is_own_path(back):
         raise Invalid({"back": "a path of this site"})
     before = current()
-    chosen = Choices(
+    made = Choices(
         before.database if wanted.database is None else wanted.database,
         before.redis if wanted.redis is None else wanted.redis,
         before.strategy if wanted.strategy is None else wanted.strategy,
         before.visitor or secrets.token_hex(6),
     )
     response: Response = redirect(back, 303)
-    text = _signer().dumps(msgspec.to_builtins(chosen))
-    life_seconds = LIFE_SECONDS if chosen.any else 0
+    text = _signer().dumps(msgspec.to_builtins(made))
+    life_seconds = LIFE_SECONDS if made.any else 0
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
     response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
     return response
+
+
+def _came_from() -> str:
+    """The page whose form it was, as the browser tells; the same bytes of a cached page are anybody's, wherever he is."""
+    try:
+        parts = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
+    adapter = current_app.create_url_adapter(request)
+    if parts.netloc != request.host or adapter is None or not adapter.test(parts.path, "GET"):
+        return "/"
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _signer() -> URLSafeTimedSerializer:

@@ -15,7 +15,7 @@ from flask import current_app
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-from demo import choices, xray
+from demo import chosen, xray
 from demo.config import ConfigError
 
 CONNECTIONS = 10
@@ -52,10 +52,10 @@ class Database:
             yield connection
 
     def _be_slow(self) -> None:
-        chosen = choices.current().database
-        if chosen == "down":
+        choice = chosen.current().database
+        if choice == "down":
             raise Broken()
-        latency_ms = self.latency_ms + (SLOW_MS if chosen == "slow" else 0)
+        latency_ms = self.latency_ms + (SLOW_MS if choice == "slow" else 0)
         if latency_ms:
             time.sleep(latency_ms / 1000)
 

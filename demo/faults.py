@@ -1,93 +1,101 @@
-"""The plug that a visitor pulls: Redis refused, slow, paused, read-only or full, for this visitor alone.
+"""What a visitor has done to Redis for himself alone, put between the one client and the wire.
 
-A thin layer between the one client and the wire. What comes out are redis-py's own errors, after the time that the real
-thing would take, so that everything above does what it would do. Each such visitor has a breaker of his own: that of the
-process knows nothing of it.
-
-A read-only or full server refuses a script at the first command that writes; here every script that has one is refused.
-Slow is slow both ways: the command is carried out, and its answer comes late, or too late.
+A lost connection, a slow server and one that hangs fail as redis-py lets them fail, after the pool's own timeout, and trip
+a breaker of this visitor's own, so that nobody else waits less or gets less. A read-only server and one without memory
+refuse the commands that they would refuse, and answer all others: what a command is comes from COMMAND, and a script runs
+as EVALSHA_RO, where the server itself refuses its first write.
 """
 
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from hashlib import sha1
-from typing import Any, Literal
+from typing import Any
 
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TimeoutError
 
+from demo import scripts
 from demo.breaker import Breaker
+from demo.chosen import Choices
 
-Fault = Literal["", "refused", "slow", "paused", "read-only", "full"]
-AWAY: tuple[Fault, ...] = ("refused", "slow", "paused")
 SLOW_SECONDS = 0.3
-TITLES: dict[Fault, str] = {
-    "refused": "refuses",
-    "slow": f"slow by {SLOW_SECONDS * 1000:.0f} ms",
-    "paused": "paused",
-    "read-only": "read-only",
-    "full": "out of memory",
-}
-MOST_VISITORS = 1000
-READS = frozenset(
-    "GET MGET GETRANGE STRLEN EXISTS TTL PTTL TYPE HGET HMGET HGETALL HLEN HEXISTS HSTRLEN HKEYS HVALS SMEMBERS "
-    "SISMEMBER SCARD LRANGE LLEN LINDEX ZRANGE ZREVRANGE ZRANGEBYSCORE ZRANK ZREVRANK ZSCORE ZMSCORE ZCOUNT ZCARD "
-    "SCAN HSCAN ZSCAN SSCAN TIME PING INFO DBSIZE MEMORY OBJECT RANDOMKEY BITCOUNT GETBIT XLEN XRANGE XREVRANGE "
-    "CONFIG CLIENT SLOWLOG LATENCY COMMAND ECHO SCRIPT ROLE SELECT SUBSCRIBE UNSUBSCRIBE PUBLISH WAIT CLUSTER ACL".split()
-)
-SHRINKS = frozenset(
-    "DEL UNLINK EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST HDEL SREM SPOP ZREM ZREMRANGEBYRANK ZREMRANGEBYSCORE LTRIM "
-    "LREM LPOP RPOP GETDEL GETEX RENAME XDEL XTRIM XACK".split()
-)
-COMMAND = re.compile(r"\bp?call\(\s*(?:'(\w+)'|([^'\s]))")  # redis.call, under a shorter name too
+VISITORS = 256
+LOST = ("refused", "slow", "paused")
+SCRIPTS = ("EVAL", "EVALSHA")
+_GROWING = """
+APPEND BITFIELD BITOP BLMOVE BRPOPLPUSH COPY DECR DECRBY GEOADD GEORADIUS GEORADIUSBYMEMBER GEOSEARCHSTORE GETSET HINCRBY
+HINCRBYFLOAT HMSET HSET HSETEX HSETNX INCR INCRBY INCRBYFLOAT LINSERT LMOVE LPUSH LPUSHX LSET MSET MSETEX MSETNX PFADD
+PFDEBUG PFMERGE PSETEX RESTORE RESTORE-ASKING RPOPLPUSH RPUSH RPUSHX SADD SDIFFSTORE SET SETBIT SETEX SETNX SETRANGE
+SINTERSTORE SORT SUNIONSTORE XADD XSETID ZADD ZDIFFSTORE ZINCRBY ZINTERSTORE ZRANGESTORE ZUNIONSTORE"""
+_OTHER_WRITES = """
+BLMPOP BLPOP BRPOP BZMPOP BZPOPMAX BZPOPMIN DEL DELIFEQ EXPIRE EXPIREAT GETDEL GETEX HDEL HEXPIRE HEXPIREAT HGETDEL HGETEX
+HPERSIST HPEXPIRE HPEXPIREAT LMPOP LPOP LREM LTRIM MOVE PERSIST PEXPIRE PEXPIREAT RENAME RENAMENX RPOP SMOVE SPOP SREM
+UNLINK XACK XAUTOCLAIM XCLAIM XDEL XREADGROUP XTRIM ZMPOP ZPOPMAX ZPOPMIN ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK
+ZREMRANGEBYSCORE"""
+GROWING = frozenset(_GROWING.split())
+WRITES = GROWING | frozenset(_OTHER_WRITES.split())
 
 
-class Faults:
-    """Of one client. `timeout_seconds` is how long it waits for an answer."""
+class Plugs:
+    """One per client: a breaker for each of the last `VISITORS` who have taken Redis away for themselves."""
 
     def __init__(self, timeout_seconds: float, open_seconds: float) -> None:
-        self._timeout_seconds, self._open_seconds = timeout_seconds, open_seconds
-        self._scripts: dict[str, frozenset[str]] = {}
+        self.timeout_seconds, self.open_seconds = timeout_seconds, open_seconds
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
 
-    def learn(self, script: str) -> None:
-        """Notes which commands a script has; one that is computed counts as one that writes."""
-        names = frozenset(found[1] or "?" for found in COMMAND.finditer(script))
-        self._scripts[sha1(script.encode(), usedforsecurity=False).hexdigest()] = names
-
     def breaker(self, visitor: str) -> Breaker:
-        """The visitor's own."""
-        found = self._breakers.pop(visitor, None) or Breaker(self._open_seconds)
-        self._breakers[visitor] = found
-        if len(self._breakers) > MOST_VISITORS:
+        """This visitor's own."""
+        breaker = self._breakers.setdefault(visitor, Breaker(self.open_seconds))
+        while len(self._breakers) > VISITORS:
             self._breakers.popitem(last=False)
-        return found
+        return breaker
 
-    def apply(self, fault: Fault, commands: Iterable[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
-        """Calls, or raises what the fault would raise."""
-        match fault:
-            case "refused":
-                raise ConnectionError("Error 111 connecting to Redis. Connection refused.")
-            case "paused":
-                time.sleep(self._timeout_seconds)
-                raise TimeoutError("Timeout reading from socket")
-            case "slow":
-                reply = call()
-                time.sleep(min(SLOW_SECONDS, self._timeout_seconds))
-                if self._timeout_seconds < SLOW_SECONDS:
-                    raise TimeoutError("Timeout reading from socket")
-                return reply
-        names = {name for args in commands for name in self._names(args)} - READS
-        if fault == "read-only" and names:
-            raise ReadOnlyError("You can't write against a read only replica.")
-        if fault == "full" and names - SHRINKS:
-            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-        return call()
+    def wait(self, fault: str) -> None:
+        """What befalls a connection before anything has come back. Raises ConnectionError or TimeoutError."""
+        if fault == "refused":
+            raise ConnectionError("Error 111 connecting to Redis. Connection refused.")
+        seconds = SLOW_SECONDS if fault == "slow" else self.timeout_seconds
+        time.sleep(min(seconds, self.timeout_seconds))
+        if seconds >= self.timeout_seconds:
+            raise TimeoutError("Timeout reading from socket")
 
-    def _names(self, args: tuple[Any, ...]) -> frozenset[str]:
+
+def refusing(fault: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A server's answers to single commands, or its refusals."""
+
+    def answer(*args: Any, **options: Any) -> Any:
         name = str(args[0]).upper()
-        if name not in ("EVALSHA", "EVAL"):
-            return frozenset([name])
-        key = args[1].decode() if isinstance(args[1], bytes) else str(args[1])
-        return self._scripts.get(key, frozenset(["?"]))
+        if name in SCRIPTS and _touches(fault, args[1]):
+            try:
+                return call(f"{name}_RO", *args[1:], **options)
+            except ResponseError as error:
+                if "not allowed from read-only scripts" not in str(error):
+                    raise
+                raise _refusal(fault) from None
+        refusal = refused(fault, args)
+        if refusal:
+            raise refusal
+        return call(*args, **options)
+
+    return answer
+
+
+def refused(fault: str, args: Iterable[Any]) -> RedisError | None:
+    """What such a server says to this command, if it refuses it."""
+    name = str(next(iter(args))).upper()
+    return _refusal(fault) if name in (WRITES if fault == "readonly" else GROWING) else None
+
+
+def refuses(chosen: Choices) -> bool:
+    """Whether this visitor's server answers, and refuses some of what it is asked."""
+    return bool(chosen.redis) and chosen.redis not in LOST
+
+
+def _touches(fault: str, sha: str | bytes) -> bool:
+    commands = scripts.of(sha).commands
+    return fault == "readonly" or not commands or any(name in GROWING for name in commands)
+
+
+def _refusal(fault: str) -> RedisError:
+    if fault == "readonly":
+        return ReadOnlyError("You can't write against a read only replica.")
+    return OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")

@@ -43,7 +43,7 @@ class Front:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers, or passes on."""
-        if environ["REQUEST_METHOD"] == "GET":
+        if environ["REQUEST_METHOD"] == "GET" and "HTTP_X_XRAY" not in environ:
             for window in self.windows:
                 answer = window(environ)
                 if answer is not None and not get_breaker(self._app).is_open:

@@ -5,24 +5,38 @@ mark, before the session is saved; `show` the x-ray, after everything else. A pa
 compressed, says so by `g.whole`: its marks stay, as comments.
 """
 
+import html
+import json
 import os
+import re
+from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
 
-from demo import choices, faults, oneshot
-from demo.pool import get_breaker
+from demo import choices, keys_panel, oneshot, xray, xray_panel
+from demo.faults import LOST
+from demo.pool import get_breaker, get_redis
 from demo.xray import Trace
 
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
 XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
+TRIPS, PLUGGED = b"<!--trips-->", b"<!--plugged-->"
+POLICIES = {
+    "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
+    "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
+    "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
+}
+ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
-NO_WRITES, NO_WRITES_SHOWN = b'id="no-writes" hidden', b'id="no-writes"'
 
 
 def wanted() -> bool:
-    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out."""
-    return bool(current_app.config["XRAY"]) and request.args.get("xray") != "0"
+    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to a program that has not
+    asked for it by a header."""
+    if not current_app.config["XRAY"] or request.args.get("xray") == "0":
+        return False
+    return ASKED in request.headers or "/api/" not in request.path
 
 
 def is_personal() -> bool:
@@ -58,37 +72,86 @@ def fill(response: Response) -> Response:
         body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
     message, chosen = oneshot.take("message"), choices.current()
     if message or chosen.any:
-        notices = render_template("_notices.html", message=message, chosen=chosen, slow_seconds=faults.SLOW_SECONDS)
+        notices = render_template(
+            "_notices.html",
+            message=message,
+            chosen=chosen,
+            policies=_policies(chosen, body),
+            timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
+        )
         body = body.replace(NOTICES, notices.encode(), 1)
-    if get_breaker().is_open or chosen.redis in faults.AWAY:
+    if chosen.redis or chosen.database:
+        body = body.replace(PLUGGED, render_template("_plugged.html", words=chosen.words).encode(), 1)
+    if get_breaker().is_open:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
-    elif chosen.redis:
-        body = body.replace(NO_WRITES, NO_WRITES_SHOWN, 1)
     for mark, part in g.get("parts", {}).items():
         body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)
     response.set_data(body.replace(WORKER, f"Answered by process {os.getpid()}".encode(), 1))
     return response
 
 
+def _policies(chosen: choices.Choices, body: bytes) -> list[str]:
+    """What the page itself says of what it does in this trouble."""
+    wanted_for = []
+    if chosen.redis:
+        wanted_for.append("away" if chosen.redis in LOST else "full")
+    if chosen.database == "down":
+        wanted_for.append("database")
+    found = [POLICIES[name].search(body) for name in wanted_for]
+    return [html.unescape(match[1].decode()) for match in found if match]
+
+
 def show(response: Response, trace: Trace) -> None:
-    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie."""
+    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie, and what a script
+    has asked for gets it in a header."""
     response.headers["Server-Timing"] = server_timing(trace)
     if g.get("whole"):
         return
     if response.status_code == 303:
-        if wanted():
+        if wanted() and trace.steps:
             _hand_on(response, trace)
         return
     if response.direct_passthrough or response.mimetype != "text/html":
+        if wanted() and ASKED in request.headers:
+            response.headers[ASKED] = _in_a_header(trace)
         return
     body = response.get_data()
     if XRAY in body:
         whole = bar = ""
         if wanted():
-            before = oneshot.take("xray")
-            whole = render_template("_xray.html", trace=trace, status=response.status_code, before=before)
-            bar = render_template("_xbar.html", trace=trace, status=response.status_code)
+            asked, status = f"{request.method} {request.path}", response.status_code
+            whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace))
+            bar = xray_panel.bar(trace, status)
+        body = body.replace(TRIPS, xray_panel.totals(trace).encode(), 1)
         response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
+
+
+def _keys(trace: Trace) -> str:
+    if request.method != "GET":
+        return ""
+    if request.args.get("xray") == "keys":
+        xray.end()  # what is asked from here on is no part of the page
+        return keys_panel.draw(get_redis(), trace)
+    return keys_panel.link(f"{request.path}?{urlencode([*request.args.items(multi=True), ('xray', 'keys')])}")
+
+
+def _in_a_header(trace: Trace) -> str:
+    """At most `HEADER_CHARACTERS`, in ASCII."""
+    rows = _rows(trace)
+    told = {"trips": trace.round_trips, "ms": round(trace.total_ms(), 2), "redis_ms": round(trace.duration_ms("redis"), 2)}
+    for most in range(len(rows), -1, -1):
+        text = json.dumps({**told, "commands": rows[:most], "more": len(rows) - most}, separators=(",", ":"))
+        if len(text) <= HEADER_CHARACTERS:
+            break
+    return text
+
+
+def _rows(trace: Trace) -> list[list[str]]:
+    return [
+        [command.name, command.key, command.arguments[:80], command.reply, f"{step.source}:{step.line}"]
+        for step in trace.steps
+        for command in step.commands
+    ]
 
 
 def server_timing(trace: Trace) -> str:

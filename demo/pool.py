@@ -12,9 +12,8 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, current_app
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -33,25 +32,28 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from demo import choices, xray
+from demo import chosen, faults, scripts, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
 from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
-from demo.faults import Faults
 from demo.redis_url import Address, parse
 from demo.tally import Tally
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def get_redis() -> "Client":
     """The client of the running app."""
+    from flask import current_app  # here, so that the pool can be taken along without it
+
     client: Client = current_app.extensions["redis"]
     return client
 
 
-def get_breaker(app: Flask | None = None) -> Breaker:
+def get_breaker(app: "Flask | None" = None) -> Breaker:
     """The breaker of an app's pool, of the running one by default."""
-    client: Client = (app or current_app).extensions["redis"]
-    return client.breaker
+    return get_redis().breaker if app is None else cast(Client, app.extensions["redis"]).breaker
 
 
 class _Watched:
@@ -59,22 +61,25 @@ class _Watched:
 
     breaker: Breaker
     tally: Tally
-    faults: Faults
+    plugs: faults.Plugs
 
     def _watch(self, label: str, commands: list[tuple[Any, ...]], call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        chosen = choices.current()
-        breaker = self.faults.breaker(chosen.visitor) if chosen.redis else self.breaker
+        choice = chosen.current()
+        lost = choice.redis in faults.LOST
+        breaker = self.plugs.breaker(choice.visitor) if lost else self.breaker
         try:
             breaker.before()
         except BreakerOpen as refusal:
-            xray.record("redis", label, began, _describe(commands, [refusal] * len(commands)), sent=False)
+            xray.record("redis", label, began, _asked(commands, [refusal] * len(commands)), sent=False)
             raise
         try:
-            reply = self.faults.apply(chosen.redis, commands, call) if chosen.redis else call()
+            if lost:
+                self.plugs.wait(choice.redis)
+            reply = call()
         except RedisClusterException as error:
             breaker.failed()
-            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            xray.record("redis", label, began, _asked(commands, [error] * len(commands)))
             raise ConnectionError(str(error)) from error
         except RedisError as error:
             if not isinstance(error, ConnectionError):
@@ -83,21 +88,21 @@ class _Watched:
                 breaker.succeeded()
             elif not isinstance(error, MaxConnectionsError):
                 breaker.failed()
-            xray.record("redis", label, began, _describe(commands, [error] * len(commands)))
+            xray.record("redis", label, began, _asked(commands, [error] * len(commands)))
             raise
         breaker.succeeded()
         replies = [reply] if label != "pipeline" else reply
         self.tally.note(commands, replies, time.perf_counter() - began)
         if xray.current() is not None:
-            xray.record("redis", label, began, _describe(commands, replies))
+            xray.record("redis", label, began, _asked(commands, replies))
         return reply
 
 
-def _describe(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Command, ...]:
+def _asked(commands: list[tuple[Any, ...]], replies: list[Any]) -> tuple[xray.Asked, ...]:
     trace = xray.current()
     if trace is None or not trace.detailed:
         return ()
-    return tuple(xray.describe(args, reply) for args, reply in zip(commands, replies, strict=True))
+    return tuple(zip(commands, replies, strict=True))
 
 
 class _WatchedPipeline(_Watched, Pipeline):
@@ -105,8 +110,28 @@ class _WatchedPipeline(_Watched, Pipeline):
         commands = [args for args, _ in self.command_stack]
         if not commands:
             return []
-        result: list[Any] = self._watch("pipeline", commands, lambda: super(_WatchedPipeline, self).execute(raise_on_error))
-        return result
+        call = super().execute
+        choice = chosen.current()
+        if faults.refuses(choice):
+            result = self._watch("pipeline", commands, lambda: self._in_part(choice.redis, call, raise_on_error))
+        else:
+            result = self._watch("pipeline", commands, lambda: call(raise_on_error))
+        return list(result)
+
+    def _in_part(self, fault: str, call: Callable[[bool], list[Any]], raise_on_error: bool) -> list[Any]:
+        """What such a server refuses is not sent; a transaction is then refused as a whole."""
+        refusals = [faults.refused(fault, args) for args, _ in self.command_stack]
+        first = next(filter(None, refusals), None)
+        if first is not None and (self.transaction or self.explicit_transaction):  # type: ignore[truthy-function]
+            self.reset()
+            raise first
+        self.command_stack = [command for command, no in zip(self.command_stack, refusals, strict=True) if no is None]
+        replies = iter(call(False) if self.command_stack else [])
+        whole = [next(replies) if refusal is None else refusal for refusal in refusals]
+        failed = next((reply for reply in whole if isinstance(reply, Exception)), None)
+        if raise_on_error and failed is not None:
+            raise failed
+        return whole
 
 
 class _WatchedClusterPipeline(_Watched, ClusterPipeline):
@@ -115,21 +140,33 @@ class _WatchedClusterPipeline(_Watched, ClusterPipeline):
         if not commands:
             return []
         call = super().execute
-        result: list[Any] = self._watch("pipeline", commands, lambda: call(raise_on_error))
+        choice = chosen.current()
+
+        def ask() -> list[Any]:
+            refusals = (faults.refused(choice.redis, args) for args in commands) if faults.refuses(choice) else ()
+            first = next(filter(None, refusals), None)
+            if first is not None:
+                raise first
+            return list(call(raise_on_error))
+
+        result: list[Any] = self._watch("pipeline", commands, ask)
         return result
 
 
 class Client(_Watched, Redis):
     """A Redis client that is watched; the same holds for its pipelines."""
 
-    def __init__(self, *args: Any, breaker: Breaker | None = None, faults: Faults | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, breaker: Breaker | None = None, plugs: faults.Plugs | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.breaker = breaker or Breaker(0.5)
+        self.plugs = plugs or faults.Plugs(0.25, 0.5)
         self.tally = Tally()
-        self.faults = faults or Faults(0.25, 0.5)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         call = super().execute_command
+        choice = chosen.current()
+        if faults.refuses(choice):
+            call = faults.refusing(choice.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def _execute_command(self, *args: Any, **options: Any) -> Any:
@@ -148,20 +185,19 @@ class Client(_Watched, Redis):
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.breaker, pipeline.faults, pipeline.tally = self.breaker, self.faults, self.tally
+        pipeline.breaker, pipeline.plugs, pipeline.tally = self.breaker, self.plugs, self.tally
         return pipeline
 
     def register_script(self, script: Any) -> Any:
-        xray.name_script(script)
-        self.faults.learn(script)
+        scripts.learn(script)
         return super().register_script(script)
 
 
 class ClusterClient(_Watched, RedisCluster):
     """The same for a cluster."""
 
-    def __init__(self, *args: Any, breaker: Breaker, faults: Faults, **kwargs: Any) -> None:
-        self.breaker, self.faults = breaker, faults
+    def __init__(self, *args: Any, breaker: Breaker, plugs: faults.Plugs, **kwargs: Any) -> None:
+        self.breaker, self.plugs = breaker, plugs
         self.tally = Tally()
         self._ready = False
         super().__init__(*args, **kwargs)
@@ -171,18 +207,20 @@ class ClusterClient(_Watched, RedisCluster):
         call = super().execute_command
         if not self._ready:
             return call(*args, **options)
+        choice = chosen.current()
+        if faults.refuses(choice):
+            call = faults.refusing(choice.redis, call)
         return self._watch(str(args[0]), [args], lambda: call(*args, **options))
 
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> ClusterPipeline:
         plain = super().pipeline(transaction, shard_hint)
         plain.__class__ = _WatchedClusterPipeline
-        plain.breaker, plain.faults, plain.tally = self.breaker, self.faults, self.tally
+        plain.breaker, plain.plugs, plain.tally = self.breaker, self.plugs, self.tally
         watched: ClusterPipeline = plain
         return watched
 
     def register_script(self, script: Any) -> Any:
-        xray.name_script(script)
-        self.faults.learn(script)
+        scripts.learn(script)
         return super().register_script(script)
 
 
@@ -192,7 +230,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
     Raises ConfigError when the URL is wrong or no node of a cluster answers as one.
     """
     address = parse(url)
-    breaker, faults = Breaker(open_seconds), Faults(timeout_seconds, open_seconds)
+    breaker, plugs = Breaker(open_seconds), faults.Plugs(timeout_seconds, open_seconds)
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
@@ -210,7 +248,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
                 ssl=address.tls,
                 max_connections=pool_size,
                 breaker=breaker,
-                faults=faults,
+                plugs=plugs,
                 maint_notifications_config=off,
                 **options,
             )
@@ -238,7 +276,7 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError):
             raise ConfigError("REDIS_URL is wrong: an option after its question mark is not known.") from None
-    return Client(connection_pool=pool, breaker=breaker, faults=faults)
+    return Client(connection_pool=pool, breaker=breaker, plugs=plugs)
 
 
 def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:

@@ -1,24 +1,29 @@
 """The x-ray: what this request asked of Redis and of the database, kept in this process for as long as the request runs.
 
-`record` is called by the one client (`demo.pool`) and by the one database (`demo.database`). Arguments are shortened,
-replies are told by type and size, and nothing of a session is shown: the x-ray never holds a secret.
+`record` is called by the one client (`demo.pool`) and by the one database (`demo.database`). Commands are kept as they were
+sent and described only where they are shown: arguments are shortened, replies are told by type and size, and nothing of a
+session is shown.
 """
 
-import hashlib
+import re
 import sys
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from demo import scripts
+
+Asked = tuple[tuple[Any, ...], Any]
 HERE = Path(__file__).resolve().parent
-SKIPPED = {str(HERE / name) for name in ("pool.py", "xray.py", "database.py")}
+SKIPPED = {str(HERE / name) for name in ("pool.py", "faults.py", "xray.py", "database.py")}
+OWN_PREFIX = "demo:"
 SECRET_PREFIX = "demo:sessions:"
 ALL_KEYS = ("MGET", "DEL", "UNLINK", "EXISTS")
 SHOWN_ARGUMENTS = 8
 SHOWN_CHARACTERS = 48
-_scripts: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,13 @@ class Step:
     duration_ms: float
     source: str
     line: int
-    commands: tuple[Command, ...] = ()
+    asked: tuple[Asked, ...] = ()
     sent: bool = True
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands, for the eye."""
+        return tuple(describe(*asked) for asked in self.asked)
 
 
 @dataclass
@@ -79,7 +89,12 @@ class Trace:
     @property
     def commands(self) -> int:
         """How many commands went along on these round trips."""
-        return sum(len(step.commands) for step in self.of("redis"))
+        return sum(len(step.asked) for step in self.of("redis"))
+
+    def keys(self) -> list[str]:
+        """The app's own keys that these commands named, each once, in order."""
+        found = [key for step in self.of("redis") for args, _ in step.asked for key in _split(args)[1]]
+        return [key for key in dict.fromkeys(found) if key.startswith(OWN_PREFIX)]
 
 
 _current: ContextVar[Trace | None] = ContextVar("xray", default=None)
@@ -108,72 +123,106 @@ def end() -> None:
     _current.set(None)
 
 
-def name_script(text: str) -> None:
-    """Lets EVALSHA be shown by the script's file name, which its header's first line gives."""
-    first = text.partition("\n")[0].removeprefix("--").strip()
-    _scripts[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = first.partition(":")[0]
-
-
-def record(kind: str, label: str, began: float, commands: tuple[Command, ...] = (), sent: bool = True) -> None:
-    """Adds a step that began at `began` (time.perf_counter) and ends now; without a running request it does nothing."""
+def record(kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True) -> None:
+    """Adds a step that began at `began` (time.perf_counter) and ends now: what was asked, each with its reply. Without a
+    running request it does nothing."""
     trace = _current.get()
     if trace is None:
         return
     now = time.perf_counter()
     source, line = _call_site() if trace.detailed else ("", 0)
-    trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, commands, sent))
+    trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, asked, sent))
 
 
 def _call_site() -> tuple[str, int]:
     frame = sys._getframe(2)
     while frame is not None:
-        path = frame.f_code.co_filename
-        if path.startswith(str(HERE)) and path not in SKIPPED:
-            return Path(path).relative_to(HERE.parent).as_posix(), frame.f_lineno
+        name = _name(frame.f_code.co_filename)
+        if name:
+            return name, frame.f_lineno
         if frame.f_back is None:
             break
         frame = frame.f_back
     return "", 0
 
 
-def describe(args: tuple[Any, ...], reply: Any) -> Command:
-    """One command for the eye: its name, its key, its shortened arguments, and what its reply is."""
+@cache
+def _name(path: str) -> str:
+    """The file as the reader knows it; empty for those that only pass a command on."""
+    ours = path.startswith(f"{HERE}/") and path not in SKIPPED
+    return Path(path).relative_to(HERE.parent).as_posix() if ours else ""
+
+
+def _split(args: tuple[Any, ...]) -> tuple[str, list[str], list[str]]:
+    """A command's name, its keys and its other arguments; a script is told by its file."""
     name = str(args[0])
     words = [_text(arg) for arg in args[1:]]
-    count = int(words[1]) if name in ("EVALSHA", "EVAL") else len(words) if name in ALL_KEYS else 1
-    lead = [_scripts.get(words[0], words[0][:8]), words[1]] if name in ("EVALSHA", "EVAL") else []
-    words = words[2:] if lead else words
-    keys, rest = words[:count], words[count:]
+    if name in ("EVALSHA", "EVAL"):
+        count = int(words[1])
+        return f"{name} {scripts.of(words[0]).name} {words[1]}", words[2 : 2 + count], words[2 + count :]
+    count = len(words) if name in ALL_KEYS else 1
+    if name in ("XREADGROUP", "XREAD") and "STREAMS" in words:
+        at = words.index("STREAMS") + 1
+        return name, words[at : at + 1], words[: at - 1]
+    return name, words[:count], words[count:]
+
+
+def describe(args: tuple[Any, ...], reply: Any) -> Command:
+    """One command for the eye: its name, its key, its shortened arguments, and what its reply is."""
+    name, keys, rest = _split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
-    shown = [_shorten(word) for word in rest[:SHOWN_ARGUMENTS]]
+    shown = [shorten(word) for word in rest[:SHOWN_ARGUMENTS]]
     if len(rest) > SHOWN_ARGUMENTS:
         shown.append(f"… {len(rest) - SHOWN_ARGUMENTS} more")
-    lead_text = f"{lead[0]} {lead[1]}" if lead else ""
-    return Command(
-        f"{name} {lead_text}".strip(),
-        " ".join(_shorten_key(key) for key in keys),
-        " ".join(shown),
-        _reply(reply),
-        isinstance(reply, Exception),
-    )
+    refused = isinstance(reply, Exception)
+    return Command(name, " ".join(shorten_key(key) for key in keys), " ".join(shown), _reply(reply), refused)
+
+
+def as_typed(args: tuple[Any, ...]) -> str:
+    """The command for redis-cli, with what is secret masked and what is long cut."""
+    name, keys, rest = _split(args)
+    if any(key.startswith(SECRET_PREFIX) for key in keys):
+        rest = ["••••"] if rest else []
+    head = [str(args[0]), *map(str, args[1:3])] if name.startswith("EVAL") else [name]
+    shown = rest[: SHOWN_ARGUMENTS - 4] + ["…"] if len(rest) > SHOWN_ARGUMENTS else rest
+    return " ".join([*head, *(_quoted(shorten_key(key)) for key in keys), *(_quoted(shorten(word)) for word in shown)])
+
+
+def lives(args: tuple[Any, ...]) -> str:
+    """How long a command lets its key live, as far as its own words say."""
+    name, words = str(args[0]), [str(arg) for arg in args]
+    at = 2 if name in ("EXPIRE", "PEXPIRE") else 0
+    if name == "SET":
+        at = next((place + 1 for place in range(3, len(words)) if words[place] in ("EX", "PX")), 0)
+    if not 0 < at < len(words) or not words[at].isdecimal():
+        return ""
+    milliseconds = name == "PEXPIRE" or words[at - 1] == "PX"
+    return f"TTL {int(words[at]) / (1000 if milliseconds else 1):g} s"
+
+
+def _quoted(word: str) -> str:
+    return word if re.fullmatch(r"[\w:{}.,@/+=-]+", word) else '"' + word.replace('"', '\\"') + '"'
 
 
 def _text(arg: Any) -> str:
     return arg.decode("utf-8", "backslashreplace") if isinstance(arg, bytes) else str(arg)
 
 
-def _shorten(word: str, most: int = SHOWN_CHARACTERS) -> str:
+def shorten(word: Any, most: int = SHOWN_CHARACTERS) -> str:
+    """The beginning of a value, with what cannot be printed escaped."""
+    word = _text(word)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word[:most])
     return shown if len(word) <= most else f"{shown}… {len(word)} characters"
 
 
-def _shorten_key(key: str) -> str:
+def shorten_key(key: str) -> str:
+    """A key for the eye: of a session's the first letters only."""
     if key.startswith(SECRET_PREFIX):
         head, _, tail = key.removeprefix(SECRET_PREFIX + "{").partition("}")
         parts = [f"{part[:8]}…" if len(part) > 16 else part for part in tail.split(":")]
         return f"{SECRET_PREFIX}{{{head[:8]}…}}{':'.join(parts)}"
-    return _shorten(key, 96)
+    return shorten(key, 96)
 
 
 def _reply(reply: Any) -> str:
@@ -189,7 +238,8 @@ def _reply(reply: Any) -> str:
         case dict():
             return f"hash of {len(reply)} fields"
         case list() | tuple() | set():
-            return f"array of {len(reply)}"
+            nils = sum(part is None for part in reply)
+            return f"array of {len(reply)}{f', {nils} nil' if nils else ''}"
     return type(reply).__name__
 
 

@@ -1,3 +1,4 @@
+import gzip
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ SAMPLES = {
     "filename": "app.css",
     "version_asked": "x",
     "handle": "0" * 32,
+    "use_case": "rate_limit",
+    "pattern": "sliding_window",
 }
 
 
@@ -34,6 +37,10 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
     for name in USE_CASES:
         assert f'href="/{name.replace("_", "-")}/"' in page
     assert page.count('class="figure"') == len(USE_CASES)
+    assert re.search(
+        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 2 round trips, 2 commands.", page
+    )
+    assert 'href="/take/rate_limit/sliding_window.zip"' in page
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
@@ -97,15 +104,24 @@ def test_static_files_are_named_by_their_content_and_kept_for_a_year(web: FlaskC
         assert web.get(hostile).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["app.css", "theme.js", "xray.js", "icon.svg"])
+def test_static_files_are_compressed_for_who_takes_it(web: FlaskClient, name: str) -> None:
+    version = re.findall(r'href="/static/([0-9a-f]{12})/app\.css"', web.get("/").text)[0]
+    path = f"/static/{version}/{name}"
+    with web.get(path) as plain, web.get(path, headers={"Accept-Encoding": "gzip"}) as packed:
+        assert gzip.decompress(packed.data) == plain.data
+        assert int(packed.headers["Content-Length"]) == len(packed.data)
+        assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+        assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
+        assert "Accept-Encoding" in packed.headers["Vary"] and "Accept-Encoding" in plain.headers["Vary"]
+
+
 def test_the_xray_shows_each_command_and_can_be_switched_off(make_app: Callable[..., Flask]) -> None:
     web, without = make_app().test_client(), make_app(XRAY=False).test_client()
     web.get("/catalog/products/42")
     page = web.get("/catalog/products/42").text
     assert "1 round trip, 1 command" in page
-    assert (
-        '<span class="op">MGET</span> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version'
-        in page
-    )
+    assert '>MGET</a> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version' in page
     assert "demo/catalog/cache_aside.py:" in page
     bare = without.get("/catalog/products/42")
     assert "What Redis did</h2>" not in bare.text

@@ -1,192 +1,194 @@
-"""The plug: what goes wrong with Redis for one visitor alone."""
+"""A visitor pulls the plug for himself: what he gets, and that nobody else notices."""
 
-from collections.abc import Callable
-from typing import Any
+import html
+import re
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
-from demo import faults
-from demo.app import USE_CASES
-from demo.breaker import BreakerOpen
-from demo.choices import Choices, _current
-from demo.config import REPOSITORY
-from demo.faults import READS, SHRINKS, TITLES, Fault
-from demo.pool import Client
-from tests.browser.chromium import PAGES
-from tests.test_app import requests
+from demo import choices, faults, scripts
+from demo.chosen import NONE
+from demo.pool import Client, connect
+from tests.conftest import round_trips
+from tests.crawling import crawl
 
-ALL = list(TITLES)
-WRITES = "redis.call('SET', KEYS[1], ARGV[1]) return 1"
-READS_ONLY = "return redis.call('GET', KEYS[1])"
-DROPS = "return redis.call('DEL', KEYS[1])"
-MakeApp = Callable[..., Flask]
+FAULTS = [
+    *(("redis", fault) for fault in ("refused", "slow", "readonly", "full", "paused")),
+    *(("database", fault) for fault in ("slow", "down")),
+]
+SCRIPT = "-- probe.lua: writes where told to\nif ARGV[1] == 'w' then redis.call('SET', KEYS[1], 1, 'EX', 9) end return 7"
+SHRINKING = "-- shrink.lua: deletes\nreturn redis.call('DEL', KEYS[1])"
 
 
 @pytest.fixture
-def under(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts this test under a fault, as a visitor of this name."""
-    monkeypatch.setattr("demo.faults.time.sleep", lambda _: None)
-
-    def put(fault: Fault, visitor: str = "me") -> None:
-        _current.set(Choices(redis=fault, visitor=visitor))
-
-    yield put
-    _current.set(None)
+def hurried(redis_url: str, client: Client) -> Iterator[Client]:
+    made = connect(redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60)
+    yield made
+    made.close()
 
 
-def outcome(call: Callable[[], Any]) -> str:
-    try:
-        call()
-    except (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError) as error:
-        return type(error).__name__
-    return "ok"
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Chooses a fault for what runs here."""
+
+    def choose(fault: str) -> None:
+        made = choices.Choices(redis=fault, visitor="me") if fault else NONE  # type: ignore[arg-type]
+        monkeypatch.setattr("demo.chosen.current", lambda: made)
+
+    return choose
 
 
 @pytest.mark.parametrize(
-    ("fault", "read", "write", "drop"),
-    [
-        ("refused", "ConnectionError", "ConnectionError", "ConnectionError"),
-        ("paused", "TimeoutError", "TimeoutError", "TimeoutError"),
-        ("slow", "ok", "ok", "ok"),
-        ("read-only", "ok", "ReadOnlyError", "ReadOnlyError"),
-        ("full", "ok", "OutOfMemoryError", "ok"),
-    ],
+    ("fault", "error"), [("refused", ConnectionError), ("slow", TimeoutError), ("paused", TimeoutError)]
 )
-def test_what_comes_out_are_the_errors_of_the_real_thing(
-    client: Client, under: Any, fault: Fault, read: str, write: str, drop: str
+def test_a_lost_connection_fails_as_redis_py_does_and_trips_the_visitors_own_breaker(
+    hurried: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
 ) -> None:
-    client.set("demo:{a}", 1)
-    scripts = [client.register_script(text) for text in (READS_ONLY, WRITES, DROPS)]
-    for script in scripts:
-        client.script_load(script.script)
-
-    def piped() -> None:
-        with client.pipeline() as pipeline:
-            pipeline.get("demo:{a}").set("demo:{a}", 2)
-            pipeline.execute()
-
-    calls: list[tuple[Callable[[], Any], str]] = [
-        (lambda: client.get("demo:{a}"), read),
-        (lambda: client.set("demo:{a}", 2), write),
-        (piped, write),
-        (lambda: client.delete("demo:{b}"), drop),
-        (lambda: scripts[0](keys=["demo:{a}"]), read),
-        (lambda: scripts[1](keys=["demo:{a}"], args=[3]), write),
-        (lambda: scripts[2](keys=["demo:{b}"]), drop),
-        (lambda: client.eval("return 1", 0), "ok" if read == "ok" and write == "ok" else write),
-    ]
-    for number, (call, expected) in enumerate(calls):
-        under(fault, f"visitor-{number}")  # each with a breaker that is closed
-        assert outcome(call) == expected
+    chosen(fault)
+    with pytest.raises(error, match="refused|Timeout"):
+        hurried.get("demo:test:{a}")
+    with pytest.raises(ConnectionError, match="breaker open"):
+        hurried.pipeline(transaction=False).get("demo:test:{a}").execute()
+    chosen("")
+    assert not hurried.breaker.is_open
+    assert hurried.get("demo:test:{a}") is None
 
 
-def test_slow_past_the_timeout_is_carried_out_and_not_waited_for(client: Client, under: Any) -> None:
-    client.faults._timeout_seconds = 0.25
-    under("slow")
-    assert outcome(lambda: client.set("demo:{a}", "written")) == "TimeoutError"
-    under("", "")
-    assert client.get("demo:{a}") == b"written"
+def test_a_slow_redis_answers_who_waits_longer(client: Client, chosen: Callable[[str], None]) -> None:
+    chosen("slow")
+    assert client.ping()
 
 
-def test_each_such_visitor_has_a_breaker_of_his_own(client: Client, under: Any) -> None:
-    under("refused", "one")
-    with pytest.raises(ConnectionError):
-        client.get("demo:{a}")
-    with pytest.raises(BreakerOpen):
-        client.get("demo:{a}")
-    under("refused", "two")
-    with pytest.raises(ConnectionError, match="refused"):
-        client.get("demo:{a}")
-    under("", "")
-    assert client.get("demo:{a}") is None and not client.breaker.is_open
+def test_only_so_many_breakers_are_kept() -> None:
+    plugs = faults.Plugs(1, 1)
+    first = plugs.breaker("0")
+    for number in range(faults.VISITORS + 1):
+        plugs.breaker(str(number))
+    assert plugs.breaker("0") is not first
+    assert plugs.breaker("0") is plugs.breaker("0")
 
 
-def test_breakers_of_visitors_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "MOST_VISITORS", 3)
-    kept = [client.faults.breaker(name) for name in "abcd"]
-    assert client.faults.breaker("d") is kept[3] and client.faults.breaker("a") is not kept[0]
+@pytest.mark.parametrize(("fault", "error"), [("readonly", ReadOnlyError), ("full", OutOfMemoryError)])
+def test_writes_are_refused_and_reads_answered(
+    client: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
+) -> None:
+    write, shrink = client.register_script(SCRIPT), client.register_script(SHRINKING)
+    client.set("demo:test:{a}", "before", ex=60)
+    chosen(fault)
+    assert client.get("demo:test:{a}") == b"before"
+    assert write(keys=["demo:test:{a}"], args=["r"]) == 7
+    for refused in (
+        lambda: client.set("demo:test:{a}", "after"),
+        lambda: write(keys=["demo:test:{a}"], args=["w"]),
+        lambda: client.pipeline().get("demo:test:{a}").set("demo:test:{a}", "after").execute(),
+        lambda: client.pipeline(transaction=False).set("demo:test:{a}", "after").execute(),
+    ):
+        with pytest.raises(error):
+            refused()
+    replies = client.pipeline(transaction=False).set("demo:test:{a}", "x").get("demo:test:{a}").execute(raise_on_error=False)
+    assert isinstance(replies[0], error) and replies[1] == b"before"
+    assert not client.breaker.is_open
+    if fault == "full":
+        assert shrink(keys=["demo:test:{a}"]) == 1
+    else:
+        with pytest.raises(ReadOnlyError):
+            shrink(keys=["demo:test:{a}"])
+    chosen("")
+    client.unlink("demo:test:{a}")
 
 
-def test_what_reads_and_what_shrinks_is_as_the_server_says(client: Client) -> None:
-    flags = {str(name).upper(): info["flags"] for name, info in client.command().items()}
-    for name in READS & set(flags):
-        assert "write" not in flags[name], name
-    for name in SHRINKS & set(flags):
-        assert "write" in flags[name] and "denyoom" not in flags[name], name
-    for script in (REPOSITORY / "demo").rglob("*.lua"):
-        names = {found[1] for found in faults.COMMAND.finditer(script.read_text())}
-        for name in (names & set(flags)) - READS - SHRINKS:
-            assert "denyoom" in flags[name], (script.name, name)
+def test_which_commands_write_and_which_grow_is_what_the_server_says(client: Client) -> None:
+    told = {name.upper(): set(about["flags"]) for name, about in client.command().items()}
+    never_here = {"FLUSH" + "ALL", "FLUSH" + "DB", "MIGRATE", "SWAPDB"}
+    known = set(told) - never_here
+    assert {name for name in known if "write" in told[name]} <= faults.WRITES
+    assert {name for name in known if "denyoom" in told[name]} <= faults.GROWING
+    assert not {name for name in faults.WRITES & known if "write" not in told[name]}
+    assert not {name for name in faults.GROWING & known if "denyoom" not in told[name]}
 
 
+def test_a_script_is_known_by_its_commands() -> None:
+    scripts.learn(SCRIPT)
+    assert scripts.of("0" * 40) == scripts.Script("00000000", ())
+
+
+def signed_in(app: Flask, fault: tuple[str, str] | None) -> FlaskClient:
+    """A visitor with a session and a cart, who has then chosen a fault."""
+    web = app.test_client()
+    assert web.post("/sessions/sign-up", data={"name": "crawler", "password": "a long enough phrase"}).status_code == 303
+    assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
+    assert web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"}).status_code == 303
+    if fault:
+        assert web.post("/choices", data=dict([fault])).status_code == 303
+    return web
+
+
+def policy(page: str, fault: tuple[str, str]) -> str:
+    """The sentence that the page itself keeps for this trouble."""
+    part, name = fault
+    if part == "database":
+        mark = "database-away"
+    else:
+        mark = "redis-away" if name in faults.LOST else "redis-full"
+    found = re.search(rf'id="{mark}" hidden>(?:<p>.*?</strong> )?(.*?)</p>', page, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("no_runs")
-@pytest.mark.parametrize("fault", ALL)
-def test_no_request_is_a_500_under_any_fault(app: Flask, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    monkeypatch.setattr("demo.faults.time.sleep", lambda _: None)
-    app.extensions["redis"].faults._timeout_seconds = 0.25
-    forms: list[dict[str, Any]] = [
-        {},
-        {"data": {"product": "42", "name": "mara", "password": "correct horse", "player": "mara", "score": "5"}},
-        {"json": {"player": "mara", "score": 5, "identity": "me", "product": 42, "price_cents": 5}},
-    ]
-    signed_in = app.test_client()
-    signed_in.post("/sessions/login", data=forms[1]["data"])
-    for web in (app.test_client(), signed_in):
-        web.post("/choices", data={"redis": fault})
-        for method, path in requests(app):
-            if path == "/choices" or path.endswith("/stream"):
-                continue
-            for body in forms if method != "GET" else forms[:1]:
-                answer = web.open(path, method=method, **body)
-                assert answer.status_code < 500 or answer.status_code == 503, (method, path, body)
-                answer.close()
+@pytest.mark.parametrize("fault", [None, *FAULTS], ids=lambda fault: "-".join(fault) if fault else "none")
+def test_every_link_and_every_form_in_trouble(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, fault: tuple[str, str] | None
+) -> None:
+    monkeypatch.setattr("demo.database.SLOW_MS", 1)
+    app = make_app(RATE_LIMITS={})
+    plugs = app.extensions["redis"].plugs
+    plugs.timeout_seconds, plugs.open_seconds = 0.02, 60
+    web = signed_in(app, fault)
+    endpoints = set()
+    for method, path, answer in crawl(web):
+        assert answer.status_code < 500 or (answer.status_code == 503 and fault), (method, path, answer.status_code)
+        endpoints.add((method, path.partition("?")[0]))
+        if answer.status_code == 503 and path != "/readyz":
+            assert answer.headers["Retry-After"]
+        if fault and answer.mimetype == "text/html" and answer.status_code not in (303, 308):
+            told = html.unescape(answer.text)
+            banner = told.partition("For you alone:")[2].partition("</form>")[0]
+            assert banner, path
+            if fault != ("database", "slow"):
+                assert policy(answer.text, fault) in banner, (path, banner)
+            assert "plugged" in told.partition("</header>")[0], path
+    assert {("GET", "/catalog/products/42"), ("POST", "/sessions/cart"), ("POST", "/rate-limit/")} <= endpoints
     assert not app.extensions["redis"].breaker.is_open
+    assert app.test_client().get("/sessions/").status_code == 200
 
 
-@pytest.mark.parametrize("fault", ALL)
-def test_each_page_says_what_it_does_then(app: Flask, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    monkeypatch.setattr("demo.faults.time.sleep", lambda _: None)
-    app.extensions["redis"].faults._timeout_seconds = 0.25
-    web = app.test_client()
-    web.post("/choices", data={"redis": fault})
-    said = "Redis is away." if fault in faults.AWAY else "Redis takes no writes."
-    for path in PAGES.values():
-        page = web.get(path).text
-        banner = page.partition(f'"><p><strong>{said}</strong> ')
-        assert banner[0].endswith(('id="redis-away', 'id="no-writes')) and len(banner[2].partition("</p>")[0]) > 20, path
-        assert "For you alone:" in page and ">End it<" in page
-    assert "For you alone:" not in app.test_client().get("/").text
+def test_it_is_chosen_in_the_header_and_one_click_ends_it_where_one_stands(web: FlaskClient) -> None:
+    page = web.get("/rate-limit/").text
+    assert 'name="redis" value="paused"' in page.partition("</header>")[0]
+    at = {"Referer": "http://localhost/rate-limit/?limit=3"}
+    there = web.post("/choices", data={"redis": "readonly"}, headers=at)
+    assert (there.status_code, there.headers["Location"]) == (303, "/rate-limit/?limit=3")
+    header = web.get("/rate-limit/").text.partition("</header>")[0]
+    assert "Redis read-only" in header
+    ended = web.post("/choices", data={"redis": "", "database": "", "strategy": ""}, headers=at)
+    assert ended.status_code == 303
+    assert web.get_cookie(choices.COOKIE) is None
 
 
-def test_the_plug_is_on_every_page_and_leads_back_to_it(app: Flask) -> None:
-    web = app.test_client()
-    for path in PAGES.values():
-        page = web.get(path).text
-        assert all(f'name="redis" value="{fault}"' in page for fault in ALL), path
-    sent = web.post("/choices", data={"redis": "full"}, headers={"Referer": "http://localhost/catalog/?q=oak"})
-    assert sent.location == "/catalog/?q=oak"
-    for elsewhere in ("http://elsewhere.example/", "", "http://localhost//elsewhere.example"):
-        assert web.post("/choices", data={"redis": "full"}, headers={"Referer": elsewhere}).location == "/"
+@pytest.mark.parametrize("came_from", ["", "http://elsewhere.example/rate-limit/", "http://localhost/choices", "http://["])
+def test_who_comes_from_elsewhere_lands_on_the_first_page(web: FlaskClient, came_from: str) -> None:
+    there = web.post("/choices", data={"redis": "full"}, headers={"Referer": came_from})
+    assert there.headers["Location"] == "/"
 
 
-@pytest.mark.parametrize("fault", ["read-only", "full"])
-def test_what_is_there_is_read_and_nothing_is_written(app: Flask, client: Client, fault: Fault) -> None:
-    other, web = app.test_client(), app.test_client()
-    other.get("/catalog/products/42")
-    other.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 5})
-    web.post("/choices", data={"redis": fault})
-    before = {key: client.dump(key) for key in client.scan_iter("demo:*") if b"{rate" not in key}
-    assert ">HIT<" in web.get("/catalog/products/42").text
-    assert ">BYPASS<" in web.get("/catalog/products/43").text
-    assert web.get("/leaderboard/api/boards/main").json["total"] == 1
-    assert web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 9}).status_code == 503
-    assert {key: client.dump(key) for key in before} == before
-
-
-def test_the_use_cases_alone_have_it_too(make_app: MakeApp) -> None:
-    for name in USE_CASES:
-        web = make_app((name,)).test_client()
-        web.post("/choices", data={"redis": "refused"})
-        assert "Redis refuses every connection." in web.get(f"/{name.replace('_', '-')}/").text
+def test_the_others_notice_nothing(app: Flask) -> None:
+    me, other = app.test_client(), app.test_client()
+    me.post("/choices", data={"redis": "refused"})
+    assert "Redis refuses every connection." in me.get("/rate-limit/").text
+    page = other.get("/rate-limit/")
+    assert "For you alone:" not in page.text and round_trips(page) >= 1

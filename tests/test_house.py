@@ -192,16 +192,17 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
     from demo.monitor.sampler import Sampler
 
     seen: list[tuple[str, list[str]]] = []
-    original = xray.describe
+    original = xray.record
 
-    def spy(args: tuple[object, ...], reply: object) -> xray.Command:
-        if args[0] == "EVALSHA":
-            keys = args[3 : 3 + int(str(args[2]))]
-            seen.append((str(args[1]), [key.decode() if isinstance(key, bytes) else str(key) for key in keys]))
-        return original(args, reply)
+    def spy(kind: str, label: str, began: float, asked: tuple[xray.Asked, ...] = (), sent: bool = True) -> None:
+        for args, _ in asked:
+            if args[0] == "EVALSHA":
+                keys = args[3 : 3 + int(str(args[2]))]
+                seen.append((str(args[1]), [key.decode() if isinstance(key, bytes) else str(key) for key in keys]))
+        original(kind, label, began, asked, sent)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xray, "describe", spy)
+        patch.setattr(xray, "record", spy)
         web = make_app().test_client()  # type: ignore[operator]
         web.get("/catalog/products/42")
         web.get("/catalog/")

@@ -10,6 +10,7 @@ from tests.serving import REPOSITORY
 
 CSS = (REPOSITORY / "static" / "app.css").read_text()
 TOKENS = {name: (light, dark) for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", CSS)}
+WORD = re.compile(r"[\w-]+")
 TEXT = [
     *((ink, "bg") for ink in ("ink", "muted", "link", "brand")),
     *(("muted", ground) for ground in ("surface", "sunken", "mute-bg", "info-bg")),
@@ -40,6 +41,15 @@ def contrast(one: str, other: str) -> float:
 def test_contrast(ink: str, ground: str, least: float) -> None:
     for theme in (0, 1):
         assert contrast(TOKENS[ink][theme], TOKENS[ground][theme]) >= least
+
+
+def test_the_stylesheet_has_no_rule_that_no_page_uses() -> None:
+    plain = re.sub(r"/\*.*?\*/", "", CSS, flags=re.DOTALL)
+    classes = {name for rule in re.findall(r"([^{}]+)\{", plain) for name in re.findall(r"\.([a-z][\w-]*)", rule)}
+    files = [path for folder in ("templates", "demo", "static") for path in (REPOSITORY / folder).rglob("*.*")]
+    words = {word for path in files if path.suffix in (".html", ".py", ".js") for word in WORD.findall(path.read_text())}
+    charts = {f"p-{word}" for word in words}  # a line of a chart is p-<colour>
+    assert not classes - words - charts
 
 
 def test_stylesheet_and_scripts_keep_their_budget() -> None:

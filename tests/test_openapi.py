@@ -73,7 +73,7 @@ def test_every_example_runs_and_is_answered_as_the_document_says(web: FlaskClien
             keys = {one["name"]: f"{one['example']}-{ran}" for one in parameters if one["in"] == "header"}
             answer = web.open(address, method=method.upper(), json=body, query_string=query, headers=keys)
             assert str(answer.status_code) == good[0], (path, method, answer.text)
-            if NO_STREAM not in good[1]["content"]:
+            if "application/json" in good[1]["content"]:
                 assert fits(answer.json, good[1]["content"]["application/json"]["schema"], document), (path, answer.json)
             ran += 1
     assert ran >= 15

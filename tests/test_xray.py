@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import json
 import re
 import threading
 import zlib
@@ -10,9 +11,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import xray
+from demo import commands, scripts, xray
 from demo.pool import Client, get_redis
 from tests.conftest import round_trips
+from tests.serving import REPOSITORY
 
 
 def test_nothing_is_recorded_outside_a_request(client: Client) -> None:
@@ -39,7 +41,7 @@ def test_a_pipeline_is_one_round_trip_of_several_commands(client: Client) -> Non
     [
         (("GET", "k"), b"x" * 6100, ("GET", "k", "", "bytes, 6.1 kB")),
         (("SET", "k", b"\x00\xffx", "PX", 5), True, ("SET", "k", "\\x00\\xffx PX 5", "1")),
-        (("MGET", "a", "b"), [None, b"1"], ("MGET", "a b", "", "array of 2")),
+        (("MGET", "a", "b"), [None, b"1"], ("MGET", "a b", "", "array of 2, 1 nil")),
         (("SET", "k", "x" * 300), True, ("SET", "k", "x" * 48 + "… 300 characters", "1")),
         (
             ("HSET", "demo:sessions:{abcdef0123456789}", "user", "mara"),
@@ -64,7 +66,7 @@ def test_a_command_is_described(args: tuple[object, ...], reply: object, shown: 
 
 def test_a_script_is_named_by_its_header() -> None:
     text = "-- probe.lua: does nothing\nreturn 1"
-    xray.name_script(text)
+    scripts.learn(text)
     command = xray.describe(("EVALSHA", hashlib.sha1(text.encode()).hexdigest(), 1, "k"), None)
     assert command.name == "EVALSHA probe.lua 1"
 
@@ -214,3 +216,138 @@ def test_an_error_page_has_its_panel_too(web: FlaskClient) -> None:
     for answer in (web.get("/no-such-page"), web.post("/sessions/cart", data={"product": "x"})):
         assert answer.text.count("What Redis did</h2>") == 1
         assert int(answer.headers["Content-Length"]) == len(answer.data)
+
+
+def test_arguments_are_described_only_where_they_are_shown(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xray, "describe", lambda *_: pytest.fail("described"))
+    answer = app.test_client().get("/catalog/api/products/42")
+    assert round_trips(answer) == 3
+
+
+def test_a_script_lists_its_commands_and_every_name_leads_to_its_documentation(web: FlaskClient) -> None:
+    web.get("/rate-limit/")
+    page = web.get("/rate-limit/").text
+    assert "inside the script: TIME, ZREMRANGEBYRANK, ZRANGE, ZADD" in page
+    assert 'href="https://redis.io/docs/latest/commands/evalsha/">EVALSHA sliding_window.lua' in page
+    page = web.get("/leaderboard/").text
+    assert ">O(log N" in page or ">O(N)<" in page or ">O(1)<" in page
+
+
+def test_every_command_of_a_script_has_its_growth() -> None:
+    for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
+        text = script.read_text()
+        scripts.learn(text)
+        for name in scripts.of(hashlib.sha1(text.encode()).hexdigest()).commands:
+            assert commands.growth(name), name
+
+
+def test_gets_in_a_row_are_flagged(app: Flask) -> None:
+    def gets(times: int) -> str:
+        for number in range(times):
+            get_redis().get(f"demo:test:{{{number}}}")
+        return flask.render_template("error.html", status=200, title="gets", detail="", errors={})
+
+    app.add_url_rule("/gets/<int:times>", "gets", gets)
+    assert "3 GETs in a row, a round trip each: one MGET would do." in app.test_client().get("/gets/3").text
+    assert "in a row" not in app.test_client().get("/gets/2").text
+
+
+@pytest.mark.parametrize(
+    ("args", "typed"),
+    [
+        (("GET", "demo:a:{b}"), "GET demo:a:{b}"),
+        (("SET", "k", 'two "words"', "PX", 5), 'SET k "two \\"words\\"" PX 5'),
+        (("HSET", "demo:sessions:{abcdef0123456789}", "user", "mara"), 'HSET "demo:sessions:{abcdef01…}" "••••"'),
+        (("EVALSHA", "f" * 40, 1, "k", "a"), f"EVALSHA {'f' * 40} 1 k a"),
+    ],
+)
+def test_a_command_can_be_copied(args: tuple[object, ...], typed: str) -> None:
+    assert xray.as_typed(args) == typed
+
+
+@pytest.mark.parametrize(
+    ("args", "ttl"),
+    [
+        (("SET", "k", "v", "PX", 1500), "TTL 1.5 s"),
+        (("SET", "k", "PX", "EX", 60), "TTL 60 s"),
+        (("SET", "k", "v"), ""),
+        (("PEXPIRE", "k", 500), "TTL 0.5 s"),
+        (("EXPIRE", "k", 9), "TTL 9 s"),
+        (("GET", "k"), ""),
+    ],
+)
+def test_a_time_to_live_is_told_where_the_command_says_it(args: tuple[object, ...], ttl: str) -> None:
+    assert xray.lives(args) == ttl
+
+
+def test_a_program_gets_its_trace_only_when_it_asks_by_a_header(web: FlaskClient) -> None:
+    path = "/catalog/api/products/42"
+    assert "X-Xray" not in web.get(path).headers
+    told = json.loads(web.get(path, headers={"X-Xray": "1"}).headers["X-Xray"])
+    assert (told["trips"], told["more"], told["commands"][0][0]) == (1, 0, "MGET")
+    assert "X-Xray" not in web.get("/", headers={"X-Xray": "1"}).headers
+
+
+def test_a_long_trace_is_cut_in_its_header(app: Flask) -> None:
+    def many() -> dict[str, str]:
+        for number in range(200):
+            get_redis().get(f"demo:test:{{é{number}}}")
+        return {}
+
+    app.add_url_rule("/many", "many", many)
+    header = app.test_client().get("/many", headers={"X-Xray": "1"}).headers["X-Xray"]
+    told = json.loads(header)
+    assert len(header) <= 4000 and header.isascii()
+    assert len(told["commands"]) + told["more"] == 200
+
+
+def test_the_keys_are_looked_at_by_a_click_and_count_for_nothing(web: FlaskClient) -> None:
+    web.get("/catalog/products/42")
+    page = web.get("/catalog/products/42?a=1")
+    assert 'href="/catalog/products/42?a=1&amp;xray=keys#keys"' in page.text and 'id="keys"' not in page.text
+    asked = web.get("/catalog/products/42?xray=keys")
+    assert round_trips(asked) == round_trips(page) == 1
+    table = asked.text.partition('id="keys"')[2].partition("</table>")[0]
+    assert "demo:catalog:{page:html-42}" in table and "string" in table and "raw" in table
+    assert int(re.findall(r'data-ttl="(\d+)"', table)[0]) > 0
+
+
+def test_a_sessions_keys_are_covered(web: FlaskClient) -> None:
+    web.post("/sessions/cart", data={"product": "42"})
+    table = web.get("/sessions/?xray=keys").text.partition('id="keys"')[2].partition("</table>")[0]
+    cookie = web.get_cookie("session")
+    assert cookie and hashlib.sha256(cookie.value.encode()).hexdigest()[:16] not in table
+    assert "hash" in table and "••••" in table and "_created" not in table
+
+
+def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(app: Flask, client: Client) -> None:
+    client.zadd("demo:test:{z}", {"<b>": 1})
+    client.xadd("demo:test:{x}", {"a": "b"})
+    client.rpush("demo:test:{l}", "one", "two")
+    client.sadd("demo:test:{s}", "member")
+    client.set("elsewhere:{k}", "foreign", ex=9)
+
+    def look() -> str:
+        redis = get_redis()
+        redis.zcard("demo:test:{z}")
+        redis.xlen("demo:test:{x}")
+        redis.llen("demo:test:{l}")
+        redis.scard("demo:test:{s}")
+        redis.get("demo:test:{none}")
+        redis.get("elsewhere:{k}")
+        return flask.render_template("error.html", status=200, title="look", detail="", errors={})
+
+    app.add_url_rule("/look", "look", look)
+    table = app.test_client().get("/look?xray=keys").text.partition('id="keys"')[2].partition("</table>")[0]
+    for word in ("zset", "&lt;b&gt;", "stream", "list", "one, two", "member", "not there"):
+        assert word in table, word
+    assert "elsewhere" not in table
+    client.unlink(*(f"demo:test:{{{name}}}" for name in "zxls"), "elsewhere:{k}")
+
+
+def test_keys_cannot_be_looked_at_while_redis_is_away(away: Flask) -> None:
+    web = away.test_client()
+    web.get("/rate-limit/")
+    page = web.get("/rate-limit/?xray=keys")
+    assert page.status_code == 200
+    assert "This page asked for no key." in page.text or "Cannot look at the keys: Redis is away." in page.text

@@ -4,7 +4,7 @@ import os
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, g, render_template, request
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -154,8 +154,21 @@ def _overview(span: str) -> Overview | None:
         return None
 
 
+def engine() -> str:
+    """The engine in one line, for the home page."""
+    info = _snapshot()
+    if info is None:
+        return "Redis does not answer"
+    most = f" of {xray.size(info.maxmemory_bytes)}" if info.maxmemory_bytes else ""
+    return f"{info.engine} {info.version}, {info.mode}, {xray.size(info.memory_bytes)}{most} in use"
+
+
 def _snapshot() -> Snapshot | None:
-    try:
-        return snapshot(get_redis())
-    except RedisError:
-        return None
+    """Asked once in a request, whoever of this room wants to know."""
+    if "snapshot" not in g:
+        try:
+            g.snapshot = snapshot(get_redis())
+        except RedisError:
+            g.snapshot = None
+    found: Snapshot | None = g.snapshot
+    return found

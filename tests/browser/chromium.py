@@ -30,6 +30,8 @@ PAGES = {
     "board-game": "/leaderboard/boards/main/game?player=mara",
     "analytics": "/analytics/",
     "monitor": "/monitor/",
+    "style": "/style",
+    "keys": "/rate-limit/?xray=keys",
     "error": "/no-such-page",
 }
 

@@ -91,6 +91,46 @@ def test_a_score_is_posted_by_keyboard(page: Any) -> None:
     assert page.locator("tr.me").count() == 2
 
 
+def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto("/rate-limit/")
+    for part, fault in (("redis", "paused"), ("redis", "readonly"), ("database", "down")):
+        page.locator(".menu > summary").focus()
+        page.keyboard.press("Enter")
+        page.locator(f".menu [name={part}][value={fault}]").focus()
+        enter(page)
+        assert "/rate-limit/" in page.url
+        for theme in ("light", "dark") if fault == "paused" else ("light",):
+            page.emulate_media(color_scheme=theme)
+            violations = Axe().run(page, options=AXE).response["violations"]
+            assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+        page.set_viewport_size({"width": 360, "height": 780})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.locator(".plugged").focus()
+        enter(page)
+        assert page.locator(".plugged").count() == 0
+    assert not page.faults
+
+
+def test_a_script_s_own_requests_appear_in_the_xray(page: Any) -> None:
+    page.goto("/rate-limit/")
+    page.evaluate("fetch('/catalog/api/products/42')")
+    page.locator(".req.own").wait_for()
+    assert "GET /catalog/api/products/42" in page.locator(".req.own").inner_text()
+
+
+def test_the_xray_is_folded_on_a_phone_and_that_is_remembered(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/rate-limit/")
+    page.wait_for_function("!document.querySelector('.xray .req').open")
+    page.locator(".xray .req > summary").click()
+    page.reload()
+    page.wait_for_load_state("load")
+    assert page.evaluate("document.querySelector('.xray .req').open")
+
+
 def test_the_skip_link_comes_first(page: Any) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
