@@ -71,15 +71,16 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; templates are compiled before the first request, so that nobody waits for that, least
-    of all in trouble."""
-    from demo import server
+    """The app is told of its server; templates are compiled and patterns looked through before the first request, so that
+    nobody waits for that, least of all in trouble."""
+    from demo import server, take
 
     app = worker.app.wsgi()
     server.tell(app, worker)
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
+    take.offered()
     gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
     if app.config["BACKGROUND"] != "none":
         app.extensions["background"].start()

@@ -162,7 +162,7 @@ def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
     files, packages, waiting = {path}, set(), [path]
     while waiting:
         file = waiting.pop()
-        for name in _imports(ast.parse(file.read_text()), inner=file.is_relative_to(ROOT / "tests")):
+        for name in _imported(file):
             top = name.partition(".")[0]
             if top not in ("demo", "tests"):
                 packages.add(top)
@@ -172,6 +172,11 @@ def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
                 files.add(found)
                 waiting.append(found)
     return frozenset(files), frozenset(packages)
+
+
+@cache
+def _imported(file: Path) -> frozenset[str]:
+    return frozenset(_imports(ast.parse(file.read_text()), inner=file.is_relative_to(ROOT / "tests")))
 
 
 def _imports(node: ast.AST, *, inner: bool) -> set[str]:

@@ -38,7 +38,7 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
         assert f'href="/{name.replace("_", "-")}/"' in page
     assert page.count('class="figure"') == len(USE_CASES)
     assert re.search(
-        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 2 round trips, 2 commands.", page
+        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 3 commands.", page
     )
     assert 'href="/take/rate_limit/sliding_window.zip"' in page
 
