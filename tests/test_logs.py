@@ -177,7 +177,7 @@ def test_spans_are_what_the_xray_saw(web: FlaskClient) -> None:
 
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    web.application.extensions["observed"].ended.append(Spans(provider))
+    web.application.extensions["observed"].ended.insert(0, Spans(provider))
     web.get("/catalog/products/42", headers={"traceparent": PARENT})
     *children, whole = sorted(kept.get_finished_spans(), key=lambda span: span.parent.span_id == 0x00F067AA0BA902B7)
     assert (whole.name, f"{whole.context.trace_id:032x}") == ("GET catalog.product", TRACE_ID)

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo import metrics
+from demo.analytics import common_views
 from demo.analytics.collector import Collector
 from demo.analytics.counters import RESOLUTIONS
 from demo.pool import Client
@@ -114,10 +115,14 @@ def test_a_wrong_count_is_told_and_changes_nothing(web: FlaskClient, count: str)
     assert dashboard(web)["here_now"] == 0
 
 
-def test_the_page_is_one_round_trip_while_it_is_fresh(web: FlaskClient, collector: Collector) -> None:
+def test_the_page_is_one_round_trip_while_it_is_fresh(
+    web: FlaskClient, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common_views, "FRESH_SECONDS", 30.0)
     web.get("/analytics/")
     page = web.get("/analytics/")
     assert round_trips(page) == 1
+    assert len(page.data) <= 40_000
     assert "From the shared cache" in page.text
     assert round_trips(web.get("/analytics/live")) == 1
     assert web.get("/analytics/api/dashboard").headers["Cache-Status"] == "analytics; hit"
