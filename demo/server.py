@@ -5,6 +5,8 @@ requests. Without a word from the server, as under `flask run`, every answer has
 """
 
 import resource
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +18,27 @@ LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Server:
-    """`goes_on` is false from the moment when the server was told to end."""
+    """`goes_on` is false from the moment when this process is to end, be it only to make place for a fresh one; `ends` is
+    true when the whole server was told to."""
 
     goes_on: Callable[[], bool] = lambda: True
     open_answers: int = LARGE
+    ends: Callable[[], bool] = lambda: False
 
 
 def tell(app: Flask, worker: Any) -> None:
     """Called by a gunicorn worker, once it has the app."""
     settings, kind = worker.cfg, worker.cfg.worker_class_str
     places = settings.worker_connections if kind.startswith(("gevent", "eventlet")) else settings.threads
-    app.extensions["server"] = Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2)
+    told = threading.Event()
+    before: Any = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: Any) -> None:
+        told.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    app.extensions["server"] = Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2, told.is_set)
 
 
 def of(app: Flask) -> Server:

@@ -138,7 +138,7 @@ def readyz() -> Any:
     except SQLAlchemyError as error:
         state["database"] = type(error).__name__
     degraded = [name for name, told in state.items() if told != "ok"]
-    stopping = not server.of(current_app).goes_on()
+    stopping = server.of(current_app).ends()
     ready = not degraded and not stopping
     return {**state, "degraded": degraded, "stopping": stopping}, 200 if ready else 503
 

@@ -102,7 +102,7 @@ def test_redis_is_taken_away_and_given_back(page: Any) -> None:
     page.get_by_role("img", name="allow: 10 let through, 0 refused").wait_for()
     page.get_by_role("img", name="deny: 0 let through, 10 refused").wait_for()
     assert page.get_by_role("img", name=re.compile("local: 2 let through")).count() == 1  # half of five: two workers
-    page.get_by_role("button", name="End it").click()
+    page.get_by_role("button", name="End it", exact=True).click()
     page.get_by_role("heading", name="The same traffic through five algorithms").wait_for()
 
 

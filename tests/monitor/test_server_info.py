@@ -19,7 +19,7 @@ READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
 
 
 def test_a_process_that_is_about_to_end_is_not_ready(app: Flask, web: FlaskClient) -> None:
-    app.extensions["server"] = Server(lambda: False)
+    app.extensions["server"] = Server(ends=lambda: True)
     answer = web.get("/readyz")
     assert (answer.status_code, answer.json) == (503, {**READY, "stopping": True})
     assert web.get("/livez").status_code == 200
