@@ -1,5 +1,5 @@
-// A board that moves by itself: events of the stream are drawn into the rows that are there, which glide to their new places;
-// and the game's clock. Without this file a board reloads when asked to, and a button hands in.
+// A board that moves by itself: what the stream tells is drawn into the rows that are there; and the game's clock.
+// Without this file a board reloads when asked to.
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const live = document.querySelector("[data-live]");
@@ -72,12 +72,12 @@ const on = (is) => {
 
 const watch = () => {
   source?.close();
-  if (document.hidden) return on(false); // what nobody sees takes no place
+  if (document.hidden) return on(false); // takes no place
   source = new EventSource(live.dataset.live);
   source.onopen = () => on(true);
   source.onerror = () => {
     on(false);
-    if (source.readyState === 2) setTimeout(watch, 5000 + 5000 * Math.random()); // no place: later
+    if (source.readyState === 2) setTimeout(watch, 5000 + 5000 * Math.random());
   };
   source.addEventListener("board", (event) => show(JSON.parse(event.data)));
   source.addEventListener("away", () => $("stale")?.removeAttribute("hidden"));
@@ -86,6 +86,7 @@ const watch = () => {
 if (live && !/refresh/.test(location.search)) {
   watch();
   document.addEventListener("visibilitychange", watch);
+  addEventListener("beforeunload", () => source?.close()); // a reload must not overtake a form
 }
 
 const game = $("game");
