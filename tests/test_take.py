@@ -55,7 +55,7 @@ def test_the_tests_of_a_zip_pass_in_an_empty_folder_where_flask_is_not(tmp_path:
 
 
 @pytest.mark.skipif(
-    "TEST_MANY" not in os.environ, reason="makes an environment and runs the tests of every pattern: TEST_MANY=1"
+    "TEST_MANY" not in os.environ, reason="runs the tests of every pattern: TEST_MANY=1"
 )
 @pytest.mark.long
 def test_the_tests_of_every_zip_pass_in_an_empty_environment(tmp_path: Path) -> None:
