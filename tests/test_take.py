@@ -54,9 +54,7 @@ def test_the_tests_of_a_zip_pass_in_an_empty_folder_where_flask_is_not(tmp_path:
     assert " passed" in told.stdout and " skipped" not in told.stdout
 
 
-@pytest.mark.skipif(
-    "TEST_MANY" not in os.environ, reason="runs the tests of every pattern: TEST_MANY=1"
-)
+@pytest.mark.skipif("TEST_MANY" not in os.environ, reason="runs the tests of every pattern: TEST_MANY=1")
 @pytest.mark.long
 def test_the_tests_of_every_zip_pass_in_an_empty_environment(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
