@@ -5,6 +5,7 @@ its load is not on the worker that serves pages. As a worker of write-behind it 
 """
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -163,10 +164,7 @@ def _run_with_a_killed_worker(
     def progress(share: float) -> None:
         with lock:
             if share >= 0.5 and not pending:
-                _wait_for_a_batch(store)
-                worker.kill()
-                worker.wait()
-                pending.append(store.pending())
+                pending.append(_kill_within_a_batch(store, worker))
 
     try:
         tally, seconds = workload.run(store, task.options, progress)
@@ -178,12 +176,21 @@ def _run_with_a_killed_worker(
     return tally, seconds, pending[0] if pending else store.pending(), _drain(store)
 
 
-def _wait_for_a_batch(store: WriteBehind[products.Product]) -> None:
-    """Until the worker has read something that it has not acknowledged; a second at most."""
+def _kill_within_a_batch(store: WriteBehind[products.Product], worker: subprocess.Popen[bytes]) -> int:
+    """Kills the worker once it has read what it has not acknowledged, a second later at most; how many changes wait.
+
+    It is stopped first: between a look and a kill it could still acknowledge.
+    """
     for _ in range(100):
+        worker.send_signal(signal.SIGSTOP)
+        waiting = store.pending()
         if store.unacknowledged():
-            return
+            break
+        worker.send_signal(signal.SIGCONT)
         time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    return waiting
 
 
 def _drain(store: WriteBehind[products.Product]) -> int:
