@@ -2,17 +2,18 @@
 -- KEYS[1]  sequence, a counter: who reached a score first
 -- KEYS[2]  metadata, a hash of player -> JSON
 -- KEYS[3]  a sorted set: member "<sequence>:<player>", the score so signed that the best is lowest; and so on, a pair for
---          each of the three periods, the day last
+--          each period, all-time first
 -- KEYS[4]  its hash of player -> sequence, 12 hex digits, and the signed score behind them
--- KEYS[9]  with dense ranking: the distinct scores of the first period, a sorted set; and so on
+-- behind the pairs, with dense ranking: the distinct scores of the first period, a sorted set; and so on
 -- behind them, with ARGV[5]: what was answered under an idempotency key
--- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for
+-- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for; empty when no key names a day
 -- ARGV[2]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
 -- ARGV[3]  the channel that is told when something changed, once
 -- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
 -- ARGV[5]  the request's digest, 64 characters, when it counts once; else empty
 -- ARGV[6]  1 for dense ranking, else empty
--- ARGV[7]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
+-- ARGV[7]  how many periods
+-- ARGV[8]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
 --          counts, latest: this one, sum: both together; metadata as JSON, empty leaves what is there; and so on, four for
 --          each submission
 -- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when the key was used for another request: nothing
@@ -34,24 +35,27 @@ if once then
     return reply
   end
 end
-local now = tonumber(ARGV[4])
-if not now then
-  local time = call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-if math.floor(now / 86400000) ~= tonumber(ARGV[1]) then
-  return {0, now}
+local now = tonumber(ARGV[4]) or 0
+if ARGV[1] ~= '' then
+  if ARGV[4] == '' then
+    local time = call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  if math.floor(now / 86400000) ~= tonumber(ARGV[1]) then
+    return {0, now}
+  end
 end
 
 local reply, n = {1, now}, 2
 local fresh, changed, counted, described = false, false, false, false
-local sub = string.sub
-for at = 7, #ARGV, 4 do
+local sub, periods = string.sub, tonumber(ARGV[7])
+local last = 1 + 2 * periods -- the last period's sorted set
+for at = 8, #ARGV, 4 do
   -- First what will be, in all periods: nothing is written before every sum is known to fit.
   local player, given, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local score, fits = tonumber(given), true
   local places, texts, befores, results = {}, {}, {}, {}
-  for key = 3, 7, 2 do
+  for key = 3, last, 2 do
     local place, result = call('HGET', KEYS[key + 1], player), score
     if place then
       local text = sub(place, 13)
@@ -72,7 +76,7 @@ for at = 7, #ARGV, 4 do
   end
 
   local sequence
-  for key = 3, 7, 2 do
+  for key = 3, last, 2 do
     if not fits then
       for i = n + 1, n + (dense and 7 or 5) do
         reply[i] = 0
@@ -80,7 +84,7 @@ for at = 7, #ARGV, 4 do
       n = n + (dense and 7 or 5)
     else
       local board, before, result, previous, rank = KEYS[key], befores[key], results[key], 0, nil
-      local distinct, dense_before, dense_rank = dense and KEYS[9 + (key - 3) / 2], 0, 0
+      local distinct, dense_before, dense_rank = dense and KEYS[last + 2 + (key - 3) / 2], 0, 0
       if before then
         local above = '(' .. texts[key]
         previous = 1 + call('ZCOUNT', board, '-inf', above)
@@ -142,17 +146,19 @@ end
 -- Whatever this call began, and once a day everything, gets its life.
 if fresh then
   call('PEXPIRE', KEYS[1], lives[1])
-  for key = 3, 8 do
-    call('PEXPIRE', KEYS[key], lives[2 + math.floor((key - 3) / 2)])
-  end
-  for key = 9, dense and 11 or 8 do
-    call('PEXPIRE', KEYS[key], lives[key - 7])
+  for period = 1, periods do
+    local life = lives[1 + period]
+    call('PEXPIRE', KEYS[1 + 2 * period], life)
+    call('PEXPIRE', KEYS[2 + 2 * period], life)
+    if dense then
+      call('PEXPIRE', KEYS[last + 1 + period], life)
+    end
   end
 end
 if changed or described then
   redis.pcall('PUBLISH', ARGV[3], '') -- a hint alone: who may not publish submits all the same
 end
 if once and counted then
-  call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[5])
+  call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[2 + periods])
 end
 return reply

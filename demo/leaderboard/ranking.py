@@ -1,4 +1,4 @@
-"""A leaderboard on sorted sets: all-time, ISO week and day at once, in one script and one round trip.
+"""A leaderboard on sorted sets: all-time, ISO week and day at once, in one script and one round trip; or all-time alone.
 
 - Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are integers within
   ±(2^53 − 1), which a sorted set holds exactly; a sum that leaves them is refused before anything is written.
@@ -31,7 +31,6 @@ from demo.leaderboard.answers import (
     LIFE_SECONDS,
     Conflict,
     Mode,
-    Period,
     Post,
     Refused,
     Standing,
@@ -43,11 +42,7 @@ from demo.leaderboard.answers import (
 from demo.leaderboard.upkeep import Upkeep
 
 HERE = Path(__file__)
-PERIODS = tuple(Period)
 MOST, STEP = 1000, 100
-LIVES = " ".join(
-    str(seconds * 1000) for seconds in (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in PERIODS), DAY_SECONDS)
-)
 ANOTHER_DAY, COUNTED, REPLAYED, CONFLICT = range(4)
 SUM = "the sum leaves ±(2^53 − 1)"
 
@@ -59,7 +54,9 @@ class Leaderboard(Upkeep):
         super().__init__(client, board, **more)
         self._script = client.register_script(HERE.with_suffix(".lua").read_text())
         self._sha = self._script.sha.encode()
-        self._keys_of: tuple[int, list[str]] = (-1, [])
+        self._keys_of: tuple[int | str, list[str]] = (-1, [])
+        lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), DAY_SECONDS)
+        self._lives = " ".join(str(seconds * 1000) for seconds in lives)
 
     def submit(
         self,
@@ -115,13 +112,14 @@ class Leaderboard(Upkeep):
 
     def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
         once = [self._once(key, begin)] if key is not None else []
-        common = [0, LIVES, self.channel, "" if now_ms is None else now_ms, digest, "1" if self.dense else ""]
+        dense, now = "1" if self.dense else "", "" if now_ms is None else now_ms
+        common = [0, self._lives, self.channel, now, digest, dense, len(self.periods)]
         for _ in range(2):
-            day = common[0] = self._day()
+            day = common[0] = self._day() if len(self.periods) > 1 else ""
             if self._keys_of[0] != day:
                 keys = [f"{self._beginning}sequence", f"{self._beginning}metadata"]
-                keys += [key for period in PERIODS for key in self.redis_keys(period)]
-                self._keys_of = (day, keys + self._distinct_keys(PERIODS))
+                keys += [key for period in self.periods for key in self.redis_keys(period)]
+                self._keys_of = (day, keys + self._distinct_keys(self.periods))
             keys = self._keys_of[1] + once
             try:
                 reply: list[Any] = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *common, *args)
@@ -144,7 +142,7 @@ class Leaderboard(Upkeep):
         if not reply[at + 1]:
             return None
         standings, width = {}, 7 if self.dense else 5
-        for period in PERIODS:
+        for period in self.periods:
             stored, above, before, total, is_best = reply[at : at + 5]
             share = 100 * (total - above + 1) / total
             rank, previous = reply[at + 5 : at + 7] if self.dense else (above, before)

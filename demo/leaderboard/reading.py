@@ -5,7 +5,7 @@ A period is a running one, or the name of one that is over: `day:2026-11-22`, `w
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ class Reading:
         *,
         lower_is_better: bool = False,
         ranking: str = Ranking.COMPETITION,
+        periods: Collection[str] = tuple(Period),
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not BOARD.fullmatch(board):
             raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
         self.board, self.lower_is_better = board, lower_is_better
         self.dense = Ranking(ranking) is Ranking.DENSE
+        self.periods = tuple(period for period in Period if period in periods)
+        if Period.ALL not in self.periods or len(self.periods) != len(periods):
+            raise ValueError("periods: all, and of week and day those that are wanted")
         self._client, self._clock = client, clock
         self._ahead_seconds = 0.0
         self._beginning = f"demo:leaderboard:{{{board}}}:"
@@ -115,6 +119,8 @@ class Reading:
             if not PAST.fullmatch(period):
                 raise ValueError("period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>")
             return str(period)
+        if period not in self.periods:
+            raise ValueError(f"period: this board keeps no {period}")
         day = date(1970, 1, 1) + timedelta(days=self._day())
         year, week, _ = day.isocalendar()
         return f"week:{year}-W{week:02}" if period == Period.WEEK else f"day:{day}"

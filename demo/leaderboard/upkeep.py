@@ -23,11 +23,10 @@ class Upkeep(Reading):
         """Takes a player off the running periods, metadata included; False when nobody of that name was there."""
         check_player(player)
         for _ in range(2):
-            keys = [f"{self._beginning}metadata", *(key for period in Period for key in self.redis_keys(period))]
-            keys += self._distinct_keys(list(Period))
-            found, redis_ms = self._remove(
-                keys=keys, args=[player, self._day(), "" if now_ms is None else now_ms, self.channel]
-            )
+            keys = [f"{self._beginning}metadata", *(key for period in self.periods for key in self.redis_keys(period))]
+            keys += self._distinct_keys(self.periods)
+            args = [player, self._day(), "" if now_ms is None else now_ms, self.channel, len(self.periods)]
+            found, redis_ms = self._remove(keys=keys, args=args)
             if found >= 0:
                 return bool(found)
             self._ahead_seconds = redis_ms / 1000 - self._clock()

@@ -10,8 +10,10 @@ Rows = dict[str, tuple[int, int]]
 class Model:
     """`boards` maps the name of a period to its players' scores, each with the number of the step that reached it."""
 
-    def __init__(self, lower_is_better: bool = False, dense: bool = False) -> None:
-        self.lower_is_better, self.dense = lower_is_better, dense
+    def __init__(
+        self, lower_is_better: bool = False, dense: bool = False, periods: tuple[Period, ...] = tuple(Period)
+    ) -> None:
+        self.lower_is_better, self.dense, self.periods = lower_is_better, dense, periods
         self.boards: dict[str, Rows] = {}
         self.metadata: dict[str, str] = {}
         self.archived: dict[str, dict[str, str]] = {}
@@ -35,7 +37,7 @@ class Model:
     ) -> dict[Period, Standing] | None:
         """None when a sum does not fit."""
         results = {}
-        for period in Period:
+        for period in self.periods:
             before = self.rows(period, now_ms).get(player)
             if before is None or mode is Mode.LATEST:
                 results[period] = score
@@ -81,7 +83,7 @@ class Model:
         return [p for p in self.order(rows) if (sign * rows[p][0], rows[p][1]) > (sign * score, step)]
 
     def remove(self, player: str, now_ms: int) -> bool:
-        found = [self.rows(period, now_ms).pop(player, None) for period in Period]
+        found = [self.rows(period, now_ms).pop(player, None) for period in self.periods]
         self.metadata.pop(player, None)
         return any(found)
 

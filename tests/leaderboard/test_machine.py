@@ -22,14 +22,15 @@ EXAMPLES = 2000 if os.environ.get("CI") else 100
 SCORES = st.one_of(st.integers(-3, 3), st.sampled_from([MAX_SCORE, MAX_SCORE - 1, -MAX_SCORE, 1 - MAX_SCORE, 2**52]))
 PLAYERS = st.sampled_from(["a", "b", "c:d", "é", "👩‍🚀", "5"])
 MODES = st.sampled_from(list(Mode))
+PERIODS = st.sampled_from([tuple(Period), (Period.ALL, Period.DAY), (Period.ALL,)])
 METADATA = st.sampled_from([None, None, '{"a":1}', '{"b":"é"}'])
 
 
 class Machine(RuleBasedStateMachine):
     client: Client
 
-    @initialize(lower=st.booleans(), ranking=st.sampled_from(list(Ranking)))
-    def begin(self, lower: bool, ranking: Ranking) -> None:
+    @initialize(lower=st.booleans(), ranking=st.sampled_from(list(Ranking)), periods=PERIODS)
+    def begin(self, lower: bool, ranking: Ranking, periods: tuple[Period, ...]) -> None:
         clean(self.client)
         self.now_ms, self.wrong_seconds = START_MS, 0.0
         self.board = Leaderboard(
@@ -37,12 +38,16 @@ class Machine(RuleBasedStateMachine):
             "model",
             lower_is_better=lower,
             ranking=ranking,
+            periods=periods,
             clock=lambda: self.now_ms / 1000 + self.wrong_seconds,
         )
-        self.model = Model(lower, ranking is Ranking.DENSE)
+        self.model = Model(lower, ranking is Ranking.DENSE, periods)
         self.answered: dict[str, tuple[tuple[object, ...], object]] = {}
         self.steps = [0]
         self.cursor: tuple[Period, str, int, int] | None = None
+
+    def kept(self, period: Period) -> Period:
+        return period if period in self.board.periods else Period.ALL
 
     @rule(player=PLAYERS, score=SCORES, mode=MODES, metadata=METADATA)
     def submit(self, player: str, score: int, mode: Mode, metadata: str | None) -> None:
@@ -88,6 +93,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(period=st.sampled_from(list(Period)), keep=st.integers(0, 4))
     def trim(self, period: Period, keep: int) -> None:
+        period = self.kept(period)
         assert self.board.trim(keep, period) == self.model.trim(period, keep, self.now_ms)
 
     @rule(name=st.sampled_from(["one", "two"]))
@@ -107,6 +113,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(period=st.sampled_from(list(Period)), count=st.integers(1, 3))
     def begin_a_page(self, period: Period, count: int) -> None:
+        period = self.kept(period)
         page = self.board.page(0, count, period)
         if page.cursor:
             last = page.entries[-1].player
@@ -129,6 +136,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(period=st.sampled_from(list(Period)), offset=st.integers(0, 4), player=PLAYERS, radius=st.integers(0, 2))
     def read_a_part(self, period: Period, offset: int, player: str, radius: int) -> None:
+        period = self.kept(period)
         rows = self.model.entries(period, self.now_ms)
         assert self.board.page(offset, 2, period).entries == tuple(rows[offset : offset + 2])
         assert self.board.size(period) == len(rows)

@@ -457,6 +457,23 @@ def test_dense_ranks_count_the_distinct_scores_above(client: Client) -> None:
     assert board.rank("c") == Entry(3, "c", 7, None)
 
 
+def test_a_board_of_all_time_alone_holds_nothing_of_other_periods(client: Client) -> None:
+    board = Leaderboard(client, "alone", periods=["all"])
+    assert _trips(lambda: board.submit("a", 5, metadata="{}", idempotency_key="k")) == 1
+    assert list(board.submit("b", 7).standings) == [Period.ALL]
+    assert board.top(9).entries == (Entry(1, "b", 7, None), Entry(2, "a", 5, "{}"))
+    names = {key.decode().rsplit("}:")[1].split(":")[0] for key in client.scan_iter("demo:leaderboard:{alone}*")}
+    assert names == {"all", "sequence", "metadata", "once"}
+    with pytest.raises(ValueError, match="period: this board keeps no week"):
+        board.top(9, "week")
+
+
+@pytest.mark.parametrize("periods", [["day"], ["all", "year"], ["all", "all"], []])
+def test_which_periods_a_board_keeps_is_checked(client: Client, periods: list[str]) -> None:
+    with pytest.raises(ValueError, match="periods"):
+        Leaderboard(client, "periods", periods=periods)
+
+
 @pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
 def test_a_period_is_checked(client: Client, period: str) -> None:
     with pytest.raises(ValueError, match="period"):
