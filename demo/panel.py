@@ -18,10 +18,9 @@ from demo.faults import LOST
 from demo.pool import get_breaker, get_redis
 from demo.xray import Trace
 
+BEGIN, END = b"<!--", b"-->"
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
-NOTICES, WORKER = b"<!--notices-->", b"<!--worker-->"
-XRAY, XBAR = b"<!--xray-->", b"<!--xbar-->"
-TRIPS, PLUGGED = b"<!--trips-->", b"<!--plugged-->"
+WORKER, XRAY = b"<!--worker-->", b"<!--xray-->"
 POLICIES = {
     "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
@@ -34,9 +33,11 @@ AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 def wanted() -> bool:
     """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to a program that has not
     asked for it by a header."""
-    if not current_app.config["XRAY"] or request.args.get("xray") == "0":
-        return False
-    return ASKED in request.headers or "/api/" not in request.path
+    known: bool | None = g.get("xray_wanted")
+    if known is None:
+        shown = current_app.config["XRAY"] and request.args.get("xray") != "0"
+        known = g.xray_wanted = shown and ("/api/" not in request.path or ASKED in request.headers)
+    return known
 
 
 def is_personal() -> bool:
@@ -70,24 +71,34 @@ def fill(response: Response) -> Response:
     if name in request.cookies:
         before, _, rest = body.partition(VISITOR)
         body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
+    parts = {b"worker": f"Answered by process {os.getpid()}"}
+    parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     message, chosen = oneshot.take("message"), choices.current()
     if message or chosen.any:
-        notices = render_template(
+        parts[b"notices"] = render_template(
             "_notices.html",
             message=message,
             chosen=chosen,
             policies=_policies(chosen, body),
             timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
         )
-        body = body.replace(NOTICES, notices.encode(), 1)
     if chosen.redis or chosen.database:
-        body = body.replace(PLUGGED, render_template("_plugged.html", words=chosen.words).encode(), 1)
+        parts[b"plugged"] = render_template("_plugged.html", words=chosen.words)
     if get_breaker().is_open:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
-    for mark, part in g.get("parts", {}).items():
-        body = body.replace(f"<!--{mark}-->".encode(), part.encode(), 1)
-    response.set_data(body.replace(WORKER, f"Answered by process {os.getpid()}".encode(), 1))
+    response.set_data(_put(body, parts))
     return response
+
+
+def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
+    """The page with each part in the first place that bears its mark, in one pass; other comments stay."""
+    first, *others = body.split(BEGIN)
+    pieces = [first]
+    for piece in others:
+        mark, _, rest = piece.partition(END)
+        part = parts.pop(mark, None)
+        pieces += [BEGIN, piece] if part is None else [part.encode(), rest]
+    return b"".join(pieces)
 
 
 def _policies(chosen: choices.Choices, body: bytes) -> list[str]:
@@ -122,8 +133,7 @@ def show(response: Response, trace: Trace) -> None:
             asked, status = f"{request.method} {request.path}", response.status_code
             whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace))
             bar = xray_panel.bar(trace, status)
-        body = body.replace(TRIPS, xray_panel.totals(trace).encode(), 1)
-        response.set_data(body.replace(XRAY, whole.encode(), 1).replace(XBAR, bar.encode(), 1))
+        response.set_data(_put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)}))
 
 
 def _keys(trace: Trace) -> str:

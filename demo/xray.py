@@ -211,9 +211,11 @@ def _text(arg: Any) -> str:
 
 def shorten(word: Any, most: int = SHOWN_CHARACTERS) -> str:
     """The beginning of a value, with what cannot be printed escaped."""
-    word = _text(word)
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word[:most])
-    return shown if len(word) <= most else f"{shown}… {len(word)} characters"
+    text = _text(word)
+    if len(text) <= most and text.isprintable():
+        return text
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most])
+    return shown if len(text) <= most else f"{shown}… {len(text)} characters"
 
 
 def shorten_key(key: str) -> str:
