@@ -41,11 +41,12 @@ from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
 from demo.measured import Measured
-from demo.pool import Client, check, connect
+from demo.pool import Client, check, connect, get_breaker
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 COMPRESSED = (".css", ".js", ".svg")
 MAX_BODY_BYTES = 64 * 1024
+HOME_SECONDS = 1.0
 home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.register_blueprint(choices.bp)
     app.register_blueprint(openapi.bp)
     app.register_blueprint(take.bp)
-    app.extensions["use_cases"] = modules
+    app.extensions["use_cases"], app.extensions["home"] = modules, {}
     app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
     app.extensions["closers"].insert(0, background.close)
     try:
@@ -257,7 +258,20 @@ def _utc(seconds: float) -> str:
 
 @home.get("/")
 def index() -> str:
-    """The map of the use cases, with a live figure each."""
+    """The map of the use cases, with a live figure each. A process keeps it for HOME_SECONDS, with nothing of a visitor in
+    it; not for one who has pulled the plug, nor while Redis is away."""
+    kept: dict[str, tuple[float, str]] = current_app.extensions["home"]
+    if choices.current().any or get_breaker().is_open:
+        return _index()
+    until, page = kept.get(request.script_root, (0.0, ""))
+    if until < time.monotonic():
+        page = _index()
+        kept.clear()
+        kept[request.script_root] = time.monotonic() + HOME_SECONDS, page
+    return page
+
+
+def _index() -> str:
     modules = current_app.extensions["use_cases"]
     cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
     engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")

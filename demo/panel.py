@@ -142,7 +142,8 @@ def _keys(trace: Trace) -> str:
     if request.args.get("xray") == "keys":
         xray.end()  # what is asked from here on is no part of the page
         return keys_panel.draw(get_redis(), trace)
-    return keys_panel.link(f"{request.path}?{urlencode([*request.args.items(multi=True), ('xray', 'keys')])}")
+    query = urlencode([*request.args.items(multi=True), ("xray", "keys")]) if request.query_string else "xray=keys"
+    return keys_panel.link(f"{request.path}?{query}")
 
 
 def _in_a_header(trace: Trace) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 from demo import scripts
 
 Asked = tuple[tuple[Any, ...], Any]
+Words = tuple[str, list[str], list[str]]
+PLAIN = re.compile(r"[\w:{}.,@/+=-]+")
 HERE = Path(__file__).resolve().parent
 SKIPPED = {str(HERE / name) for name in ("pool.py", "faults.py", "xray.py", "database.py")}
 OWN_PREFIX = "demo:"
@@ -93,7 +95,7 @@ class Trace:
 
     def keys(self) -> list[str]:
         """The app's own keys that these commands named, each once, in order."""
-        found = [key for step in self.of("redis") for args, _ in step.asked for key in _split(args)[1]]
+        found = [key for step in self.of("redis") for args, _ in step.asked for key in split(args)[1]]
         return [key for key in dict.fromkeys(found) if key.startswith(OWN_PREFIX)]
 
 
@@ -153,7 +155,7 @@ def _name(path: str) -> str:
     return Path(path).relative_to(HERE.parent).as_posix() if ours else ""
 
 
-def _split(args: tuple[Any, ...]) -> tuple[str, list[str], list[str]]:
+def split(args: tuple[Any, ...]) -> Words:
     """A command's name, its keys and its other arguments; a script is told by its file."""
     name = str(args[0])
     words = [_text(arg) for arg in args[1:]]
@@ -167,9 +169,10 @@ def _split(args: tuple[Any, ...]) -> tuple[str, list[str], list[str]]:
     return name, words[:count], words[count:]
 
 
-def describe(args: tuple[Any, ...], reply: Any) -> Command:
-    """One command for the eye: its name, its key, its shortened arguments, and what its reply is."""
-    name, keys, rest = _split(args)
+def describe(args: tuple[Any, ...], reply: Any, words: Words | None = None) -> Command:
+    """One command for the eye: its name, its key, its shortened arguments, and what its reply is. `words` are those that
+    `split` has made of it, where they are known."""
+    name, keys, rest = words or split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
     shown = [shorten(word) for word in rest[:SHOWN_ARGUMENTS]]
@@ -179,9 +182,9 @@ def describe(args: tuple[Any, ...], reply: Any) -> Command:
     return Command(name, " ".join(shorten_key(key) for key in keys), " ".join(shown), _reply(reply), refused)
 
 
-def as_typed(args: tuple[Any, ...]) -> str:
+def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
     """The command for redis-cli, with what is secret masked and what is long cut."""
-    name, keys, rest = _split(args)
+    name, keys, rest = words or split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
     head = [str(args[0]), *map(str, args[1:3])] if name.startswith("EVAL") else [name]
@@ -202,7 +205,7 @@ def lives(args: tuple[Any, ...]) -> str:
 
 
 def _quoted(word: str) -> str:
-    return word if re.fullmatch(r"[\w:{}.,@/+=-]+", word) else '"' + word.replace('"', '\\"') + '"'
+    return word if PLAIN.fullmatch(word) else '"' + word.replace('"', '\\"') + '"'
 
 
 def _text(arg: Any) -> str:

@@ -87,19 +87,22 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
         fill, name = KINDS[step.kind]
         yield _lane(name if step.kind == "db" else step.label, fill, step.start_ms, step.duration_ms, total_ms)
     yield '</div><ol class="cmds">'
+    typed = []
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
-            yield _command(xray.describe(args, reply), _meta(step, number, args), step.sent, _inner(args))
+            words = xray.split(args)
+            typed.append(xray.as_typed(args, words))
+            yield _command(xray.describe(args, reply, words), _meta(step, number, args), step.sent, _inner(args))
     yield "</ol>"
     if len(trace.steps) > MOST:
         yield f'<p class="label">The first {MOST} of {len(trace.steps)} visits to Redis and to the database.</p>'
     row = _gets_in_a_row(trace.of("redis"))
     if row >= IN_A_ROW:
         yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
-    typed = "\n".join(escape(xray.as_typed(args)) for step in shown for args, _ in step.asked)
     if typed:
+        lines = escape("\n".join(typed))
         yield '<details class="typed"><summary class="label">As redis-cli</summary>'
-        yield f'<pre class="http">{typed}</pre></details>'
+        yield f'<pre class="http">{lines}</pre></details>'
 
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:

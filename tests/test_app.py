@@ -220,3 +220,20 @@ def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:
             assert answer.status_code == 200
             assert "immutable" in answer.headers["Cache-Control"]
             assert "Set-Cookie" not in answer.headers and "Cookie" not in answer.headers.get("Vary", "")
+
+
+@pytest.mark.parametrize(("seconds", "trips"), [(60.0, 0), (-1.0, 3)])
+def test_home_is_kept_for_a_while(app: Flask, monkeypatch: pytest.MonkeyPatch, seconds: float, trips: int) -> None:
+    monkeypatch.setattr("demo.app.HOME_SECONDS", seconds)
+    assert round_trips(app.test_client().get("/")) == 3
+    again = app.test_client().get("/")
+    assert round_trips(again) == trips and f"took {trips} round trips" in again.text
+
+
+def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.app.HOME_SECONDS", 60)
+    other, visitor = app.test_client(), app.test_client()
+    assert "Redis does not answer" not in other.get("/").text
+    visitor.post("/choices", data={"redis": "refused", "back": "/"})
+    assert "Redis does not answer" in visitor.get("/").text
+    assert "Redis does not answer" not in other.get("/").text

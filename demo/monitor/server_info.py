@@ -6,6 +6,8 @@ from typing import Any
 
 DATABASE = re.compile(r"db\d+")  # Redis 8 adds lines such as db0_distrib_strings_sizes
 
+REPLICA = re.compile(r"slave\d+")
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -56,7 +58,7 @@ def read_info(info: dict[str, Any]) -> Snapshot:
     # Valkey says 7.2.4 as its redis_version for the sake of old clients, and its own beside it.
     valkey = info.get("valkey_version")
     offset = info.get("master_repl_offset", 0)
-    replicas = [value for name, value in info.items() if re.fullmatch(r"slave\d+", name) and isinstance(value, dict)]
+    replicas = [value for name, value in info.items() if isinstance(value, dict) and REPLICA.fullmatch(name)]
     return Snapshot(
         engine="Valkey" if valkey else "Redis",
         version=str(valkey or info["redis_version"]),
@@ -69,7 +71,7 @@ def read_info(info: dict[str, Any]) -> Snapshot:
         expired=info["expired_keys"],
         clients=info["connected_clients"],
         commands_a_second=info["instantaneous_ops_per_sec"],
-        keys=sum(value["keys"] for name, value in info.items() if DATABASE.fullmatch(name)),
+        keys=sum(value["keys"] for name, value in info.items() if isinstance(value, dict) and DATABASE.fullmatch(name)),
         hit_ratio=hits / (hits + misses) if hits + misses else None,
         hits=hits,
         misses=misses,

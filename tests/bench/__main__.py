@@ -11,6 +11,7 @@ from tests.bench.players import players
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
 from tests.bench.streams import streams
+from tests.bench.xray import x_ray
 
 SECTIONS = {
     "pages": in_process,
@@ -22,6 +23,7 @@ SECTIONS = {
     "sessions": sessions,
     "leaderboard": players,
     "streams": streams,
+    "xray": x_ray,
 }
 
 

@@ -34,8 +34,8 @@ def in_process() -> None:
         shown = create_app(settings)
         body = plain.test_client().get(PAGE).text
         stock = peers.make(url, sqlite_url(Path(folder)), constant=body)
-        constant, caching = _call(stock, "/constant"), _call(stock, "/flask-caching")
-        ours, held = _call(plain, PAGE), _call(near, PAGE)
+        constant, caching = call(stock, "/constant"), call(stock, "/flask-caching")
+        ours, held = call(plain, PAGE), call(near, PAGE)
         until(lambda: "near" in near.test_client().get(PAGE).headers["Cache-Status"])
         say(f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view of it as a constant:")
         for name, path in (
@@ -44,10 +44,10 @@ def in_process() -> None:
             ("dogpile.cache, one worker’s lock", "/dogpile-local"),
             ("Flask-Caching", "/flask-caching"),
         ):
-            report(name, faster(constant, _call(stock, path)))
+            report(name, faster(constant, call(stock, path)))
         report("ours, one trip to Redis", faster(constant, ours))
         report("ours, near cache", faster(constant, held), 1.0)
-        report("ours with the x-ray, its lessons and a visitor’s parts", faster(constant, _call(shown, PAGE)))
+        report("ours with the x-ray, its lessons and a visitor’s parts", faster(constant, call(shown, PAGE)))
         say("In times of Flask-Caching:")
         report("ours, one trip to Redis", faster(caching, ours), 1.2)
         for app in (plain, near, shown):
@@ -132,7 +132,7 @@ def _wrk(url: str) -> float:
     return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
 
 
-def _call(app: Any, path: str) -> Callable[[], object]:
+def call(app: Any, path: str) -> Callable[[], object]:
     environ = EnvironBuilder(path, headers=GZIP).get_environ()
 
     def run() -> object:
