@@ -94,7 +94,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     _connect_redis(app, instance)
     app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
     app.extensions["front"] = front.Front(app, app.wsgi_app)
-    app.extensions["closers"] = []
+    app.extensions["closers"], app.extensions["scraped"] = [], []
     app.extensions["observed"] = observed.Observed(app.extensions["front"])
     app.wsgi_app = app.extensions["observed"]  # type: ignore[method-assign]
     if values["TRUSTED_PROXIES"]:

@@ -54,6 +54,12 @@ ANALYTICS_DROPPED = Counter(
     "Views that were not counted, because Redis did not take them or too many came within a second",
     registry=registry,
 )
+OUTBOX_PENDING = Gauge(
+    "demo_outbox_pending",
+    "Changes in the database that the caches have not been told of, when somebody asked last; NaN without a database",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
 BREAKERS_OPEN = Gauge("demo_breakers_open", "Workers for whom Redis is away", multiprocess_mode="livesum", registry=registry)
 POOL_SIZE = Gauge(
     "demo_pool_connections_max",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
-from sqlalchemy import Column, Connection, Integer, String, Table, delete, insert, select
+from sqlalchemy import Column, Connection, Integer, String, Table, delete, func, insert, select
 
 from demo.catalog.products import metadata
 
@@ -47,6 +47,11 @@ def pending(connection: Connection) -> list[Event]:
     """The oldest events that nobody has removed, BATCH at most."""
     rows = connection.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)).all()
     return [Event(row.id, row.product_id, row.category) for row in rows]
+
+
+def count(connection: Connection) -> int:
+    """How many events nobody has removed."""
+    return connection.execute(select(func.count()).select_from(outbox)).scalar_one()
 
 
 def remove(connection: Connection, events: Sequence[Event]) -> None:

@@ -151,6 +151,11 @@ class Shelf:
         """For when products were added. Raises RedisError."""
         self.cache.invalidate(groups=[*CATEGORIES, "lists-all"])
 
+    def untold(self) -> int:
+        """How many changes wait in the outbox. Raises SQLAlchemyError."""
+        with self._database.read(wait=False) as connection:
+            return outbox.count(connection)
+
     def _write(self, statement: Callable[[Any], Product | None]) -> tuple[Product | None, bool]:
         with self._database.write() as connection:
             written = statement(connection)

@@ -1,5 +1,6 @@
 """Catalog pages, each from one cache entry, and the forms that change what they show."""
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -9,6 +10,7 @@ import click
 from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
 from demo import choices, errors, limits, metrics, oneshot
@@ -66,6 +68,14 @@ def prepare(state: BlueprintSetupState) -> None:
     )
     extensions["shelf"] = made
     extensions["background"].elect("outbox", made.deliverer.step)
+
+    def look_up() -> None:
+        try:
+            metrics.OUTBOX_PENDING.set(made.untold())
+        except SQLAlchemyError:
+            metrics.OUTBOX_PENDING.set(math.nan)
+
+    extensions["scraped"].append(look_up)
     client.tally.ask["catalog"] = made.lookups
     if near:
         extensions["closers"].append(near.close)

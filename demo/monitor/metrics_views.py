@@ -13,11 +13,13 @@ bp = Blueprint("metrics", __name__, cli_group=None)
 
 @bp.get("/metrics")
 def exposition() -> Response:
-    """Prometheus' text format, the sum of all workers."""
+    """Prometheus' text format, the sum of all workers. What is not counted but looked up, is looked up now."""
     if not (_bears_the_token() or _comes_from_there()):
         raise Forbidden(
             "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token."
         )
+    for look_up in current_app.extensions["scraped"]:
+        look_up()
     return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
 

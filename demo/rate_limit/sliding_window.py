@@ -4,7 +4,7 @@ Each admitted hit is a member of a sorted set, scored by Redis' own clock. One s
 window and expires, so no two workers can both take the last place, and a refused hit writes nothing. Members are the
 times themselves, and the next free number for hits of the same microsecond.
 
-Memory of an identity: 21 bytes a hit up to 128 hits, some 90 bytes a hit beyond, where Redis changes the encoding.
+Memory of an identity: 20 to 25 bytes a hit up to 128 hits, 70 to 120 beyond, where Redis changes the encoding.
 Commands: TIME, ZRANGE; then ZADD, ZREMRANGEBYSCORE, PEXPIRE, ZCARD for a hit that passes.
 
 Source: "Rate limiting", https://redis.io/glossary/rate-limiting/ (there in several calls, here in one script).

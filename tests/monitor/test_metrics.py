@@ -1,6 +1,7 @@
 """What operators read, counted over all workers."""
 
 import json
+import math
 import os
 import re
 import runpy
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
 from tests.serving import REPOSITORY, Server, serve, until
 
@@ -97,6 +99,22 @@ def test_an_open_breaker_is_told(away: Flask) -> None:
     web.get("/catalog/products/42")
     web.get("/livez")
     assert figures(web)["demo_breakers_open"] == 1
+
+
+def test_what_the_caches_were_not_told_of_is_told_also_while_redis_is_away(away: Flask) -> None:
+    web = away.test_client()
+    assert figures(web)["demo_outbox_pending"] == 0
+    for price in (7, 8):
+        assert web.patch("/catalog/api/products/42", json={"price_cents": price}).status_code == 200
+    assert figures(web)["demo_outbox_pending"] == 2
+
+
+def test_without_a_database_nobody_knows_what_waits(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(**_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(app.extensions["database"], "read", gone)
+    assert math.isnan(figures(app.test_client())["demo_outbox_pending"])
 
 
 @pytest.mark.parametrize(
