@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from demo.leaderboard.answers import (
     DAY_SECONDS,
     IDEMPOTENCY_KEY,
@@ -53,7 +51,6 @@ class Leaderboard(Upkeep):
     def __init__(self, client: Any, board: str, **more: Any) -> None:
         super().__init__(client, board, **more)
         self._script = client.register_script(HERE.with_suffix(".lua").read_text())
-        self._sha = self._script.sha.encode()
         self._keys_of: tuple[int | str, list[str]] = (-1, [])
         lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), DAY_SECONDS)
         self._lives = " ".join(str(seconds * 1000) for seconds in lives)
@@ -121,10 +118,7 @@ class Leaderboard(Upkeep):
                 keys += [key for period in self.periods for key in self.redis_keys(period)]
                 self._keys_of = (day, keys + self._distinct_keys(self.periods))
             keys = self._keys_of[1] + once
-            try:
-                reply: list[Any] = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *common, *args)
-            except NoScriptError:  # a server that was restarted is told the script again
-                reply = self._script(keys=keys, args=[*common, *args])
+            reply: list[Any] = self._run(self._script, keys, [*common, *args])
             if reply[0] == CONFLICT:
                 raise Conflict("the idempotency key was used for another request")
             if reply[0] != ANOTHER_DAY:

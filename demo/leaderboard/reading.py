@@ -10,6 +10,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, Ranking, check_player, percentile
 
 PAST = re.compile(r"day:\d{4}-\d\d-\d\d|week:\d{4}-W\d\d|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -87,7 +89,7 @@ class Reading:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
         for name in names:
             check_player(name)
-        reply = self._players(keys=self._read_keys(period) + self._distinct_keys([period]), args=names)
+        reply = self._run(self._players, self._read_keys(period) + self._distinct_keys([period]), names)
         rows = zip(*[iter(reply)] * 4, strict=True)
         entries = [self._entry(rank, names[number - 1], score, metadata) for number, rank, score, metadata in rows]
         return tuple(sorted(entries, key=lambda entry: entry.rank))
@@ -130,18 +132,26 @@ class Reading:
     ) -> tuple[Page | None, int]:
         """The page, and 1 + how many are better than its first row."""
         keys = self._read_keys(period) + self._distinct_keys([period])
-        total, first, above, dense, *rows = self._page(keys=keys, args=[player, before, after, *cursor])
+        reply = self._run(self._page, keys, [player, before, after, *cursor])
+        total, first, above, dense = reply[:4]
         if first < 0:
             return None, 0
         entries: list[Entry] = []
         place, rank, member, stored = first, dense if self.dense else above, b"", b"0"
-        for place, (member, stored, metadata) in enumerate(zip(*[iter(rows)] * 3, strict=True), start=first + 1):
-            score = self._sign * int(float(stored))
-            if entries and score != entries[-1].score:
-                rank = rank + 1 if self.dense else place
-            entries.append(self._entry(rank, member[13:].decode(), stored, metadata))
+        equals = None
+        for place, (member, stored, metadata) in enumerate(zip(*[iter(reply[4:])] * 3, strict=True), start=first + 1):
+            if equals != stored:
+                rank = rank if equals is None else rank + 1 if self.dense else place
+                equals, score = stored, self._sign * int(float(stored))
+            entries.append(Entry(rank, member[13:].decode(), score, metadata.decode() if metadata else None))
         more = f"{int(float(stored))}.{member[:12].decode()}" if entries and place < total else None
         return Page(period, total, first, tuple(entries), more), above
+
+    def _run(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:  # a server that was restarted is told the script again
+            return script(keys=keys, args=args)
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
         return Entry(rank, player, self._sign * int(float(stored)), metadata.decode() or None)

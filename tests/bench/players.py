@@ -16,7 +16,6 @@ from leaderboard.leaderboard import Leaderboard as Package
 from demo import engine
 from demo.leaderboard.answers import Period, Post
 from demo.leaderboard.ranking import MOST, Leaderboard
-from demo.pool import connect
 from tests.bench.measure import faster, report, say
 
 FEW, MANY, SCORES = 10_000, 1_000_000, 1_000_000
@@ -30,10 +29,10 @@ def players() -> None:
         os.sched_setaffinity(0, {min(cores)})
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         url = engine.start(Path(folder), keep=False, maxmemory_mb=4096)
-        client = connect(url, pool_size=4, timeout_seconds=10, open_seconds=1)
+        client = redis.Redis.from_url(url)  # the same for all
         few, many = _board(client, FEW), _board(client, MANY)
         _at_two_sizes(few, many)
-        _beside_others(url, client, few, many)
+        _beside_others(client, few, many)
         client.close()
         engine.release(Path(folder), wait_seconds=5)
     if cores:
@@ -87,8 +86,7 @@ def _in_turns(one: Callable[[], object], other: Callable[[], object]) -> tuple[l
     return times
 
 
-def _beside_others(url: str, client: redis.Redis, few: Leaderboard, many: Leaderboard) -> None:
-    plain = redis.Redis.from_url(url)
+def _beside_others(plain: redis.Redis, few: Leaderboard, many: Leaderboard) -> None:
     for board, size in ((few, FEW), (many, MANY)):
         dice = random.Random(2)
         key = f"bench:four:{size}"
@@ -106,7 +104,7 @@ def _beside_others(url: str, client: redis.Redis, few: Leaderboard, many: Leader
             for _ in board.periods:
                 four()
 
-        alone = _board(client, size, "alone", ["all"])
+        alone = _board(plain, size, "alone", ["all"])
 
         def submit(board: Leaderboard, size: int = size, dice: random.Random = dice) -> Callable[[], object]:
             return lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES))
@@ -125,4 +123,3 @@ def _beside_others(url: str, client: redis.Redis, few: Leaderboard, many: Leader
             ),
             3.5,
         )
-    plain.close()
