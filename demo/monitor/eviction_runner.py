@@ -1,0 +1,133 @@
+"""The eviction run's own process: one line of JSON on standard input, a line for each step on standard output.
+
+Five private engines, without a port and without a file, live in the folder that it is given. All of it ends, and the folder
+is removed, when the run is over, when its time is up, on SIGTERM, and as soon as standard input is closed: the kernel
+closes that with the process that started it, however that one ends. Should this process be killed itself, the kernel kills
+its engines (Linux), and the folder is its owner's to remove.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import redis
+
+from demo import folders
+from demo.monitor import belady
+from demo.monitor.eviction import BATCH, POLICIES, SECONDS, Options, Outcome, Subject, in_points
+from demo.monitor.traces import trace
+
+START_SECONDS = 5.0
+REPORT_SECONDS = 1.0
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the process is to do, with which server binary; after `longest_seconds` it tells what it has."""
+
+    binary: str
+    folder: str
+    options: Options
+    seconds: float = SECONDS
+    longest_seconds: float = 24.0
+
+
+def main() -> None:
+    """Reads the task, does it, and leaves nothing."""
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    folder = Path(task.folder)
+    held = folders.lock(folder / "alive.lock", exclusive=False)
+    engines: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=_end_with_the_owner, daemon=True).start()
+    try:
+        subjects = _start(task, folder, engines)
+        _measure(task, subjects)
+    finally:
+        for process in engines:
+            process.kill()
+        for process in engines:
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+        if held:
+            held.close()
+
+
+def _end_with_the_owner() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> list[Subject]:
+    """One engine a policy, all begun before the first is waited for. Raises RedisError when one does not answer."""
+    sockets = {policy: folder / f"{number}.sock" for number, policy in enumerate(POLICIES)}
+    for place in sockets.values():
+        command = [task.binary, "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "700"]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning"]
+        engines.append(
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent
+            )
+        )
+    until = time.monotonic() + START_SECONDS
+    subjects = []
+    for policy, place in sockets.items():
+        client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=None)
+        while not _answers(client) and time.monotonic() < until:
+            time.sleep(0.01)
+        subjects.append(Subject(client, policy, task.options.memory_kb * 1024))
+    return subjects
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _measure(task: Task, subjects: list[Subject]) -> None:
+    """The same batch to each engine in turn, at the same pace; then the optimum over what all were asked."""
+    options = task.options
+    keys = trace(options.trace, options.requests, options.room, options.seed)
+    began = reported = time.monotonic()
+    info = subjects[0].client.info("server")
+    name = f"{'Valkey' if 'valkey_version' in info else 'Redis'} {info.get('valkey_version', info['redis_version'])}"
+    done = 0
+    while done < len(keys) and time.monotonic() - began < task.longest_seconds:
+        time.sleep(max(0.0, began + task.seconds * done / len(keys) - time.monotonic()))
+        for subject in subjects:
+            subject.ask(keys[done : done + BATCH])
+        done = min(done + BATCH, len(keys))
+        if time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            _tell(Outcome(done / len(keys), [subject.result(len(keys)) for subject in subjects], name))
+    results = [subject.result(len(keys)) for subject in subjects]
+    # A batch is a small memory of its own: what was missed early in it is written after what was found late in it.
+    capacity = max(result.entries for result in results) + BATCH
+    best = belady.hits(keys[:done], capacity)
+    seconds = round(time.monotonic() - began, 1)
+    points = in_points(best, len(keys))
+    _tell(Outcome(1.0, results, name, done == len(keys), True, capacity, sum(best), points, seconds))
+
+
+def _tell(outcome: Outcome) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
