@@ -15,6 +15,7 @@ from demo.app import close, create_app
 from demo.catalog import hostile_pickle, strategies_views, trials_views
 from demo.connections import BoundedPool
 from demo.database import Database, sqlite_url
+from demo.monitor import eviction_views
 from demo.pool import Client, connect
 from tests import servers
 
@@ -120,6 +121,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that ask for every address: the labs' processes are their own tests' matter."""
     monkeypatch.setattr(strategies_views, "_run", lambda _: [])
+    monkeypatch.setattr(eviction_views, "_begin", lambda *_: "0" * 16)
     monkeypatch.setattr(hostile_pickle, "let_it_run", lambda: hostile_pickle.Deed("", "", ""))
     monkeypatch.setattr(trials_views, "READERS", 5)
 

@@ -14,7 +14,7 @@ from demo.pool import Client
 from tests.serving import REPOSITORY
 
 DEMO = REPOSITORY / "demo"
-DOORS = {"views", "interface", "guard", "workload_runner"}
+DOORS = {"views", "interface", "guard", "workload_runner", "eviction_runner"}
 FILES = [path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem != "__init__"]
 
 

@@ -30,7 +30,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     trace: Kind = "zipf"
     requests: Annotated[int, msgspec.Meta(ge=20_000, le=40_000)] = 24_000
-    memory_kb: Annotated[int, msgspec.Meta(ge=1024, le=2048)] = 2048
+    memory_kb: Annotated[int, msgspec.Meta(ge=1024, le=2048)] = 1536
     seed: Annotated[int, msgspec.Meta(ge=0, le=999_999)] = 1
 
     @property
@@ -118,3 +118,11 @@ def in_points(answered: Sequence[bool], requests: int) -> list[float | None]:
     edges = [requests * part // POINTS for part in range(POINTS + 1)]
     parts = [answered[first:last] for first, last in zip(edges, edges[1:], strict=False)]
     return [round(sum(part) / len(part), 4) if part else None for part in parts]
+
+
+def verdict(outcome: Outcome) -> str:
+    """A finished run in one sentence, best policy first."""
+    shares = sorted(((100 * found.hits / max(1, found.asked), found.policy) for found in outcome.results), reverse=True)
+    told = ", ".join(f"{policy} {share:.1f} %" for share, policy in shares)
+    best = 100 * outcome.optimum_hits / max(1, outcome.results[0].asked if outcome.results else 0)
+    return f"Answered from memory: {told}. Nobody could have done better than {best:.1f} %."

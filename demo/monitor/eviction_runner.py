@@ -73,7 +73,11 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
         command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning"]
         engines.append(
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent,
             )
         )
     until = time.monotonic() + START_SECONDS

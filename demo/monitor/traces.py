@@ -10,7 +10,7 @@ import random
 from typing import Literal
 
 Kind = Literal["zipf", "scan", "loop", "shift"]
-UNIVERSE = 5  # times the room: the keys there are
+UNIVERSE = 10  # times the room: the keys there are
 LOOP = 2  # times the room: a loop that does not fit
 PHASES = 3
 

@@ -16,7 +16,7 @@ from demo.background import process_name
 from demo.breaker import BreakerOpen
 from demo.connections import BoundedPool
 from demo.database import get_database
-from demo.monitor import columns, metrics_views
+from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
@@ -28,6 +28,7 @@ from demo.validation import read_query
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
 bp.register_blueprint(metrics_views.bp)
+bp.register_blueprint(eviction_views.bp)
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -89,7 +90,6 @@ def index() -> str:
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
-        lab="monitor.eviction" in current_app.view_functions,
     )
 
 

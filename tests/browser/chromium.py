@@ -30,6 +30,7 @@ PAGES = {
     "board-game": "/leaderboard/boards/main/game?player=mara",
     "analytics": "/analytics/",
     "monitor": "/monitor/",
+    "eviction": "/monitor/eviction",
     "style": "/style",
     "keys": "/rate-limit/?xray=keys",
     "error": "/no-such-page",

@@ -1,0 +1,203 @@
+"""The eviction lab: a run in a process of its own, told of while it goes on, one at a time."""
+
+import contextlib
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from redis.exceptions import RedisError
+from werkzeug.exceptions import ServiceUnavailable
+
+from demo import engine, folders, source
+from demo.config import REPOSITORY
+from demo.monitor import belady, eviction, traces
+from demo.monitor.eviction import Options, Outcome, Subject
+from demo.pool import get_redis
+from demo.validation import Invalid, convert
+
+KEPT_SECONDS = 600
+WATCHED_SECONDS = 10
+LONGEST_SECONDS = 28.0
+REFRESH_SECONDS = 2
+PLOT_HEIGHT, LABEL_HEIGHT = 220, 15
+CLAIM = "demo:monitor:{eviction}:running"
+COLOURS = dict(zip(eviction.POLICIES, ("redis", "ok", "app", "stale", "bad"), strict=True))
+TRACES = {
+    "zipf": "favourites that stay (Zipf)",
+    "scan": "favourites, and a scan in the middle third",
+    "loop": "a loop larger than memory",
+    "shift": "favourites that change twice",
+}
+SETTINGS = {
+    "maxmemory-samples": "looks at more keys than it does by itself, so that what is seen is the policy and not the sampling",
+    "lfu-log-factor": "a counter that rises after few uses: a short run has no millions of them",
+    "lfu-decay-time": "minutes until a counter falls by one, the shortest there is: old favourites hardly fade in one run",
+}
+bp = Blueprint("eviction", __name__, url_prefix="/monitor/eviction", cli_group=None)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What is kept of a run."""
+
+    options: Options
+    outcome: Outcome
+
+
+@bp.get("")
+def index() -> Response:
+    """The form, and the run that the address names: what it has come to, or how far it is."""
+    found, gone = None, False
+    name = request.args.get("run", "")
+    if len(name) == 16 and set(name) <= set("0123456789abcdef"):
+        with contextlib.suppress(RedisError, msgspec.MsgspecError):
+            raw = get_redis().get(_key(name))
+            found = msgspec.json.decode(raw, type=Run) if raw else None
+            if found and not found.outcome.over:
+                get_redis().set(_watched(name), 1, ex=WATCHED_SECONDS)
+        gone = found is None
+    return _page(found, gone=gone)
+
+
+@bp.post("")
+def run() -> Any:
+    """Begins a run, and shows the page that tells of it."""
+    try:
+        options = convert(request.form, Options)
+    except Invalid as error:
+        return _page(None, errors=error.errors, given=request.form.to_dict(), status=422)
+    binary = _binary()
+    if binary is None:
+        raise ServiceUnavailable("No engine is installed here, so there is nothing to run.")
+    return redirect(url_for("monitor.eviction.index", run=_begin(options, binary), _anchor="outcome"), 303)
+
+
+def _binary() -> str | None:
+    try:
+        return engine.find_engine()
+    except engine.EngineError:
+        return None
+
+
+def _begin(options: Options, binary: str) -> str:
+    """Starts the process and a thread that tells what it says; the run's name. One run at a time, whoever asks: the claim
+    ends by itself should this worker die."""
+    client, name = get_redis(), secrets.token_hex(8)
+    if not client.set(CLAIM, name, nx=True, ex=int(LONGEST_SECONDS) + WATCHED_SECONDS):
+        raise ServiceUnavailable("Another run is under way. Please try again in a few seconds.")
+    try:
+        client.set(_watched(name), 1, ex=WATCHED_SECONDS)
+        client.set(_key(name), msgspec.json.encode(Run(options, Outcome(0.0, []))), ex=WATCHED_SECONDS)
+        folders.sweep()
+        folder = folders.temporary("eviction")
+        command = [sys.executable, "-m", "demo.monitor.eviction_runner"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+    except (OSError, RedisError):
+        client.delete(CLAIM)
+        raise
+    task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
+    shared = current_app.extensions["redis"]
+    threading.Thread(target=_follow, args=(process, task, shared, name, options, folder), daemon=True).start()
+    return name
+
+
+def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: str, options: Options, folder: Path) -> None:
+    """Keeps each line that the process says, until it is over or nobody has looked for WATCHED_SECONDS; then ends it."""
+    assert process.stdin and process.stdout
+    over = False
+    late = threading.Timer(LONGEST_SECONDS, process.kill)
+    late.start()
+    try:
+        process.stdin.write(task + b"\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            outcome = msgspec.json.decode(line, type=Outcome)
+            over = outcome.over
+            kept = msgspec.json.encode(Run(options, outcome))
+            client.set(_key(name), kept, ex=KEPT_SECONDS if over else WATCHED_SECONDS)
+            if not over and not client.exists(_watched(name)):
+                break
+    except (OSError, RedisError, msgspec.MsgspecError):
+        over = False
+    finally:
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # The process takes this as the word to end.
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        late.cancel()
+        process.stdout.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(RedisError):
+            client.delete(CLAIM)
+            client.delete(_watched(name))
+            if not over:
+                client.delete(_key(name))
+
+
+def _page(
+    found: Run | None,
+    *,
+    gone: bool = False,
+    errors: dict[str, str] | None = None,
+    given: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    options = msgspec.to_builtins(found.options if found else Options(seed=secrets.randbelow(1000)))
+    outcome = found.outcome if found else None
+    series = _series(outcome) if outcome and outcome.results else []
+    requests = found.options.requests if found else 0
+    body = render_template(
+        "monitor/eviction.html",
+        options={**options, **(given or {})},
+        outcome=outcome,
+        verdict=eviction.verdict(outcome) if outcome and outcome.over else "",
+        series=series,
+        labels=[f"{requests * (part + 1) // eviction.POINTS:,}" for part in range(eviction.POINTS)],
+        ends=_ends(series),
+        height=PLOT_HEIGHT,
+        gone=gone,
+        errors=errors or {},
+        traces=TRACES,
+        settings=[(name, value, SETTINGS[name]) for name, value in eviction.SETTINGS.items()],
+        facts=eviction,
+        engine_there=_binary() is not None,
+        minutes=KEPT_SECONDS // 60,
+        listings=[source.of_function(each) for each in (Subject.ask, belady.hits, traces.trace)],
+    )
+    answer = Response(body, status)
+    if outcome and not outcome.over:
+        answer.headers["Refresh"] = str(REFRESH_SECONDS)
+    return answer
+
+
+def _series(outcome: Outcome) -> list[tuple[str, str, list[float | None]]]:
+    lines = [(found.policy, COLOURS[found.policy], found.points) for found in outcome.results]
+    return [*lines, ("optimum", "db", outcome.optimum_points)] if outcome.over else lines
+
+
+def _ends(series: list[tuple[str, str, list[float | None]]]) -> list[tuple[str, str, int]]:
+    """Where each line's name stands, beside its end, in pixels from the top, and never one on another."""
+    lasts = {name: [value for value in values if value is not None][-1:] for name, _, values in series}
+    placed: list[tuple[str, str, int]] = []
+    for name, colour, _ in sorted(series, key=lambda line: lasts[line[0]], reverse=True):
+        wanted = round(PLOT_HEIGHT * (1 - (lasts[name] or [0.0])[0]))
+        highest = placed[-1][2] + LABEL_HEIGHT if placed else LABEL_HEIGHT
+        lowest = PLOT_HEIGHT - LABEL_HEIGHT * (len(series) - len(placed) - 1)
+        placed.append((name, colour, min(max(wanted, highest), lowest)))
+    return placed
+
+
+def _key(name: str) -> str:
+    return f"demo:monitor:{{run:{name}}}"
+
+
+def _watched(name: str) -> str:
+    return f"{_key(name)}:watched"
