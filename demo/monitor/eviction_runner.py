@@ -18,6 +18,8 @@ from pathlib import Path
 
 import msgspec
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from demo import folders
 from demo.monitor import belady
@@ -71,19 +73,12 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
     for place in sockets.values():
         command = [task.binary, "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "700"]
         command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning"]
-        engines.append(
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                preexec_fn=_die_with_parent,
-            )
-        )
+        nowhere = subprocess.DEVNULL
+        engines.append(subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=_die_with_parent))
     until = time.monotonic() + START_SECONDS
     subjects = []
     for policy, place in sockets.items():
-        client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=None)
+        client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0))
         while not _answers(client) and time.monotonic() < until:
             time.sleep(0.01)
         subjects.append(Subject(client, policy, task.options.memory_kb * 1024))

@@ -35,7 +35,7 @@ TRACES = {
     "shift": "favourites that change twice",
 }
 SETTINGS = {
-    "maxmemory-samples": "looks at more keys than it does by itself, so that what is seen is the policy and not the sampling",
+    "maxmemory-samples": "looks at more keys than by itself, so that what is seen is the policy and not the sampling",
     "lfu-log-factor": "a counter that rises after few uses: a short run has no millions of them",
     "lfu-decay-time": "minutes until a counter falls by one, the shortest there is: old favourites hardly fade in one run",
 }
@@ -88,6 +88,7 @@ def _begin(options: Options, binary: str) -> str:
     """Starts the process and a thread that tells what it says; the run's name. One run at a time, whoever asks: the claim
     ends by itself should this worker die."""
     client, name = get_redis(), secrets.token_hex(8)
+    folder: Path | None = None
     if not client.set(CLAIM, name, nx=True, ex=int(LONGEST_SECONDS) + WATCHED_SECONDS):
         raise ServiceUnavailable("Another run is under way. Please try again in a few seconds.")
     try:
@@ -98,6 +99,8 @@ def _begin(options: Options, binary: str) -> str:
         command = [sys.executable, "-m", "demo.monitor.eviction_runner"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
     except (OSError, RedisError):
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         client.delete(CLAIM)
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
@@ -110,6 +113,7 @@ def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: st
     """Keeps each line that the process says, until it is over or nobody has looked for WATCHED_SECONDS; then ends it."""
     assert process.stdin and process.stdout
     over = False
+    held = folders.lock(folder / "alive.lock", exclusive=False)
     late = threading.Timer(LONGEST_SECONDS, process.kill)
     late.start()
     try:
@@ -135,6 +139,8 @@ def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: st
         late.cancel()
         process.stdout.close()
         shutil.rmtree(folder, ignore_errors=True)
+        if held:
+            held.close()
         with contextlib.suppress(RedisError):
             client.delete(CLAIM)
             client.delete(_watched(name))

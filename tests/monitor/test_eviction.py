@@ -1,0 +1,113 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from demo import engine, folders
+from demo.monitor.eviction import POINTS, POLICIES, SESSIONS, Options, Outcome, Result, in_points, verdict
+from tests.serving import REPOSITORY, processes, until
+
+ABOUT_THE_SAME = 0.005  # LFU and LRU may be this close, as shares of all requests
+NEXT_TO_NOTHING = 0.03  # what LRU may answer of a loop: it keeps times in seconds and looks at samples
+
+
+@contextmanager
+def runner(**task: Any) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A run's process with its task sent, and its folder; both are gone when the block ends, or it fails."""
+    folder = folders.temporary("eviction")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demo.monitor.eviction_runner"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert process.stdin and process.stdout
+    with process:
+        try:
+            sent = {"binary": engine.find_engine(), "folder": str(folder), "options": Options(), **task}
+            process.stdin.write(msgspec.json.encode(sent) + b"\n")
+            process.stdin.flush()
+            yield process, folder
+        finally:
+            process.kill()
+    until(lambda: not engines(folder))
+
+
+def engines(folder: Path) -> list[str]:
+    return [command for _, command in processes() if str(folder) in command]
+
+
+def finished(**task: Any) -> Outcome:
+    with runner(**task) as (process, folder):
+        assert process.stdout
+        lines = process.stdout.read().splitlines()
+        assert process.wait(10) == 0
+        assert not folder.exists() and not engines(folder)
+    return msgspec.json.decode(lines[-1], type=Outcome)
+
+
+@pytest.mark.long
+def test_the_order_of_the_policies_on_three_seeds_and_a_loop_that_does_not_fit() -> None:
+    chosen = [Options(seed=seed) for seed in (1, 2, 3)] + [Options(trace="loop", memory_kb=2048)]
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        *zipf, loop = pool.map(lambda options: finished(options=options), chosen)
+    for outcome in [*zipf, loop]:
+        assert outcome.complete and outcome.seconds < 25
+        found = {result.policy: result for result in outcome.results}
+        assert tuple(found) == POLICIES
+        assert {result.asked for result in found.values()} == {Options().requests}
+        assert all(result.hits < outcome.optimum_hits for result in found.values())
+        assert found["noeviction"].sessions == found["volatile-ttl"].sessions == SESSIONS
+        assert [policy for policy in POLICIES if found[policy].refused] == ["noeviction"]
+        assert found["allkeys-lru"].sessions < SESSIONS / 2
+    for outcome in zipf:
+        lfu, lru, chance = (result.hits / result.asked for result in outcome.results[:3])
+        assert lfu >= lru - ABOUT_THE_SAME and lru > chance, (lfu, lru, chance)
+    assert loop.results[1].hits / loop.results[1].asked < NEXT_TO_NOTHING
+    assert loop.results[2].hits / loop.results[2].asked > 10 * NEXT_TO_NOTHING / 2
+
+
+def test_time_is_up_and_what_was_done_is_told() -> None:
+    outcome = finished(longest_seconds=1.5)
+    assert outcome.over and not outcome.complete and outcome.share == 1.0
+    asked = {result.asked for result in outcome.results}
+    assert len(asked) == 1 and 0 < asked.pop() < 24_000
+    assert outcome.results[0].points[-1] is None and outcome.optimum_points[-1] is None
+
+
+@pytest.mark.parametrize("way", ["left", "ended", "killed"])
+def test_a_run_that_is_left_ended_or_killed_leaves_no_process(way: str) -> None:
+    with runner() as (process, folder):
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        assert len(engines(folder)) == len(POLICIES)
+        if way == "left":
+            process.stdin.close()
+        else:
+            os.kill(process.pid, signal.SIGTERM if way == "ended" else signal.SIGKILL)
+        until(lambda: process.poll() is not None)
+        until(lambda: not engines(folder))
+        if way == "killed":
+            folders.sweep()
+        assert not folder.exists()
+
+
+def test_points_are_shares_and_none_where_nothing_was_asked() -> None:
+    points = in_points([True, False] * 10, 2 * 20)
+    assert len(points) == POINTS and points[-1] is None
+    assert all(point is None or 0 <= point <= 1 for point in points)
+    assert in_points([True] * 60, 60) == [1.0] * POINTS
+
+
+def test_the_verdict_is_of_the_figures() -> None:
+    results = [Result("a", 200, 50, [], 0, 0, 1), Result("b", 200, 151, [], 0, 0, 1)]
+    told = verdict(Outcome(1.0, results, optimum_hits=180))
+    assert told == "Answered from memory: b 75.5 %, a 25.0 %. Nobody could have done better than 90.0 %."
