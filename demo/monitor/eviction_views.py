@@ -98,10 +98,12 @@ def _begin(options: Options, binary: str) -> str:
         folder = folders.temporary("eviction")
         command = [sys.executable, "-m", "demo.monitor.eviction_runner"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
-    except (OSError, RedisError):
+    except (OSError, RedisError) as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         client.delete(CLAIM)
+        if isinstance(error, OSError):
+            raise ServiceUnavailable("This machine has no room for a run now.") from error
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
     shared = current_app.extensions["redis"]
@@ -166,7 +168,7 @@ def _page(
         outcome=outcome,
         verdict=eviction.verdict(outcome) if outcome and outcome.over else "",
         series=series,
-        labels=[f"{requests * (part + 1) // eviction.POINTS:,}" for part in range(eviction.POINTS)],
+        steps=[requests * (part + 1) // eviction.POINTS for part in range(eviction.POINTS)],
         ends=_ends(series),
         height=PLOT_HEIGHT,
         gone=gone,
