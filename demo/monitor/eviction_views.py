@@ -74,7 +74,7 @@ def run() -> Any:
     binary = _binary()
     if binary is None:
         raise ServiceUnavailable("No engine is installed here, so there is nothing to run.")
-    return redirect(url_for("monitor.eviction.index", run=_begin(options, binary), _anchor="outcome"), 303)
+    return redirect(url_for("monitor.eviction.index", run=_begin(options, binary)), 303)
 
 
 def _binary() -> str | None:
