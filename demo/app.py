@@ -29,6 +29,7 @@ from demo import (
     oneshot,
     openapi,
     panel,
+    proofs,
     security,
     source,
     take,
@@ -107,7 +108,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(security.ask_for_key)
     app.after_request(panel.fill)
     app.teardown_request(_end)
-    app.jinja_env.globals.update(patterns_of=take.of_paths)
+    app.jinja_env.globals.update(patterns_of=take.of_paths, proof=proofs.link)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
     app.extensions["observed"].ended.append(Measured(app))
     spans = tracing.from_environment()
@@ -125,6 +126,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.register_blueprint(choices.bp)
     app.register_blueprint(openapi.bp)
     app.register_blueprint(take.bp)
+    app.register_blueprint(proofs.bp)
     app.extensions["use_cases"], app.extensions["home"] = modules, {}
     app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
     app.extensions["closers"].insert(0, background.close)

@@ -41,6 +41,11 @@ def of_file(path: Path) -> Listing:
     return _listing(path, path.read_text(), 1)
 
 
+def of_lines(path: Path, first: int, last: int) -> Listing:
+    """The lines from `first` to `last` of a file, both counted from 1 and included."""
+    return _listing(path, "\n".join(path.read_text().splitlines()[first - 1 : last]), first)
+
+
 def _listing(path: Path, text: str, first: int) -> Listing:
     lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
     html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")

@@ -1,6 +1,7 @@
 """The monitor's page and its JSON twin, and the probes: /livez for the process, /readyz for what it needs."""
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import server, xray
+from demo import server, source, xray
 from demo.background import process_name
 from demo.breaker import BreakerOpen
 from demo.connections import BoundedPool
@@ -21,6 +22,7 @@ from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot, snapshot
+from demo.monitor.survey import survey
 from demo.openapi import documented
 from demo.pool import get_breaker, get_redis
 from demo.validation import read_query
@@ -90,6 +92,7 @@ def index() -> str:
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
+        listings=[source.of_function(survey), source.of_file(Path(__file__).with_name("history.lua"))],
     )
 
 

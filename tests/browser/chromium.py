@@ -32,6 +32,7 @@ PAGES = {
     "monitor": "/monitor/",
     "eviction": "/monitor/eviction",
     "style": "/style",
+    "test": "/tests/catalog/test_cache_aside.py/test_twenty_readers_at_once_load_once",
     "keys": "/rate-limit/?xray=keys",
     "error": "/no-such-page",
 }
