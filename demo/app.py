@@ -42,6 +42,7 @@ from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
 from demo.measured import Measured
+from demo.misses import Misses
 from demo.pool import Client, check, connect, get_breaker
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
@@ -96,6 +97,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
     app.extensions["front"] = front.Front(app, app.wsgi_app)
     app.extensions["closers"], app.extensions["scraped"] = [], []
+    app.extensions["misses"] = Misses()
     app.extensions["observed"] = observed.Observed(app.extensions["front"])
     app.wsgi_app = app.extensions["observed"]  # type: ignore[method-assign]
     if values["TRUSTED_PROXIES"]:

@@ -15,6 +15,7 @@ from flask import Response, current_app, g, render_template, request
 
 from demo import choices, keys_panel, oneshot, xray, xray_panel
 from demo.faults import LOST
+from demo.misses import Miss, Misses
 from demo.pool import get_breaker, get_redis
 from demo.xray import Trace
 
@@ -131,9 +132,21 @@ def show(response: Response, trace: Trace) -> None:
         whole = bar = ""
         if wanted():
             asked, status = f"{request.method} {request.path}", response.status_code
-            whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace))
+            whole = xray_panel.draw(trace, asked, status, oneshot.take("xray"), _keys(trace), _missed(response, trace))
             bar = xray_panel.bar(trace, status)
         response.set_data(_put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)}))
+
+
+def _missed(response: Response, trace: Trace) -> Miss | None:
+    """Beside a hit, what the last miss of the same page took; a miss is remembered, unless the visitor has made it slow."""
+    told = response.headers.get("Cache-Status", "")
+    if request.method != "GET" or response.status_code != 200 or choices.current().any:
+        return None
+    misses: Misses = current_app.extensions["misses"]
+    page = request.full_path[:200]
+    if "; fwd=miss" in told:
+        misses.note(page, trace)
+    return misses.of(page) if "; hit; ttl=" in told else None
 
 
 def _keys(trace: Trace) -> str:

@@ -244,7 +244,9 @@ def _reply(reply: Any) -> str:
             return f"hash of {len(reply)} fields"
         case list() | tuple() | set():
             nils = sum(part is None for part in reply)
-            return f"array of {len(reply)}{f', {nils} nil' if nils else ''}"
+            nil = f", {nils} nil" if nils else ""
+            held = sum(len(part) for part in reply if isinstance(part, bytes))
+            return f"array of {len(reply)}{nil}{f', {size(held)}' if held else ''}"
     return type(reply).__name__
 
 

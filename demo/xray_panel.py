@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from demo import commands, scripts, xray
+from demo.misses import Miss
 from demo.xray import Command, Step, Trace
 
 MOST = 24
@@ -16,13 +17,16 @@ LEGEND = "".join(
 )
 
 
-def draw(trace: Trace, request: str, status: int, before: dict[str, Any] | None, keys: str) -> str:
-    """The panel: totals, the request before a redirect, this request, and a place for its keys."""
+def draw(
+    trace: Trace, request: str, status: int, before: dict[str, Any] | None, keys: str, missed: Miss | None = None
+) -> str:
+    """The panel: totals, what a miss took where this is a hit, the request before a redirect, this request, and a place for
+    its keys."""
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
         f'<p class="total">{totals(trace)} <span>{ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
-        f'<ul class="legend">{LEGEND}</ul></div>'
+        f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
         f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
@@ -62,6 +66,21 @@ def _mood(status: int) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"
+
+
+def _beside(missed: Miss, total_ms: float) -> str:
+    most = max(missed.total_ms, total_ms)
+    lanes = [
+        ("a miss", "f-app", missed.total_ms),
+        ("of it database", "f-db", missed.database_ms),
+        ("this hit", "f-app", total_ms),
+    ]
+    drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
+    return (
+        f'<div class="wf">{drawn}</div>'
+        f'<p class="label">Same page, missed {missed.seconds_ago:.0f} s ago: {_plural(missed.round_trips, "round trip")}, '
+        f"{_plural(missed.visits, 'visit')} to the database.</p>"
+    )
 
 
 def _before(before: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ const make = (tag, className, words, ...children) => {
   return made;
 };
 const began = performance.now();
+const here = document.querySelector(".nav [aria-current]");
+if (here) here.parentElement.scrollLeft += here.getBoundingClientRect().left - 120;
 const typed = document.querySelector(".typed pre");
 if (typed && navigator.clipboard) {
   const button = make("button", "btn small", "Copy");

@@ -18,6 +18,8 @@ SAMPLES = {
     "filename": "app.css",
     "version_asked": "x",
     "handle": "0" * 32,
+    "file": "test_app.py",
+    "test": "test_home_names_every_use_case_with_a_figure",
     "use_case": "rate_limit",
     "pattern": "sliding_window",
 }
@@ -237,3 +239,12 @@ def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypa
     visitor.post("/choices", data={"redis": "refused", "back": "/"})
     assert "Redis does not answer" in visitor.get("/").text
     assert "Redis does not answer" not in other.get("/").text
+
+
+def test_a_kept_home_holds_nothing_of_a_visitor(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.app.HOME_SECONDS", 60)
+    visitor, other = app.test_client(), app.test_client()
+    visitor.post("/sessions/login", data=FORMS["sessions.login"])
+    assert ">mara<" in visitor.get("/").text
+    page = other.get("/").text
+    assert "mara" not in page and "Known again, this worker" in page

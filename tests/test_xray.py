@@ -12,7 +12,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo import commands, scripts, xray
+from demo.misses import Misses
 from demo.pool import Client, get_redis
+from demo.xray import Trace
 from tests.conftest import round_trips
 from tests.serving import REPOSITORY
 
@@ -41,7 +43,7 @@ def test_a_pipeline_is_one_round_trip_of_several_commands(client: Client) -> Non
     [
         (("GET", "k"), b"x" * 6100, ("GET", "k", "", "bytes, 6.1 kB")),
         (("SET", "k", b"\x00\xffx", "PX", 5), True, ("SET", "k", "\\x00\\xffx PX 5", "1")),
-        (("MGET", "a", "b"), [None, b"1"], ("MGET", "a b", "", "array of 2, 1 nil")),
+        (("MGET", "a", "b"), [None, b"1"], ("MGET", "a b", "", "array of 2, 1 nil, 1 B")),
         (("SET", "k", "x" * 300), True, ("SET", "k", "x" * 48 + "… 300 characters", "1")),
         (
             ("HSET", "demo:sessions:{abcdef0123456789}", "user", "mara"),
@@ -351,3 +353,19 @@ def test_keys_cannot_be_looked_at_while_redis_is_away(away: Flask) -> None:
     page = web.get("/rate-limit/?xray=keys")
     assert page.status_code == 200
     assert "This page asked for no key." in page.text or "Cannot look at the keys: Redis is away." in page.text
+
+
+def test_a_hit_is_shown_beside_the_last_miss_of_the_same_page(web: FlaskClient) -> None:
+    beside = "Same page, missed 0 s ago: 3 round trips, 1 visit to the database."
+    assert beside not in web.get("/catalog/products/42").text
+    hit = web.get("/catalog/products/42")
+    assert round_trips(hit) == 1 and beside in hit.text
+    assert "Same page" not in web.get("/catalog/products/42?xray=0").text
+    assert "Same page" not in web.get("/").text
+
+
+def test_misses_of_so_many_pages_are_remembered() -> None:
+    misses, trace = Misses(most=2), Trace()
+    for page in ("a", "b", "a", "c"):
+        misses.note(page, trace)
+    assert misses.of("b") is None and misses.of("a") and misses.of("c")

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, current_app, redirect, render_template, requ
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 
-from demo import metrics, oneshot, source
+from demo import metrics, oneshot, sketches, source
 from demo.analytics import api_views, unique_visitors
 from demo.analytics.batch import Batch
 from demo.analytics.collect_views import PRODUCT, Visits
@@ -35,12 +35,13 @@ def prepare(state: BlueprintSetupState) -> None:
     extensions["closers"].append(made.close)
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture."""
     try:
-        return "Visitors now", str(collector().presence.count(collector().now()))
+        here = collector().presence.count(collector().now())
     except RedisError:
-        return "Visitors now", "–"
+        return "Visitors now", "–", ""
+    return "Visitors now", str(here), sketches.people(here)
 
 
 @bp.get("/")

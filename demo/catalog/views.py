@@ -13,7 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
-from demo import choices, errors, limits, metrics, oneshot
+from demo import choices, errors, limits, metrics, oneshot, sketches
 from demo.catalog import (
     api_views,
     encryption_views,
@@ -90,10 +90,13 @@ def busy(_: Busy) -> Response:
     return errors.answer(ServiceUnavailable("The database is too slow just now. Nothing was changed."))
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture."""
     served, loaded = shelf().lookups()
-    return "Hit ratio, this worker", f"{100 * served / (served + loaded):.0f} %" if served + loaded else "no visit yet"
+    if not served + loaded:
+        return "Hit ratio, this worker", "no visit yet", ""
+    share = served / (served + loaded)
+    return "Hit ratio, this worker", f"{100 * share:.0f} %", sketches.meter(share)
 
 
 @bp.get("/")

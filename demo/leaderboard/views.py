@@ -8,7 +8,7 @@ import msgspec
 from flask import Response, current_app, make_response, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import oneshot, source
+from demo import oneshot, sketches, source
 from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.common_views import Seen, bp, known, leaderboard, look, sentence, submit, top
@@ -26,13 +26,13 @@ bp.cli.add_command(play.command)
 bp.cli.add_command(transfer_views.group)
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture."""
     try:
-        seen = top(MAIN, Period.ALL, 0, 1)
+        entries = top(MAIN, Period.ALL, 0, 3).page.entries
     except RedisError:
-        return "Leader", "–"
-    return "Leader", seen.page.entries[0].player if seen.page.entries else "nobody yet"
+        return "Leader", "–", ""
+    return "Leader", entries[0].player if entries else "nobody yet", sketches.podium(len(entries))
 
 
 @bp.get("/")

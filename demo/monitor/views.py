@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import server, source, xray
+from demo import server, sketches, source, xray
 from demo.background import process_name
 from demo.breaker import BreakerOpen
 from demo.connections import BoundedPool
@@ -68,10 +68,13 @@ def prepare(state: BlueprintSetupState) -> None:
     extensions["background"].elect("sampler", Sampler(client, process_name).step)
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture."""
     info = _snapshot()
-    return "Memory used", xray.size(info.memory_bytes) if info else "–"
+    if info is None:
+        return "Memory used", "–", ""
+    drawn = sketches.meter(info.memory_bytes / info.maxmemory_bytes) if info.maxmemory_bytes else ""
+    return "Memory used", xray.size(info.memory_bytes), drawn
 
 
 @bp.get("/monitor/")

@@ -9,7 +9,7 @@ import msgspec
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import metrics, oneshot, source
+from demo import metrics, oneshot, sketches, source
 from demo.limits import Algorithm
 from demo.pool import Client, get_redis
 from demo.rate_limit import api_views, guard, headers, limits_views
@@ -54,9 +54,10 @@ class Burst(Chosen, frozen=True, forbid_unknown_fields=True):
     pattern: Pattern = "burst"
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
-    return "Refused by this worker", str(_counted("refused") + _counted("blocked"))
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture."""
+    refused = _counted("refused") + _counted("blocked")
+    return "Refused by this worker", str(refused), sketches.verdicts(_counted("allowed"), refused)
 
 
 @bp.get("/")

@@ -8,6 +8,7 @@ from flask import Flask, Response, request, session
 from flask.blueprints import BlueprintSetupState
 from sqlalchemy import text
 
+from demo import sketches
 from demo.database import get_database
 from demo.errors import RedisAway
 from demo.openapi import documented
@@ -49,9 +50,13 @@ def prepare(state: BlueprintSetupState) -> None:
             accounts.prepare(connection)
 
 
-def card() -> tuple[str, str]:
-    """The home page's figure."""
-    return "You are", user() or "not signed in"
+def card() -> tuple[str, str, str]:
+    """The home page's figure and picture: of all visitors, since the page is kept for all."""
+    outcomes = parts().store.outcomes
+    known, all_asked = outcomes[True], outcomes.total()
+    if not all_asked:
+        return "Known again, this worker", "nobody yet", ""
+    return "Known again, this worker", f"{100 * known / all_asked:.0f} %", sketches.meter(known / all_asked)
 
 
 @bp.app_context_processor
