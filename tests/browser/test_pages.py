@@ -2,12 +2,17 @@
 sideways scroll on a phone, and each page's main action by keyboard. Without a browser these skip, but not where
 TEST_BROWSER=required promised one."""
 
+import os
 from typing import Any
 
 import pytest
 
 from tests.browser.chromium import PAGES, enter
 
+FAULTS = [
+    *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
+    *(f"database {fault}" for fault in ("slow", "down")),
+]
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
 
@@ -112,6 +117,24 @@ def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> No
         enter(page)
         assert page.locator(".plugged").count() == 0
     assert not page.faults
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_pages_are_clean_in_each_fault(page: Any, fault: str) -> None:
+    """Three pages in light; with TEST_MANY=1 every page in both themes."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    many = os.environ.get("TEST_MANY") == "1"
+    part, _, value = fault.partition(" ")
+    page.request.post("/choices", form={part: value, "back": "/"})
+    for name in PAGES if many else ("product", "sessions", "analytics"):
+        page.goto(PAGES[name])
+        assert page.locator("header .plugged").count() == 1
+        for theme in ("light", "dark") if many else ("light",):
+            page.emulate_media(color_scheme=theme)
+            violations = Axe().run(page, options=AXE).response["violations"]
+            assert not [(name, rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+    assert not [told for told in page.faults if "status of 503" not in told and "status of 404" not in told]
 
 
 def test_a_script_s_own_requests_appear_in_the_xray(page: Any) -> None:
