@@ -31,6 +31,7 @@ from demo import (
     panel,
     proofs,
     security,
+    sketches,
     source,
     take,
     tracing,
@@ -285,7 +286,7 @@ def _index() -> str:
 @home.get("/style")
 def style() -> str:
     """Every component in every state."""
-    return render_template("style.html", listing=source.of_function(xray.record))
+    return render_template("style.html", listing=source.of_function(xray.record), sketches=sketches)
 
 
 @home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")

@@ -8,8 +8,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from demo.catalog import hashes_views
 from demo.catalog.product_hash import HashStore, StringStore
 from demo.pool import Client
+from tests.conftest import round_trips
 from tests.servers import private_engine
 
 LAB = "/catalog/lab/hashes/"
@@ -113,6 +115,12 @@ def test_the_page_measures_and_leaves_nothing(web: FlaskClient, client: Client) 
         assert f"<td>{encoding}</td>" in page
     assert page.count("<li>Memory: ") == 2
     assert not list(client.scan_iter("demo:catalog:{object:*"))
+
+
+def test_a_slow_redis_is_asked_once_each(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert round_trips(web.get(LAB)) > 12 * hashes_views.CALLS
+    monkeypatch.setattr(hashes_views, "MOST_SECONDS", 0.0)
+    assert round_trips(web.get(LAB)) < 40
 
 
 @pytest.mark.parametrize("product", ["0", "abc", "", "999999", "9" * 30])
