@@ -17,7 +17,6 @@ const step = async () => {
   } catch {}
 };
 
-pause.hidden = false;
 pause.addEventListener("click", () => { running = !running; say(); });
 say();
 setInterval(step, 3000);

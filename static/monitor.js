@@ -13,7 +13,6 @@ const refresh = async () => {
   }
 };
 
-button.hidden = false;
 button.addEventListener("click", () => {
   paused = !paused;
   button.textContent = paused ? "Go on" : "Pause";

@@ -58,7 +58,6 @@ const step = async () => {
   if (stream) stream = setTimeout(step, (650 * data.get("window_seconds")) / data.get("limit"));
 };
 
-keep.hidden = false;
 keep.setAttribute("aria-pressed", "false");
 keep.addEventListener("click", () => {
   if (stream) return stop();
