@@ -179,7 +179,7 @@ def describe(args: tuple[Any, ...], reply: Any, words: Words | None = None) -> C
     if len(rest) > SHOWN_ARGUMENTS:
         shown.append(f"… {len(rest) - SHOWN_ARGUMENTS} more")
     refused = isinstance(reply, Exception)
-    return Command(name, " ".join(shorten_key(key) for key in keys), " ".join(shown), _reply(reply), refused)
+    return Command(name, " ".join(shorten_key(key) for key in keys), " ".join(shown), told(reply), refused)
 
 
 def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
@@ -230,7 +230,8 @@ def shorten_key(key: str) -> str:
     return shorten(key, 96)
 
 
-def _reply(reply: Any) -> str:
+def told(reply: Any) -> str:
+    """What a reply is, not what it says."""
     match reply:
         case None:
             return "nil"

@@ -1,14 +1,17 @@
 """The x-ray as HTML, put together by hand: it stands on every page, and a template would cost more than many a page does."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any
 
 from demo import commands, scripts, xray
 from demo.misses import Miss
-from demo.xray import Command, Step, Trace
+from demo.xray import Step, Trace
 
 MOST = 24
+MOST_CHARACTERS_KEPT = 400
+SECRET, SECRET_BYTES = xray.SECRET_PREFIX, xray.SECRET_PREFIX.encode()
 IN_A_ROW = 3
 KINDS = {"redis": ("f-redis", "Redis"), "db": ("f-db", "database")}
 LEGEND = "".join(
@@ -84,7 +87,10 @@ def _beside(missed: Miss, total_ms: float) -> str:
 
 
 def _before(before: dict[str, Any]) -> str:
-    rows = "".join(_command(Command(*row[:5]), f"<span>{escape(row[5])}</span>") for row in before["commands"])
+    rows = "".join(
+        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>")
+        for name, key, rest, reply, refused, site in before["commands"]
+    )
     more = f'<p class="label">and {before["more"]} more</p>' if before["more"] else ""
     return (
         f'<details class="req" open><summary><span class="grow">{escape(before["request"])}</span>'
@@ -109,9 +115,10 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
     typed = []
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
-            words = xray.split(args)
-            typed.append(xray.as_typed(args, words))
-            yield _command(xray.describe(args, reply, words), _meta(step, number, args), step.sent, _inner(args))
+            line, as_typed, facts, inner = _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
+            typed.append(as_typed)
+            told = xray.told(reply) if step.sent else "not sent: the breaker is open"
+            yield _command(line, told, isinstance(reply, Exception), _meta(step, number, facts), inner)
     yield "</ol>"
     if len(trace.steps) > MOST:
         yield f'<p class="label">The first {MOST} of {len(trace.steps)} visits to Redis and to the database.</p>'
@@ -119,9 +126,8 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
     if row >= IN_A_ROW:
         yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
     if typed:
-        lines = escape("\n".join(typed))
         yield '<details class="typed"><summary class="label">As redis-cli</summary>'
-        yield f'<pre class="http">{lines}</pre></details>'
+        yield '<pre class="http">' + "\n".join(typed) + "</pre></details>"
 
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
@@ -134,33 +140,49 @@ def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: f
     )
 
 
-def _command(command: Command, meta: str, sent: bool = True, inner: str = "") -> str:
-    word = command.name.partition(" ")[0]
-    reply = command.reply if sent else "not sent: the breaker is open"
-    tone = " no" if command.refused else " nil" if reply == "nil" else ""
+def _may_be_kept(args: tuple[Any, ...]) -> bool:
+    """Whether a command may be remembered as drawn: it is short, and names no session."""
+    room = MOST_CHARACTERS_KEPT
+    for arg in args:
+        kind = type(arg)
+        if kind is int:
+            continue
+        if (kind is not str and kind is not bytes) or arg[: len(SECRET)] in (SECRET, SECRET_BYTES):
+            return False
+        room -= len(arg)
+    return room > 0
+
+
+@lru_cache(maxsize=256)
+def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
+    """What of a command hangs on no request: its line, as typed, its growth and life, and what a script does inside."""
+    words = xray.split(args)
+    command = xray.describe(args, None, words)
+    facts = "".join(f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), xray.lives(args)) if fact)
+    inside = scripts.of(args[1]).commands if args[0] == "EVALSHA" else ()
+    inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
+    return _line(command.name, command.key, command.arguments), escape(xray.as_typed(args, words)), facts, inner
+
+
+def _line(name: str, key: str, arguments: str) -> str:
+    address = commands.address(name.partition(" ")[0])
     return (
-        f'<li class="cmd{" err" if command.refused else ""}"><p class="line"><a class="op" href="{commands.address(word)}">'
-        f"{escape(command.name)}</a> "
-        f'<span class="key">{escape(command.key)}</span> <span class="arg">{escape(command.arguments)}</span></p>'
+        f'<p class="line"><a class="op" href="{address}">{escape(name)}</a> '
+        f'<span class="key">{escape(key)}</span> <span class="arg">{escape(arguments)}</span></p>'
+    )
+
+
+def _command(line: str, reply: str, refused: bool, meta: str, inner: str = "") -> str:
+    tone = " no" if refused else " nil" if reply == "nil" else ""
+    return (
+        f'<li class="cmd{" err" if refused else ""}">{line}'
         f'<p class="line reply{tone}">{escape(reply)}</p>{inner}<p class="meta">{meta}</p></li>'
     )
 
 
-def _meta(step: Step, number: int, args: tuple[Any, ...]) -> str:
-    facts = [
-        f"{ms(step.duration_ms)} ms" if not number else "same round trip",
-        commands.growth(str(args[0])),
-        xray.lives(args),
-        f"{step.source}:{step.line}" if step.source else "",
-    ]
-    return "".join(f"<span>{fact}</span>" for fact in facts if fact)
-
-
-def _inner(args: tuple[Any, ...]) -> str:
-    if args[0] != "EVALSHA":
-        return ""
-    inside = scripts.of(args[1]).commands
-    return f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
+def _meta(step: Step, number: int, facts: str) -> str:
+    took = "same round trip" if number else f"{ms(step.duration_ms)} ms"
+    return f"<span>{took}</span>{facts}{f'<span>{step.source}:{step.line}</span>' if step.source else ''}"
 
 
 def _gets_in_a_row(steps: Sequence[Step]) -> int:

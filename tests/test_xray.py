@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import commands, scripts, xray
+from demo import commands, scripts, xray, xray_panel
 from demo.misses import Misses
 from demo.pool import Client, get_redis
 from demo.xray import Trace
@@ -369,3 +369,18 @@ def test_misses_of_so_many_pages_are_remembered() -> None:
     for page in ("a", "b", "a", "c"):
         misses.note(page, trace)
     assert misses.of("b") is None and misses.of("a") and misses.of("c")
+
+
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        (("GET", "demo:catalog:a"), True),
+        (("EVALSHA", "f" * 40, 1, b"demo:leaderboard:{main}:all", 10), True),
+        (("GET", "demo:sessions:{x}:y"), False),
+        (("EVALSHA", "f" * 40, 1, b"demo:sessions:{x}:y"), False),
+        (("SET", "k", b"v" * 500), False),
+        (("ZADD", "k", 1.0, "m"), False),
+    ],
+)
+def test_a_long_command_or_one_of_a_session_is_not_remembered(args: tuple[object, ...], kept: bool) -> None:
+    assert xray_panel._may_be_kept(args) is kept
