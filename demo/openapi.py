@@ -230,4 +230,5 @@ def openapi() -> Response:
 @bp.get("/api/")
 def page() -> str:
     """The same to read."""
-    return render_template("api.html", document=document(current_app))
+    titles = [(module.bp.name, module.TITLE) for module in current_app.extensions["use_cases"]]
+    return render_template("api.html", document=document(current_app), titles=dict(titles))

@@ -17,7 +17,7 @@ bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 @bp.get("/dashboard")
 @documented(query=Asked, answer=Dashboard, errors=(503,))
 def get_dashboard() -> Response:
-    """All that the page shows."""
+    """The figures of the analytics page."""
     found, cached = read(read_query(Asked).resolution)
     response = Response(msgspec.json.encode(found), mimetype="application/json")
     response.headers["Cache-Status"] = f"analytics; {'hit' if cached else 'fwd=miss; stored'}"

@@ -62,7 +62,7 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @bp.get("/products")
 @documented(query=Query, answer=Listed, errors=(503,))
 def list_products() -> Response:
-    """A list, or, by `ids`, those of these products that there are."""
+    """A list of products by category and words, or those of `ids` that there are."""
     if "ids" in request.args:
         return _by_ids(request.args["ids"])
     words = read_words({})
@@ -107,7 +107,7 @@ def patch_product(product_id: str) -> Response:
 @bp.post("/invalidations")
 @documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
 def invalidate() -> dict[str, int]:
-    """Drops by hand: `{"product": id}` or `{"category": slug}`."""
+    """Drops from the cache by hand: `{"product": id}` or `{"category": slug}`."""
     what = read_json(Invalidation)
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})

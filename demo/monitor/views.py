@@ -114,7 +114,7 @@ def verdict(seen: Overview | None) -> str:
 @bp.get("/monitor/api/snapshot")
 @documented(answer=dict[str, Any], query=Asked, errors=(503,))
 def api_snapshot() -> Response:
-    """The page as JSON; `?span=day` for a day of history."""
+    """The figures of the monitor page; `?span=day` for a day of history."""
     seen = _overview(read_query(Asked).span)
     if seen is None:
         raise ServiceUnavailable("Redis does not answer, so there is nothing to tell.")

@@ -59,7 +59,7 @@ def devices() -> str:
 @bp.get("/api/devices")
 @documented(answer=list[Listed], errors=(503,))
 def list_devices() -> FlaskResponse:
-    """The same as JSON; nobody has no devices. Times are seconds since the epoch."""
+    """The devices of the visitor; none for who is not signed in. Times are seconds since the epoch."""
     name, this = user(), handle()
     rows = [
         Listed(

@@ -31,6 +31,7 @@ PAGES = {
     "analytics": "/analytics/",
     "monitor": "/monitor/",
     "eviction": "/monitor/eviction",
+    "api": "/api/",
     "style": "/style",
     "test": "/tests/catalog/test_cache_aside.py/test_twenty_readers_at_once_load_once",
     "keys": "/rate-limit/?xray=keys",
