@@ -67,6 +67,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: begun first in the whole app's tests")
 '''
 IMPORT = re.compile(r"^( *)(?:from ([\w.]+) import (\([^)]*\)|[^\n#(]+)|import ([\w., ]+))", re.MULTILINE)
+RUN = re.compile(r'"-m", "(demo\.[\w.]+)"')
 CHECKED_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.MULTILINE)
 bp = Blueprint("take", __name__, cli_group=None)
 
@@ -178,11 +179,12 @@ def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
 
 @cache
 def _imported(file: Path) -> frozenset[str]:
-    """Names that are imported with a module, and in tests by functions too; not for the type checker alone. Read by eye, as
-    it were: to parse two hundred files would take each new worker a second."""
+    """Names that are imported with a module, and in tests by functions too, or run as a process; not for the type checker
+    alone. Read by eye, as it were: to parse two hundred files would take each new worker a second."""
     inner = file.is_relative_to(ROOT / "tests")
-    found: set[str] = set()
-    for indent, module, names, modules in IMPORT.findall(CHECKED_ONLY.sub("", file.read_text())):
+    text = CHECKED_ONLY.sub("", file.read_text())
+    found: set[str] = set(RUN.findall(text))
+    for indent, module, names, modules in IMPORT.findall(text):
         if indent and not inner:
             continue
         found |= {name.split()[0] for name in modules.split(",") if name.strip()}

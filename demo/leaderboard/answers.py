@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 MAX_SCORE = 2**53 - 1
 MAX_PLAYER_CHARACTERS = 64
 MAX_METADATA_BYTES = 1024
@@ -46,8 +48,7 @@ class Conflict(Exception):
     """An idempotency key was used before, for another request."""
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """A player's place in one period after a submission: `best` is the score that counts, `previous_rank` is None for a
     newcomer, `percentile` the share of players, in percent, whose rank is not better."""
 
@@ -59,8 +60,7 @@ class Standing:
     is_best: bool
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """The complete answer to one submitted score: the standings after it, by period. `replayed` tells that nothing was
     counted now, because the same request was answered so before."""
 
@@ -90,8 +90,7 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One row: a 1-based rank, shared by equal scores. `metadata` is the JSON text that came with a score, or None."""
 
     rank: int
@@ -100,8 +99,7 @@ class Entry:
     metadata: str | None
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Rows of one period, best first, and how many players there are in all; `cursor` leads to the rows that follow
     these, whatever moves meanwhile, and is None at the end."""
 

@@ -9,17 +9,19 @@
 -- ARGV[4]  a cursor's signed score, empty without one: reads what follows it
 -- ARGV[5]  the cursor's sequence, 12 hex digits
 -- Returns {total, index of the first or -1 when the player is not there, 1 + how many are better than the first, its dense
--- rank or 0, member, score, metadata, …}; scores are signed as stored, a missing metadata is an empty text.
-local total = redis.call('ZCARD', KEYS[1])
+-- rank or 0, rows, metadata}: rows are member, score, …, with the row before the first in front if there is one; scores are
+-- signed as stored; metadata has one for each row from the first on, or is empty where nobody has any.
+local call = redis.call
+local total = call('ZCARD', KEYS[1])
 local first, last
 if ARGV[4] ~= '' then
   -- Among equal scores the sequence decides; the cursor's own row may have gone, so its place is searched for.
   local asked = tonumber(ARGV[5], 16)
-  first = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[4])
-  local above = redis.call('ZCOUNT', KEYS[1], '-inf', ARGV[4])
+  first = call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[4])
+  local above = call('ZCOUNT', KEYS[1], '-inf', ARGV[4])
   while first < above do
     local middle = math.floor((first + above) / 2)
-    local member = redis.call('ZRANGE', KEYS[1], middle, middle)[1]
+    local member = call('ZRANGE', KEYS[1], middle, middle)[1]
     if tonumber(string.sub(member, 1, 12), 16) <= asked then
       first = middle + 1
     else
@@ -31,29 +33,30 @@ elseif ARGV[1] == '' then
   first = tonumber(ARGV[2])
   last = first + tonumber(ARGV[3]) - 1
 else
-  local place = redis.call('HGET', KEYS[2], ARGV[1])
-  local index = place and redis.call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[1])
+  local place = call('HGET', KEYS[2], ARGV[1])
+  local index = place and call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[1])
   if not index then
-    return {total, -1, 0, 0}
+    return {total, -1, 0, 0, {}, {}}
   end
   first, last = math.max(0, index - tonumber(ARGV[2])), index + tonumber(ARGV[3])
 end
 if last < first or first >= total then
-  return {total, first, 0, 0}
+  return {total, first, 0, 0, {}, {}}
 end
-local found = redis.call('ZRANGE', KEYS[1], first, last, 'WITHSCORES')
-local players = {}
-for i = 1, #found, 2 do
-  players[#players + 1] = string.sub(found[i], 14)
+local found = call('ZRANGE', KEYS[1], math.max(0, first - 1), last, 'WITHSCORES')
+local at = first > 0 and 3 or 1
+local better, above, dense, metadata = '(' .. found[at + 1], first, 0, {}
+if first > 0 and found[2] == found[4] then
+  above = call('ZCOUNT', KEYS[1], '-inf', better)
 end
-local metadata = redis.call('HMGET', KEYS[3], unpack(players))
-local better = '(' .. found[2]
-local reply = {total, first, 1 + redis.call('ZCOUNT', KEYS[1], '-inf', better), 0}
 if KEYS[4] then
-  reply[4] = 1 + redis.call('ZCOUNT', KEYS[4], '-inf', better)
+  dense = 1 + call('ZCOUNT', KEYS[4], '-inf', better)
 end
-for i = 1, #players do
-  local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3] = found[2 * i - 1], found[2 * i], metadata[i] or ''
+if call('EXISTS', KEYS[3]) == 1 then
+  local players = {}
+  for i = at, #found, 2 do
+    players[(i - at) / 2 + 1] = string.sub(found[i], 14)
+  end
+  metadata = call('HMGET', KEYS[3], unpack(players))
 end
-return reply
+return {total, first, 1 + above, dense, found, metadata}

@@ -45,6 +45,7 @@ class Reading:
         self._beginning = f"demo:leaderboard:{{{board}}}:"
         self.channel = f"{self._beginning}changes"
         self._sign = 1 if lower_is_better else -1
+        self._all_keys = [*self.redis_keys(Period.ALL), f"{self._beginning}metadata"]
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
 
@@ -108,6 +109,8 @@ class Reading:
         return [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
 
     def _read_keys(self, period: str) -> list[str]:
+        if period == Period.ALL:
+            return list(self._all_keys)
         key, members = self.redis_keys(period)
         return [key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"]
 
@@ -133,18 +136,20 @@ class Reading:
         """The page, and 1 + how many are better than its first row."""
         keys = self._read_keys(period) + self._distinct_keys([period])
         reply = self._run(self._page, keys, [player, before, after, *cursor])
-        total, first, above, dense = reply[:4]
+        total, first, above, dense, found, described = reply
         if first < 0:
             return None, 0
+        skipped = 2 if first else 0
+        members, scores = found[skipped::2], found[skipped + 1 :: 2]
         entries: list[Entry] = []
-        place, rank, member, stored = first, dense if self.dense else above, b"", b"0"
-        equals = None
-        for place, (member, stored, metadata) in enumerate(zip(*[iter(reply[4:])] * 3, strict=True), start=first + 1):
+        place, rank, score, member, stored, equals = first, dense if self.dense else above, 0, b"", b"0", None
+        for member, stored, metadata in zip(members, scores, described or [None] * len(members), strict=True):
+            place += 1
             if equals != stored:
                 rank = rank if equals is None else rank + 1 if self.dense else place
-                equals, score = stored, self._sign * int(float(stored))
+                equals, score = stored, self._sign * _integer(stored)
             entries.append(Entry(rank, member[13:].decode(), score, metadata.decode() if metadata else None))
-        more = f"{int(float(stored))}.{member[:12].decode()}" if entries and place < total else None
+        more = f"{self._sign * score}.{member[:12].decode()}" if entries and place < total else None
         return Page(period, total, first, tuple(entries), more), above
 
     def _run(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -154,4 +159,12 @@ class Reading:
             return script(keys=keys, args=args)
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
-        return Entry(rank, player, self._sign * int(float(stored)), metadata.decode() or None)
+        return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
+
+
+def _integer(stored: bytes) -> int:
+    """A score as Redis writes it; large ones come with an exponent."""
+    try:
+        return int(stored)
+    except ValueError:
+        return int(float(stored))

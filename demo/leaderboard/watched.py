@@ -7,7 +7,7 @@ digest of what it says, so that a viewer who comes back can tell what he has, an
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,10 @@ def _json(entry: Entry) -> dict[str, Any]:
 def _rows(board: Leaderboard, part: list[Any]) -> tuple[Entry, ...]:
     first, rank, *flat = part
     rows: list[Entry] = []
+    equals = None
     for place, (member, stored, metadata) in enumerate(zip(*[iter(flat)] * 3, strict=True), start=first + 1):
-        entry = board._entry(place, member[13:].decode(), stored, metadata)
-        if rows:
-            rank = rows[-1].rank if entry.score == rows[-1].score else place
-        rows.append(replace(entry, rank=rank))
+        if equals is not None and equals != stored:
+            rank = place
+        equals = stored
+        rows.append(board._entry(rank, member[13:].decode(), stored, metadata))
     return tuple(rows)
