@@ -18,7 +18,6 @@ from typing import IO
 PREFIX = "redis-in-practice-"
 LONGEST_ROOT = 60  # the kernel takes 104 to 108 bytes for a socket's path
 log = logging.getLogger(__name__)
-_in_use: list[IO[bytes]] = []
 
 
 def lock(path: Path, *, exclusive: bool, wait: bool = True) -> IO[bytes] | None:
@@ -95,10 +94,15 @@ def instance_folder(wanted: str) -> Path:
     sweep()
     path = temporary("instance")
     held = lock(path / "alive.lock", exclusive=False)
-    if held:
-        _in_use.append(held)
     owner = os.getpid()
-    atexit.register(lambda: shutil.rmtree(path, ignore_errors=True) if os.getpid() == owner else None)
+
+    def let_go() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(path, ignore_errors=True)
+        if held:
+            held.close()
+
+    atexit.register(let_go)
     os.environ["DEMO_INSTANCE_PATH"] = str(path)
     log.warning("%s cannot be written (%s): nothing is kept after this run", wanted, reason)
     return path

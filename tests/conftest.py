@@ -1,5 +1,6 @@
 """Fixtures: a real Redis of this test process' own, and apps on it."""
 
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,16 +9,20 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from xdist.scheduler import LoadScopeScheduling
 
 from demo import engine
 from demo.app import close, create_app
 from demo.catalog import hostile_pickle, strategies_views, trials_views
+from demo.catalog.seed import seed
 from demo.connections import BoundedPool
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.pool import Client, connect
 from tests import servers
+
+PRODUCTS = 500
 
 
 class InTwoBrowsers(LoadScopeScheduling):
@@ -74,8 +79,39 @@ def client(redis_url: str) -> Iterator[Client]:
     made.close()
 
 
+class Compiled(BytecodeCache):
+    """Templates that an app of this test process has compiled already."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Compiled:
+    return Compiled()
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with PRODUCTS products, to be copied: making them takes as long as many a test."""
+    folder = tmp_path_factory.mktemp("seeded")
+    database = Database(sqlite_url(folder), 0)
+    seed(database.engine, PRODUCTS)
+    database.engine.dispose()
+    return folder / "catalog.sqlite3"
+
+
 @pytest.fixture
-def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callable[..., Flask]]:
+def make_app(
+    redis_url: str, client: Client, tmp_path: Path, compiled: Compiled, seeded: Path
+) -> Iterator[Callable[..., Flask]]:
     """Apps with settings of a test's choice; two of one test share Redis and the database, as two workers do."""
     made: list[Flask] = []
 
@@ -84,13 +120,18 @@ def make_app(redis_url: str, client: Client, tmp_path: Path) -> Iterator[Callabl
             "REDIS_URL": redis_url,
             "INSTANCE_PATH": str(tmp_path / "instance"),
             "SECRET_KEY": "of the tests",
-            "PRODUCTS": 500,
+            "PRODUCTS": PRODUCTS,
             "DB_LATENCY_MS": 0,
             "REDIS_TIMEOUT_SECONDS": 2.0,
             "BACKGROUND": "none",
         }
         chosen = {**defaults, **settings}
+        database = Path(chosen["INSTANCE_PATH"]) / "catalog.sqlite3"
+        if chosen["PRODUCTS"] == PRODUCTS and not database.exists():
+            database.parent.mkdir(exist_ok=True)
+            shutil.copyfile(seeded, database)
         made.append(create_app(chosen) if use_cases is None else create_app(chosen, use_cases))
+        made[-1].jinja_env.bytecode_cache = compiled
         return made[-1]
 
     yield make

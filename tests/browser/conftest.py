@@ -1,4 +1,4 @@
-"""A browser, a server for each test file, and a page that keeps what went wrong on it."""
+"""A browser, a server, and a page that keeps what went wrong on it."""
 
 import os
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs Chromium"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2") as running:
         prepare(running.url)
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     assert find(), "TEST_BROWSER=required, and there is no Chromium"
     with browser() as running:

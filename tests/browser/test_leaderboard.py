@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import enter, find, watch
+from tests.browser.chromium import enter, find, violations, watch
 from tests.serving import Server
 
 pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
@@ -126,15 +126,13 @@ def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, serve
 
 
 def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, server: Server) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page.clock.install()
     page.goto("/leaderboard/boards/game/game")
     page.get_by_label("Player").focus()
     page.keyboard.type("mara")
     enter(page)
     assert page.evaluate("document.activeElement.id") == "typed"
-    assert not Axe().run(page).response["violations"]
+    assert not violations(page)
     words = page.locator("#words").inner_text().split()[:5]
     page.keyboard.type(" ".join(words), delay=80)
     page.clock.fast_forward(10_100)

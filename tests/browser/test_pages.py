@@ -7,27 +7,22 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import PAGES, enter
+from tests.browser.chromium import PAGES, enter, violations
 
 FAULTS = [
     *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
     *(f"database {fault}" for fault in ("slow", "down")),
 ]
-AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
 def test_a_page_is_clean(page: Any, path: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         page.goto(path)
-        violations = Axe().run(page, options=AXE).response["violations"]
-        assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+        assert not violations(page)
     page.set_viewport_size({"width": 360, "height": 780})
-    narrow = Axe().run(page, options={"runOnly": ["scrollable-region-focusable", "target-size"]}).response["violations"]
-    assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in narrow]
+    assert not violations(page, "scrollable-region-focusable", "target-size")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.set_viewport_size({"width": 1600, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= 1600
@@ -97,8 +92,6 @@ def test_a_score_is_posted_by_keyboard(page: Any) -> None:
 
 
 def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page.goto("/rate-limit/")
     for part, fault in (("redis", "paused"), ("redis", "readonly"), ("database", "down")):
         page.locator(".menu > summary").focus()
@@ -108,8 +101,7 @@ def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> No
         assert "/rate-limit/" in page.url
         for theme in ("light", "dark") if fault == "paused" else ("light",):
             page.emulate_media(color_scheme=theme)
-            violations = Axe().run(page, options=AXE).response["violations"]
-            assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+            assert not violations(page)
         page.set_viewport_size({"width": 360, "height": 780})
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.set_viewport_size({"width": 1280, "height": 900})
@@ -122,8 +114,6 @@ def test_the_plug_is_pulled_by_keyboard_and_each_state_is_clean(page: Any) -> No
 @pytest.mark.parametrize("fault", FAULTS)
 def test_pages_are_clean_in_each_fault(page: Any, fault: str) -> None:
     """Three pages in light; with TEST_MANY=1 every page in both themes."""
-    from axe_playwright_python.sync_playwright import Axe
-
     many = os.environ.get("TEST_MANY") == "1"
     part, _, value = fault.partition(" ")
     page.request.post("/choices", form={part: value, "back": "/"})
@@ -132,8 +122,7 @@ def test_pages_are_clean_in_each_fault(page: Any, fault: str) -> None:
         assert page.locator("header .plugged").count() == 1
         for theme in ("light", "dark") if many else ("light",):
             page.emulate_media(color_scheme=theme)
-            violations = Axe().run(page, options=AXE).response["violations"]
-            assert not [(name, rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+            assert not violations(page), name
     assert not [told for told in page.faults if "status of 503" not in told and "status of 404" not in told]
 
 

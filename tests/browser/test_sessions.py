@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import watch
-from tests.browser.test_pages import AXE
+from tests.browser.chromium import violations, watch
 from tests.serving import Server, serve
 
 PASSWORD = "a long enough phrase"
@@ -121,8 +120,6 @@ def test_what_is_left_runs_down(device: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page = device(color_scheme=scheme)
     page.goto("/catalog/products/42")
     page.get_by_role("button", name="Add to cart").click()
@@ -138,8 +135,7 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
             page.get_by_role("heading", name="This app: fixation").wait_for()
         if path == "/sessions/":
             page.get_by_text("Change the password").click()
-        violations = Axe().run(page, options=AXE).response["violations"]
-        assert not [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in violations]
+        assert not violations(page)
         for width in (360, 1600):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
