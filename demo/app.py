@@ -1,19 +1,16 @@
-"""Puts the app together: settings, the one pool, the one database, the use cases, the home page."""
+"""Puts the app together: settings, the one pool, the one database, the use cases."""
 
-import gzip
-import hashlib
 import importlib
 import logging
 import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import click
-from flask import Blueprint, Flask, Response, current_app, render_template, request, send_from_directory
+from flask import Flask, Response, current_app, request
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -23,6 +20,7 @@ from demo import (
     config,
     errors,
     front,
+    home,
     limits,
     logs,
     observed,
@@ -31,8 +29,7 @@ from demo import (
     panel,
     proofs,
     security,
-    sketches,
-    source,
+    static_files,
     take,
     tracing,
     xray,
@@ -44,13 +41,10 @@ from demo.database import Database, sqlite_url
 from demo.folders import instance_folder
 from demo.measured import Measured
 from demo.misses import Misses
-from demo.pool import Client, check, connect, get_breaker
+from demo.pool import Client, check, connect
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
-COMPRESSED = (".css", ".js", ".svg")
 MAX_BODY_BYTES = 64 * 1024
-HOME_SECONDS = 1.0
-home = Blueprint("home", __name__, cli_group=None)
 log = logging.getLogger(__name__)
 
 
@@ -104,7 +98,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     if values["TRUSTED_PROXIES"]:
         hops = values["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    _static_files(app)
+    static_files.init(app)
     errors.init(app)
     app.before_request(_begin)
     app.before_request(security.refuse_cross_site)
@@ -125,7 +119,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
             "use_cases": use_cases,
         }
     )
-    app.register_blueprint(home)
+    app.register_blueprint(home.bp)
     app.register_blueprint(choices.bp)
     app.register_blueprint(openapi.bp)
     app.register_blueprint(take.bp)
@@ -210,45 +204,6 @@ def _end(_: BaseException | None) -> None:
     choices.end()
 
 
-def _static_files(app: Flask) -> None:
-    folder = REPOSITORY / "static"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    version = digest.hexdigest()[:12]
-    for path in sorted((REPOSITORY / "templates").rglob("*.html")):
-        digest.update(path.read_bytes())
-    app.extensions["look"] = digest.hexdigest()[:12]
-
-    @cache
-    def packed(filename: str) -> bytes:
-        return gzip.compress((folder / filename).read_bytes(), 9, mtime=0)
-
-    def static(version_asked: str, filename: str) -> Response:
-        current = version_asked == version
-        response = send_from_directory(folder, filename, max_age=31_536_000 if current else 0)
-        if filename.endswith(COMPRESSED):
-            response.vary.add("Accept-Encoding")
-            if current and response.status_code == 200 and request.accept_encodings["gzip"] > 0:
-                response.close()  # the file, whose bytes lie ready
-                response = Response(packed(filename), headers=response.headers)
-                response.headers["Content-Encoding"] = "gzip"
-                response.headers["Content-Length"] = str(len(packed(filename)))
-                response.headers.pop("ETag", None)
-        if current:
-            response.cache_control.public = True
-            response.cache_control.immutable = True
-        return response
-
-    app.add_url_rule("/static/<version_asked>/<path:filename>", "static", static)
-
-    @app.url_defaults
-    def add_version(endpoint: str, values: dict[str, Any]) -> None:
-        if endpoint == "static":
-            values.setdefault("version_asked", version)
-
-
 def _euros(cents: int) -> str:
     return f"€ {cents // 100:,}.{cents % 100:02}".replace(",", "\u202f")
 
@@ -261,41 +216,13 @@ def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) if seconds > 0 else "–"
 
 
-@home.get("/")
-def index() -> str:
-    """The map of the use cases, with a live figure each. A process keeps it for HOME_SECONDS, with nothing of a visitor in
-    it; not for one who has pulled the plug, nor while Redis is away."""
-    kept: dict[str, tuple[float, str]] = current_app.extensions["home"]
-    if choices.current().any or get_breaker().is_open:
-        return _index()
-    until, page = kept.get(request.script_root, (0.0, ""))
-    if until < time.monotonic():
-        page = _index()
-        kept.clear()
-        kept[request.script_root] = time.monotonic() + HOME_SECONDS, page
-    return page
-
-
-def _index() -> str:
-    modules = current_app.extensions["use_cases"]
-    cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
-    engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
-    return render_template("home.html", cards=cards, engine=engine, files=take.with_scripts())
-
-
-@home.get("/style")
-def style() -> str:
-    """Every component in every state."""
-    return render_template("style.html", listing=source.of_function(xray.record), sketches=sketches)
-
-
-@home.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")
+@home.bp.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")
 def check_command() -> None:
     """Getting here means that all is well: making the app has checked it."""
     click.echo("ok")
 
 
-@home.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
+@home.bp.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
 def worker_command() -> None:
     """Takes part in every election, serves nobody."""
     over = threading.Event()
