@@ -119,7 +119,7 @@ def pack(use_case: str, pattern: str) -> bytes:
     servers, _ = _needs(ROOT / "tests" / "servers.py")
     pool, _ = _needs(ROOT / "demo" / "pool.py")
     whole = files | more | servers | pool | {test, path}
-    whole |= {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua") if file.parent != ROOT / "demo"}
+    whole |= {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
     whole |= {folder / "__init__.py" for file in whole for folder in file.parents if (folder / "__init__.py").exists()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:

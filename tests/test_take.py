@@ -38,9 +38,11 @@ def test_each_zip_holds_the_running_files_and_whatever_they_import(tmp_path: Pat
     for use_case, pattern in PATTERNS:
         names = unpacked(tmp_path, use_case, pattern)
         assert {f"demo/{use_case}/{pattern}.py", *MADE} <= names
-        assert {f"demo/{use_case}/{path.name}" for path in (REPOSITORY / "demo" / use_case).glob(f"{pattern}*.lua")} <= names
         for name in names - set(MADE):
-            assert (tmp_path / name).read_bytes() == (REPOSITORY / name).read_bytes()
+            original = REPOSITORY / name
+            assert (tmp_path / name).read_bytes() == original.read_bytes()
+            scripts = original.parent.glob(f"{original.stem}*.lua")
+            assert {script.relative_to(REPOSITORY).as_posix() for script in scripts} <= names, (pattern, name)
             for module in re.findall(r"^from ((?:demo|tests)[.\w]*) import", (tmp_path / name).read_text(), re.MULTILINE):
                 path = module.replace(".", "/")
                 assert {f"{path}.py", f"{path}/__init__.py"} & names, (pattern, name, module)
