@@ -43,6 +43,9 @@ def test_each_zip_holds_the_running_files_and_whatever_they_import(tmp_path: Pat
             assert (tmp_path / name).read_bytes() == original.read_bytes()
             scripts = original.parent.glob(f"{original.stem}*.lua")
             assert {script.relative_to(REPOSITORY).as_posix() for script in scripts} <= names, (pattern, name)
+            if name.startswith("tests/"):
+                opened = set(re.findall(r'REPOSITORY / "([^"]+)"', (tmp_path / name).read_text()))
+                assert opened <= names, (pattern, name, opened)
             for module in re.findall(r"^from ((?:demo|tests)[.\w]*) import", (tmp_path / name).read_text(), re.MULTILINE):
                 path = module.replace(".", "/")
                 assert {f"{path}.py", f"{path}/__init__.py"} & names, (pattern, name, module)

@@ -357,8 +357,6 @@ def test_a_long_log_outgrows_the_compact_encoding(client: Client, limit: int, le
     limiter = make("sliding_window_log", client, (limit, 3600))
     for _ in range(limit):
         limiter.hit("client-1")
-    page = (REPOSITORY / "templates/rate_limit/index.html").read_text()
-    assert "20 to 25 bytes a hit up to 128 hits, then 70 to 120" in page
     assert least <= client.memory_usage(limiter.redis_keys("client-1")[0], samples=0) / limit <= most
 
 

@@ -408,3 +408,7 @@ def test_a_reset_of_a_quota_that_cannot_be_is_refused(web: FlaskClient, form: di
 def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
     web.post("/rate-limit/", data={"count": "31"})
     assert not list(client.scan_iter("demo:rate_limit:*"))
+
+
+def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(web: FlaskClient) -> None:
+    assert "20 to 25 bytes a hit up to 128 hits, then 70 to 120" in web.get("/rate-limit/").text
