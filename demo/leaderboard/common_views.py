@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, current_app
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
 
 from demo.errors import RedisAway
@@ -24,6 +24,7 @@ from demo.pool import Client, get_redis
 from demo.validation import Invalid
 
 SNAPSHOTS = 64
+BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
 
@@ -146,6 +147,17 @@ def known(board: str, *, field: bool = False) -> str:
     if field:
         raise Invalid({"board": "lower-case letters, digits and inner hyphens, 40 at most"})
     raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
+
+
+def by_api() -> str:
+    """Why no page takes scores, where the API asks for a key or a signature; empty where pages do."""
+    return BY_API if current_app.config["SIGNING_SECRET"] or current_app.config["API_KEY"] else ""
+
+
+def refuse_pages() -> None:
+    """Raises Forbidden where scores are taken by the API alone."""
+    if by_api():
+        raise Forbidden(BY_API)
 
 
 def sentence(standing: Standing, player: str) -> str:

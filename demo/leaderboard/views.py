@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from demo import oneshot, sketches, source
 from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
-from demo.leaderboard.common_views import Seen, bp, known, leaderboard, look, sentence, submit, top
+from demo.leaderboard.common_views import Seen, bp, by_api, known, leaderboard, look, refuse_pages, sentence, submit, top
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import get_redis
 
@@ -48,7 +48,7 @@ def index() -> Any:
     except RedisError as error:
         current_app.logger.debug("boards: not listed: %s", type(error).__name__)
     page = render_template(
-        "leaderboard/index.html", leads=leads, main=MAIN, asked=asked[:60], listings=[source.of_function(boards.leads)]
+        "leaderboard/index.html", leads=leads, main=MAIN, asked=asked[:60], by_api=by_api(), listings=[source.of_function(boards.leads)]
     )
     return page, 422 if asked else 200
 
@@ -66,6 +66,7 @@ def board(board: str) -> Response:
 def post_score(board: str) -> Any:
     """The form that posts a score, or, with `twice`, adds it by two requests under one key."""
     name = known(board)
+    refuse_pages()
     player, text = request.form.get("player", "").strip(), request.form.get("score", "").strip()
     errors = {}
     try:
@@ -126,6 +127,7 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         watched=watched or None,
         errors=errors,
         given=given,
+        by_api=by_api(),
         twice=oneshot.take("twice"),
         refresh=bool(request.args.get("refresh")),
         seconds=REFRESH_SECONDS,
