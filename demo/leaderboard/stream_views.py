@@ -22,6 +22,7 @@ from demo.validation import Invalid, read_query
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
+SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
 _making = threading.Lock()
 
 
@@ -34,11 +35,14 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Line:
     """The connection of a request, where gunicorn tells it: whether the client has left, which a write finds out too late,
-    and hanging up, so that a server that ends does not wait for a next request."""
+    hanging up, so that a server that ends does not wait for a next request, and cutting it. What lies there unread is
+    bounded: it grows to megabytes else."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given = environ.get("gunicorn.socket")
         self._socket = getattr(given, "_sock", given)  # gevent's would wait where this one is to look
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
     def is_dead(self) -> bool:
         """Whether the client has closed it."""
@@ -53,9 +57,16 @@ class Line:
 
     def hang_up(self) -> None:
         """Reads nothing more from it."""
+        self._shut(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """Writes nothing more to it either: a write that waits fails."""
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         if self._socket is not None:
             try:
-                self._socket.shutdown(socket.SHUT_RD)
+                self._socket.shutdown(how)
             except OSError:
                 return
 
@@ -92,7 +103,9 @@ def stream(board: str) -> Response:
     streams, line = _streams(), Line(request.environ)
     last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
     try:
-        viewer = streams.open(leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead)
+        viewer = streams.open(
+            leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead, cut=line.cut
+        )
     except Full:
         raise ServiceUnavailable(
             f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."

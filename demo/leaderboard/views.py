@@ -48,7 +48,12 @@ def index() -> Any:
     except RedisError as error:
         current_app.logger.debug("boards: not listed: %s", type(error).__name__)
     page = render_template(
-        "leaderboard/index.html", leads=leads, main=MAIN, asked=asked[:60], by_api=by_api(), listings=[source.of_function(boards.leads)]
+        "leaderboard/index.html",
+        leads=leads,
+        main=MAIN,
+        asked=asked[:60],
+        by_api=by_api(),
+        listings=[source.of_function(boards.leads)],
     )
     return page, 422 if asked else 200
 
