@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
 
-from demo.errors import RedisAway
+from demo.errors import RedisAway, may_have_counted
 from demo.leaderboard import boards
 from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
 from demo.leaderboard.ranking import Leaderboard
@@ -24,6 +24,11 @@ from demo.pool import Client, get_redis
 from demo.validation import Invalid
 
 SNAPSHOTS = 64
+REFUSED = f"{RedisAway.description} Nothing was changed."
+LOST = "Redis did not answer. Whether the score counts is not known: look at the board before you send it again."
+LOST_ONCE = (
+    "Redis did not answer. Whether the score counts is not known: sent again, with the same Idempotency-Key, it counts once."
+)
 BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
@@ -113,7 +118,9 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
-        raise RedisAway() from None
+        if not may_have_counted(error):
+            raise RedisAway(REFUSED) from None
+        raise RedisAway(LOST_ONCE if more.get("idempotency_key") else LOST) from None
     overall = done.standings[Period.ALL]
     if overall.total == 1 and overall.previous_rank is None:
         _remember(board)

@@ -9,6 +9,7 @@ from flask import Response, current_app, make_response, redirect, render_templat
 from redis.exceptions import RedisError
 
 from demo import oneshot, sketches, source
+from demo.errors import RedisAway
 from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.common_views import Seen, bp, by_api, known, leaderboard, look, refuse_pages, sentence, submit, top
@@ -88,15 +89,25 @@ def post_score(board: str) -> Any:
         oneshot.put(response, "message", sentence(done.standings[Period.ALL], player))
         return response
     key = secrets.token_hex(8)
-    try:
-        answers = [submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key) for _ in range(2)]
-    except ValueError as error:
-        return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
-    told = []
-    for done in answers:
-        overall = done.standings[Period.ALL]
-        body = {"best": overall.best, "rank": overall.rank, "previous_rank": overall.previous_rank, "total": overall.total}
-        told.append([done.replayed, msgspec.json.encode(body).decode()])
+    told: list[tuple[int, bool, str]] = []
+    for _ in range(2):
+        try:
+            done = submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key)
+        except ValueError as error:
+            return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
+        except RedisAway as away:
+            if not told:
+                raise
+            told.append((503, False, str(away.description)))
+        else:
+            overall = done.standings[Period.ALL]
+            body = {
+                "best": overall.best,
+                "rank": overall.rank,
+                "previous_rank": overall.previous_rank,
+                "total": overall.total,
+            }
+            told.append((201, done.replayed, msgspec.json.encode(body).decode()))
     oneshot.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
     return response
 

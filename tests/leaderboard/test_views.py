@@ -1,15 +1,18 @@
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.serving import make_server
 
-from demo.leaderboard import boards, common_views
+from demo.errors import RedisAway
+from demo.leaderboard import boards, common_views, views
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.conftest import round_trips
@@ -606,3 +609,80 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClie
     assert client.unlink(*keys) == 1  # as if the last step had not been done
     batch(web, scores, **{"Idempotency-Key": "b"})
     assert web.get(BOARD).json["entries"][0]["score"] == 300
+
+
+@contextmanager
+def answers_cut_off(client: Client, how: str) -> Iterator[None]:
+    """The next script is carried out, and its answer lost on the way."""
+    original = client._execute_command
+
+    def lose(*args: Any, **options: Any) -> Any:
+        original(*args, **options)
+        raise (
+            TimeoutError("Timeout reading from socket") if how == "late" else ConnectionError("Connection closed by server.")
+        )
+
+    client._execute_command = lose  # type: ignore[method-assign]
+    yield
+    client._execute_command = original  # type: ignore[method-assign]
+    client.breaker.succeeded()
+
+
+@pytest.mark.parametrize("how", ["late", "closed"])
+def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_once(
+    make_app: Callable[..., Flask], how: str
+) -> None:
+    app = make_app(RATE_LIMITS={})
+    web, body = app.test_client(), {"player": "mara", "score": 5, "mode": "sum"}
+    post(web, "noor", 1)
+    with answers_cut_off(app.extensions["redis"], how):
+        lost = keyed(web, "k", **body)
+    assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
+    assert "not known" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
+    with answers_cut_off(app.extensions["redis"], how):
+        unkeyed = post(web, "sven", 1)
+        app.extensions["redis"].breaker.succeeded()
+        form = web.post("/leaderboard/boards/main/scores", data={"player": "sven", "score": "1"})
+    for answer in (lost, unkeyed, form):
+        assert answer.status_code == 503 and "Nothing was changed" not in answer.text
+    assert "look at the board" in unkeyed.json["detail"] and "look at the board" in form.text
+    again = keyed(web, "k", **body)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json["best"]) == (201, "true", 5)
+
+
+def test_what_never_reached_redis_or_was_refused_by_it_has_changed_nothing_and_says_so(
+    make_app: Callable[..., Flask], client: Client
+) -> None:
+    away, app = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS={}, BREAKER_SECONDS=60), make_app(RATE_LIMITS={})
+    away.extensions["redis"].breaker.succeeded()
+    refused = [post(away.test_client(), "mara", 1) for _ in range(2)]  # no connection, then the open breaker
+    client.set("demo:leaderboard:{main}:all", "of another kind", px=60_000)
+    refused.append(post(app.test_client(), "mara", 1))
+    for fault in ("refused", "full", "readonly", "paused"):
+        visitor = app.test_client()
+        visitor.post("/choices", data={"redis": fault})
+        refused.append(post(visitor, "mara", 1))
+    hangs = refused.pop()
+    assert [answer.status_code for answer in [*refused, hangs]] == [503] * 7
+    assert all(answer.json["detail"].endswith("Nothing was changed.") for answer in refused)
+    assert "not known" in hangs.json["detail"]
+
+
+def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def submit(*args: Any, **more: Any) -> Any:
+        sent.append(1)
+        if len(sent) == 2:
+            raise RedisAway("Whether it counts is not known.")
+        return common_views.submit(*args, **more)
+
+    monkeypatch.setattr(views, "submit", submit)
+    done = web.post(
+        "/leaderboard/boards/main/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True
+    )
+    assert done.status_code == 200
+    assert "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
+    assert "The second was not answered" in done.text
