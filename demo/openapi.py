@@ -128,7 +128,7 @@ def document(app: Flask) -> dict[str, Any]:
         "info": {
             "title": "Redis in practice",
             "version": "1",
-            "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most.",
+            "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most, a batch 1 MB.",
         },
         "servers": [{"url": "/"}],
         "paths": paths,

@@ -127,10 +127,10 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
     return done
 
 
-def submit_many(board: str, posts: Sequence[Post], key: str | None) -> list[Submission | Refused]:
-    """The same for many."""
+def submit_many(board: str, posts: Sequence[Post], key: str | None, body: bytes) -> list[Submission | Refused]:
+    """The same for many, which came in this body."""
     try:
-        done = leaderboard(board).submit_many(posts, idempotency_key=key)
+        done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
         current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
         raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None

@@ -2,6 +2,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
@@ -686,3 +687,42 @@ def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
     assert done.status_code == 200
     assert "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
     assert "The second was not answered" in done.text
+
+
+def test_a_batch_under_a_key_is_the_same_when_its_whole_body_is(web: FlaskClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    good, wrong = {"player": "a", "score": 1}, {"player": "b", "score": 1.5}
+    first, again = batch(web, [good, wrong], **key), batch(web, [good, wrong], **key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json) == (200, "true", first.json)
+    other = batch(web, [{"player": "c", "score": "x"}, good], **key)
+    assert (other.status_code, other.json["errors"][0]["field"]) == (422, "Idempotency-Key")
+
+
+def test_only_what_was_replayed_is_told_as_such(web: FlaskClient) -> None:
+    unseen = {"player": " x", "score": 1}
+    for scores, headers in (([unseen], {}), ([unseen], {"Idempotency-Key": "none"}), ([{"player": "a", "score": 1}], {})):
+        for _ in range(2):
+            answer = batch(web, scores, **headers)
+            assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (200, None)
+
+
+@pytest.mark.parametrize("wide", ["x" * 64, "\N{ELEPHANT}" * 64])
+def test_a_thousand_scores_with_the_longest_names_fit_and_no_more_than_a_megabyte(web: FlaskClient, wide: str) -> None:
+    scores = [{"player": f"{number:04}{wide[4:]}", "score": 2**53 - 1, "mode": "latest"} for number in range(1000)]
+    assert batch(web, scores).json["counted"] == 1000
+    assert web.post(f"{SCORES}:batch", data=b" " * 1024 * 1024 + b"x").status_code == 413
+    assert web.post(SCORES, data=b" " * 64 * 1024 + b"x").status_code == 413
+
+
+@pytest.mark.parametrize(("path", "most"), [(SCORES, 64 * 1024), (f"{SCORES}:batch", 1024 * 1024)])
+def test_a_body_in_chunks_has_the_same_bounds(web: FlaskClient, path: str, most: int) -> None:
+    fits = b'{"player": "a", "score": 1}' if path == SCORES else b'{"scores": [{"player": "a", "score": 1}]}'
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+
+    def send(size: int) -> int:
+        stream = BytesIO(fits + b" " * (size - len(fits)))
+        return web.post(path, input_stream=stream, environ_overrides=chunked).status_code
+
+    assert [send(len(fits)), send(most)] == [201 if path == SCORES else 200] * 2
+    assert send(most + 1) == 413
+    assert web.get(BOARD).json["total"] == 1
