@@ -16,13 +16,16 @@ from demo.leaderboard.common_views import bp, known, leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import Viewer
 from demo.metrics import STREAMS_OPEN
-from demo.openapi import documented
+from demo.openapi import Header, documented
 from demo.pool import get_redis
 from demo.validation import Invalid, read_query
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
 SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
+LAST = Header(
+    "Last-Event-ID", "the last event that the client has: it is not sent again", rf"^.{{0,{EVENT_ID_CHARACTERS}}}$", "0"
+)
 _making = threading.Lock()
 
 
@@ -87,7 +90,7 @@ class Answer:
 
 
 @bp.get("/api/boards/<board>/stream")
-@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), media="text/event-stream")
+@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), headers=(LAST,), media="text/event-stream")
 def stream(board: str) -> Response:
     """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
     name, wanted = known(board, field=True), read_query(Wanted)

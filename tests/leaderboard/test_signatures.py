@@ -103,6 +103,28 @@ def test_where_the_api_asks_who_it_is_no_page_takes_scores(make_app: Callable[..
     assert "ten seconds" not in web.get("/leaderboard/").text
 
 
+@pytest.mark.parametrize(
+    ("signed", "trusted", "environ", "status"),
+    [
+        ("/demo" + PATH, 0, {"SCRIPT_NAME": "/demo"}, 201),
+        ("/demo" + PATH, 0, {"SCRIPT_NAME": "/demo", "RAW_URI": "/demo" + PATH}, 201),
+        ("/leaderboard" + PATH, 0, {"SCRIPT_NAME": "/leaderboard", "RAW_URI": PATH}, 201),
+        ("/demo" + PATH, 1, {"HTTP_X_FORWARDED_PREFIX": "/demo/", "RAW_URI": PATH}, 201),
+        ("/demo" + PATH, 0, {"HTTP_X_FORWARDED_PREFIX": "/demo", "RAW_URI": PATH}, 401),
+        (PATH, 0, {"SCRIPT_NAME": "/demo"}, 401),
+    ],
+)
+def test_the_path_that_is_signed_is_the_one_that_was_asked_for(
+    make_app: Callable[..., Flask], signed: str, trusted: int, environ: dict[str, str], status: int
+) -> None:
+    web, stamp = make_app(SIGNING_SECRET=SECRET, TRUSTED_PROXIES=trusted).test_client(), str(int(time.time()))
+    data = b'{"player": "mara", "score": 5}'
+    made = sign(SECRET, stamp, NONCE, "POST", signed, data)
+    headers = {"Demo-Timestamp": stamp, "Demo-Nonce": NONCE, "Demo-Signature": made}
+    answer = web.post(PATH, data=data, headers=headers, environ_overrides={"RAW_URI": "", **environ})
+    assert answer.status_code == status
+
+
 def begun(app: Flask) -> str:
     """A ticket of a game."""
     started = app.test_client().post("/leaderboard/boards/main/game", data={"player": "mara"})

@@ -193,12 +193,18 @@ def test_a_name_with_a_slash_is_no_board(web: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "around=51", "offset=99999999999999999999"]
+    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "offset=99999999999999999999"]
 )
 def test_a_wrong_query_names_its_field(web: FlaskClient, query: str) -> None:
     answer = web.get(f"{BOARD}?{query}")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
     assert web.get(f"/leaderboard/boards/main?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["period=year", "around=51", "around=-1", "around=x"])
+def test_a_wrong_query_around_a_player_names_its_field(web: FlaskClient, query: str) -> None:
+    answer = web.get(f"{BOARD}/players/mara?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
 
 
 def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
