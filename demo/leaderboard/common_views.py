@@ -167,8 +167,10 @@ def refuse_pages() -> None:
         raise Forbidden(BY_API)
 
 
-def sentence(standing: Standing, player: str) -> str:
+def sentence(standing: Standing, player: str, score: int) -> str:
     """What a submission has moved, for the player."""
+    if not standing.is_best and standing.best == score:
+        return f"{player} stays at rank {standing.rank}: {score} equals the best so far."
     if not standing.is_best:
         return f"{player} stays at rank {standing.rank}: {standing.best} was better."
     if not standing.previous_rank:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Response, current_app, make_response, redirect, render_template, request, url_for
+from flask import current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
 from demo import oneshot, sketches, source
@@ -19,7 +19,7 @@ from demo.pool import get_redis
 TITLE = "Leaderboard"
 HERE = Path(__file__).parent
 MAIN = "main"
-REFRESH_SECONDS = 5
+REFRESH_SECONDS = 10
 ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
 RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
@@ -60,12 +60,9 @@ def index() -> Any:
 
 
 @bp.get("/boards/<board>")
-def board(board: str) -> Response:
-    """One board: the top, and around one player. `?refresh` asks the browser to come back, for who has no live page."""
-    response = make_response(_board_page(known(board), {}, {}))
-    if request.args.get("refresh"):
-        response.headers["Refresh"] = str(REFRESH_SECONDS)
-    return response
+def board(board: str) -> str:
+    """One board: the top, and around one player. For who has no live page it reloads by itself, until `?refresh=0`."""
+    return _board_page(known(board), {}, {})
 
 
 @bp.post("/boards/<board>/scores")
@@ -86,7 +83,7 @@ def post_score(board: str) -> Any:
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     if not request.form.get("twice"):
         done = submit(name, player, int(text), None)
-        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player))
+        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player, int(text)))
         return response
     key = secrets.token_hex(8)
     told: list[tuple[int, bool, str]] = []
@@ -115,7 +112,7 @@ def post_score(board: str) -> Any:
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
     asked = request.args.get("period", "all")
     period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL.value
-    player = given.get("player") or request.args.get("player", "")[:64]
+    player = given.get("player") or request.args.get("player", "").strip()[:64]
     seen: Seen | None = None
     around: Page | None = None
     seasons: tuple[str, ...] = ()
@@ -145,7 +142,7 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         given=given,
         by_api=by_api(),
         twice=oneshot.take("twice"),
-        refresh=bool(request.args.get("refresh")),
+        stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
         listings=[
             source.of_file(HERE / "ranking.lua"),

@@ -535,14 +535,6 @@ def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: Fl
     assert (too_much.status_code, 'aria-describedby="score-error"' in too_much.text) == (422, True)
 
 
-def test_who_has_no_live_page_may_have_it_reloaded(web: FlaskClient) -> None:
-    plain = web.get("/leaderboard/boards/main?player=mara")
-    assert "Refresh" not in plain.headers and "refresh=1" in plain.text
-    again = web.get("/leaderboard/boards/main?player=mara&refresh=1")
-    assert again.headers["Refresh"] == "5"
-    assert "Stop reloading every 5 s" in again.text
-
-
 def test_a_page_watches_what_it_shows(web: FlaskClient) -> None:
     post(web, "a/b&c", 1)
     page = web.get("/leaderboard/boards/main?period=week&player=a/b%26c").text
@@ -732,3 +724,29 @@ def test_a_body_in_chunks_has_the_same_bounds(web: FlaskClient, path: str, most:
     assert [send(len(fits)), send(most)] == [201 if path == SCORES else 200] * 2
     assert send(most + 1) == 413
     assert web.get(BOARD).json["total"] == 1
+
+
+def test_a_page_reloads_by_itself_but_never_while_it_holds_something(web: FlaskClient) -> None:
+    page, form, reloads = (
+        "/leaderboard/boards/main",
+        {"player": "mara", "score": "x"},
+        '<noscript><meta http-equiv="refresh"',
+    )
+    plain = web.get(page).text
+    assert reloads in plain and "?period=all&amp;refresh=0" in plain and "Stop reloading every 10 s" in plain
+    assert reloads not in web.get(f"{page}?refresh=0").text
+    assert reloads not in web.post(f"{page}/scores", data=form).text
+    twice = web.post(f"{page}/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True).text
+    assert "One request, sent twice" in twice and reloads not in twice
+
+
+def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(web: FlaskClient) -> None:
+    for _ in range(2):
+        done = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "100"}, follow_redirects=True)
+    assert "mara stays at rank 1: 100 equals the best so far." in done.text
+    assert "is not on this board" not in web.get("/leaderboard/boards/main?player=+mara+").text
+
+
+def test_what_is_wrong_inside_of_metadata_names_metadata(web: FlaskClient) -> None:
+    answer = web.post(SCORES, data='{"player": "a", "score": 1, "metadata": {"a": 1e999}}')
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "metadata")
