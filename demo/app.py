@@ -13,6 +13,7 @@ import click
 from flask import Flask, Response, current_app, request
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from demo import (
@@ -103,6 +104,7 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.before_request(_begin)
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
+    app.before_request(_bound_body)
     app.after_request(panel.fill)
     app.teardown_request(_end)
     app.jinja_env.globals.update(patterns_of=take.of_paths, proof=proofs.link)
@@ -197,6 +199,16 @@ def _begin() -> None:
     else:
         xray.resume(trace, detailed=panel.wanted())
     choices.begin()
+
+
+def _bound_body() -> None:
+    """A body that comes in chunks is refused when it is too large, as one that tells its length is: werkzeug cuts it off."""
+    most = request.max_content_length
+    if most is None or "HTTP_TRANSFER_ENCODING" not in request.environ:
+        return
+    request.max_content_length = most + 1
+    if len(request.get_data()) > most:
+        raise RequestEntityTooLarge()
 
 
 def _end(_: BaseException | None) -> None:

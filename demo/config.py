@@ -83,6 +83,9 @@ SETTINGS: dict[str, Setting] = {
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
             "leaderboard.submit_score": {"limit": 1200, "window_seconds": 60, "cost": "field:scores"},
+            "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
+            "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
+            "leaderboard.stream": {"limit": 300, "window_seconds": 60},
         },
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
@@ -99,7 +102,12 @@ SETTINGS: dict[str, Setting] = {
     "SECURE_COOKIES": Setting(
         "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
     ),
-    "API_KEY": Setting("DEMO_API_KEY", "", str, "when set, changes by the API need `Authorization: Bearer <key>`"),
+    "API_KEY": Setting(
+        "DEMO_API_KEY",
+        "",
+        str,
+        "when set, changes by the API need `Authorization: Bearer <key>`, and no page takes scores",
+    ),
     "BACKGROUND": Setting(
         "DEMO_BACKGROUND",
         "web",
@@ -119,7 +127,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SIGNING_SECRET",
         "",
         str,
-        "when set, scores by the API need a signature under it: [`signatures.py`](demo/leaderboard/signatures.py)",
+        "when set, scores are taken by the API alone, with a signature under it: "
+        "[`signatures.py`](demo/leaderboard/signatures.py)",
     ),
     "XRAY": Setting(
         "DEMO_XRAY",

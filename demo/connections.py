@@ -16,7 +16,7 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 class BoundedPool(BlockingConnectionPool):
     """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
-    told apart by its type, so that it opens no breaker."""
+    told apart by its type, so that it opens no breaker. An error of connecting is marked `unsent`: no command was."""
 
     fewest_free: int | None = None
 
@@ -41,7 +41,8 @@ class BoundedPool(BlockingConnectionPool):
             if _is_stale(connection):
                 connection.disconnect()
                 connection.connect()
-        except BaseException:
+        except BaseException as error:
+            error.unsent = True  # type: ignore[attr-defined]
             self.release(connection)
             raise
         return connection

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, render_template, request
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError, TimeoutError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
+from demo.breaker import BreakerOpen
+from demo.security import SAFE_METHODS
 from demo.validation import Invalid
 
 RETRY_AFTER_SECONDS = 1
@@ -18,19 +20,27 @@ SENTENCES = {
     403: "This is not allowed.",
     404: "There is nothing at this address.",
     405: "This address does not take such a request.",
-    413: "The body is too large: 64 kB at most.",
+    413: "The body is too large: 64 kB at most, 1 MB for a batch of scores.",
     422: "Something in the form is not right. Nothing was changed.",
     429: "Too many requests in too short a time.",
     500: "Something went wrong on our side. It was written down.",
-    503: "A part that this page needs is away. Nothing was changed.",
+    503: "A part that this page needs is away.",
 }
+LOST = "Redis did not answer. Whether this was done is not known: look before you send it again."
 log = logging.getLogger(__name__)
 
 
 class RedisAway(ServiceUnavailable):
     """503: what was asked for cannot be done without Redis."""
 
-    description = "Redis is away, and this cannot be done without it. Nothing was changed."
+    description = "Redis is away, and this cannot be done without it."
+
+
+def may_have_counted(error: RedisError) -> bool:
+    """Whether the command may have been carried out all the same: it was on its way, and no answer has come back."""
+    if isinstance(error, (BreakerOpen, MaxConnectionsError)) or getattr(error, "unsent", False):
+        return False
+    return isinstance(error, (ConnectionError, TimeoutError))
 
 
 def wants_json() -> bool:
@@ -78,11 +88,11 @@ def init(app: Flask) -> None:
 
     def redis_error(error: RedisError) -> Response:
         log.warning("Redis: %s", type(error).__name__)
-        return answer(RedisAway())
+        return answer(RedisAway(LOST if may_have_counted(error) and request.method not in SAFE_METHODS else None))
 
     def database_error(error: SQLAlchemyError) -> Response:
         log.warning("database: %s", type(error).__name__)
-        return answer(ServiceUnavailable("The database is away. Nothing was changed."))
+        return answer(ServiceUnavailable("The database is away. This cannot be done without it."))
 
     def unexpected(error: Exception) -> Response:
         log.exception("unexpected error", exc_info=error)

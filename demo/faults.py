@@ -52,7 +52,9 @@ class Plugs:
     def wait(self, fault: str) -> None:
         """What befalls a connection before anything has come back. Raises ConnectionError or TimeoutError."""
         if fault == "refused":
-            raise ConnectionError("Error 111 connecting to Redis. Connection refused.")
+            refused = ConnectionError("Error 111 connecting to Redis. Connection refused.")
+            refused.unsent = True  # type: ignore[attr-defined]
+            raise refused
         seconds = SLOW_SECONDS if fault == "slow" else self.timeout_seconds
         time.sleep(min(seconds, self.timeout_seconds))
         if seconds >= self.timeout_seconds:

@@ -13,6 +13,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template
 from werkzeug.routing import Rule
 
 from demo.errors import SENTENCES
+from demo.limits import covering
 
 View = TypeVar("View", bound=Callable[..., Any])
 PROBLEM = {
@@ -35,16 +36,23 @@ PROBLEM = {
         },
     },
 }
+STRING = {"type": "string"}
+LIMITED = {
+    "RateLimit": "what is left of each quota, as of draft-ietf-httpapi-ratelimit-headers-11",
+    "RateLimit-Policy": "the quotas, as of the same",
+}
+RETRY = {"Retry-After": "when to come back, in seconds"}
 bp = Blueprint("openapi", __name__, cli_group=None)
 
 
 class Header(NamedTuple):
-    """A request header that an operation knows."""
+    """A request header that an operation knows; with a setting it is needed where that is set, and not known elsewhere."""
 
     name: str
     about: str
     pattern: str
     example: str
+    setting: str = ""
 
 
 class Operation(NamedTuple):
@@ -59,7 +67,8 @@ class Operation(NamedTuple):
     path: Mapping[str, Any]
     example: Any
     errors: tuple[int, ...]
-    header: Header | None
+    headers: tuple[Header, ...]
+    answer_headers: Mapping[str, str]
     also: Mapping[int, Any]
     media: str
 
@@ -75,12 +84,14 @@ def documented(
     path: Mapping[str, Any] | None = None,
     example: Any = None,
     errors: tuple[int, ...] = (),
-    header: Header | None = None,
+    headers: tuple[Header, ...] = (),
+    answer_headers: Mapping[str, str] | None = None,
     also: Mapping[int, Any] | None = None,
     media: str = "application/json",
 ) -> Callable[[View], View]:
     """Tells of a view: the types of its body, query and answer, examples of body and path, the status codes of its
-    problems, and other answers that are none. `on` is how the address ends where a view has several."""
+    problems, the headers that it knows, those that its answer may have with a word on each, and other answers that are no
+    problems. `on` is how the address ends where a view has several."""
 
     def keep(view: View) -> View:
         told = Operation(
@@ -93,7 +104,8 @@ def documented(
             path or {},
             example,
             errors,
-            header,
+            headers,
+            answer_headers or {},
             also or {},
             media,
         )
@@ -128,7 +140,7 @@ def document(app: Flask) -> dict[str, Any]:
         "info": {
             "title": "Redis in practice",
             "version": "1",
-            "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most.",
+            "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most, a batch 1 MB.",
         },
         "servers": [{"url": "/"}],
         "paths": paths,
@@ -163,17 +175,19 @@ def _operation(
         for parameter in parameters:
             if parameter["required"] and parameter["in"] == "query":
                 parameter["example"] = (one.example or {})[parameter["name"]]
-    if one.header:
-        schema = {"type": "string", "pattern": one.header.pattern}
-        parameters.append(
-            {
-                "name": one.header.name,
-                "in": "header",
-                "description": one.header.about,
-                "schema": schema,
-                "example": one.header.example,
-            }
-        )
+    parameters += [
+        {
+            "name": header.name,
+            "in": "header",
+            "required": bool(header.setting),
+            "description": header.about,
+            "schema": {"type": "string", "pattern": header.pattern},
+            "example": header.example,
+        }
+        for header in one.headers
+        if not header.setting or app.config[header.setting]
+    ]
+    limited = bool(covering(app.config["RATE_LIMITS"], rule.endpoint)[1])
     answers: dict[str, Any] = {}
     for status, kind in {one.status: one.answer, **one.also}.items():
         content = {one.media: {"schema": schema_of[id(kind)]}}
@@ -181,9 +195,15 @@ def _operation(
     problems = set(one.errors) | ({422} if one.body is not None or one.query is not None or one.path else set())
     if method not in ("GET", "HEAD"):
         problems |= {403} | ({401} if app.config["API_KEY"] else set())
+    problems |= {429} if limited else set()
     for status in sorted(problems - {int(known) for known in answers}):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[str(status)] = {"description": SENTENCES.get(status, "An error."), "content": content}
+    for code, described in answers.items():
+        named = (dict(one.answer_headers) if code == str(one.status) else {}) | (LIMITED if limited else {})
+        named |= RETRY if code in ("429", "503") else {}
+        if named:
+            described["headers"] = {name: {"description": about, "schema": STRING} for name, about in named.items()}
     summary, _, more = one.about.partition(". ")
     said: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_") + one.on.replace(":", "_"),

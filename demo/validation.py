@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 T = TypeVar("T")
-FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*?)(?:\[\.\.\.\][^`]*)?`$")  # [...]: somewhere inside
 NAMED = re.compile(r"(?:required|unknown) field `(?P<name>[^`]*)`")
 
 

@@ -1,5 +1,5 @@
 // A board that moves by itself: what the stream tells is drawn into the rows that are there; and the game's clock.
-// Without this file a board reloads when asked to.
+// Without this file, or a stream, a board reloads by itself.
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const live = document.querySelector("[data-live]");
@@ -70,20 +70,30 @@ const on = (is) => {
   $("reload").hidden = is;
 };
 
+const again = () => {
+  if (source.readyState < 2) return;
+  const held = [...document.querySelectorAll("main input")].some((input) => input.value !== input.defaultValue);
+  if (held || document.hidden || document.querySelector("[aria-invalid], #twice")) return watch();
+  location.reload();
+};
+
 const watch = () => {
   source?.close();
   if (document.hidden) return on(false); // takes no place
   source = new EventSource(live.dataset.live);
-  source.onopen = () => on(true);
+  source.onopen = () => {
+    on(true);
+    $("stale")?.setAttribute("hidden", "");
+  };
   source.onerror = () => {
     on(false);
-    if (source.readyState === 2) setTimeout(watch, 5000 + 5000 * Math.random());
+    if (source.readyState === 2) setTimeout(again, 5000 + 5000 * Math.random());
   };
   source.addEventListener("board", (event) => show(JSON.parse(event.data)));
   source.addEventListener("away", () => $("stale")?.removeAttribute("hidden"));
 };
 
-if (live && !/refresh/.test(location.search)) {
+if (live && new URLSearchParams(location.search).get("refresh") !== "0") {
   watch();
   document.addEventListener("visibilitychange", watch);
   addEventListener("beforeunload", () => source?.close()); // a reload must not overtake a form

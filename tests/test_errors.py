@@ -4,7 +4,7 @@ from http import HTTPStatus
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import Forbidden, abort
 
@@ -150,3 +150,19 @@ def test_a_body_that_is_nested_too_deeply_is_no_500(web: FlaskClient, depth: int
 
 def test_an_error_says_that_it_was_chosen_by_accept(web: FlaskClient) -> None:
     assert "Accept" in web.get("/no-such-page").headers["Vary"]
+
+
+def test_a_change_whose_answer_is_lost_is_not_told_as_undone(app: Flask) -> None:
+    @app.route("/loses", methods=["GET", "POST"])
+    def loses() -> str:
+        raise TimeoutError("Timeout reading from socket")
+
+    @app.post("/refused")
+    def refused() -> str:
+        raise ResponseError("OOM")
+
+    web = app.test_client()
+    assert "not known" in web.post("/loses").text and "not known" not in web.get("/loses").text
+    assert "not known" not in web.post("/refused").text
+    for answer in (web.post("/loses"), web.post("/refused"), web.get("/loses")):
+        assert answer.status_code == 503 and "Nothing was changed" not in answer.text

@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -34,25 +35,8 @@ def test_every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_o
 
 
 def fits(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> bool:
-    """Whether an answer has the shape that the document tells: types, and of objects exactly the fields."""
-    if "$ref" in schema:
-        return fits(value, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
-    if "anyOf" in schema:
-        return any(fits(value, one, document) for one in schema["anyOf"])
-    if "const" in schema:
-        return value == schema["const"]
-    if "enum" in schema:
-        return value in schema["enum"]
-    if schema.get("type") == "object" and "properties" in schema:
-        return (
-            isinstance(value, dict)
-            and set(schema.get("required", ())) <= set(value)
-            and all(name not in value or fits(value[name], part, document) for name, part in schema["properties"].items())
-        )
-    if schema.get("type") == "array":
-        return isinstance(value, list) and all(fits(one, schema["items"], document) for one in value)
-    kinds: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
-    return isinstance(value, kinds.get(schema.get("type", ""), object))
+    """Whether an answer has the shape that the document tells."""
+    return jsonschema_rs.is_valid({**schema, "components": document["components"]}, value)
 
 
 def test_every_example_runs_and_is_answered_as_the_document_says(web: FlaskClient, document: dict[str, Any]) -> None:
@@ -92,6 +76,34 @@ def test_with_a_key_the_document_says_so(make_app: Any) -> None:
     document = make_app(API_KEY="a key").test_client().get("/openapi.json").json
     post = document["paths"]["/leaderboard/api/boards/{board}/scores"]["post"]
     assert (post["security"], "401" in post["responses"]) == ([{"key": []}], True)
+
+
+def parameters(document: dict[str, Any], method: str, path: str) -> dict[str, bool]:
+    said = document["paths"]["/leaderboard/api/boards/{board}" + path][method]
+    return {one["name"]: one["required"] for one in said["parameters"] if one["in"] != "path"}
+
+
+def test_each_address_tells_the_parameters_and_headers_that_have_an_effect(make_app: Any) -> None:
+    document = make_app().test_client().get("/openapi.json").json
+    assert set(parameters(document, "get", "")) == {"period", "cursor", "offset", "limit"}
+    assert set(parameters(document, "get", "/players/{player}")) == {"period", "around"}
+    assert parameters(document, "get", "/stream")["Last-Event-ID"] is False
+    assert parameters(document, "post", "/scores") == {"Idempotency-Key": False}
+    signed = make_app(SIGNING_SECRET="a secret").test_client().get("/openapi.json").json
+    needed = {f"Demo-{name}": True for name in ("Timestamp", "Nonce", "Signature")}
+    for path in ("/scores", "/scores:batch"):
+        assert parameters(signed, "post", path) == {"Idempotency-Key": False, **needed}
+
+
+def test_the_headers_of_answers_are_told(make_app: Any) -> None:
+    def headers(document: dict[str, Any]) -> dict[str, set[str]]:
+        answers = document["paths"]["/leaderboard/api/boards/{board}/scores"]["post"]["responses"]
+        return {status: set(answer.get("headers", ())) for status, answer in answers.items()}
+
+    limited, free = (headers(make_app(**more).test_client().get("/openapi.json").json) for more in ({}, {"RATE_LIMITS": {}}))
+    assert free["201"] == {"Idempotency-Replayed"} and free["503"] == {"Retry-After"} and not free["422"]
+    assert limited["201"] == {"Idempotency-Replayed", "RateLimit", "RateLimit-Policy"}
+    assert limited["429"] == {"Retry-After", "RateLimit", "RateLimit-Policy"}
 
 
 def test_the_document_is_of_what_there_is(make_app: Any) -> None:

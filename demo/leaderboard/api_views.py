@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from flask import Response, current_app, request
@@ -9,6 +10,7 @@ from werkzeug.exceptions import NotFound, Unauthorized
 
 from demo.leaderboard.answers import IDEMPOTENCY_KEY, Conflict, Post, Refused, Submission, check_metadata, check_player
 from demo.leaderboard.bodies import (
+    Around,
     Batch,
     Counted,
     Own,
@@ -31,8 +33,25 @@ from demo.openapi import Header, documented
 from demo.pool import Client, get_redis
 from demo.validation import Invalid, fields, read_json, read_query
 
+MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header("Idempotency-Key", "a request counts once under it, for a day", r"^[\x21-\x7e]{1,255}$", "game-7-of-mara")
+SIGNED = tuple(
+    Header(f"Demo-{name}", about, pattern, example, "SIGNING_SECRET")
+    for name, about, pattern, example in (
+        ("Timestamp", "seconds since the epoch", r"^[0-9]{1,12}$", "1795392000"),
+        ("Nonce", "taken once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
+        ("Signature", "HMAC-SHA-256 of timestamp, nonce, method, path and body", r"^[0-9a-f]{64}$", "0" * 64),
+    )
+)
+REPLAYED = {"Idempotency-Replayed": "true, when nothing was counted now because the same was counted before under the key"}
 BOARD = {"board": "main"}
+
+
+@bp.url_value_preprocessor
+def widen(_: str | None, values: dict[str, Any] | None) -> None:
+    """Lets the body of a batch be larger than others, before anybody reads it."""
+    if values and values.get("many"):
+        request.max_content_length = MAX_BATCH_BYTES
 
 
 @bp.post("/api/boards/<board>/scores:batch", defaults={"many": True})
@@ -44,18 +63,21 @@ BOARD = {"board": "main"}
     path=BOARD,
     example=Posted("mara", 1200),
     errors=(400, 401, 413, 429, 503),
-    header=KEY,
+    headers=(KEY, *SIGNED),
+    answer_headers=REPLAYED,
 )
 @documented(
     "Takes up to 1,000 scores, each with a result of its own. One that is wrong undoes none of the others. They count in "
-    "steps of 100; with an Idempotency-Key each step counts once. A batch takes as much of the rate limit as it has scores.",
+    "steps of 100; with an Idempotency-Key each step counts once. A batch takes as much of the rate limit as it has scores, "
+    "and its body is 1 MB at most.",
     ":batch",
     body=Scores,
     answer=Results,
     path=BOARD,
     example={"scores": [Posted("mara", 1200), {"player": "noor", "score": 1.5}]},
     errors=(400, 401, 413, 429, 503),
-    header=KEY,
+    headers=(KEY, *SIGNED),
+    answer_headers=REPLAYED,
 )
 def submit_score(board: str, many: bool = False) -> Response:
     """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered as the first time."""
@@ -95,13 +117,14 @@ def _submit_batch(name: str, key: str | None) -> Response:
             continue
         results[index] = Uncounted(index, [Wrong(*pair) for pair in wrong.items()])
     try:
-        done = submit_many(name, posts, key) if posts else []
+        done = submit_many(name, posts, key, request.get_data()) if posts else []
     except Conflict:
         raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
     for index, result in zip(places, done, strict=True):
         results[index] = _result(index, result)
     body = Results(name, sum(isinstance(one, Counted) for one in results), [one for one in results if one])
-    return _answer(body, 200, bool(done) and all(isinstance(one, Refused) or one.replayed for one in done))
+    counted = [one.replayed for one in done if isinstance(one, Submission)]
+    return _answer(body, 200, key is not None and bool(counted) and all(counted))
 
 
 def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
@@ -123,10 +146,10 @@ def read_board(board: str) -> Response:
 
 
 @bp.get("/api/boards/<board>/players/<player:player>")
-@documented(query=Window, answer=Own, path={"board": "main", "player": "mara"}, errors=(404, 503))
+@documented(query=Around, answer=Own, path={"board": "main", "player": "mara"}, errors=(404, 503))
 def read_player(board: str, player: str) -> Response:
     """A player's own row and its neighbours, `around` on each side."""
-    name, window = known(board, field=True), read_query(Window)
+    name, window = known(board, field=True), read_query(Around)
     try:
         page = leaderboard(name).around(player, window.around, window.period)
     except ValueError as error:
@@ -143,12 +166,20 @@ def _check_signature() -> None:
     if not secret:
         return
     stamp, nonce, signature = (request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature"))
-    query = request.query_string.decode("latin-1")
-    path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
     try:
-        _signatures(get_redis(), secret).check(stamp, nonce, signature, request.method, path, request.get_data())
+        _signatures(get_redis(), secret).check(stamp, nonce, signature, request.method, _signed_path(), request.get_data())
     except Unsigned as error:
         raise Unauthorized(str(error), www_authenticate=None) from None
+
+
+def _signed_path() -> str:
+    """The path as the client asked for it, with its query: what a proxy has taken off its beginning is put back."""
+    query = request.query_string.decode("latin-1")
+    path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
+    if unquote(path.partition("?")[0]) != request.path:
+        return str(path)
+    told = request.headers.get("X-Forwarded-Prefix", "") if current_app.config["TRUSTED_PROXIES"] else ""
+    return (request.script_root or told).rstrip("/") + str(path)
 
 
 @lru_cache(maxsize=8)

@@ -53,6 +53,12 @@ class Window(msgspec.Struct, frozen=True):
     cursor: Annotated[str, msgspec.Meta(pattern=CURSOR)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = ROWS
+
+
+class Around(msgspec.Struct, frozen=True):
+    """How much of a board around a player."""
+
+    period: Annotated[str, msgspec.Meta(pattern=PERIOD)] = "all"
     around: Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS // 2)] = 5
 
 

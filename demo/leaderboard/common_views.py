@@ -12,10 +12,10 @@ from typing import Any
 from flask import Blueprint, current_app
 from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
 
-from demo.errors import RedisAway
+from demo.errors import RedisAway, may_have_counted
 from demo.leaderboard import boards
 from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
 from demo.leaderboard.ranking import Leaderboard
@@ -24,6 +24,12 @@ from demo.pool import Client, get_redis
 from demo.validation import Invalid
 
 SNAPSHOTS = 64
+REFUSED = f"{RedisAway.description} Nothing was changed."
+LOST = "Redis did not answer. Whether the score counts is not known: look at the board before you send it again."
+LOST_ONCE = (
+    "Redis did not answer. Whether the score counts is not known: sent again, with the same Idempotency-Key, it counts once."
+)
+BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
 
@@ -112,17 +118,19 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
         current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
-        raise RedisAway() from None
+        if not may_have_counted(error):
+            raise RedisAway(REFUSED) from None
+        raise RedisAway(LOST_ONCE if more.get("idempotency_key") else LOST) from None
     overall = done.standings[Period.ALL]
     if overall.total == 1 and overall.previous_rank is None:
         _remember(board)
     return done
 
 
-def submit_many(board: str, posts: Sequence[Post], key: str | None) -> list[Submission | Refused]:
-    """The same for many."""
+def submit_many(board: str, posts: Sequence[Post], key: str | None, body: bytes) -> list[Submission | Refused]:
+    """The same for many, which came in this body."""
     try:
-        done = leaderboard(board).submit_many(posts, idempotency_key=key)
+        done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
         current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
         raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
@@ -148,8 +156,21 @@ def known(board: str, *, field: bool = False) -> str:
     raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
 
 
-def sentence(standing: Standing, player: str) -> str:
+def by_api() -> str:
+    """Why no page takes scores, where the API asks for a key or a signature; empty where pages do."""
+    return BY_API if current_app.config["SIGNING_SECRET"] or current_app.config["API_KEY"] else ""
+
+
+def refuse_pages() -> None:
+    """Raises Forbidden where scores are taken by the API alone."""
+    if by_api():
+        raise Forbidden(BY_API)
+
+
+def sentence(standing: Standing, player: str, score: int) -> str:
     """What a submission has moved, for the player."""
+    if not standing.is_best and standing.best == score:
+        return f"{player} stays at rank {standing.rank}: {score} equals the best so far."
     if not standing.is_best:
         return f"{player} stays at rank {standing.rank}: {standing.best} was better."
     if not standing.previous_rank:

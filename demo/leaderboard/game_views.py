@@ -9,14 +9,14 @@ from demo import oneshot, source
 from demo.errors import RedisAway
 from demo.leaderboard import game
 from demo.leaderboard.answers import Conflict, Period, check_player
-from demo.leaderboard.common_views import bp, known, sentence, submit
+from demo.leaderboard.common_views import bp, by_api, known, refuse_pages, sentence, submit
 from demo.pool import get_redis
 
 
 @bp.get("/boards/<board>/game")
 def play_game(board: str) -> Any:
     """What is to be typed, with a ticket; without one what the game is."""
-    name, ticket = known(board), request.args.get("ticket", "")
+    name, ticket = known(board), request.args.get("ticket", "") if not by_api() else ""
     try:
         return _page(name, game.read(_secret(), name, ticket) if ticket else None)
     except game.Refused as error:
@@ -27,6 +27,7 @@ def play_game(board: str) -> Any:
 def start_game(board: str) -> Any:
     """Hands out a ticket; its time is Redis'."""
     name, player = known(board), request.form.get("player", "").strip()
+    refuse_pages()
     try:
         check_player(player)
     except ValueError:
@@ -39,6 +40,7 @@ def start_game(board: str) -> Any:
 def answer_game(board: str) -> Any:
     """Judges what was typed, and submits what it is worth under the ticket's number: once."""
     name, player = known(board), request.form.get("player", "").strip()
+    refuse_pages()
     try:
         check_player(player)
         played = game.read(_secret(), name, request.form.get("ticket", ""))
@@ -52,7 +54,7 @@ def answer_game(board: str) -> Any:
         return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     told = f"{result.characters} characters in {result.seconds:.1f} s, {result.score} points. "
-    oneshot.put(response, "message", told + sentence(done.standings[Period.ALL], player))
+    oneshot.put(response, "message", told + sentence(done.standings[Period.ALL], player, result.score))
     return response
 
 
@@ -75,6 +77,7 @@ def _page(name: str, played: game.Round | None, refused: str = "", player_error:
         played=played,
         player=request.values.get("player", "")[:64],
         refused=refused,
+        by_api=by_api(),
         player_error=player_error,
         game=game,
         listings=[source.of_function(game.start), source.of_function(game.judge)],

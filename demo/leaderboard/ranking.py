@@ -75,11 +75,17 @@ class Leaderboard(Upkeep):
         return done
 
     def submit_many(
-        self, posts: Sequence[Post], *, idempotency_key: str | None = None, now_ms: int | None = None
+        self,
+        posts: Sequence[Post],
+        *,
+        idempotency_key: str | None = None,
+        request: bytes | None = None,
+        now_ms: int | None = None,
     ) -> list[Submission | Refused]:
         """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for each. Raises ValueError
-        for none or too many, and Conflict as `submit` does. With an idempotency key each step counts once: who sends the
-        same again after an error in between is answered for the steps that were done, and the others are done."""
+        for none or too many, and Conflict as `submit` does, before anything is written. With an idempotency key each step
+        counts once: who sends the same again after an error in between is answered for the steps that were done, and the
+        others are done."""
         if not 1 <= len(posts) <= MOST:
             raise ValueError(f"scores: from 1 to {MOST}")
         results: list[Submission | Refused | None] = [None] * len(posts)
@@ -90,7 +96,7 @@ class Leaderboard(Upkeep):
             except ValueError as error:
                 field, _, detail = str(error).partition(": ")
                 results[number] = Refused(post.player, field, detail)
-        digest = _digest([posts], idempotency_key)
+        digest = _digest(request or [posts], idempotency_key)
         for begin in range(0, len(good), STEP):
             step = good[begin : begin + STEP]
             reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
@@ -145,6 +151,10 @@ class Leaderboard(Upkeep):
         return Submission(self.board, player, score, standings, reply[0] == REPLAYED)
 
 
-def _digest(request: list[Any], key: str | None) -> str:
-    """What tells one request from another; empty without a key."""
-    return "" if key is None else hashlib.sha256(repr(request).encode()).hexdigest()
+def _digest(request: bytes | list[Any], key: str | None) -> str:
+    """What tells one request from another; empty without a key. Raises ValueError for a key that is none."""
+    if key is None:
+        return ""
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
+    return hashlib.sha256(request if isinstance(request, bytes) else repr(request).encode()).hexdigest()

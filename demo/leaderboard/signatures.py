@@ -2,8 +2,12 @@
 
 A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-Nonce`, 16 to 64 letters, digits, - or _ of
 its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the secret, of the lines timestamp, nonce, method, path with
-its query, and the SHA-256 of the body in hex. The time is compared with Redis', and the nonce is remembered for as long as
+its query, and the SHA-256 of the body in hex. The path is that which the client asks for, with whatever a proxy takes off
+its beginning. The time is compared with Redis', and the nonce is remembered for as long as
 the signature would be taken: one round trip, before anything is counted, for what bears a right signature alone.
+
+So a nonce is used up whatever comes after it, a request that then fails included: who sends it again signs it anew, with
+another nonce and the same Idempotency-Key, which is what makes it count once.
 """
 
 import hashlib

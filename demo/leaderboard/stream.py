@@ -5,6 +5,9 @@ viewers and at most once in `interval_seconds` however many posts there are, and
 hint that comes twice, late or not at all does no harm: every board is also read after each (re)connect, once its channel is
 confirmed, and every `again_seconds`, for what nobody publishes: a key that expires, midnight, a server that forgets.
 
+Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither keeps a place. When the
+streams end, whoever is in the middle of a write is cut off, so that a client that does not read holds no server up.
+
 A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is back.
 
 The subscriber's connection is its own, made as the client's pool makes them, so that viewers take none from requests. It
@@ -28,6 +31,8 @@ from demo.leaderboard.watched import Watched
 POLL_SECONDS = 0.05
 PING_SECONDS = 1.0
 RETRY_SECONDS = 0.25
+LOOK_SECONDS = 1.0
+END_SECONDS = 0.25
 REST = 4
 log = logging.getLogger(__name__)
 
@@ -49,8 +54,8 @@ class Room:
 
 
 class Streams:
-    """The live boards of a process. `most` bounds the viewers, `stopping` is asked all the time and ends every stream,
-    `counted` is told how many viewers there are."""
+    """The live boards of a process. `most` bounds the viewers, `write_seconds` how long one may take to take an event,
+    `stopping` is asked all the time and ends every stream, `counted` is told how many viewers there are."""
 
     def __init__(
         self,
@@ -60,20 +65,27 @@ class Streams:
         interval_seconds: float = 0.075,
         again_seconds: float = 5.0,
         heartbeat_seconds: float = 10.0,
+        write_seconds: float = 10.0,
         stopping: Callable[[], bool] = lambda: False,
         counted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._client, self._watched = client, Watched(client)
         self.most, self._interval_seconds = most, interval_seconds
         self._again_seconds, self._heartbeat_seconds = again_seconds, heartbeat_seconds
-        self._stopping, self._counted = stopping, counted
+        self._write_seconds, self._stopping, self._counted = write_seconds, stopping, counted
         self._lock = threading.Lock()
         self._rooms: dict[tuple[str, str], Room] = {}
         self._closed = False
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._confirmed: set[str] = set()
-        self.viewers = 0
+        self._viewers: set[Viewer] = set()
+        self._looked = 0.0
+
+    @property
+    def viewers(self) -> int:
+        """How many there are."""
+        return len(self._viewers)
 
     def open(
         self,
@@ -83,8 +95,13 @@ class Streams:
         *,
         last_event_id: str = "",
         gone: Callable[[], bool] = lambda: False,
+        cut: Callable[[], None] = lambda: None,
     ) -> Viewer:
         """A viewer of a board and, with a name, of a player on it. Raises Full; ValueError for a period that is none."""
+
+        def leave(viewer: Viewer) -> None:
+            self._leave(viewer, room, player)
+
         board.redis_keys(period)
         with self._lock:
             if self.viewers >= self.most:
@@ -96,17 +113,14 @@ class Streams:
                 room.due = None if room.due is None else min(room.due, room.not_before)
             group.over = group.over or self._is_over()
             group.viewers += 1
-            self.viewers += 1
+            viewer = Viewer(group, last_event_id, self._heartbeat_seconds, gone, cut, leave)
+            self._viewers.add(viewer)
             self._counted(self.viewers)
             if self._pid != os.getpid() or self._thread is None:
                 self._pid, nothing = os.getpid(), contextvars.Context()  # not what the first viewer's request has in its own
                 self._thread = threading.Thread(target=nothing.run, args=(self._run,), name="live-boards", daemon=True)
                 self._thread.start()
-
-        def leave(_: Viewer) -> None:
-            self._leave(room, group, player)
-
-        return Viewer(group, last_event_id, self._heartbeat_seconds, gone, leave)
+        return viewer
 
     def close(self) -> None:
         """Ends every stream and the subscription, and returns when it has ended."""
@@ -115,12 +129,12 @@ class Streams:
         if thread and self._pid == os.getpid():
             thread.join()
 
-    def _leave(self, room: Room, group: Group, player: str) -> None:
+    def _leave(self, viewer: Viewer, room: Room, player: str) -> None:
         with self._lock:
-            self.viewers -= 1
+            self._viewers.discard(viewer)
             self._counted(self.viewers)
-            group.viewers -= 1
-            if not group.viewers:
+            viewer.group.viewers -= 1
+            if not viewer.group.viewers:
                 del room.groups[player]
             if not room.groups:
                 del self._rooms[room.board.board, room.period]
@@ -141,12 +155,40 @@ class Streams:
             group.end()
         return False
 
+    def _cut_off(self) -> None:
+        """Who has not left within END_SECONDS of being let go is in the middle of a write."""
+        deadline = time.monotonic() + END_SECONDS
+        while self._viewers and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        with self._lock:
+            viewers = list(self._viewers)
+        for viewer in viewers:
+            viewer.cut()
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        with self._lock:
+            viewers = list(self._viewers)
+        left: set[Group] = set()
+        for viewer in viewers:
+            writes, gone = viewer.writes_for(now), viewer.gone()
+            if writes > self._write_seconds or (writes and gone):
+                viewer.cut()
+            elif gone:
+                left.add(viewer.group)
+        for group in left:
+            group.stir()
+
     def _groups(self) -> list[Group]:
         return [group for room in self._rooms.values() for group in room.groups.values()]
 
     def _run(self) -> None:
         said = ""
         while self._goes_on():
+            self._look_after()
             try:
                 self._listen()
             except Exception as error:  # whatever it is, viewers wait for what comes after it
@@ -155,6 +197,8 @@ class Streams:
                 said = type(error).__name__
                 self._lose()
                 time.sleep(RETRY_SECONDS)
+        if self._is_over():
+            self._cut_off()
 
     def _lose(self) -> None:
         with self._lock:
@@ -172,6 +216,7 @@ class Streams:
             connection.connect()
             heard = time.monotonic()
             while self._goes_on():
+                self._look_after()
                 subscribed = self._subscribe(connection, subscribed)
                 self._read_what_is_due()
                 if connection.can_read(timeout=self._pause()):

@@ -16,12 +16,16 @@ from demo.leaderboard.common_views import bp, known, leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import Viewer
 from demo.metrics import STREAMS_OPEN
-from demo.openapi import documented
+from demo.openapi import Header, documented
 from demo.pool import get_redis
 from demo.validation import Invalid, read_query
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
+SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
+LAST = Header(
+    "Last-Event-ID", "the last event that the client has: it is not sent again", rf"^.{{0,{EVENT_ID_CHARACTERS}}}$", "0"
+)
 _making = threading.Lock()
 
 
@@ -34,11 +38,14 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Line:
     """The connection of a request, where gunicorn tells it: whether the client has left, which a write finds out too late,
-    and hanging up, so that a server that ends does not wait for a next request."""
+    hanging up, so that a server that ends does not wait for a next request, and cutting it. What lies there unread is
+    bounded: it grows to megabytes else."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given = environ.get("gunicorn.socket")
         self._socket = getattr(given, "_sock", given)  # gevent's would wait where this one is to look
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
     def is_dead(self) -> bool:
         """Whether the client has closed it."""
@@ -53,9 +60,16 @@ class Line:
 
     def hang_up(self) -> None:
         """Reads nothing more from it."""
+        self._shut(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """Writes nothing more to it either: a write that waits fails."""
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         if self._socket is not None:
             try:
-                self._socket.shutdown(socket.SHUT_RD)
+                self._socket.shutdown(how)
             except OSError:
                 return
 
@@ -76,7 +90,7 @@ class Answer:
 
 
 @bp.get("/api/boards/<board>/stream")
-@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), media="text/event-stream")
+@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), headers=(LAST,), media="text/event-stream")
 def stream(board: str) -> Response:
     """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
     name, wanted = known(board, field=True), read_query(Wanted)
@@ -92,7 +106,9 @@ def stream(board: str) -> Response:
     streams, line = _streams(), Line(request.environ)
     last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
     try:
-        viewer = streams.open(leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead)
+        viewer = streams.open(
+            leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead, cut=line.cut
+        )
     except Full:
         raise ServiceUnavailable(
             f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."

@@ -5,6 +5,7 @@ reads slowly gets fewer events, holds nobody up and costs no more memory.
 """
 
 import threading
+import time
 from collections.abc import Callable
 
 from demo.leaderboard.watched import Event
@@ -36,6 +37,11 @@ class Group:
             self.away = True
             self._wake()
 
+    def stir(self) -> None:
+        """Has the viewers look whether their clients are there."""
+        before, self.changed = self.changed, threading.Event()
+        before.set()
+
     def end(self) -> None:
         """Lets the viewers go."""
         self.over = True
@@ -43,13 +49,13 @@ class Group:
 
     def _wake(self) -> None:
         self.turn += 1
-        before, self.changed = self.changed, threading.Event()
-        before.set()
+        self.stir()
 
 
 class Viewer:
     """One answer, as WSGI iterates over it: events when there are any, a comment when there are none for a while. `gone`
-    tells whether the client has left, `leave` is called once, at the end."""
+    tells whether the client has left, `cut` ends its connection, be it in the middle of a write, `leave` is called once, at
+    the end."""
 
     def __init__(
         self,
@@ -57,17 +63,29 @@ class Viewer:
         last_event_id: str,
         heartbeat_seconds: float,
         gone: Callable[[], bool],
+        cut: Callable[[], None],
         leave: Callable[["Viewer"], None],
     ) -> None:
-        self.group = group
+        self.group, self.gone, self.cut = group, gone, cut
         self._sent, self._told_away, self._turn = last_event_id, False, -1
-        self._heartbeat_seconds, self._gone, self._leave = heartbeat_seconds, gone, leave
+        self._heartbeat_seconds, self._leave = heartbeat_seconds, leave
+        self._taken = 0.0
         self._closed = False
 
     def __iter__(self) -> "Viewer":
         return self
 
     def __next__(self) -> bytes:
+        self._taken = 0.0
+        event = self._next()
+        self._taken = time.monotonic()
+        return event
+
+    def writes_for(self, now: float) -> float:
+        """How many seconds ago, by the monotonic clock, it took what it is still writing; 0 while it waits."""
+        return now - self._taken if self._taken else 0.0
+
+    def _next(self) -> bytes:
         if self._turn < 0:
             self._turn = 0
             return RETRY
@@ -77,7 +95,7 @@ class Viewer:
             changed.wait(self._heartbeat_seconds)
         self._turn = group.turn  # first: what changes while the rest is read comes again
         event, away = group.event, group.away
-        if group.over or self._closed or self._gone():
+        if group.over or self._closed or self.gone():
             raise StopIteration
         if away:
             if not self._told_away:

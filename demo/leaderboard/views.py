@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Response, current_app, make_response, redirect, render_template, request, url_for
+from flask import current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
 from demo import oneshot, sketches, source
+from demo.errors import RedisAway
 from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
-from demo.leaderboard.common_views import Seen, bp, known, leaderboard, look, sentence, submit, top
+from demo.leaderboard.common_views import Seen, bp, by_api, known, leaderboard, look, refuse_pages, sentence, submit, top
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import get_redis
 
 TITLE = "Leaderboard"
 HERE = Path(__file__).parent
 MAIN = "main"
-REFRESH_SECONDS = 5
+REFRESH_SECONDS = 10
 ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
 RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
@@ -48,24 +49,27 @@ def index() -> Any:
     except RedisError as error:
         current_app.logger.debug("boards: not listed: %s", type(error).__name__)
     page = render_template(
-        "leaderboard/index.html", leads=leads, main=MAIN, asked=asked[:60], listings=[source.of_function(boards.leads)]
+        "leaderboard/index.html",
+        leads=leads,
+        main=MAIN,
+        asked=asked[:60],
+        by_api=by_api(),
+        listings=[source.of_function(boards.leads)],
     )
     return page, 422 if asked else 200
 
 
 @bp.get("/boards/<board>")
-def board(board: str) -> Response:
-    """One board: the top, and around one player. `?refresh` asks the browser to come back, for who has no live page."""
-    response = make_response(_board_page(known(board), {}, {}))
-    if request.args.get("refresh"):
-        response.headers["Refresh"] = str(REFRESH_SECONDS)
-    return response
+def board(board: str) -> str:
+    """One board: the top, and around one player. For who has no live page it reloads by itself, until `?refresh=0`."""
+    return _board_page(known(board), {}, {})
 
 
 @bp.post("/boards/<board>/scores")
 def post_score(board: str) -> Any:
     """The form that posts a score, or, with `twice`, adds it by two requests under one key."""
     name = known(board)
+    refuse_pages()
     player, text = request.form.get("player", "").strip(), request.form.get("score", "").strip()
     errors = {}
     try:
@@ -79,18 +83,28 @@ def post_score(board: str) -> Any:
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     if not request.form.get("twice"):
         done = submit(name, player, int(text), None)
-        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player))
+        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player, int(text)))
         return response
     key = secrets.token_hex(8)
-    try:
-        answers = [submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key) for _ in range(2)]
-    except ValueError as error:
-        return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
-    told = []
-    for done in answers:
-        overall = done.standings[Period.ALL]
-        body = {"best": overall.best, "rank": overall.rank, "previous_rank": overall.previous_rank, "total": overall.total}
-        told.append([done.replayed, msgspec.json.encode(body).decode()])
+    told: list[tuple[int, bool, str]] = []
+    for _ in range(2):
+        try:
+            done = submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key)
+        except ValueError as error:
+            return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
+        except RedisAway as away:
+            if not told:
+                raise
+            told.append((503, False, str(away.description)))
+        else:
+            overall = done.standings[Period.ALL]
+            body = {
+                "best": overall.best,
+                "rank": overall.rank,
+                "previous_rank": overall.previous_rank,
+                "total": overall.total,
+            }
+            told.append((201, done.replayed, msgspec.json.encode(body).decode()))
     oneshot.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
     return response
 
@@ -98,7 +112,7 @@ def post_score(board: str) -> Any:
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
     asked = request.args.get("period", "all")
     period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL.value
-    player = given.get("player") or request.args.get("player", "")[:64]
+    player = given.get("player") or request.args.get("player", "").strip()[:64]
     seen: Seen | None = None
     around: Page | None = None
     seasons: tuple[str, ...] = ()
@@ -126,8 +140,9 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         watched=watched or None,
         errors=errors,
         given=given,
+        by_api=by_api(),
         twice=oneshot.take("twice"),
-        refresh=bool(request.args.get("refresh")),
+        stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
         listings=[
             source.of_file(HERE / "ranking.lua"),

@@ -94,16 +94,36 @@ def test_a_page_that_nobody_sees_gives_its_place_back(page: Any, server: Server)
     page.wait_for_function("() => document.querySelector('#top a').textContent === 'noor'")
 
 
-def test_without_javascript_a_board_reloads_when_asked_to(chromium: Any, server: Server) -> None:
+def test_without_javascript_a_board_reloads_by_itself_until_it_is_stopped(chromium: Any, server: Server) -> None:
     with another(chromium, server, java_script_enabled=False) as page:
         page.goto("/leaderboard/boards/main?player=mara")
         assert not page.locator("#on").is_visible()
-        page.get_by_role("link", name="Reload every 5 s").click()
-        assert page.get_by_role("link", name="Stop reloading every 5 s").count() == 1
         post(server, "main", "late", 77)
-        page.get_by_role("link", name="late", exact=True).first.wait_for(timeout=10_000)
-        page.get_by_role("link", name="Stop reloading").click()
-        assert page.get_by_role("link", name="Reload every 5 s").count() == 1
+        page.get_by_role("link", name="late", exact=True).first.wait_for(timeout=20_000)
+        page.get_by_role("link", name="Stop reloading every 10 s").click()
+        assert page.get_by_role("link", name="Reload every 10 s").count() == 1
+
+
+def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(page: Any, server: Server) -> None:
+    page.clock.install()
+    page.route("**/stream*", lambda route: route.fulfill(status=503))
+    with page.expect_response("**/stream*"):
+        page.goto("/leaderboard/boards/refused")
+    post(server, "refused", "mara", 1)
+    page.get_by_label("Score").fill("5")
+    page.wait_for_function("() => document.readyState === 'complete'")
+    with page.expect_response("**/stream*"):
+        page.clock.fast_forward(11_000)
+    assert page.get_by_label("Score").input_value() == "5"
+    page.get_by_label("Score").fill("")
+    page.clock.fast_forward(11_000)
+    page.locator("#top a").get_by_text("mara").wait_for()
+
+
+def test_a_player_by_the_name_of_a_setting_is_watched_like_others(page: Any, server: Server) -> None:
+    post(server, "named", "refresh", 1)
+    page.goto("/leaderboard/boards/named?player=refresh")
+    is_live(page)
 
 
 def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, server: Server) -> None:

@@ -123,6 +123,15 @@ def test_a_game_is_begun_by_a_name(web: FlaskClient, player: str) -> None:
     assert 'aria-describedby="player-error"' in refused.text
 
 
+def test_a_game_and_a_live_board_are_limited_by_address(web: FlaskClient) -> None:
+    for answered in (
+        web.post(PAGE, data={"player": "mara"}),
+        web.post(f"{PAGE}/answer", data={"player": "mara"}),
+        web.head("/leaderboard/api/boards/main/stream"),
+    ):
+        assert "RateLimit-Policy" in answered.headers
+
+
 def test_names_and_tickets_are_shown_as_text(web: FlaskClient) -> None:
     for path in (f"{PAGE}?player=<script>x</script>", f"{PAGE}?ticket=<script>x</script>"):
         assert "<script>x" not in web.get(path).text
@@ -135,7 +144,8 @@ def test_without_redis_no_ticket_is_handed_out(away: Flask, make_app: Callable[.
     assert answer(away.test_client(), given, typed="x").status_code == 503
 
 
-def test_the_clock_is_that_of_redis(web: FlaskClient, away: Flask) -> None:
+def test_the_clock_is_that_of_redis(make_app: Callable[..., Flask], away: Flask) -> None:
+    web = make_app(RATE_LIMITS={}).test_client()
     assert web.post(PAGE, data={"player": "mara"}).headers["Server-Timing"].count('desc="1 round trip"') == 1
     refused = away.test_client().post(PAGE, data={"player": "mara"})
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")

@@ -2,6 +2,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -82,3 +83,49 @@ def test_with_a_secret_only_what_is_signed_is_counted_and_once(make_app: Callabl
 
 def test_without_a_secret_nothing_is_asked_for(app: Flask) -> None:
     assert app.test_client().post(PATH, json={"player": "mara", "score": 5}).status_code == 201
+
+
+@pytest.mark.parametrize("setting", ["SIGNING_SECRET", "API_KEY"])
+def test_where_the_api_asks_who_it_is_no_page_takes_scores(make_app: Callable[..., Flask], setting: str) -> None:
+    open_to_all, web = make_app(), make_app(**{setting: SECRET}).test_client()
+    boards = "/leaderboard/boards/main"
+    given = {"player": "mara", "score": "5", "ticket": begun(open_to_all), "typed": ""}
+    for path in (f"{boards}/scores", f"{boards}/game", f"{boards}/game/answer"):
+        refused = web.post(path, data=given)
+        assert (refused.status_code, "taken by the API alone" in refused.text) == (403, True), path
+        assert round_trips(refused) == 1  # its limit
+    assert web.get("/leaderboard/api/boards/main").json["total"] == 0
+    for path in (boards, f"{boards}/game", f"{boards}/game?ticket={given['ticket']}"):
+        page = web.get(path)
+        assert page.status_code == 200 and "taken by the API alone" in page.text
+        assert 'method="post" action="/leaderboard' not in page.text
+    assert "Find player" in web.get(boards).text
+    assert "ten seconds" not in web.get("/leaderboard/").text
+
+
+@pytest.mark.parametrize(
+    ("signed", "trusted", "environ", "status"),
+    [
+        ("/demo" + PATH, 0, {"SCRIPT_NAME": "/demo"}, 201),
+        ("/demo" + PATH, 0, {"SCRIPT_NAME": "/demo", "RAW_URI": "/demo" + PATH}, 201),
+        ("/leaderboard" + PATH, 0, {"SCRIPT_NAME": "/leaderboard", "RAW_URI": PATH}, 201),
+        ("/demo" + PATH, 1, {"HTTP_X_FORWARDED_PREFIX": "/demo/", "RAW_URI": PATH}, 201),
+        ("/demo" + PATH, 0, {"HTTP_X_FORWARDED_PREFIX": "/demo", "RAW_URI": PATH}, 401),
+        (PATH, 0, {"SCRIPT_NAME": "/demo"}, 401),
+    ],
+)
+def test_the_path_that_is_signed_is_the_one_that_was_asked_for(
+    make_app: Callable[..., Flask], signed: str, trusted: int, environ: dict[str, str], status: int
+) -> None:
+    web, stamp = make_app(SIGNING_SECRET=SECRET, TRUSTED_PROXIES=trusted).test_client(), str(int(time.time()))
+    data = b'{"player": "mara", "score": 5}'
+    made = sign(SECRET, stamp, NONCE, "POST", signed, data)
+    headers = {"Demo-Timestamp": stamp, "Demo-Nonce": NONCE, "Demo-Signature": made}
+    answer = web.post(PATH, data=data, headers=headers, environ_overrides={"RAW_URI": "", **environ})
+    assert answer.status_code == status
+
+
+def begun(app: Flask) -> str:
+    """A ticket of a game."""
+    started = app.test_client().post("/leaderboard/boards/main/game", data={"player": "mara"})
+    return parse_qs(urlsplit(started.headers["Location"]).query)["ticket"][0]

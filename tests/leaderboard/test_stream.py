@@ -329,3 +329,50 @@ def test_a_board_that_others_have_written_into_is_told_as_away(client: Client, m
     viewer, other = hub.open(board, "all"), hub.open(good, "all")
     until(lambda: next(viewer) == AWAY)
     told(other, lambda _: True)
+
+
+def test_who_leaves_a_quiet_board_gives_his_place_back_within_about_a_second(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    hub, gone = make(heartbeat_seconds=60), threading.Event()
+    viewer = hub.open(Leaderboard(client, "quiet"), "all", gone=gone.is_set)
+    told(viewer, lambda _: True)
+
+    def watch() -> None:
+        for _ in viewer:
+            pass
+        viewer.close()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    began = time.monotonic()
+    gone.set()
+    thread.join(10)
+    assert time.monotonic() - began < 2 and hub.viewers == 0
+
+
+def test_who_takes_nothing_for_too_long_is_cut_off_and_who_waits_is_not(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    hub, board, cut = make(write_seconds=0.5, heartbeat_seconds=60), Leaderboard(client, "stalled"), []
+    stalled = hub.open(board, "all", cut=lambda: cut.append("stalled"))
+    waiting = hub.open(board, "all", cut=lambda: cut.append("waiting"))
+    next(stalled)
+    told(waiting, lambda _: True)
+    thread = threading.Thread(target=next, args=(waiting,))
+    thread.start()
+    until(lambda: cut)
+    stalled.close()
+    assert cut[0] == "stalled" and "waiting" not in cut
+    board.submit("mara", 5)
+    thread.join(10)
+
+
+def test_when_streams_end_who_is_still_writing_is_cut_off(client: Client) -> None:
+    hub, cut = Streams(client), []
+    viewer = hub.open(Leaderboard(client, "ends"), "all", cut=lambda: cut.append(True))
+    told(viewer, lambda _: True)
+    assert not cut
+    hub.close()
+    assert cut == [True]
+    viewer.close()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,7 +34,10 @@ def board_event(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("player", ["mara", "<script>alert(1)</script>", "a:b{c}/d", "👩‍🚀", '"};'])
-def test_a_stream_tells_the_board_and_the_player_and_asks_nothing_of_redis_itself(web: FlaskClient, player: str) -> None:
+def test_a_stream_tells_the_board_and_the_player_and_asks_nothing_of_redis_itself(
+    make_app: Callable[..., Flask], player: str
+) -> None:
+    web = make_app(RATE_LIMITS={}).test_client()
     web.post("/leaderboard/api/boards/main/scores", json={"player": player, "score": 5})
     with web.get(f"{STREAM}?player={quote(player)}&period=day") as answer:
         assert (answer.status_code, answer.mimetype, answer.headers["X-Accel-Buffering"]) == (200, "text/event-stream", "no")
@@ -164,3 +168,42 @@ def test_a_worker_of_threads_keeps_half_of_them_for_requests_and_gives_places_ba
             until(lambda: streams_open(server) == 3)
             with contextlib.closing(Watching(server)) as again:
                 assert again.status == 200
+
+
+@WORKERS
+def test_a_client_that_does_not_read_holds_little_and_keeps_no_server_from_ending(arguments: str) -> None:
+    with serve(workers=1, arguments=arguments, DEMO_RATE_LIMITS="{}", **QUIET) as server:
+        for number in range(12):
+            body = {"player": f"p{number}", "score": number, "metadata": {"v": "x" * 990}}
+            server.request("/leaderboard/api/boards/main/scores", "POST", body)
+        host = urlsplit(server.url)
+        with socket.socket() as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            stalled.connect((host.hostname, host.port))
+            stalled.sendall(f"GET {STREAM}?player=p5 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert stalled.recv(15) == b"HTTP/1.1 200 OK"
+            with watching(server, 1) as (other,):
+                for score in range(100, 120):  # each some 18 kB for the one that does not read
+                    post(server, score)
+                    other.until(f'"score":{score}')
+            assert streams_open(server) >= 1
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
+            assert time.monotonic() - began < 2.5
+            left = 0
+            with contextlib.suppress(ConnectionResetError):
+                while part := stalled.recv(65_536):
+                    left += len(part)
+            assert left < 200_000
+        assert "Traceback" not in "".join(server.lines)
+
+
+def test_one_who_reloads_four_times_locks_nobody_out() -> None:
+    with serve(workers=1, arguments=GTHREAD, DEMO_RATE_LIMITS="{}", **QUIET) as server:
+        for _ in range(4):
+            with contextlib.closing(Watching(server)) as viewer:
+                viewer.until("event: board")
+        began = time.monotonic()
+        until(lambda: streams_open(server) == 0)
+        assert time.monotonic() - began < 3

@@ -1,15 +1,19 @@
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.serving import make_server
 
-from demo.leaderboard import boards, common_views
+from demo.errors import RedisAway
+from demo.leaderboard import boards, common_views, views
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client
 from tests.conftest import round_trips
@@ -189,12 +193,18 @@ def test_a_name_with_a_slash_is_no_board(web: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "around=51", "offset=99999999999999999999"]
+    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "offset=99999999999999999999"]
 )
 def test_a_wrong_query_names_its_field(web: FlaskClient, query: str) -> None:
     answer = web.get(f"{BOARD}?{query}")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
     assert web.get(f"/leaderboard/boards/main?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["period=year", "around=51", "around=-1", "around=x"])
+def test_a_wrong_query_around_a_player_names_its_field(web: FlaskClient, query: str) -> None:
+    answer = web.get(f"{BOARD}/players/mara?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
 
 
 def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
@@ -525,14 +535,6 @@ def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: Fl
     assert (too_much.status_code, 'aria-describedby="score-error"' in too_much.text) == (422, True)
 
 
-def test_who_has_no_live_page_may_have_it_reloaded(web: FlaskClient) -> None:
-    plain = web.get("/leaderboard/boards/main?player=mara")
-    assert "Refresh" not in plain.headers and "refresh=1" in plain.text
-    again = web.get("/leaderboard/boards/main?player=mara&refresh=1")
-    assert again.headers["Refresh"] == "5"
-    assert "Stop reloading every 5 s" in again.text
-
-
 def test_a_page_watches_what_it_shows(web: FlaskClient) -> None:
     post(web, "a/b&c", 1)
     page = web.get("/leaderboard/boards/main?period=week&player=a/b%26c").text
@@ -606,3 +608,145 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClie
     assert client.unlink(*keys) == 1  # as if the last step had not been done
     batch(web, scores, **{"Idempotency-Key": "b"})
     assert web.get(BOARD).json["entries"][0]["score"] == 300
+
+
+@contextmanager
+def answers_cut_off(client: Client, how: str) -> Iterator[None]:
+    """The next script is carried out, and its answer lost on the way."""
+    original = client._execute_command
+
+    def lose(*args: Any, **options: Any) -> Any:
+        original(*args, **options)
+        raise (
+            TimeoutError("Timeout reading from socket") if how == "late" else ConnectionError("Connection closed by server.")
+        )
+
+    client._execute_command = lose  # type: ignore[method-assign]
+    yield
+    client._execute_command = original  # type: ignore[method-assign]
+    client.breaker.succeeded()
+
+
+@pytest.mark.parametrize("how", ["late", "closed"])
+def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_once(
+    make_app: Callable[..., Flask], how: str
+) -> None:
+    app = make_app(RATE_LIMITS={})
+    web, body = app.test_client(), {"player": "mara", "score": 5, "mode": "sum"}
+    post(web, "noor", 1)
+    with answers_cut_off(app.extensions["redis"], how):
+        lost = keyed(web, "k", **body)
+    assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
+    assert "not known" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
+    with answers_cut_off(app.extensions["redis"], how):
+        unkeyed = post(web, "sven", 1)
+        app.extensions["redis"].breaker.succeeded()
+        form = web.post("/leaderboard/boards/main/scores", data={"player": "sven", "score": "1"})
+    for answer in (lost, unkeyed, form):
+        assert answer.status_code == 503 and "Nothing was changed" not in answer.text
+    assert "look at the board" in unkeyed.json["detail"] and "look at the board" in form.text
+    again = keyed(web, "k", **body)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json["best"]) == (201, "true", 5)
+
+
+def test_what_never_reached_redis_or_was_refused_by_it_has_changed_nothing_and_says_so(
+    make_app: Callable[..., Flask], client: Client
+) -> None:
+    away, app = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS={}, BREAKER_SECONDS=60), make_app(RATE_LIMITS={})
+    away.extensions["redis"].breaker.succeeded()
+    refused = [post(away.test_client(), "mara", 1) for _ in range(2)]  # no connection, then the open breaker
+    client.set("demo:leaderboard:{main}:all", "of another kind", px=60_000)
+    refused.append(post(app.test_client(), "mara", 1))
+    for fault in ("refused", "full", "readonly", "paused"):
+        visitor = app.test_client()
+        visitor.post("/choices", data={"redis": fault})
+        refused.append(post(visitor, "mara", 1))
+    hangs = refused.pop()
+    assert [answer.status_code for answer in [*refused, hangs]] == [503] * 7
+    assert all(answer.json["detail"].endswith("Nothing was changed.") for answer in refused)
+    assert "not known" in hangs.json["detail"]
+
+
+def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def submit(*args: Any, **more: Any) -> Any:
+        sent.append(1)
+        if len(sent) == 2:
+            raise RedisAway("Whether it counts is not known.")
+        return common_views.submit(*args, **more)
+
+    monkeypatch.setattr(views, "submit", submit)
+    done = web.post(
+        "/leaderboard/boards/main/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True
+    )
+    assert done.status_code == 200
+    assert "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
+    assert "The second was not answered" in done.text
+
+
+def test_a_batch_under_a_key_is_the_same_when_its_whole_body_is(web: FlaskClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    good, wrong = {"player": "a", "score": 1}, {"player": "b", "score": 1.5}
+    first, again = batch(web, [good, wrong], **key), batch(web, [good, wrong], **key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json) == (200, "true", first.json)
+    other = batch(web, [{"player": "c", "score": "x"}, good], **key)
+    assert (other.status_code, other.json["errors"][0]["field"]) == (422, "Idempotency-Key")
+
+
+def test_only_what_was_replayed_is_told_as_such(web: FlaskClient) -> None:
+    unseen = {"player": " x", "score": 1}
+    for scores, headers in (([unseen], {}), ([unseen], {"Idempotency-Key": "none"}), ([{"player": "a", "score": 1}], {})):
+        for _ in range(2):
+            answer = batch(web, scores, **headers)
+            assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (200, None)
+
+
+@pytest.mark.parametrize("wide", ["x" * 64, "\N{ELEPHANT}" * 64])
+def test_a_thousand_scores_with_the_longest_names_fit_and_no_more_than_a_megabyte(web: FlaskClient, wide: str) -> None:
+    scores = [{"player": f"{number:04}{wide[4:]}", "score": 2**53 - 1, "mode": "latest"} for number in range(1000)]
+    assert batch(web, scores).json["counted"] == 1000
+    assert web.post(f"{SCORES}:batch", data=b" " * 1024 * 1024 + b"x").status_code == 413
+    assert web.post(SCORES, data=b" " * 64 * 1024 + b"x").status_code == 413
+
+
+@pytest.mark.parametrize(("path", "most"), [(SCORES, 64 * 1024), (f"{SCORES}:batch", 1024 * 1024)])
+def test_a_body_in_chunks_has_the_same_bounds(web: FlaskClient, path: str, most: int) -> None:
+    fits = b'{"player": "a", "score": 1}' if path == SCORES else b'{"scores": [{"player": "a", "score": 1}]}'
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+
+    def send(size: int) -> int:
+        stream = BytesIO(fits + b" " * (size - len(fits)))
+        return web.post(path, input_stream=stream, environ_overrides=chunked).status_code
+
+    assert [send(len(fits)), send(most)] == [201 if path == SCORES else 200] * 2
+    assert send(most + 1) == 413
+    assert web.get(BOARD).json["total"] == 1
+
+
+def test_a_page_reloads_by_itself_but_never_while_it_holds_something(web: FlaskClient) -> None:
+    page, form, reloads = (
+        "/leaderboard/boards/main",
+        {"player": "mara", "score": "x"},
+        '<noscript><meta http-equiv="refresh"',
+    )
+    plain = web.get(page).text
+    assert reloads in plain and "?period=all&amp;refresh=0" in plain and "Stop reloading every 10 s" in plain
+    assert reloads not in web.get(f"{page}?refresh=0").text
+    assert reloads not in web.post(f"{page}/scores", data=form).text
+    twice = web.post(f"{page}/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True).text
+    assert "One request, sent twice" in twice and reloads not in twice
+
+
+def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(web: FlaskClient) -> None:
+    for _ in range(2):
+        done = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "100"}, follow_redirects=True)
+    assert "mara stays at rank 1: 100 equals the best so far." in done.text
+    assert "is not on this board" not in web.get("/leaderboard/boards/main?player=+mara+").text
+
+
+def test_what_is_wrong_inside_of_metadata_names_metadata(web: FlaskClient) -> None:
+    answer = web.post(SCORES, data='{"player": "a", "score": 1, "metadata": {"a": 1e999}}')
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "metadata")
