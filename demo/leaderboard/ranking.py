@@ -63,23 +63,31 @@ class Leaderboard(Upkeep):
         mode: str = Mode.BEST,
         metadata: str | None = None,
         idempotency_key: str | None = None,
+        request: bytes | None = None,
         now_ms: int | None = None,
     ) -> Submission:
         """Submits a score to each period. Raises ValueError for what it does not take, a sum past ±(2^53 − 1) included,
-        and Conflict when the idempotency key was used for another request; then nothing is written."""
+        and Conflict when the idempotency key was used for another request; then nothing is written. What tells requests
+        apart is `request` where it is given, else the other arguments."""
         args = self._checked(player, score, mode, metadata)
-        reply = self._ask(args, _digest(args, idempotency_key), idempotency_key, now_ms, 0)
+        reply = self._ask(args, _digest(request or args, idempotency_key), idempotency_key, now_ms, 0)
         done = self._submission(reply, 2, player, score)
         if done is None:
             raise ValueError(f"score: {SUM}")
         return done
 
     def submit_many(
-        self, posts: Sequence[Post], *, idempotency_key: str | None = None, now_ms: int | None = None
+        self,
+        posts: Sequence[Post],
+        *,
+        idempotency_key: str | None = None,
+        request: bytes | None = None,
+        now_ms: int | None = None,
     ) -> list[Submission | Refused]:
         """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for each. Raises ValueError
-        for none or too many, and Conflict as `submit` does. With an idempotency key each step counts once: who sends the
-        same again after an error in between is answered for the steps that were done, and the others are done."""
+        for none or too many, and Conflict as `submit` does, before anything is written. With an idempotency key each step
+        counts once: who sends the same again after an error in between is answered for the steps that were done, and the
+        others are done."""
         if not 1 <= len(posts) <= MOST:
             raise ValueError(f"scores: from 1 to {MOST}")
         results: list[Submission | Refused | None] = [None] * len(posts)
@@ -90,7 +98,7 @@ class Leaderboard(Upkeep):
             except ValueError as error:
                 field, _, detail = str(error).partition(": ")
                 results[number] = Refused(post.player, field, detail)
-        digest = _digest([posts], idempotency_key)
+        digest = _digest(request or [posts], idempotency_key)
         for begin in range(0, len(good), STEP):
             step = good[begin : begin + STEP]
             reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
@@ -108,7 +116,8 @@ class Leaderboard(Upkeep):
         return [player, self._sign * score, mode if mode.__class__ is Mode else Mode(mode), metadata or ""]
 
     def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
-        once = [self._once(key, begin)] if key is not None else []
+        # Whether there is a conflict is decided in the first step alone: the digest is in the names of the later ones.
+        once = [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
         dense, now = "1" if self.dense else "", "" if now_ms is None else now_ms
         common = [0, self._lives, self.channel, now, digest, dense, len(self.periods)]
         for _ in range(2):
@@ -126,10 +135,8 @@ class Leaderboard(Upkeep):
             self._ahead_seconds = reply[1] / 1000 - self._clock()
         raise RuntimeError("the day turned twice within one submission")
 
-    def _once(self, key: str, begin: int) -> str:
-        if not IDEMPOTENCY_KEY.fullmatch(key):
-            raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
-        return f"{self._beginning}once:{hashlib.sha256(key.encode()).hexdigest()}" + (f":{begin}" if begin else "")
+    def _once(self, key: str) -> str:
+        return f"{self._beginning}once:{hashlib.sha256(key.encode()).hexdigest()}"
 
     def _submission(self, reply: list[Any], at: int, player: str, score: int) -> Submission | None:
         """None for a sum that does not fit."""
@@ -145,6 +152,10 @@ class Leaderboard(Upkeep):
         return Submission(self.board, player, score, standings, reply[0] == REPLAYED)
 
 
-def _digest(request: list[Any], key: str | None) -> str:
-    """What tells one request from another; empty without a key."""
-    return "" if key is None else hashlib.sha256(repr(request).encode()).hexdigest()
+def _digest(request: bytes | list[Any], key: str | None) -> str:
+    """What tells one request from another; empty without a key. Raises ValueError for a key that is none."""
+    if key is None:
+        return ""
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
+    return hashlib.sha256(request if isinstance(request, bytes) else repr(request).encode()).hexdigest()

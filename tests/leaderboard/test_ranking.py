@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from demo import xray
 from demo.leaderboard import boards, upkeep
-from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, check_player
+from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, Post, Standing, Submission, check_player
 from demo.leaderboard.ranking import Leaderboard
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
@@ -512,3 +512,94 @@ def test_who_listens_is_told_once_of_each_change_and_of_nothing_else(client: Cli
         assert after(lambda: board.season("one")) == 1
         assert after(lambda: board.season("one-more")) == 0
         assert after(lambda: board.remove("noor")) == 1
+
+
+def contents(client: Client) -> dict[bytes, object]:
+    return {key: client.dump(key) for key in client.scan_iter("demo:*")}
+
+
+def test_a_batch_under_the_key_of_another_is_refused_before_anything_is_written(client: Client) -> None:
+    """Also where nothing counted in the other's first step."""
+    board = Leaderboard(client, "conflict")
+    board.submit("full", MAX_SCORE)
+    batch = [*[Post("full", 1, "sum")] * 100, Post("later", 5, "sum")]
+    other = [*(Post(f"n{number}", 1, "sum") for number in range(100)), Post("later", 6)]
+    board.submit_many(batch, idempotency_key="k")
+    before = contents(client)
+    with pytest.raises(Conflict):
+        board.submit_many(other, idempotency_key="k")
+    assert contents(client) == before
+    last = board.submit_many(batch, idempotency_key="k")[100]
+    assert isinstance(last, Submission)
+    assert (last.replayed, last.standings[Period.ALL].best) == (True, 5)
+    client.delete(board._once("k"))  # as it is a moment before the later step's answer
+    assert all(isinstance(one, Submission) for one in board.submit_many(other, idempotency_key="k"))
+
+
+def test_what_tells_requests_apart_can_be_given(client: Client) -> None:
+    board = Leaderboard(client, "requests")
+    board.submit("mara", 5, idempotency_key="one", request=b"a")
+    assert board.submit("mara", 6, idempotency_key="one", request=b"a").replayed
+    board.submit_many([Post("mara", 7)], idempotency_key="many", request=b"a")
+    for call in (
+        lambda: board.submit("mara", 5, idempotency_key="one", request=b"b"),
+        lambda: board.submit_many([Post("mara", 7)], idempotency_key="many", request=b"b"),
+    ):
+        with pytest.raises(Conflict):
+            call()
+
+
+@pytest.mark.parametrize("periods", [["all"], ["all", "week"], list(Period)])
+def test_a_board_lives_on_for_as_long_as_it_is_used(client: Client, periods: list[str]) -> None:
+    board = Leaderboard(client, "used", periods=periods)
+    board.submit_many([Post("mara", 5), Post("noor", 5)])
+    keys = [*board.redis_keys(Period.ALL), "demo:leaderboard:{used}:sequence"]
+    for left_days, expected_days in ((399.5, 399.5), (398.9, 400), (1, 400)):
+        for key in keys:
+            client.pexpire(key, int(left_days * DAY_MS))
+        board.submit("mara", 4)  # nothing changes
+        for key in keys:
+            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (key, left_days)
+
+
+@pytest.mark.parametrize("ranking", ["competition", "dense"])
+def test_a_period_whose_sorted_set_is_lost_begins_anew(client: Client, ranking: str) -> None:
+    board = Leaderboard(client, "lost", ranking=ranking)
+    for number, player in enumerate("abc"):
+        board.submit(player, 10 * number)
+    client.unlink(board.redis_keys(Period.DAY)[0])
+    done = board.submit("a", -5).standings
+    assert (done[Period.ALL].total, done[Period.ALL].best, done[Period.ALL].previous_rank) == (3, 0, 3)
+    assert done[Period.DAY] == Standing(-5, 1, None, 1, 100.0, True)
+    assert board.submit("b", -6).standings[Period.DAY] == Standing(-6, 2, None, 2, 50.0, True)
+    assert [entry.player for entry in board.top(9, Period.DAY).entries] == ["a", "b"]
+
+
+def test_a_hash_of_players_that_is_lost_is_made_again(client: Client) -> None:
+    board = Leaderboard(client, "hash")
+    board.submit_many([Post(f"p{number}", number) for number in range(1000)])
+    board.submit_many([Post(f"q{number}", number) for number in range(1000)])
+    board.submit("max", MAX_SCORE)
+    members = board.redis_keys(Period.ALL)[1]
+    before = client.hgetall(members)
+    client.unlink(members)
+    done = board.submit("p5", 3).standings[Period.ALL]
+    assert (done.best, done.total, done.previous_rank) == (5, 2001, 1990)
+    assert client.hgetall(members) == before
+    assert 399 * DAY_MS < client.pttl(members) <= 400 * DAY_MS
+    client.unlink(members)
+    assert board.submit("new", 3).standings[Period.ALL].total == 2002
+    assert client.hlen(members) == 2002
+
+
+@pytest.mark.parametrize(
+    "part", ["all", "week", "day", "all:members", "day:members", "all:distinct", "metadata", "sequence"]
+)
+def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, part: str) -> None:
+    board = Leaderboard(client, "kind", ranking="dense")
+    period, _, more = part.partition(":")
+    key = board.redis_keys(period)[0] if period in list(Period) else f"demo:leaderboard:{{kind}}:{part}"
+    client.set(f"{key}:{more}".rstrip(":"), "text", px=60_000)
+    with pytest.raises(RedisError):
+        board.submit_many([Post("mara", 5), Post("noor", 6, metadata="{}")])
+    assert len(list(client.scan_iter("demo:*"))) == 1
