@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from demo.leaderboard.reading import Reading
+from redis.exceptions import DataError, RedisError
+
+from demo.leaderboard.reading import Reading, name_of
 
 KEY = "demo:leaderboard:{boards}"
 MOST = 1000
@@ -37,15 +40,22 @@ def names(client: Any, count: int = 50) -> list[str]:
 
 
 def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:
-    """Who leads each board, all of them in one round trip."""
+    """Who leads each board, all of them in one round trip. Of a board that others have written into nobody does."""
     pipeline = client.pipeline(transaction=False)
     for board in boards:
         key = board.redis_keys("all")[0]
         pipeline.zcard(key).zrange(key, 0, 0, withscores=True)
-    replies = pipeline.execute()
+    replies = pipeline.execute(raise_on_error=False)
     found = []
+    for reply in replies:
+        if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+            raise reply
     for board, total, first in zip(boards, replies[::2], replies[1::2], strict=True):
-        sign = 1 if board.lower_is_better else -1
-        found += [Lead(board.board, total, member[13:].decode(), sign * int(stored)) for member, stored in first]
-        found += [] if first else [Lead(board.board, total)]
+        lead = Lead(board.board, total if isinstance(total, int) else 0)
+        if isinstance(first, list) and first:
+            ((member, stored),) = first
+            with suppress(DataError, OverflowError):
+                score = int(stored)
+                lead = replace(lead, player=name_of(member), score=score if board.lower_is_better else -score)
+        found.append(lead)
     return found

@@ -118,7 +118,7 @@ class Leaderboard(Upkeep):
     def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
         # Whether there is a conflict is decided in the first step alone: the digest is in the names of the later ones.
         once = [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
-        dense, now = "1" if self.dense else "", "" if now_ms is None else now_ms
+        dense, now = "1" if self.dense else "", self._now(now_ms)
         common = [0, self._lives, self.channel, now, digest, dense, len(self.periods)]
         for _ in range(2):
             day = common[0] = self._day() if len(self.periods) > 1 else ""

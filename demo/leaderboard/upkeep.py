@@ -25,7 +25,7 @@ class Upkeep(Reading):
         for _ in range(2):
             keys = [f"{self._beginning}metadata", *(key for period in self.periods for key in self.redis_keys(period))]
             keys += self._distinct_keys(self.periods)
-            args = [player, self._day(), "" if now_ms is None else now_ms, self.channel, len(self.periods)]
+            args = [player, self._day(), self._now(now_ms), self.channel, len(self.periods)]
             found, redis_ms = self._remove(keys=keys, args=args)
             if found >= 0:
                 return bool(found)
@@ -37,12 +37,11 @@ class Upkeep(Reading):
         all-time row and goes with it."""
         if keep < 0:
             raise ValueError("keep has to be 0 or more")
-        keys = self._read_keys(period) + self._distinct_keys([period])
         whole = period == Period.ALL or period.startswith("season:")
         args = [keep, TRIMMED_AT_ONCE, self.channel, int(whole)]
-        removed = step = int(self._trim(keys=keys, args=args))
+        removed = step = int(self._run_on(period, self._trim, args)[0])
         while step == TRIMMED_AT_ONCE:
-            step = int(self._trim(keys=keys, args=args))
+            step = int(self._run_on(period, self._trim, args)[0])
             removed += step
         return removed
 
@@ -53,7 +52,7 @@ class Upkeep(Reading):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
         keys = [*self._read_keys(Period.ALL), *self._read_keys(f"season:{name}"), f"{self._beginning}seasons"]
         keys += self._distinct_keys([Period.ALL, f"season:{name}"])
-        args = [name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms, self.channel]
+        args = [name, KEPT_SECONDS * 1000, self._now(now_ms), self.channel]
         total = int(self._season(keys=keys, args=args))
         if total < 0:
             raise ValueError("season: there is one of this name")

@@ -1,6 +1,7 @@
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from demo import xray
 from demo.leaderboard import boards, upkeep
 from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, Post, Standing, Submission, check_player
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.watched import Watched
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
 from tests.serving import until
@@ -60,7 +62,7 @@ def test_every_rank_order_neighbour_and_page_is_the_models(
     """Scores over ten days, two ISO weeks: each period has a model of its own."""
     clean(client)
     clock = [0.0]
-    board = Leaderboard(client, "model", clock=lambda: clock[0])
+    board = Leaderboard(client, "model", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
     models: dict[str, Model] = {}
     for player, score, days in sorted(submissions, key=lambda submission: submission[2]):
         now_ms = NOW_MS + days * DAY_MS + 5
@@ -247,16 +249,81 @@ def test_the_day_is_redis_day_whatever_this_machines_clock_says(client: Client, 
     wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400)
     now_ms = NOW_MS + DAY_MS - 1
     wrong.submit("warm", 1, now_ms=now_ms)
-    wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400)
+    wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400, redis_ms=lambda: now_ms)
     assert _trips(lambda: wrong.submit("mara", 5, now_ms=now_ms)) == 2
     assert _trips(lambda: wrong.submit("mara", 6, now_ms=now_ms)) == 1
-    right = Leaderboard(client, "clock", clock=lambda: now_ms / 1000)
+    right = Leaderboard(client, "clock", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
     page = right.top(9, Period.DAY)
     assert [(entry.player, entry.score) for entry in page.entries] == [("mara", 6), ("warm", 1)]
     assert wrong.top(9, Period.DAY) == page
     assert wrong.top(9, Period.ALL).total == right.top(9, Period.WEEK).total == 2
     days = set(client.scan_iter("demo:leaderboard:{clock}:day:*"))
     assert days == {key.encode() for key in right.redis_keys(Period.DAY)}  # nothing on the day that it took it for
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("period", [Period.DAY, Period.WEEK])
+def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(client: Client, days: int, period: Period) -> None:
+    now_ms = NOW_MS + (0 if days < 0 else 7 * DAY_MS - 1)  # with another week before, or behind
+    right = Leaderboard(client, "readers", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
+    for player in "ab":
+        right.submit(player, 5)
+    reads: list[Callable[[Leaderboard], Any]] = [
+        lambda board: board.top(9, period),
+        lambda board: board.around("b", 1, period),
+        lambda board: board.percentile("b", period),
+        lambda board: board.for_players(["b", "a"], period),
+        lambda board: board.size(period),
+        lambda board: Watched(client).look(board, period, "b"),
+        lambda board: list(Watched(client).read(board, period, {"": None, "b": None}).values()),
+        lambda board: board.trim(2, period),
+    ]
+    for read in reads:
+        read(right)
+        wrong = Leaderboard(client, "readers", clock=lambda: now_ms / 1000 + days * 86_400, redis_ms=lambda: now_ms)
+        found = []
+        assert [_trips(lambda: found.append(read(wrong))) for _ in range(2)] == [2, 1]
+        assert found == [read(right)] * 2
+
+
+def test_the_first_to_reach_a_score_is_first_among_friends(client: Client) -> None:
+    board = Leaderboard(client, "friends")
+    for player in "xyz":
+        board.submit(player, 10)
+    board.submit("x", 9, mode="latest")
+    board.submit("x", 10)
+    assert [entry.player for entry in board.for_players(["z", "x", "y"])] == ["y", "z", "x"]
+    assert board.for_players(["nobody"]) == ()
+
+
+def test_dense_ranks_are_those_of_a_page_too(client: Client) -> None:
+    board = Leaderboard(client, "dense-page", ranking="dense")
+    for player, score in (("a", 9), ("b", 9), ("c", 7), ("d", 1)):
+        board.submit(player, score)
+    seen = Watched(client).look(board, "all", "d")
+    assert seen.top.entries == board.top(9).entries
+    assert [entry.rank for entry in seen.top.entries] == [1, 1, 2, 3]
+    assert seen.around is not None
+    assert seen.around.entries == seen.top.entries
+
+
+@pytest.mark.parametrize("rows", [{"foreign": float("inf")}, {b"000000000001:\xff": 1}])
+def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(client: Client, rows: dict[Any, float]) -> None:
+    for name in ("foreign", "kind", "own"):
+        Leaderboard(client, name).submit("mara", 5)
+    bad, kind, own = (Leaderboard(client, name) for name in ("foreign", "kind", "own"))
+    client.zadd(bad.redis_keys("all")[0], rows)
+    client.zadd(bad.redis_keys("all")[0], {b"000000000001:mara": 9})
+    client.set(kind.redis_keys("all")[0], "text", px=60_000)
+    for read in (lambda: bad.top(9), lambda: Watched(client).look(bad, "all")):
+        with pytest.raises(RedisError):
+            read()
+    client.zrem(bad.redis_keys("all")[0], b"000000000001:mara")
+    leads = boards.leads(client, [bad, kind, own])
+    assert leads == [boards.Lead("foreign", 1), boards.Lead("kind", 0), boards.Lead("own", 1, "mara", 5)]
+    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30) as nobody:
+        with pytest.raises(RedisError):
+            boards.leads(nobody, [own])
 
 
 @pytest.mark.parametrize("seconds", [-3 * 86_400, 3 * 86_400])
@@ -278,7 +345,8 @@ def test_a_day_that_turns_between_two_submissions_begins_a_ranking_and_keeps_the
     assert [after.standings[period].best for period in Period] == [9, 9, 5]
     assert [after.standings[period].previous_rank for period in Period] == [1, 1, None]
     clock[0] -= 60
-    assert Leaderboard(client, "midnight", clock=lambda: clock[0]).rank("mara", Period.DAY) == Entry(1, "mara", 9, None)
+    earlier = Leaderboard(client, "midnight", clock=lambda: clock[0], redis_ms=lambda: midnight - 1)
+    assert earlier.rank("mara", Period.DAY) == Entry(1, "mara", 9, None)
 
 
 def test_a_clock_that_never_agrees_ends_in_an_error_and_writes_nothing(client: Client) -> None:
@@ -388,7 +456,7 @@ def test_a_key_counts_once_for_a_day_and_lies_under_the_boards_tag(client: Clien
 
 def test_a_replay_after_midnight_is_the_answer_of_the_day_before(client: Client) -> None:
     clock = [NOW_MS / 1000 + 86_399]
-    board = Leaderboard(client, "replay", clock=lambda: clock[0])
+    board = Leaderboard(client, "replay", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
     first = board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000))
     clock[0] += 2
     assert board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000)).standings == first.standings
@@ -474,7 +542,25 @@ def test_which_periods_a_board_keeps_is_checked(client: Client, periods: list[st
         Leaderboard(client, "periods", periods=periods)
 
 
-@pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
+@pytest.mark.parametrize("cursor", ["\u0967.000000000001", "1.00000000000g", "1", "", "1.000000000001\n"])
+def test_a_cursor_is_checked(client: Client, cursor: str) -> None:
+    with pytest.raises(ValueError, match="cursor"):
+        Leaderboard(client, "cursors").page(0, 5, cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    "period",
+    [
+        "day:\u0968\u0966\u0968\u096c-11-22",
+        "week:\u0968\u0966\u0968\u096c-W47",
+        "year",
+        "day:2026",
+        "season:A",
+        "all:members",
+        "day:2026-11-22\n",
+        "",
+    ],
+)
 def test_a_period_is_checked(client: Client, period: str) -> None:
     with pytest.raises(ValueError, match="period"):
         Leaderboard(client, "periods").top(1, period)
