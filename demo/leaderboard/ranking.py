@@ -71,7 +71,7 @@ class Leaderboard(Upkeep):
         apart is `request` where it is given, else the other arguments."""
         args = self._checked(player, score, mode, metadata)
         reply = self._ask(args, _digest(request or args, idempotency_key), idempotency_key, now_ms, 0)
-        done = self._submission(reply, 2, player, score)
+        done = self._submission(reply, 2, args[0], score)
         if done is None:
             raise ValueError(f"score: {SUM}")
         return done
@@ -103,14 +103,14 @@ class Leaderboard(Upkeep):
             step = good[begin : begin + STEP]
             reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
             width = (len(reply) - 2) // len(step)
-            for place, (number, _) in enumerate(step):
+            for place, (number, args) in enumerate(step):
                 post = posts[number]
-                done = self._submission(reply, 2 + width * place, post.player, post.score)
+                done = self._submission(reply, 2 + width * place, args[0], post.score)
                 results[number] = done or Refused(post.player, "score", SUM)
         return [result for result in results if result is not None]
 
     def _checked(self, player: str, score: int, mode: str, metadata: str | None) -> list[Any]:
-        check_player(player)
+        player = check_player(player)
         check_score(score)
         check_metadata(metadata)
         return [player, self._sign * score, mode if mode.__class__ is Mode else Mode(mode), metadata or ""]

@@ -70,7 +70,7 @@ class Reading:
 
     def around(self, player: str, radius: int, period: str = Period.ALL) -> Page | None:
         """The player's row with up to `radius` neighbours on each side; None when the player is not on the board."""
-        check_player(player)
+        player = check_player(player)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
         return self._read(player, radius, radius, period)[0]
@@ -82,17 +82,15 @@ class Reading:
 
     def percentile(self, player: str, period: str = Period.ALL) -> float | None:
         """The share of players, in percent, whose rank is not better."""
-        check_player(player)
+        player = check_player(player)
         page, above = self._read(player, 0, 0, period)
         return percentile(above, page.total) if page else None
 
     def for_players(self, players: Sequence[str], period: str = Period.ALL) -> tuple[Entry, ...]:
         """The rows of those who are on the board, best first."""
-        names = list(dict.fromkeys(players))
+        names = list(dict.fromkeys(map(check_player, players)))
         if not 1 <= len(names) <= MAX_ROWS:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
-        for name in names:
-            check_player(name)
         rows = list(zip(*[iter(self._run_on(period, self._players, names))] * 5, strict=True))
         rows.sort(key=lambda row: (integer(row[2]), row[3]))
         return tuple(self._entry(rank, names[number - 1], score, metadata) for number, rank, score, _, metadata in rows)

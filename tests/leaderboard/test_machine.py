@@ -168,6 +168,9 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for key in self.client.scan_iter("demo:*"):
             assert self.client.pttl(key) > 0, key
+            if key.endswith(b":metadata") and b":season:" in key:  # of its own players alone
+                players = self.client.hgetall(key.removesuffix(b"metadata") + b"members")
+                assert set(self.client.hgetall(key)) <= set(players)
             if key.endswith(b":members"):  # nobody who went leaves anything behind
                 assert self.client.hlen(key) == self.client.zcard(key.removesuffix(b":members"))
             if key.endswith(b":distinct"):

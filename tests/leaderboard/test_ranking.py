@@ -191,6 +191,11 @@ def test_a_score_that_a_double_may_not_hold_is_refused(client: Client, score: An
     [
         "\u200d",
         "\ufe0f\u200d",
+        "\u3164",
+        "\u2800",
+        "\u034f",
+        "\u200d\u3164\u200d",
+        "mara\u3164",
         "\u00a0",
         "a\u2028b",
         "",
@@ -215,6 +220,19 @@ def test_a_name_that_can_be_shown_is_taken(client: Client, player: str) -> None:
     board = Leaderboard(client, "names")
     board.submit(player, 1)
     assert board.top(1).entries[0].player == player
+
+
+def test_a_name_is_one_player_however_it_was_typed(client: Client) -> None:
+    board, composed, typed = Leaderboard(client, "forms"), "\u00e9", "e\u0301"
+    done = board.submit(typed, 5)
+    assert done.player == composed
+    (one,) = board.submit_many([Post(typed, 6)])
+    assert one.player == composed
+    for read in (lambda: board.for_players([typed, composed]), lambda: board.top(9).entries):
+        assert read() == (Entry(1, composed, 6, None),)
+    assert board.rank(typed) == board.rank(composed)
+    assert board.percentile(typed) == 100.0
+    assert board.remove(typed)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a:b", "{a}", "a/b", "-a", "a-", "x" * 41, "é", "a\n"])
@@ -504,6 +522,25 @@ def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkey
     assert [entry.player for entry in board.top(9).entries] == ["p14", "p13", "p12"]
     assert client.hlen("demo:leaderboard:{trim}:metadata") == 3
     assert board.size(Period.DAY) == 15
+
+
+def test_a_season_takes_the_metadata_with_it_but_for_the_running_week_and_day(client: Client) -> None:
+    now = [NOW_MS]
+    board = Leaderboard(client, "seasons", clock=lambda: now[0] / 1000, redis_ms=lambda: now[0])
+    board.submit_many([Post(f"p{number}", number, metadata="{}") for number in range(100)])
+    for number in range(1500):
+        client.hset("demo:leaderboard:{seasons}:metadata", f"stranger{number}", "{}")
+    board.season("one")
+    assert client.hlen("demo:leaderboard:{seasons}:season:one:metadata") == 100
+    assert client.hlen("demo:leaderboard:{seasons}:metadata") == 100
+    assert board.rank("p5", Period.WEEK) == Entry(95, "p5", 5, "{}")
+    now[0] += 60 * DAY_MS
+    board.submit("new", 1, metadata="{}")
+    other = Leaderboard(client, "seasons", clock=lambda: NOW_MS / 1000, redis_ms=lambda: now[0])  # two months behind
+    assert other.season("two") == 1
+    assert client.hkeys("demo:leaderboard:{seasons}:season:two:metadata") == [b"new"]
+    assert client.hkeys("demo:leaderboard:{seasons}:metadata") == [b"new"]
+    assert board.rank("p5", "season:one") == Entry(95, "p5", 5, "{}")
 
 
 def test_a_hundred_boards_keep_to_themselves(client: Client) -> None:
