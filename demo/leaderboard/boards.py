@@ -1,4 +1,4 @@
-"""The list of boards: a sorted set by the time of a board's first score, to name them by, and who leads each."""
+"""The list of boards: a sorted set by the time when a board was last seen in use, to name them by, and who leads each."""
 
 import time
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ class Lead:
 
 
 def remember(client: Any, board: str) -> None:
-    """Adds a board; past MOST the oldest are no longer listed. One round trip."""
+    """Puts a board first; past MOST the last are no longer listed. One round trip."""
     pipeline = client.pipeline(transaction=False)
-    pipeline.zadd(KEY, {board: time.time()}, nx=True)
+    pipeline.zadd(KEY, {board: time.time()})
     pipeline.zremrangebyrank(KEY, 0, -MOST - 1)
     pipeline.expire(KEY, KEPT_SECONDS)
     pipeline.execute()
 
 
 def names(client: Any, count: int = 50) -> list[str]:
-    """The names of the newest boards. One round trip."""
+    """The names of the boards, the last one in use first. One round trip."""
     return [name.decode() for name in client.zrevrange(KEY, 0, count - 1)]
 
 

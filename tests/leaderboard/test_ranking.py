@@ -443,13 +443,13 @@ def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None
     assert [entry.score for entry in page.entries] == sorted(best.values(), reverse=True)
 
 
-def test_boards_are_listed_newest_first_and_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boards_are_listed_as_they_were_last_in_use_and_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "MOST", 3)
     for name in "abcde":
         boards.remember(client, name)
     boards.remember(client, "d")
-    assert boards.names(client) == ["e", "d", "c"]
-    assert boards.names(client, 2) == ["e", "d"]
+    assert boards.names(client) == ["d", "e", "c"]
+    assert boards.names(client, 2) == ["d", "e"]
     assert _trips(lambda: boards.remember(client, "f")) == _trips(lambda: boards.names(client)) == 1
     assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
 

@@ -606,3 +606,24 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClie
     assert client.unlink(*keys) == 1  # as if the last step had not been done
     batch(web, scores, **{"Idempotency-Key": "b"})
     assert web.get(BOARD).json["entries"][0]["score"] == 300
+
+
+def test_a_board_that_could_not_be_listed_is_listed_with_its_next_post(web: FlaskClient, client: Client) -> None:
+    client.set(boards.KEY, "of another kind", px=60_000)
+    post(web, "mara", 5)
+    client.unlink(boards.KEY)
+    answer = post(web, "mara", 6)
+    assert boards.names(client) == ["main"]
+    assert round_trips(answer) == 1 + round_trips(post(web, "mara", 7))
+
+
+def test_boards_of_one_player_do_not_push_one_in_use_off_the_list(web: FlaskClient, client: Client) -> None:
+    for number in range(3):
+        post(web, f"p{number}", 5)
+    for number in range(60):
+        boards.remember(client, f"junk{number}")
+    assert "main" not in boards.names(client)
+    first = post(web, "p0", 6)
+    fourth = post(web, "p3", 6)
+    assert boards.names(client)[0] == "main"
+    assert round_trips(fourth) == round_trips(first) + 1
