@@ -92,7 +92,7 @@ class Reading:
         if not 1 <= len(names) <= MAX_ROWS:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
         rows = list(zip(*[iter(self._run_on(period, self._players, names))] * 5, strict=True))
-        rows.sort(key=lambda row: (integer(row[2]), row[3]))
+        rows.sort(key=lambda row: (_integer(row[2]), row[3]))
         return tuple(self._entry(rank, names[number - 1], score, metadata) for number, rank, score, _, metadata in rows)
 
     def size(self, period: str = Period.ALL) -> int:
@@ -150,7 +150,7 @@ class Reading:
             place += 1
             if equals != stored:
                 rank = rank if equals is None else rank + 1 if self.dense else place
-                equals, score = stored, self._sign * integer(stored)
+                equals, score = stored, self._sign * _integer(stored)
             entries.append(Entry(rank, name_of(member), score, metadata.decode() if metadata else None))
         more = f"{self._sign * score}.{member[:12].decode()}" if entries and place < total else None
         return Page(period, total, first, tuple(entries), more), above
@@ -173,10 +173,10 @@ class Reading:
             return script(keys=keys, args=args)
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
-        return Entry(rank, player, self._sign * integer(stored), metadata.decode() or None)
+        return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
 
 
-def integer(stored: bytes) -> int:
+def _integer(stored: bytes) -> int:
     """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that is not finite."""
     try:
         return int(stored)

@@ -52,7 +52,9 @@ local function copy(board, from, to)
 end
 
 call('RENAME', KEYS[1], KEYS[4])
-call('RENAME', KEYS[2], KEYS[5])
+if call('EXISTS', KEYS[2]) == 1 then -- it may be lost, by eviction for instance
+  call('RENAME', KEYS[2], KEYS[5])
+end
 call('DEL', KEYS[6])
 local running = tonumber(ARGV[6])
 if call('EXISTS', KEYS[3]) == 1 then
