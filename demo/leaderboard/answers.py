@@ -1,6 +1,7 @@
 """What a leaderboard answers with, and which names and scores it takes."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ MAX_PLAYER_CHARACTERS = 64
 MAX_METADATA_BYTES = 1024
 MAX_ROWS = 100
 JOINERS = "\u200d\ufe0f"  # inside of emoji
+BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters that cannot be seen
 BOARD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 DAY_SECONDS = 86_400
@@ -115,16 +117,20 @@ def percentile(rank: int, total: int) -> float:
     return 100 * (total - rank + 1) / total
 
 
-def check_player(player: str) -> None:
-    """Raises ValueError unless it is a name: 1 to 64 characters, none of them for control, no space at the ends."""
+def check_player(player: str) -> str:
+    """The name as it is kept, composed (NFC), so that "é" is one player however it was typed. Raises ValueError unless it
+    is a name: 1 to 64 characters, none of them for control, no space at the ends."""
+    if not player.isascii():
+        player = unicodedata.normalize("NFC", player)
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
         raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
     if player.isascii() and player.isprintable() and player[0] != " " != player[-1]:
-        return
-    if player != player.strip() or any(not c.isprintable() and c not in JOINERS for c in player):
+        return player
+    if player != player.strip().strip(BLANKS) or any(not c.isprintable() and c not in JOINERS for c in player):
         raise ValueError("player: no control characters, no space at the ends")
-    if not player.strip(JOINERS):
+    if not player.strip(JOINERS + BLANKS):
         raise ValueError("player: nothing in it can be seen")
+    return player
 
 
 def check_metadata(metadata: str | None) -> None:

@@ -151,6 +151,7 @@ def read_player(board: str, player: str) -> Response:
     """A player's own row and its neighbours, `around` on each side."""
     name, window = known(board, field=True), read_query(Around)
     try:
+        player = check_player(player)
         page = leaderboard(name).around(player, window.around, window.period)
     except ValueError as error:
         raise Invalid({"player": str(error).removeprefix("player: ")}) from None

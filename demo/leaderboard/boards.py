@@ -1,11 +1,14 @@
-"""The list of boards: a sorted set by the time of a board's first score, to name them by, and who leads each."""
+"""The list of boards: a sorted set by the time when a board was last seen in use, to name them by, and who leads each."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from demo.leaderboard.reading import Reading
+from redis.exceptions import DataError, RedisError
+
+from demo.leaderboard.reading import Reading, name_of
 
 KEY = "demo:leaderboard:{boards}"
 MOST = 1000
@@ -23,29 +26,36 @@ class Lead:
 
 
 def remember(client: Any, board: str) -> None:
-    """Adds a board; past MOST the oldest are no longer listed. One round trip."""
+    """Puts a board first; past MOST the last are no longer listed. One round trip."""
     pipeline = client.pipeline(transaction=False)
-    pipeline.zadd(KEY, {board: time.time()}, nx=True)
+    pipeline.zadd(KEY, {board: time.time()})
     pipeline.zremrangebyrank(KEY, 0, -MOST - 1)
     pipeline.expire(KEY, KEPT_SECONDS)
     pipeline.execute()
 
 
 def names(client: Any, count: int = 50) -> list[str]:
-    """The names of the newest boards. One round trip."""
+    """The names of the boards, the last one in use first. One round trip."""
     return [name.decode() for name in client.zrevrange(KEY, 0, count - 1)]
 
 
 def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:
-    """Who leads each board, all of them in one round trip."""
+    """Who leads each board, all of them in one round trip. Of a board that others have written into nobody does."""
     pipeline = client.pipeline(transaction=False)
     for board in boards:
         key = board.redis_keys("all")[0]
         pipeline.zcard(key).zrange(key, 0, 0, withscores=True)
-    replies = pipeline.execute()
+    replies = pipeline.execute(raise_on_error=False)
     found = []
+    for reply in replies:
+        if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+            raise reply
     for board, total, first in zip(boards, replies[::2], replies[1::2], strict=True):
-        sign = 1 if board.lower_is_better else -1
-        found += [Lead(board.board, total, member[13:].decode(), sign * int(stored)) for member, stored in first]
-        found += [] if first else [Lead(board.board, total)]
+        lead = Lead(board.board, total if isinstance(total, int) else 0)
+        if isinstance(first, list) and first:
+            ((member, stored),) = first
+            with suppress(DataError, OverflowError):
+                score = int(stored)
+                lead = replace(lead, player=name_of(member), score=score if board.lower_is_better else -score)
+        found.append(lead)
     return found

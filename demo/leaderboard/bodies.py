@@ -149,7 +149,7 @@ def placed(standing: Standing) -> dict[str, Any]:
         "rank": standing.rank,
         "previous_rank": standing.previous_rank,
         "total": standing.total,
-        "percentile": round(standing.percentile, 3),
+        "percentile": min(round(standing.percentile, 3), 100.0 if standing.rank == 1 else 99.999),
         "is_best": standing.is_best,
     }
 

@@ -44,6 +44,7 @@ class Seen:
 
 _snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
+_unlisted: set[str] = set()
 
 
 class PlayerName(BaseConverter):
@@ -113,7 +114,7 @@ def _keep(key: tuple[str, str, int, int, str | None], seen: Seen) -> None:
 
 
 def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
-    """Submits, and lists a board that is new. Raises RedisAway, and what the pattern raises."""
+    """Submits, and lists the board. Raises RedisAway, and what the pattern raises."""
     try:
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
@@ -121,9 +122,7 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
         if not may_have_counted(error):
             raise RedisAway(REFUSED) from None
         raise RedisAway(LOST_ONCE if more.get("idempotency_key") else LOST) from None
-    overall = done.standings[Period.ALL]
-    if overall.total == 1 and overall.previous_rank is None:
-        _remember(board)
+    _remember(board, [done])
     return done
 
 
@@ -134,16 +133,22 @@ def submit_many(board: str, posts: Sequence[Post], key: str | None, body: bytes)
     except RedisError as error:
         current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
         raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
-    firsts = [one.standings[Period.ALL] for one in done if isinstance(one, Submission)]
-    if any(first.total == 1 and first.previous_rank is None for first in firsts):
-        _remember(board)
+    _remember(board, done)
     return done
 
 
-def _remember(board: str) -> None:
+def _remember(board: str, done: Sequence[Submission | Refused]) -> None:
+    """Puts the board first on the list with the first, second, fourth, … player of its day, and what failed again."""
+    days = [one.standings[Period.DAY] for one in done if isinstance(one, Submission) and not one.replayed]
+    grown = any(day.previous_rank is None and day.total & (day.total - 1) == 0 for day in days)
+    if not grown and board not in _unlisted:
+        return
     try:
         boards.remember(get_redis(), board)
+        _unlisted.discard(board)
     except RedisError as error:  # The score counts all the same.
+        if len(_unlisted) < boards.MOST:
+            _unlisted.add(board)
         current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
 
 

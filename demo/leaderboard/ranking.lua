@@ -19,7 +19,10 @@
 -- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when the key was used for another request: nothing
 -- was written. Else {1, now_ms} and per submission and period the signed score that counts, 1 + how many are better, the
 -- same before (0: none), total, is_best 0|1, with dense ranking the dense rank and the one before; or the same as it was
--- answered first, with 2 in front. Of a sum that leaves +-(2^53 - 1) nothing is written, and all of its numbers are 0.
+-- answered first, with 2 in front. Of a sum that leaves +-(2^53 - 1) nothing is written, and all of its numbers are 0; one
+-- that was alone is not kept under its key either. A key of another kind raises before anything is written.
+-- Of a period's two keys one may be lost, by eviction for instance: without the sorted set the period begins anew, the hash
+-- is made from the sorted set again, once, at about a second for a million players.
 local MAX = 9007199254740991
 local call, KEYS, ARGV = redis.call, KEYS, ARGV
 local digest, dense = ARGV[5], ARGV[6] ~= ''
@@ -47,17 +50,44 @@ if ARGV[1] ~= '' then
 end
 
 local reply, n = {1, now}, 2
+local kept_ms = tonumber(string.match(ARGV[2], '%d+'))
 local fresh, changed, counted, described = false, false, false, false
 local sub, periods = string.sub, tonumber(ARGV[7])
 local last = 1 + 2 * periods -- the last period's sorted set
+
+local function make_members(board, members)
+  for first = 0, call('ZCARD', board) - 1, 1000 do
+    local found = call('ZRANGE', board, first, first + 999, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      local member = found[i]
+      found[i], found[i + 1] = sub(member, 14), sub(member, 1, 12) .. string.format('%.0f', found[i + 1])
+    end
+    call('HSET', members, unpack(found))
+  end
+end
+
+for at = 11, #ARGV, 4 do
+  if ARGV[at] ~= '' then
+    call('HLEN', KEYS[2]) -- raises while nothing is written
+    break
+  end
+end
 for at = 8, #ARGV, 4 do
-  -- First what will be, in all periods: nothing is written before every sum is known to fit.
+  -- First what will be, in all periods: nothing is written before every key is read and every sum is known to fit.
   local player, given, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local score, fits = tonumber(given), true
-  local places, texts, befores, results = {}, {}, {}, {}
+  local places, texts, befores, results, totals = {}, {}, {}, {}, {}
   for key = 3, last, 2 do
-    local place, result = call('HGET', KEYS[key + 1], player), score
-    if place then
+    local place, result, total = call('HGET', KEYS[key + 1], player), score, call('ZCARD', KEYS[key])
+    if dense then
+      call('ZCARD', KEYS[last + 2 + (key - 3) / 2])
+    end
+    if not place and total > 0 and call('EXISTS', KEYS[key + 1]) == 0 then
+      make_members(KEYS[key], KEYS[key + 1])
+      place, fresh = call('HGET', KEYS[key + 1], player), true
+    end
+    totals[key] = total
+    if place and total > 0 then
       local text = sub(place, 13)
       local before = tonumber(text)
       if not before then -- of a version that kept the member alone
@@ -97,7 +127,13 @@ for at = 8, #ARGV, 4 do
       if result ~= before then
         if not sequence then
           local number = call('INCR', KEYS[1])
-          sequence, fresh = string.format('%012x', number), fresh or number == 1
+          sequence = string.format('%012x', number)
+          if number == 1 then
+            call('PEXPIRE', KEYS[1], kept_ms)
+          end
+        end
+        if totals[key] == 0 then
+          call('UNLINK', KEYS[key + 1], distinct or KEYS[key + 1])
         end
         local text = result == score and given or string.format('%.0f', result)
         if before then
@@ -114,7 +150,7 @@ for at = 8, #ARGV, 4 do
         end
         rank = 1 + call('ZCOUNT', board, '-inf', '(' .. text)
       end
-      local total = call('ZCARD', board)
+      local total = totals[key] + (before and 0 or 1)
       fresh = fresh or total == 1
       reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = result, rank, previous, total
       reply[n + 5] = (not before or result < before) and 1 or 0
@@ -134,6 +170,7 @@ for at = 8, #ARGV, 4 do
   end
 end
 
+fresh = fresh or call('PTTL', KEYS[1]) < kept_ms - 86400000
 local lives = {}
 if fresh or described or once then
   for life in string.gmatch(ARGV[2], '%d+') do
@@ -158,7 +195,7 @@ end
 if changed or described then
   redis.pcall('PUBLISH', ARGV[3], '') -- a hint alone: who may not publish submits all the same
 end
-if once and counted then
+if once and (counted or #ARGV > 11) then
   call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[2 + periods])
 end
 return reply

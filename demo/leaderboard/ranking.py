@@ -63,13 +63,15 @@ class Leaderboard(Upkeep):
         mode: str = Mode.BEST,
         metadata: str | None = None,
         idempotency_key: str | None = None,
+        request: bytes | None = None,
         now_ms: int | None = None,
     ) -> Submission:
         """Submits a score to each period. Raises ValueError for what it does not take, a sum past ±(2^53 − 1) included,
-        and Conflict when the idempotency key was used for another request; then nothing is written."""
+        and Conflict when the idempotency key was used for another request; then nothing is written. What tells requests
+        apart is `request` where it is given, else the other arguments."""
         args = self._checked(player, score, mode, metadata)
-        reply = self._ask(args, _digest(args, idempotency_key), idempotency_key, now_ms, 0)
-        done = self._submission(reply, 2, player, score)
+        reply = self._ask(args, _digest(request or args, idempotency_key), idempotency_key, now_ms, 0)
+        done = self._submission(reply, 2, args[0], score)
         if done is None:
             raise ValueError(f"score: {SUM}")
         return done
@@ -101,21 +103,22 @@ class Leaderboard(Upkeep):
             step = good[begin : begin + STEP]
             reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
             width = (len(reply) - 2) // len(step)
-            for place, (number, _) in enumerate(step):
+            for place, (number, args) in enumerate(step):
                 post = posts[number]
-                done = self._submission(reply, 2 + width * place, post.player, post.score)
+                done = self._submission(reply, 2 + width * place, args[0], post.score)
                 results[number] = done or Refused(post.player, "score", SUM)
         return [result for result in results if result is not None]
 
     def _checked(self, player: str, score: int, mode: str, metadata: str | None) -> list[Any]:
-        check_player(player)
+        player = check_player(player)
         check_score(score)
         check_metadata(metadata)
         return [player, self._sign * score, mode if mode.__class__ is Mode else Mode(mode), metadata or ""]
 
     def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
-        once = [self._once(key, begin)] if key is not None else []
-        dense, now = "1" if self.dense else "", "" if now_ms is None else now_ms
+        # Whether there is a conflict is decided in the first step alone: the digest is in the names of the later ones.
+        once = [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
+        dense, now = "1" if self.dense else "", self._now(now_ms)
         common = [0, self._lives, self.channel, now, digest, dense, len(self.periods)]
         for _ in range(2):
             day = common[0] = self._day() if len(self.periods) > 1 else ""
@@ -132,10 +135,8 @@ class Leaderboard(Upkeep):
             self._ahead_seconds = reply[1] / 1000 - self._clock()
         raise RuntimeError("the day turned twice within one submission")
 
-    def _once(self, key: str, begin: int) -> str:
-        if not IDEMPOTENCY_KEY.fullmatch(key):
-            raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
-        return f"{self._beginning}once:{hashlib.sha256(key.encode()).hexdigest()}" + (f":{begin}" if begin else "")
+    def _once(self, key: str) -> str:
+        return f"{self._beginning}once:{hashlib.sha256(key.encode()).hexdigest()}"
 
     def _submission(self, reply: list[Any], at: int, player: str, score: int) -> Submission | None:
         """None for a sum that does not fit."""

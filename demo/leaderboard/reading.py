@@ -1,6 +1,7 @@
 """Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round trip, with metadata.
 
-A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`, `season:<name>`.
+A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`, `season:<name>`. Which day
+is running Redis tells: who asks for another one is told so, and asks once more.
 """
 
 import re
@@ -10,18 +11,19 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import DataError, NoScriptError, RedisError
 
 from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, Ranking, check_player, percentile
 
-PAST = re.compile(r"day:\d{4}-\d\d-\d\d|week:\d{4}-W\d\d|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-CURSOR = re.compile(r"(-?\d{1,16})\.([0-9a-f]{12})")
+PAST = re.compile(r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+CURSOR = re.compile(r"(-?[0-9]{1,16})\.([0-9a-f]{12})")
 HERE = Path(__file__)
 
 
 class Reading:
-    """The reads of one board. `client` is a redis-py client of bytes; each method is one round trip and raises
-    RedisError; ValueError for what it does not take."""
+    """The reads of one board. `client` is a redis-py client of bytes; each method is one round trip, two when it believes
+    in another day than Redis, and raises RedisError, also for rows that others have written; ValueError for what it does
+    not take. `redis_ms` tells the time in milliseconds in place of Redis, for tests."""
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Reading:
         ranking: str = Ranking.COMPETITION,
         periods: Collection[str] = tuple(Period),
         clock: Callable[[], float] = time.time,
+        redis_ms: Callable[[], int] | None = None,
     ) -> None:
         if not BOARD.fullmatch(board):
             raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
@@ -40,7 +43,7 @@ class Reading:
         self.periods = tuple(period for period in Period if period in periods)
         if Period.ALL not in self.periods or len(self.periods) != len(periods):
             raise ValueError("periods: all, and of week and day those that are wanted")
-        self._client, self._clock = client, clock
+        self._client, self._clock, self._redis_ms = client, clock, redis_ms
         self._ahead_seconds = 0.0
         self._beginning = f"demo:leaderboard:{{{board}}}:"
         self.channel = f"{self._beginning}changes"
@@ -67,7 +70,7 @@ class Reading:
 
     def around(self, player: str, radius: int, period: str = Period.ALL) -> Page | None:
         """The player's row with up to `radius` neighbours on each side; None when the player is not on the board."""
-        check_player(player)
+        player = check_player(player)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
         return self._read(player, radius, radius, period)[0]
@@ -79,25 +82,22 @@ class Reading:
 
     def percentile(self, player: str, period: str = Period.ALL) -> float | None:
         """The share of players, in percent, whose rank is not better."""
-        check_player(player)
+        player = check_player(player)
         page, above = self._read(player, 0, 0, period)
         return percentile(above, page.total) if page else None
 
     def for_players(self, players: Sequence[str], period: str = Period.ALL) -> tuple[Entry, ...]:
         """The rows of those who are on the board, best first."""
-        names = list(dict.fromkeys(players))
+        names = list(dict.fromkeys(map(check_player, players)))
         if not 1 <= len(names) <= MAX_ROWS:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
-        for name in names:
-            check_player(name)
-        reply = self._run(self._players, self._read_keys(period) + self._distinct_keys([period]), names)
-        rows = zip(*[iter(reply)] * 4, strict=True)
-        entries = [self._entry(rank, names[number - 1], score, metadata) for number, rank, score, metadata in rows]
-        return tuple(sorted(entries, key=lambda entry: entry.rank))
+        rows = list(zip(*[iter(self._run_on(period, self._players, names))] * 5, strict=True))
+        rows.sort(key=lambda row: (_integer(row[2]), row[3]))
+        return tuple(self._entry(rank, names[number - 1], score, metadata) for number, rank, score, _, metadata in rows)
 
     def size(self, period: str = Period.ALL) -> int:
         """How many players there are."""
-        return int(self._client.zcard(self.redis_keys(period)[0]))
+        return self.page(0, 0, period).total
 
     def redis_keys(self, period: str) -> tuple[str, str]:
         """The sorted set of a period and the hash of its players."""
@@ -117,6 +117,10 @@ class Reading:
     def _day(self) -> int:
         return int((self._clock() + self._ahead_seconds) // DAY_SECONDS)
 
+    def _now(self, now_ms: int | None = None) -> int | str:
+        """What the scripts take for now; empty asks Redis."""
+        return now_ms if now_ms is not None else self._redis_ms() if self._redis_ms else ""
+
     def _name(self, period: str) -> str:
         if period == Period.ALL:
             return "all"
@@ -134,8 +138,7 @@ class Reading:
         self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ("", "")
     ) -> tuple[Page | None, int]:
         """The page, and 1 + how many are better than its first row."""
-        keys = self._read_keys(period) + self._distinct_keys([period])
-        reply = self._run(self._page, keys, [player, before, after, *cursor])
+        reply = self._run_on(period, self._page, [player, before, after, *cursor])
         total, first, above, dense, found, described = reply
         if first < 0:
             return None, 0
@@ -148,9 +151,20 @@ class Reading:
             if equals != stored:
                 rank = rank if equals is None else rank + 1 if self.dense else place
                 equals, score = stored, self._sign * _integer(stored)
-            entries.append(Entry(rank, member[13:].decode(), score, metadata.decode() if metadata else None))
+            entries.append(Entry(rank, name_of(member), score, metadata.decode() if metadata else None))
         more = f"{self._sign * score}.{member[:12].decode()}" if entries and place < total else None
         return Page(period, total, first, tuple(entries), more), above
+
+    def _run_on(self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()) -> Any:
+        """Runs a script on a period's keys, with `more` before the distinct scores, on the day that Redis has."""
+        for _ in range(2):
+            day = self._day() if period in (Period.WEEK, Period.DAY) else ""
+            keys = [*self._read_keys(period), *more, *self._distinct_keys([period])]
+            reply = self._run(script, keys, [day, self._now(), *args])
+            if not reply or reply[0] != -1:
+                return reply
+            self._ahead_seconds = reply[1] / 1000 - self._clock()
+        raise RedisError("the day turned twice within one call")
 
     def _run(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
@@ -163,8 +177,19 @@ class Reading:
 
 
 def _integer(stored: bytes) -> int:
-    """A score as Redis writes it; large ones come with an exponent."""
+    """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that is not finite."""
     try:
         return int(stored)
     except ValueError:
-        return int(float(stored))
+        try:
+            return int(float(stored))
+        except OverflowError:
+            raise DataError("a score that is not finite: others have written into this board") from None
+
+
+def name_of(member: bytes) -> str:
+    """The player of a member. Raises DataError when it is not UTF-8."""
+    try:
+        return member[13:].decode()
+    except UnicodeDecodeError:
+        raise DataError("a name that is not UTF-8: others have written into this board") from None

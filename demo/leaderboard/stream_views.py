@@ -94,9 +94,10 @@ class Answer:
 def stream(board: str) -> Response:
     """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
     name, wanted = known(board, field=True), read_query(Wanted)
-    if wanted.player:
+    player = wanted.player
+    if player:
         try:
-            check_player(wanted.player)
+            player = check_player(player)
         except ValueError as error:
             raise Invalid({"player": str(error).removeprefix("player: ")}) from None
     if choices.current().redis:
@@ -106,9 +107,7 @@ def stream(board: str) -> Response:
     streams, line = _streams(), Line(request.environ)
     last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
     try:
-        viewer = streams.open(
-            leaderboard(name), wanted.period, wanted.player, last_event_id=last, gone=line.is_dead, cut=line.cut
-        )
+        viewer = streams.open(leaderboard(name), wanted.period, player, last_event_id=last, gone=line.is_dead, cut=line.cut)
     except Full:
         raise ServiceUnavailable(
             f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."

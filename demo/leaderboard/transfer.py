@@ -2,24 +2,32 @@
 
 Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how far it came. A batch
 of an import that was cut off between Redis and that note is sent again. That changes nothing of what is best or latest;
-batches in which scores are added up bear an idempotency key, so that they count once.
+batches in which scores are added up bear an idempotency key, so that they count once. A key is of one import, by a random
+number in the note: the same file imported anew counts anew.
 """
 
 import csv
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from demo.leaderboard.answers import MAX_ROWS, Entry, Mode, Period, Post, Refused
+from demo.leaderboard.answers import DAY_SECONDS, MAX_ROWS, Entry, Mode, Period, Post, Refused
 from demo.leaderboard.ranking import MOST, Leaderboard
 
-FIELDS = ("player", "score", "mode", "metadata")
+BOM = b"\xef\xbb\xbf"
 Say = Callable[[int, str], None]
+
+
+class Stopped(Exception):
+    """An import that does not go on by itself. The message is for who runs it."""
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,18 +48,28 @@ class Done:
     before: int
 
 
-def posts(file: Path) -> Iterator[Post | str]:
-    """A post for each line, or what is wrong with it. A heading is no line; an empty line is wrong."""
-    with file.open("r", encoding="utf-8", errors="replace", newline="") as opened:
-        if file.suffix == ".csv":
-            reader = csv.reader(opened)
-            names = next(reader, [])
-            for cells in reader:
+def posts(file: Path) -> Iterator[tuple[int, bytes, Post | str]]:
+    """Of each line its number, as editors count, its bytes, and a post or what is wrong with it. A heading is no line of
+    these; an empty line is wrong. Each stands for itself: a quote that is not closed costs its own line alone."""
+    as_csv, names = file.suffix == ".csv", []
+    with file.open("rb") as opened:
+        for number, raw in enumerate(opened, 1):
+            try:
+                text = (raw.removeprefix(BOM) if number == 1 else raw).decode().rstrip("\r\n")
+                cells = next(csv.reader([text], strict=True)) if as_csv else []
+            except UnicodeDecodeError:
+                yield number, raw, "not UTF-8"
+                continue
+            except csv.Error as error:
+                yield number, raw, f"no CSV: {error}"
+                continue
+            if not as_csv:
+                yield number, raw, _post(text)
+            elif number == 1:
+                names = cells
+            else:
                 given = {name: cell for name, cell in zip(names, cells, strict=False) if cell != ""}
-                yield _post({**given, **({"": ""} if len(cells) > len(names) else {})}, from_csv=True)
-        else:
-            for text in opened:
-                yield _post(text)
+                yield number, raw, _post({**given, **({"": ""} if len(cells) > len(names) else {})}, from_csv=True)
 
 
 def _post(given: Any, *, from_csv: bool = False) -> Post | str:
@@ -67,45 +85,47 @@ def _post(given: Any, *, from_csv: bool = False) -> Post | str:
 
 
 def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None]) -> Done:
-    """Submits every line, in batches of MOST; `say` is told the number and fault of each line that is left out, `moved` how
-    many lines are done. Raises RedisError, after which a second call goes on behind the last batch."""
+    """Submits every line, in batches of MOST; `say` is told the number and fault of each line that is left out, once its
+    batch is done, `moved` how many lines are done. Raises RedisError, after which a second call goes on behind the last
+    batch; Stopped when that cannot be done rightly."""
     note = Note(file, board.board)
-    before, counted, refused = int(note.read().get("lines", 0)), 0, 0
-    lines = enumerate(posts(file), 1)
-    for number, _ in lines if before else ():
-        if number >= before:
-            break
+    last = note.read() or {"lines": 0, "run": secrets.token_hex(8), "at": time.time()}
+    before, counted, refused, passed = last["lines"], 0, 0, hashlib.sha256()
+    lines = posts(file)
+    for _, (_, raw, _) in zip(range(before), lines, strict=False):
+        passed.update(raw)
+    if before == 0:
+        note.write(**last)
+    elif last.get("passed") != passed.hexdigest():
+        raise Stopped(f"{note.path} tells of another file. Without it the import begins anew.")
     moved(before)
-    while True:
-        batch = [line for _, line in zip(range(MOST), lines, strict=False)]
-        if not batch:
-            break
-        good: list[tuple[int, Post]] = []
-        for number, post in batch:
-            if isinstance(post, str):
-                say(number, post)
-                refused += 1
-            else:
-                good.append((number, post))
-        for (number, _), result in zip(good, _submit(board, file, good), strict=True):
+    done = before
+    while batch := list(itertools.islice(lines, MOST)):
+        good = [(number, post) for number, _, post in batch if isinstance(post, Post)]
+        faults = [(number, post) for number, _, post in batch if isinstance(post, str)]
+        sums = any(post.mode == Mode.SUM for _, post in good)
+        if sums and time.time() - last["at"] > DAY_SECONDS:
+            raise Stopped(
+                f"The import was broken off more than a day ago. The lines before {batch[0][0]} are counted, of those from "
+                f"{batch[0][0]} to {batch[-1][0]} it is no longer known. Import what is left from a file of its own."
+            )
+        key = hashlib.sha256(f"{last['run']} {good}".encode()).hexdigest() if sums else None
+        results = board.submit_many([post for _, post in good], idempotency_key=key) if good else []
+        for (number, _), result in zip(good, results, strict=True):
             if isinstance(result, Refused):
-                say(number, f"{result.field}: {result.detail}")
-                refused += 1
-            else:
-                counted += 1
-        note.write(lines=batch[-1][0])
+                faults.append((number, f"{result.field}: {result.detail}"))
+        for number, fault in sorted(faults):
+            say(number, fault)
+        refused += len(faults)
+        counted += len(batch) - len(faults)
+        done += len(batch)
+        for _, raw, _ in batch:
+            passed.update(raw)
+        last = {"lines": done, "run": last["run"], "at": time.time(), "passed": passed.hexdigest()}
+        note.write(**last)
         moved(len(batch))
     note.forget()
     return Done(counted, refused, before)
-
-
-def _submit(board: Leaderboard, file: Path, good: Sequence[tuple[int, Post]]) -> Sequence[Any]:
-    if not good:
-        return []
-    key = None
-    if any(post.mode == Mode.SUM for _, post in good):
-        key = "import-" + hashlib.sha256(f"{file.name} {good}".encode()).hexdigest()
-    return board.submit_many([post for _, post in good], idempotency_key=key)
 
 
 def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int], None]) -> int:
@@ -134,33 +154,34 @@ def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int]
 
 
 def _write(out: Any, entry: Entry, as_csv: bool) -> None:
+    metadata = (entry.metadata or "").replace("\n", " ").replace("\r", " ")  # between the parts of its JSON
     if as_csv:
-        csv.writer(out).writerow((entry.player, entry.score, entry.metadata or ""))
+        csv.writer(out).writerow((entry.player, entry.score, metadata))
         return
-    metadata = {} if entry.metadata is None else {"metadata": msgspec.Raw(entry.metadata.encode())}
-    out.write(msgspec.json.encode({"player": entry.player, "score": entry.score, **metadata}).decode() + "\n")
+    more = {"metadata": msgspec.Raw(metadata.encode())} if metadata else {}
+    out.write(msgspec.json.encode({"player": entry.player, "score": entry.score, **more}).decode() + "\n")
 
 
 class Note:
     """How far a transfer came, in a file beside its own; of another board it says nothing."""
 
     def __init__(self, file: Path, about: str) -> None:
-        self._path, self._about = file.with_name(f"{file.name}.progress"), about
+        self.path, self._about = file.with_name(f"{file.name}.progress"), about
 
     def read(self) -> dict[str, Any]:
         """What was written last; empty at a beginning."""
         try:
-            found = json.loads(self._path.read_text())
+            found = json.loads(self.path.read_text())
             return found if found.pop("about") == self._about else {}
         except (OSError, ValueError, KeyError, AttributeError):
             return {}
 
     def write(self, **values: Any) -> None:
         """Whole or not at all."""
-        fresh = self._path.with_suffix(".fresh")
+        fresh = self.path.with_suffix(".fresh")
         fresh.write_text(json.dumps({"about": self._about, **values}))
-        fresh.replace(self._path)
+        fresh.replace(self.path)
 
     def forget(self) -> None:
         """The transfer has come to its end."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)

@@ -21,11 +21,11 @@ class Upkeep(Reading):
 
     def remove(self, player: str, *, now_ms: int | None = None) -> bool:
         """Takes a player off the running periods, metadata included; False when nobody of that name was there."""
-        check_player(player)
+        player = check_player(player)
         for _ in range(2):
             keys = [f"{self._beginning}metadata", *(key for period in self.periods for key in self.redis_keys(period))]
             keys += self._distinct_keys(self.periods)
-            args = [player, self._day(), "" if now_ms is None else now_ms, self.channel, len(self.periods)]
+            args = [player, self._day(), self._now(now_ms), self.channel, len(self.periods)]
             found, redis_ms = self._remove(keys=keys, args=args)
             if found >= 0:
                 return bool(found)
@@ -37,27 +37,36 @@ class Upkeep(Reading):
         all-time row and goes with it."""
         if keep < 0:
             raise ValueError("keep has to be 0 or more")
-        keys = self._read_keys(period) + self._distinct_keys([period])
         whole = period == Period.ALL or period.startswith("season:")
         args = [keep, TRIMMED_AT_ONCE, self.channel, int(whole)]
-        removed = step = int(self._trim(keys=keys, args=args))
+        removed = step = int(self._run_on(period, self._trim, args)[0])
         while step == TRIMMED_AT_ONCE:
-            step = int(self._trim(keys=keys, args=args))
+            step = int(self._run_on(period, self._trim, args)[0])
             removed += step
         return removed
 
     def season(self, name: str, *, now_ms: int | None = None) -> int:
         """Closes the all-time board into the archive `season:<name>`, which is kept for KEPT_SECONDS, and returns how many
-        played in it. The running week and day go on. Raises ValueError when the name is taken."""
+        played in it. The running week and day go on. Metadata is archived with its player, and stays on the board
+        for who is in the running week or day. Raises ValueError when the name is taken."""
         if not BOARD.fullmatch(name):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
-        keys = [*self._read_keys(Period.ALL), *self._read_keys(f"season:{name}"), f"{self._beginning}seasons"]
-        keys += self._distinct_keys([Period.ALL, f"season:{name}"])
-        args = [name, KEPT_SECONDS * 1000, "" if now_ms is None else now_ms, self.channel]
-        total = int(self._season(keys=keys, args=args))
+        archive = f"season:{name}"
+        for _ in range(2):
+            running = [self.redis_keys(period)[0] for period in self.periods[1:]]
+            keys = [*self._read_keys(Period.ALL), *self._read_keys(archive), f"{self._beginning}seasons", *running]
+            keys += self._distinct_keys([Period.ALL, archive])
+            day = self._day() if running else ""
+            args = [day, self._now(now_ms), name, KEPT_SECONDS * 1000, self.channel, len(running)]
+            total, *redis_ms = self._season(keys=keys, args=args)
+            if total != -1:
+                break
+            self._ahead_seconds = redis_ms[0] / 1000 - self._clock()
+        else:
+            raise RuntimeError("the day turned twice within one closing")
         if total < 0:
             raise ValueError("season: there is one of this name")
-        return total
+        return int(total)
 
     def seasons(self) -> list[str]:
         """The names of the closed seasons, the last one first."""

@@ -73,7 +73,7 @@ def post_score(board: str) -> Any:
     player, text = request.form.get("player", "").strip(), request.form.get("score", "").strip()
     errors = {}
     try:
-        check_player(player)
+        player = check_player(player)
     except ValueError:
         errors["player"] = "Player: 1 to 64 visible characters."
     if not (text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 17 and abs(int(text)) <= MAX_SCORE):
@@ -117,8 +117,7 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
     around: Page | None = None
     seasons: tuple[str, ...] = ()
     try:
-        check_player(player)
-        watched = player
+        watched = player = check_player(player)
     except ValueError:
         watched = ""
     try:

@@ -6,7 +6,7 @@ digest of what it says, so that a viewer who comes back can tell what he has, an
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 
 from demo.leaderboard.answers import Entry, Page
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.reading import name_of
 
 ROWS, RADIUS = 10, 3
 PLAYERS_AT_ONCE = 500
@@ -53,8 +54,7 @@ class Watched:
 
     def look(self, board: Leaderboard, period: str, player: str = "") -> Look:
         """The board for one page, the names of its last seasons included, in one round trip."""
-        keys = [*board._read_keys(period), f"{board._beginning}seasons"]
-        total, seasons, top, *parts = self._script(keys=keys, args=[ROWS, RADIUS, *([player] if player else [])])
+        total, seasons, top, *parts = self._ask(board, period, [player] if player else [])
         around = Page(period, total, parts[0][0], _rows(board, parts[0])) if parts and parts[0] else None
         return Look(Page(period, total, 0, _rows(board, top)), around, tuple(name.decode() for name in seasons))
 
@@ -66,7 +66,7 @@ class Watched:
         for at in range(0, max(1, len(players)), PLAYERS_AT_ONCE):
             some = players[at : at + PLAYERS_AT_ONCE]
             named = [player for player in some if player]
-            total, _, top, *parts = self._script(keys=board._read_keys(period), args=[ROWS, RADIUS, *named])
+            total, _, top, *parts = self._ask(board, period, named)
             entries = [_json(entry) for entry in _rows(board, top)]
             head = _line({"board": board.board, "period": period, "total": total, "entries": entries})[:-1]
             digest = _digest(head)
@@ -80,6 +80,9 @@ class Watched:
                 tail = b"," + _line({"me": me, "around": around})[1:]
                 events[player] = Event(digest + _digest(tail), head, tail, part)
         return events
+
+    def _ask(self, board: Leaderboard, period: str, players: Sequence[str]) -> Any:
+        return board._run_on(period, self._script, [ROWS, RADIUS, *players], [f"{board._beginning}seasons"])
 
 
 def _digest(text: bytes) -> str:
@@ -102,7 +105,7 @@ def _rows(board: Leaderboard, part: list[Any]) -> tuple[Entry, ...]:
     equals = None
     for place, (member, stored, metadata) in enumerate(zip(*[iter(flat)] * 3, strict=True), start=first + 1):
         if equals is not None and equals != stored:
-            rank = place
+            rank = rank + 1 if board.dense else place
         equals = stored
-        rows.append(board._entry(rank, member[13:].decode(), stored, metadata))
+        rows.append(board._entry(rank, name_of(member), stored, metadata))
     return tuple(rows)

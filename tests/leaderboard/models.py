@@ -103,5 +103,7 @@ class Model:
         rows = self.rows(Period.ALL, now_ms)
         if rows:
             self.boards[f"season:{name}"], self.boards["all"] = rows, {}
-            self.archived[f"season:{name}"] = dict(self.metadata)
+            self.archived[f"season:{name}"] = {p: text for p, text in self.metadata.items() if p in rows}
+            running = {p for period in self.periods for p in self.rows(period, now_ms)}
+            self.metadata = {p: text for p, text in self.metadata.items() if p in running}
         return len(rows)

@@ -1,6 +1,8 @@
 import itertools
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from redis.exceptions import RedisError
 
 from demo import xray
 from demo.leaderboard import boards, upkeep
-from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, check_player
+from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, Post, Standing, Submission, check_player
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.watched import Watched
 from demo.pool import Client, connect
 from tests.servers import clean, private_engine
 from tests.serving import until
@@ -60,7 +63,7 @@ def test_every_rank_order_neighbour_and_page_is_the_models(
     """Scores over ten days, two ISO weeks: each period has a model of its own."""
     clean(client)
     clock = [0.0]
-    board = Leaderboard(client, "model", clock=lambda: clock[0])
+    board = Leaderboard(client, "model", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
     models: dict[str, Model] = {}
     for player, score, days in sorted(submissions, key=lambda submission: submission[2]):
         now_ms = NOW_MS + days * DAY_MS + 5
@@ -188,6 +191,11 @@ def test_a_score_that_a_double_may_not_hold_is_refused(client: Client, score: An
     [
         "\u200d",
         "\ufe0f\u200d",
+        "\u3164",
+        "\u2800",
+        "\u034f",
+        "\u200d\u3164\u200d",
+        "mara\u3164",
         "\u00a0",
         "a\u2028b",
         "",
@@ -212,6 +220,19 @@ def test_a_name_that_can_be_shown_is_taken(client: Client, player: str) -> None:
     board = Leaderboard(client, "names")
     board.submit(player, 1)
     assert board.top(1).entries[0].player == player
+
+
+def test_a_name_is_one_player_however_it_was_typed(client: Client) -> None:
+    board, composed, typed = Leaderboard(client, "forms"), "\u00e9", "e\u0301"
+    done = board.submit(typed, 5)
+    assert done.player == composed
+    (one,) = board.submit_many([Post(typed, 6)])
+    assert one.player == composed
+    for read in (lambda: board.for_players([typed, composed]), lambda: board.top(9).entries):
+        assert read() == (Entry(1, composed, 6, None),)
+    assert board.rank(typed) == board.rank(composed)
+    assert board.percentile(typed) == 100.0
+    assert board.remove(typed)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a:b", "{a}", "a/b", "-a", "a-", "x" * 41, "é", "a\n"])
@@ -247,16 +268,81 @@ def test_the_day_is_redis_day_whatever_this_machines_clock_says(client: Client, 
     wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400)
     now_ms = NOW_MS + DAY_MS - 1
     wrong.submit("warm", 1, now_ms=now_ms)
-    wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400)
+    wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400, redis_ms=lambda: now_ms)
     assert _trips(lambda: wrong.submit("mara", 5, now_ms=now_ms)) == 2
     assert _trips(lambda: wrong.submit("mara", 6, now_ms=now_ms)) == 1
-    right = Leaderboard(client, "clock", clock=lambda: now_ms / 1000)
+    right = Leaderboard(client, "clock", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
     page = right.top(9, Period.DAY)
     assert [(entry.player, entry.score) for entry in page.entries] == [("mara", 6), ("warm", 1)]
     assert wrong.top(9, Period.DAY) == page
     assert wrong.top(9, Period.ALL).total == right.top(9, Period.WEEK).total == 2
     days = set(client.scan_iter("demo:leaderboard:{clock}:day:*"))
     assert days == {key.encode() for key in right.redis_keys(Period.DAY)}  # nothing on the day that it took it for
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("period", [Period.DAY, Period.WEEK])
+def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(client: Client, days: int, period: Period) -> None:
+    now_ms = NOW_MS + (0 if days < 0 else 7 * DAY_MS - 1)  # with another week before, or behind
+    right = Leaderboard(client, "readers", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
+    for player in "ab":
+        right.submit(player, 5)
+    reads: list[Callable[[Leaderboard], Any]] = [
+        lambda board: board.top(9, period),
+        lambda board: board.around("b", 1, period),
+        lambda board: board.percentile("b", period),
+        lambda board: board.for_players(["b", "a"], period),
+        lambda board: board.size(period),
+        lambda board: Watched(client).look(board, period, "b"),
+        lambda board: list(Watched(client).read(board, period, {"": None, "b": None}).values()),
+        lambda board: board.trim(2, period),
+    ]
+    for read in reads:
+        read(right)
+        wrong = Leaderboard(client, "readers", clock=lambda: now_ms / 1000 + days * 86_400, redis_ms=lambda: now_ms)
+        assert _trips(partial(read, wrong)) == 2
+        assert _trips(partial(read, wrong)) == 1
+        assert read(wrong) == read(right)
+
+
+def test_the_first_to_reach_a_score_is_first_among_friends(client: Client) -> None:
+    board = Leaderboard(client, "friends")
+    for player in "xyz":
+        board.submit(player, 10)
+    board.submit("x", 9, mode="latest")
+    board.submit("x", 10)
+    assert [entry.player for entry in board.for_players(["z", "x", "y"])] == ["y", "z", "x"]
+    assert board.for_players(["nobody"]) == ()
+
+
+def test_dense_ranks_are_those_of_a_page_too(client: Client) -> None:
+    board = Leaderboard(client, "dense-page", ranking="dense")
+    for player, score in (("a", 9), ("b", 9), ("c", 7), ("d", 1)):
+        board.submit(player, score)
+    seen = Watched(client).look(board, "all", "d")
+    assert seen.top.entries == board.top(9).entries
+    assert [entry.rank for entry in seen.top.entries] == [1, 1, 2, 3]
+    assert seen.around is not None
+    assert seen.around.entries == seen.top.entries
+
+
+@pytest.mark.parametrize("rows", [{"foreign": float("inf")}, {b"000000000001:\xff": 1}])
+def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(client: Client, rows: dict[Any, float]) -> None:
+    for name in ("foreign", "kind", "own"):
+        Leaderboard(client, name).submit("mara", 5)
+    bad, kind, own = (Leaderboard(client, name) for name in ("foreign", "kind", "own"))
+    client.zadd(bad.redis_keys("all")[0], rows)
+    client.zadd(bad.redis_keys("all")[0], {b"000000000001:mara": 9})
+    client.set(kind.redis_keys("all")[0], "text", px=60_000)
+    for read in (lambda: bad.top(9), lambda: Watched(client).look(bad, "all")):
+        with pytest.raises(RedisError):
+            read()
+    client.zrem(bad.redis_keys("all")[0], b"000000000001:mara")
+    leads = boards.leads(client, [bad, kind, own])
+    assert leads == [boards.Lead("foreign", 1), boards.Lead("kind", 0), boards.Lead("own", 1, "mara", 5)]
+    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30) as nobody:
+        with pytest.raises(RedisError):
+            boards.leads(nobody, [own])
 
 
 @pytest.mark.parametrize("seconds", [-3 * 86_400, 3 * 86_400])
@@ -278,7 +364,8 @@ def test_a_day_that_turns_between_two_submissions_begins_a_ranking_and_keeps_the
     assert [after.standings[period].best for period in Period] == [9, 9, 5]
     assert [after.standings[period].previous_rank for period in Period] == [1, 1, None]
     clock[0] -= 60
-    assert Leaderboard(client, "midnight", clock=lambda: clock[0]).rank("mara", Period.DAY) == Entry(1, "mara", 9, None)
+    earlier = Leaderboard(client, "midnight", clock=lambda: clock[0], redis_ms=lambda: midnight - 1)
+    assert earlier.rank("mara", Period.DAY) == Entry(1, "mara", 9, None)
 
 
 def test_a_clock_that_never_agrees_ends_in_an_error_and_writes_nothing(client: Client) -> None:
@@ -356,13 +443,13 @@ def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None
     assert [entry.score for entry in page.entries] == sorted(best.values(), reverse=True)
 
 
-def test_boards_are_listed_newest_first_and_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boards_are_listed_as_they_were_last_in_use_and_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "MOST", 3)
     for name in "abcde":
         boards.remember(client, name)
     boards.remember(client, "d")
-    assert boards.names(client) == ["e", "d", "c"]
-    assert boards.names(client, 2) == ["e", "d"]
+    assert boards.names(client) == ["d", "e", "c"]
+    assert boards.names(client, 2) == ["d", "e"]
     assert _trips(lambda: boards.remember(client, "f")) == _trips(lambda: boards.names(client)) == 1
     assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
 
@@ -388,7 +475,7 @@ def test_a_key_counts_once_for_a_day_and_lies_under_the_boards_tag(client: Clien
 
 def test_a_replay_after_midnight_is_the_answer_of_the_day_before(client: Client) -> None:
     clock = [NOW_MS / 1000 + 86_399]
-    board = Leaderboard(client, "replay", clock=lambda: clock[0])
+    board = Leaderboard(client, "replay", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
     first = board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000))
     clock[0] += 2
     assert board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000)).standings == first.standings
@@ -437,6 +524,25 @@ def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkey
     assert board.size(Period.DAY) == 15
 
 
+def test_a_season_takes_the_metadata_with_it_but_for_the_running_week_and_day(client: Client) -> None:
+    now = [NOW_MS]
+    board = Leaderboard(client, "seasons", clock=lambda: now[0] / 1000, redis_ms=lambda: now[0])
+    board.submit_many([Post(f"p{number}", number, metadata="{}") for number in range(100)])
+    for number in range(1500):
+        client.hset("demo:leaderboard:{seasons}:metadata", f"stranger{number}", "{}")
+    board.season("one")
+    assert client.hlen("demo:leaderboard:{seasons}:season:one:metadata") == 100
+    assert client.hlen("demo:leaderboard:{seasons}:metadata") == 100
+    assert board.rank("p5", Period.WEEK) == Entry(95, "p5", 5, "{}")
+    now[0] += 60 * DAY_MS
+    board.submit("new", 1, metadata="{}")
+    other = Leaderboard(client, "seasons", clock=lambda: NOW_MS / 1000, redis_ms=lambda: now[0])  # two months behind
+    assert other.season("two") == 1
+    assert client.hkeys("demo:leaderboard:{seasons}:season:two:metadata") == [b"new"]
+    assert client.hkeys("demo:leaderboard:{seasons}:metadata") == [b"new"]
+    assert board.rank("p5", "season:one") == Entry(95, "p5", 5, "{}")
+
+
 def test_a_hundred_boards_keep_to_themselves(client: Client) -> None:
     for number in range(100):
         Leaderboard(client, f"b-{number}").submit("mara", number)
@@ -474,7 +580,25 @@ def test_which_periods_a_board_keeps_is_checked(client: Client, periods: list[st
         Leaderboard(client, "periods", periods=periods)
 
 
-@pytest.mark.parametrize("period", ["year", "day:2026", "season:A", "all:members", "day:2026-11-22\n", ""])
+@pytest.mark.parametrize("cursor", ["\u0967.000000000001", "1.00000000000g", "1", "", "1.000000000001\n"])
+def test_a_cursor_is_checked(client: Client, cursor: str) -> None:
+    with pytest.raises(ValueError, match="cursor"):
+        Leaderboard(client, "cursors").page(0, 5, cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    "period",
+    [
+        "day:\u0968\u0966\u0968\u096c-11-22",
+        "week:\u0968\u0966\u0968\u096c-W47",
+        "year",
+        "day:2026",
+        "season:A",
+        "all:members",
+        "day:2026-11-22\n",
+        "",
+    ],
+)
 def test_a_period_is_checked(client: Client, period: str) -> None:
     with pytest.raises(ValueError, match="period"):
         Leaderboard(client, "periods").top(1, period)
@@ -512,3 +636,94 @@ def test_who_listens_is_told_once_of_each_change_and_of_nothing_else(client: Cli
         assert after(lambda: board.season("one")) == 1
         assert after(lambda: board.season("one-more")) == 0
         assert after(lambda: board.remove("noor")) == 1
+
+
+def contents(client: Client) -> dict[bytes, object]:
+    return {key: client.dump(key) for key in client.scan_iter("demo:*")}
+
+
+def test_a_batch_under_the_key_of_another_is_refused_before_anything_is_written(client: Client) -> None:
+    """Also where nothing counted in the other's first step."""
+    board = Leaderboard(client, "conflict")
+    board.submit("full", MAX_SCORE)
+    batch = [*[Post("full", 1, "sum")] * 100, Post("later", 5, "sum")]
+    other = [*(Post(f"n{number}", 1, "sum") for number in range(100)), Post("later", 6)]
+    board.submit_many(batch, idempotency_key="k")
+    before = contents(client)
+    with pytest.raises(Conflict):
+        board.submit_many(other, idempotency_key="k")
+    assert contents(client) == before
+    last = board.submit_many(batch, idempotency_key="k")[100]
+    assert isinstance(last, Submission)
+    assert (last.replayed, last.standings[Period.ALL].best) == (True, 5)
+    client.delete(board._once("k"))  # as it is a moment before the later step's answer
+    assert all(isinstance(one, Submission) for one in board.submit_many(other, idempotency_key="k"))
+
+
+def test_what_tells_requests_apart_can_be_given(client: Client) -> None:
+    board = Leaderboard(client, "requests")
+    board.submit("mara", 5, idempotency_key="one", request=b"a")
+    assert board.submit("mara", 6, idempotency_key="one", request=b"a").replayed
+    board.submit_many([Post("mara", 7)], idempotency_key="many", request=b"a")
+    for call in (
+        lambda: board.submit("mara", 5, idempotency_key="one", request=b"b"),
+        lambda: board.submit_many([Post("mara", 7)], idempotency_key="many", request=b"b"),
+    ):
+        with pytest.raises(Conflict):
+            call()
+
+
+@pytest.mark.parametrize("periods", [["all"], ["all", "week"], list(Period)])
+def test_a_board_lives_on_for_as_long_as_it_is_used(client: Client, periods: list[str]) -> None:
+    board = Leaderboard(client, "used", periods=periods)
+    board.submit_many([Post("mara", 5), Post("noor", 5)])
+    keys = [*board.redis_keys(Period.ALL), "demo:leaderboard:{used}:sequence"]
+    for left_days, expected_days in ((399.5, 399.5), (398.9, 400), (1, 400)):
+        for key in keys:
+            client.pexpire(key, int(left_days * DAY_MS))
+        board.submit("mara", 4)  # nothing changes
+        for key in keys:
+            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (key, left_days)
+
+
+@pytest.mark.parametrize("ranking", ["competition", "dense"])
+def test_a_period_whose_sorted_set_is_lost_begins_anew(client: Client, ranking: str) -> None:
+    board = Leaderboard(client, "lost", ranking=ranking)
+    for number, player in enumerate("abc"):
+        board.submit(player, 10 * number)
+    client.unlink(board.redis_keys(Period.DAY)[0])
+    done = board.submit("a", -5).standings
+    assert (done[Period.ALL].total, done[Period.ALL].best, done[Period.ALL].previous_rank) == (3, 0, 3)
+    assert done[Period.DAY] == Standing(-5, 1, None, 1, 100.0, True)
+    assert board.submit("b", -6).standings[Period.DAY] == Standing(-6, 2, None, 2, 50.0, True)
+    assert [entry.player for entry in board.top(9, Period.DAY).entries] == ["a", "b"]
+
+
+def test_a_hash_of_players_that_is_lost_is_made_again(client: Client) -> None:
+    board = Leaderboard(client, "hash")
+    board.submit_many([Post(f"p{number}", number) for number in range(1000)])
+    board.submit_many([Post(f"q{number}", number) for number in range(1000)])
+    board.submit("max", MAX_SCORE)
+    members = board.redis_keys(Period.ALL)[1]
+    before = client.hgetall(members)
+    client.unlink(members)
+    done = board.submit("p5", 3).standings[Period.ALL]
+    assert (done.best, done.total, done.previous_rank) == (5, 2001, 1990)
+    assert client.hgetall(members) == before
+    assert 399 * DAY_MS < client.pttl(members) <= 400 * DAY_MS
+    client.unlink(members)
+    assert board.submit("new", 3).standings[Period.ALL].total == 2002
+    assert client.hlen(members) == 2002
+
+
+@pytest.mark.parametrize(
+    "part", ["all", "week", "day", "all:members", "day:members", "all:distinct", "metadata", "sequence"]
+)
+def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, part: str) -> None:
+    board = Leaderboard(client, "kind", ranking="dense")
+    period, _, more = part.partition(":")
+    key = board.redis_keys(period)[0] if period in list(Period) else f"demo:leaderboard:{{kind}}:{part}"
+    client.set(f"{key}:{more}".rstrip(":"), "text", px=60_000)
+    with pytest.raises(RedisError):
+        board.submit_many([Post("mara", 5), Post("noor", 6, metadata="{}")])
+    assert len(list(client.scan_iter("demo:*"))) == 1

@@ -750,3 +750,24 @@ def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(w
 def test_what_is_wrong_inside_of_metadata_names_metadata(web: FlaskClient) -> None:
     answer = web.post(SCORES, data='{"player": "a", "score": 1, "metadata": {"a": 1e999}}')
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "metadata")
+
+
+def test_a_board_that_could_not_be_listed_is_listed_with_its_next_post(web: FlaskClient, client: Client) -> None:
+    client.set(boards.KEY, "of another kind", px=60_000)
+    post(web, "mara", 5)
+    client.unlink(boards.KEY)
+    answer = post(web, "mara", 6)
+    assert boards.names(client) == ["main"]
+    assert round_trips(answer) == 1 + round_trips(post(web, "mara", 7))
+
+
+def test_boards_of_one_player_do_not_push_one_in_use_off_the_list(web: FlaskClient, client: Client) -> None:
+    for number in range(3):
+        post(web, f"p{number}", 5)
+    for number in range(60):
+        boards.remember(client, f"junk{number}")
+    assert "main" not in boards.names(client)
+    first = post(web, "p0", 6)
+    fourth = post(web, "p3", 6)
+    assert boards.names(client)[0] == "main"
+    assert round_trips(fourth) == round_trips(first) + 1
