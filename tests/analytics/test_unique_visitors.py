@@ -16,7 +16,7 @@ def names(first: int, last: int) -> list[str]:
 def add(uniques: UniqueVisitors, client: Client, first: int, last: int, on: date) -> None:
     pipeline = client.pipeline(transaction=False)
     uniques.add(pipeline, names(first, last), names(first, last), on)
-    pipeline.execute()
+    uniques.learn(pipeline.execute()[-1], on)
 
 
 def near(estimate: int, exact: int) -> bool:
@@ -46,7 +46,6 @@ def test_a_day_without_visitors(client: Client) -> None:
 def test_the_exact_set_ends_and_the_estimate_goes_on(client: Client) -> None:
     uniques = UniqueVisitors(client)
     add(uniques, client, 0, MAX_EXACT + 1, WEDNESDAY)
-    uniques.roll_up(WEDNESDAY)
     size = client.scard("demo:analytics:{visitors}:exact:2026-11-25")
     add(uniques, client, MAX_EXACT, 10_000, WEDNESDAY)
     assert client.scard("demo:analytics:{visitors}:exact:2026-11-25") == size
