@@ -69,7 +69,7 @@ POOL_SIZE = Gauge(
 )
 POOL_IN_USE = Gauge(
     "demo_pool_connections_in_use",
-    "Connections to Redis that were busy when each worker answered last",
+    "Connections to Redis that were busy when each worker answered or reported last",
     multiprocess_mode="livesum",
     registry=registry,
 )

@@ -15,7 +15,6 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo import server, sketches, source, xray
 from demo.background import process_name
 from demo.breaker import BreakerOpen
-from demo.connections import BoundedPool
 from demo.database import get_database
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
@@ -58,13 +57,14 @@ class Asked(msgspec.Struct, frozen=True):
 def prepare(state: BlueprintSetupState) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
     extensions = state.app.extensions
-    client, size = extensions["redis"], state.app.config["POOL_SIZE"]
-    pool = getattr(client, "connection_pool", None)
+    client, measured = extensions["redis"], extensions["measured"]
+    reporter = Reporter(client, process_name, measured.use, BreakerOpen)
 
-    def use() -> tuple[int, int]:
-        return (pool.peak(), size) if isinstance(pool, BoundedPool) else (0, 0)
+    def report() -> float:
+        measured.stand()
+        return reporter.step()
 
-    extensions["background"].everywhere("reports", Reporter(client, process_name, use, BreakerOpen).step)
+    extensions["background"].everywhere("reports", report)
     extensions["background"].elect("sampler", Sampler(client, process_name).step)
 
 

@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from flask import Flask
 
 from demo import metrics
 from tests.serving import REPOSITORY
+from tests.test_pool import sentinel_of, server
 
 DEPLOY = REPOSITORY / "deploy"
 NAME = re.compile(r"\bdemo_\w+")
@@ -49,6 +51,25 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
         assert {label.strip() for label in labels.split(",")} <= known
     for selector in re.findall(r"{([^}]*)}", expression):
         assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= known
+
+
+def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    for gauge in (metrics.POOL_SIZE, metrics.POOL_IN_USE):
+        gauge.set(0)
+    with server() as master, sentinel_of(master, tmp_path) as port:
+        limits = {"monitor.livez": {"limit": 5, "window_seconds": 600}}
+        app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7)
+        web, pool = app.test_client(), app.extensions["redis"].connection_pool
+        for path in ("/catalog/products/42", "/livez"):
+            assert web.get(path).status_code == 200
+        taken = pool.get_connection()
+        web.get("/monitor/")
+        pool.release(taken)
+        told = web.get("/metrics").text
+    for rule in alerts():
+        assert all(re.search(rf"^{name}[ {{]", told, re.MULTILINE) for name in NAME.findall(rule["expr"]))
+    assert "demo_pool_connections_max 7.0" in told and "demo_pool_connections_in_use 1.0" in told
+    assert app.extensions["measured"].use() == (1, 7)
 
 
 def test_every_metric_stands_in_the_dashboard_or_in_an_alert() -> None:

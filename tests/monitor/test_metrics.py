@@ -10,11 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
+from demo import connections, metrics
+from demo.pool import connect
+from tests.servers import private_engine
 from tests.serving import REPOSITORY, Server, serve, until
+from tests.test_pool import server
 
 MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
@@ -99,6 +104,29 @@ def test_an_open_breaker_is_told(away: Flask) -> None:
     web.get("/catalog/products/42")
     web.get("/livez")
     assert figures(web)["demo_breakers_open"] == 1
+
+
+def test_a_quiet_process_tells_too_when_redis_is_back(make_app: MakeApp) -> None:
+    with private_engine() as engine:
+        app = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.05, BACKGROUND="worker")
+        engine.kill()
+        app.test_client().get("/catalog/products/42")
+        assert b"demo_breakers_open 1.0" in metrics.exposition()
+        engine.start()
+        until(lambda: b"demo_breakers_open 0.0" in metrics.exposition())
+
+
+def test_use_of_the_pools_is_told_for_a_cluster() -> None:
+    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        pool = client.get_nodes()[0].redis_connection.connection_pool  # type: ignore[attr-defined]
+        assert connections.use(client) == (0, 4)
+        taken = pool.get_connection()
+        assert connections.use(client) == (1, 4)
+        pool.release(taken)
+        client.close()
 
 
 def test_what_the_caches_were_not_told_of_is_told_also_while_redis_is_away(away: Flask) -> None:
