@@ -30,6 +30,7 @@ class Uniques:
     yesterday: int
     week: int
     month: int
+    last_month: int
     exact_day: int | None
 
 
@@ -65,12 +66,14 @@ class UniqueVisitors:
             self._client.expire(_month(one), MONTH_KEPT_SECONDS)
 
     def count(self, on: date) -> Uniques:
-        """The figures of a day and of the week and the month that it is in. One round trip; raises RedisError."""
-        yesterday, monday = on - timedelta(days=1), on - timedelta(days=on.weekday())
-        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(on.replace(day=1), on)]
+        """The figures of a day, of the week and the month that it is in, and of the month before as it was rolled up. One
+        round trip; raises RedisError."""
+        yesterday, monday, first = on - timedelta(days=1), on - timedelta(days=on.weekday()), on.replace(day=1)
+        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(first, on)]
+        unions.append([_month(first - timedelta(days=1))])
         keys = [_exact(on), *(key for union in unions for key in union)]
-        exact, day, before, week, month = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
-        return Uniques(day, before, week, month, exact if exact <= MAX_EXACT else None)
+        exact, day, before, week, month, last = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
+        return Uniques(day, before, week, month, last, exact if exact <= MAX_EXACT else None)
 
 
 def _days(first: date, last: date) -> list[str]:

@@ -65,4 +65,6 @@ def test_a_month_holds_its_days_when_they_are_gone(client: Client) -> None:
     add(uniques, client, 1000, 1100, date(2026, 11, 30))
     uniques.roll_up(date(2026, 12, 1))  # who came last on the last day is in it too
     assert near(client.pfcount(month), 350)
+    december = uniques.count(date(2026, 12, 31))
+    assert near(december.last_month, 350) and december.month == 0
     assert client.ttl(month) > client.ttl("demo:analytics:{visitors}:day:2026-11-02") > 31 * 86_400
