@@ -102,7 +102,10 @@ def child_exit(server: Any, worker: Any) -> None:
     from demo import metric_files
 
     multiprocess.mark_process_dead(worker.pid)
-    metric_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    try:
+        metric_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    except Exception as error:  # a file that a killed worker left half written must not end the server
+        server.log.warning("metrics: not folded: %s", error)
 
 
 def when_ready(server: Any) -> None:

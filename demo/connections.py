@@ -59,7 +59,10 @@ def use(client: Any) -> tuple[int, int]:
     """How many connections of a redis-py client are out now, and how many it may have: of one pool, or of those of all nodes
     of a cluster."""
     pool = getattr(client, "connection_pool", None)
-    pools = [node.redis_connection.connection_pool for node in client.get_nodes()] if pool is None else [pool]
+    if pool is None:
+        pools = [node.redis_connection.connection_pool for node in client.get_nodes() if node.redis_connection]
+    else:
+        pools = [pool]
     return sum(map(_out, pools)), sum(int(each.max_connections) for each in pools)
 
 

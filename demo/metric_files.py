@@ -34,7 +34,7 @@ def fold(folder: Path) -> None:
                 continue
             common = Figures(str(folder / f"{kind}_folded.db"))
             for path in dead:
-                for key, value, timestamp, _ in Figures.read_all_values_from_file(str(path)):
+                for key, value, timestamp, _ in list(Figures.read_all_values_from_file(str(path))):  # all or none
                     common.write_value(key, common.read_value(key)[0] + value, timestamp)
                 path.unlink()
             common.close()

@@ -1,6 +1,7 @@
 """What operators read, counted over all workers."""
 
 import json
+import logging
 import math
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -120,6 +122,17 @@ def test_what_dead_workers_have_counted_lies_in_one_file_and_is_the_same_sum(
     metric_files.fold(tmp_path)
     assert scrape() == before
     assert len(list(tmp_path.glob("histogram_*.db"))) == 1
+
+
+def test_a_file_of_a_dead_worker_that_cannot_be_read_does_not_end_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    nobody = 2**22 + 1  # beyond the highest number that Linux gives a process
+    (tmp_path / f"counter_{nobody}.db").write_bytes(b"\xff" * 64)
+    ended = runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["child_exit"]
+    ended(SimpleNamespace(log=logging.getLogger("of the test")), SimpleNamespace(pid=nobody))
+    assert "not folded" in caplog.text
 
 
 def test_the_text_is_prometheus_own(web: FlaskClient) -> None:
