@@ -4,6 +4,7 @@ A scrape must see a worker's figures once, in its own file or in the common one,
 all scrapes share and folding does not.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -32,12 +33,11 @@ def fold(folder: Path) -> None:
             dead = [path for path in folder.glob(f"{kind}_*.db") if _is_dead(path.stem.rpartition("_")[2])]
             if not dead:
                 continue
-            common = Figures(str(folder / f"{kind}_folded.db"))
-            for path in dead:
-                for key, value, timestamp, _ in list(Figures.read_all_values_from_file(str(path))):  # all or none
-                    common.write_value(key, common.read_value(key)[0] + value, timestamp)
-                path.unlink()
-            common.close()
+            with contextlib.closing(Figures(str(folder / f"{kind}_folded.db"))) as common:
+                for path in dead:
+                    for key, value, timestamp, _ in list(Figures.read_all_values_from_file(str(path))):  # all or none
+                        common.write_value(key, common.read_value(key)[0] + value, timestamp)
+                    path.unlink()
 
 
 def _is_dead(pid: str) -> bool:

@@ -129,7 +129,7 @@ def test_a_file_of_a_dead_worker_that_cannot_be_read_does_not_end_the_server(
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     nobody = 2**22 + 1  # beyond the highest number that Linux gives a process
-    (tmp_path / f"counter_{nobody}.db").write_bytes(b"\xff" * 64)
+    (tmp_path / f"counter_{nobody}.db").write_bytes(b"\x40\0\0\0\0\0\0\0" + b"\x7f" * 56)
     ended = runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["child_exit"]
     ended(SimpleNamespace(log=logging.getLogger("of the test")), SimpleNamespace(pid=nobody))
     assert "not folded" in caplog.text
