@@ -28,7 +28,8 @@ graceful_timeout = 8
 timeout = 30
 keepalive = 5
 max_requests = 20_000
-max_requests_jitter = 2_000
+# As large as the number itself: workers that share the load evenly would be replaced at the same time.
+max_requests_jitter = max_requests
 limit_request_line = 4094
 # It would write into $HOME, and fail on a read-only root.
 control_socket_disable = True
@@ -98,7 +99,13 @@ def child_exit(server: Any, worker: Any) -> None:
     """What a worker has counted stays; what it was just now goes with it."""
     from prometheus_client import multiprocess
 
+    from demo import metric_files
+
     multiprocess.mark_process_dead(worker.pid)
+    try:
+        metric_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    except Exception as error:  # a file that a killed worker left half written must not end the server
+        server.log.warning("metrics: not folded: %s", error)
 
 
 def when_ready(server: Any) -> None:
@@ -118,7 +125,7 @@ def _start_metrics(instance: Path) -> None:
     from demo.folders import is_alive, lock
 
     for old in instance.glob("metrics-*"):
-        if not is_alive(old):
+        if (old / "alive.lock").exists() and not is_alive(old):  # without one it is just being made
             shutil.rmtree(old, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix="metrics-", dir=instance)
     _held.append(lock(Path(folder) / "alive.lock", exclusive=False))

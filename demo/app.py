@@ -109,7 +109,8 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     app.teardown_request(_end)
     app.jinja_env.globals.update(patterns_of=take.of_paths, proof=proofs.link)
     app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
-    app.extensions["observed"].ended.append(Measured(app))
+    app.extensions["measured"] = Measured(app)
+    app.extensions["observed"].ended.append(app.extensions["measured"])
     spans = tracing.from_environment()
     if spans:
         app.extensions["observed"].ended.append(spans)

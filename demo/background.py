@@ -128,7 +128,8 @@ class Background:
     def _run(self, job: Job) -> None:
         while not self._closed.is_set():
             token = job.leader.token if job.leader else 0
-            wait = self._step(job, token) if token or not job.elected else 3600.0
+            # Who does not lead looks as often as he asks: a lead that ran out here may be renewed yet.
+            wait = self._step(job, token) if token or not job.elected else self.ttl_seconds / 3
             job.due.wait(wait)
             job.due.clear()
 

@@ -56,6 +56,23 @@ class BoundedPool(BlockingConnectionPool):
             self.pool.put_nowait(connection)
 
 
+def use(client: Any) -> tuple[int, int]:
+    """How many connections of a redis-py client are out now, and how many it may have: of one pool, or of those of all nodes
+    of a cluster."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        pools = [node.redis_connection.connection_pool for node in client.get_nodes() if node.redis_connection]
+    else:
+        pools = [pool]
+    return sum(map(_out, pools)), sum(int(each.max_connections) for each in pools)
+
+
+def _out(pool: Any) -> int:
+    if isinstance(pool, BoundedPool):
+        return int(pool.max_connections - pool.pool.qsize())
+    return len(pool._in_use_connections)
+
+
 def _is_stale(connection: Any) -> bool:
     """Whether the server closed it while it was idle, or something unread is left in it."""
     try:

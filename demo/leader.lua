@@ -5,15 +5,21 @@
 -- ARGV[2]  his name
 -- ARGV[3]  how long the lead is his without a renewal, in ms
 -- ARGV[4]  how long the last token is remembered, in ms
--- Returns {token, ms}: the token of who asked and the time that the lead is his; {0, ms} when another leads for so long yet.
+-- Returns {token, ms}: the token of who asked and the time that the lead is his; {0, ms} when another leads for so long yet,
+-- or when another token was given since.
 local lead = redis.call('GET', KEYS[1])
+local last = redis.call('GET', KEYS[2])
 local token = tonumber(ARGV[1])
-if lead and lead ~= ARGV[1] .. ' ' .. ARGV[2] then
+if lead and (lead ~= ARGV[1] .. ' ' .. ARGV[2] or (last and last ~= ARGV[1])) then
   return {0, redis.call('PTTL', KEYS[1])}
+end
+if lead and not last then
+  -- It was evicted or deleted: without it all that the leader stores would be refused.
+  redis.call('SET', KEYS[2], ARGV[1])
 end
 if not lead then
   -- A server that has forgotten the last token goes on at the time, so that no token is given twice.
-  if redis.call('EXISTS', KEYS[2]) == 0 then
+  if not last then
     redis.call('SET', KEYS[2], redis.call('TIME')[1])
   end
   token = redis.call('INCR', KEYS[2])

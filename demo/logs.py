@@ -18,6 +18,7 @@ from demo.addresses import shorten
 Format = Literal["text", "json"]
 ADDRESS = re.compile(r"\bip=(\S+?)(?=[:,;]?(\s|$))")
 requests = logging.getLogger("demo.requests")
+WERKZEUG = re.compile(r"\S+ - - \[")
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,19 @@ class Json(logging.Formatter):
 
 
 def init(form: Format) -> None:
-    """Sets up the root logger, unless somebody has: JSON goes to stdout, text to stderr."""
+    """Sets up the root logger, unless somebody has: JSON goes to stdout, text to stderr. Of werkzeug's own server the lines
+    about requests, with address and query, are left out: each has ours."""
+    logging.getLogger("werkzeug").addFilter(_is_no_request)
     if logging.root.handlers:
         return
     handler = logging.StreamHandler(sys.stdout if form == "json" else sys.stderr)
     handler.setFormatter(Json() if form == "json" else Text())
     logging.root.addHandler(handler)
     logging.root.setLevel(logging.INFO)
+
+
+def _is_no_request(record: logging.LogRecord) -> bool:
+    return not WERKZEUG.match(str(record.msg))
 
 
 def _masked(message: str) -> str:

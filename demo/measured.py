@@ -1,10 +1,11 @@
-"""Counts each answer for /metrics, and as it goes out how this worker stands with Redis."""
+"""Counts each answer for /metrics, and how this process stands with Redis."""
 
 from typing import Any
 
 from flask import Flask
 
-from demo import metrics
+from demo import connections, metrics
+from demo.connections import BoundedPool
 from demo.front import ENDPOINT, TRACE
 from demo.xray import Trace
 
@@ -15,24 +16,34 @@ class Measured:
     """Told of each answer of an app by `observed`."""
 
     def __init__(self, app: Flask) -> None:
-        client = app.extensions["redis"]
-        self._breaker, self._pool = client.breaker, getattr(client, "connection_pool", None)
-        self._open: bool | None = None
-        self._most = app.config["POOL_SIZE"]
+        self._client = app.extensions["redis"]
+        self._told: tuple[bool, int] | None = None  # not at the start: gauges belong to the process that serves
+        self._peak = 0
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
-        if self._open is None:  # not at the start: gauges belong to the process that serves
-            metrics.POOL_SIZE.set(self._most)
         endpoint, method = environ.get(ENDPOINT) or "none", environ["REQUEST_METHOD"]
         metrics.count(metrics.REQUESTS, endpoint, method if method in METHODS else "other", str(status))
         metrics.observe(metrics.LATENCY, seconds, endpoint)
         trace: Trace | None = environ.get(TRACE)
         if trace:
             metrics.observe(metrics.ROUND_TRIPS, trace.round_trips, endpoint)
-        if self._open != self._breaker.is_open:
-            self._open = self._breaker.is_open
-            metrics.BREAKERS_OPEN.set(int(self._open))
-        free = getattr(self._pool, "pool", None)
-        if free is not None:
-            metrics.POOL_IN_USE.set(self._most - free.qsize())
+        self.stand()
+
+    def stand(self) -> None:
+        """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them too."""
+        used, most = connections.use(self._client)
+        self._peak = max(self._peak, used)
+        told = self._client.breaker.is_open, most
+        if self._told != told:
+            self._told = told
+            metrics.BREAKERS_OPEN.set(int(told[0]))
+            metrics.POOL_SIZE.set(most)
+        metrics.POOL_IN_USE.set(used)
+
+    def use(self) -> tuple[int, int]:
+        """How many connections were out at once at most since this was asked last, and how many there may be. Of Sentinel
+        and of a cluster it is the most that was seen as an answer went out."""
+        peak, self._peak = self._peak, 0
+        pool = getattr(self._client, "connection_pool", None)
+        return pool.peak() if isinstance(pool, BoundedPool) else peak, connections.use(self._client)[1]

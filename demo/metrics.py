@@ -7,8 +7,11 @@ variable there is one process, and it counts for itself.
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from demo import metric_files
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 registry = CollectorRegistry()
@@ -69,7 +72,7 @@ POOL_SIZE = Gauge(
 )
 POOL_IN_USE = Gauge(
     "demo_pool_connections_in_use",
-    "Connections to Redis that were busy when each worker answered last",
+    "Connections to Redis that were busy when each worker answered or reported last",
     multiprocess_mode="livesum",
     registry=registry,
 )
@@ -118,4 +121,9 @@ def exposition() -> bytes:
         return generate_latest(registry)
     together = CollectorRegistry()
     multiprocess.MultiProcessCollector(together)
-    return generate_latest(together)
+    held = metric_files.reading(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    try:
+        return generate_latest(together)
+    finally:
+        if held:
+            held.close()

@@ -6,6 +6,7 @@ right, and noting costs about a microsecond. Nothing is asked of Redis here; `ta
 them there.
 """
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 OTHER = "other"
 HOT_EACH, HOT_AT_MOST = 16, 500
 _LOOKUPS = {"GET", "GETEX", "HGET", "HGETALL", "HMGET", "MGET", "EXISTS", "ZSCORE", "SISMEMBER"}
+_ANY_VALUE = {"GET", "GETEX", "HGET", "ZSCORE"}  # an empty string and a score of 0 are found
 _SCRIPTS = {"EVALSHA", "EVAL", "FCALL"}
 _STREAMS = {"XREAD", "XREADGROUP"}
 _LOOKS = "MEMORY USAGE"
@@ -59,13 +61,14 @@ class Sums:
 
 class Tally:
     """The sums of one process. `ask` holds, for a use case that knows better than its keys what a hit is, what tells its
-    hits and misses since the process began."""
+    hits and misses since the process began. `chance` is from 0 to 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
         self._lock = threading.Lock()
         self._sums: dict[str, Sums] = {}
         self._keys: Counter[str] = Counter()
-        self._noted = 0
+        self._until_hot = 0
         self._asked: dict[str, tuple[int, int]] = {}
         self.ask: dict[str, Callable[[], tuple[int, int]]] = {}
 
@@ -82,11 +85,14 @@ class Tally:
                     mine = self._sums[room] = Sums()
                 mine.commands += 1
                 if name in _LOOKUPS:
-                    self._look_up(mine, name, reply)
+                    self._look_up(mine, args, reply)
                 sums = sums or mine
-                self._noted += 1
-                if self._noted % HOT_EACH == 0 and room != OTHER and (key in self._keys or len(self._keys) < HOT_AT_MOST):
-                    self._keys[key] += HOT_EACH
+                self._until_hot -= 1
+                if self._until_hot < 0:
+                    # Each HOT_EACH-th on average: exactly so, requests of as many commands would show one key only.
+                    self._until_hot = int(self._chance() * (2 * HOT_EACH - 1))
+                    if room != OTHER and (key in self._keys or len(self._keys) < HOT_AT_MOST):
+                        self._keys[key] += HOT_EACH
             if sums is not None:
                 sums.times[bucket_of(seconds)] += 1
 
@@ -116,17 +122,20 @@ class Tally:
                     mine.hits += theirs.hits
                     mine.misses += theirs.misses
 
-    def _look_up(self, mine: Sums, name: str, reply: Any) -> None:
+    def _look_up(self, mine: Sums, args: tuple[Any, ...], reply: Any) -> None:
         if isinstance(reply, Exception):
             return
+        name, asked = args[0], 1
         if name == "MGET":
-            found = sum(part is not None for part in reply)
-            mine.hits += found
-            mine.misses += len(reply) - found
-        elif reply is None or (not reply and reply != b""):
-            mine.misses += 1
+            found, asked = sum(part is not None for part in reply), len(reply)
+        elif name == "EXISTS":
+            found, asked = int(reply), len(args) - 1
+        elif name == "HMGET":
+            found = any(part is not None for part in reply)
         else:
-            mine.hits += 1
+            found = reply is not None and (bool(reply) or name in _ANY_VALUE)
+        mine.hits += found
+        mine.misses += asked - found
 
 
 def _key(args: tuple[Any, ...]) -> str:

@@ -2,7 +2,8 @@
 Redis and to the database.
 
 Nothing is instrumented twice: the spans are made when the answer's head goes out, of what was recorded anyway. They bear
-commands' names, never keys or values. A W3C traceparent is the parent. Settings are OpenTelemetry's own, OTEL_….
+commands' names, never keys or values. A W3C traceparent is the parent, its tracestate goes along. Settings are
+OpenTelemetry's own, OTEL_….
 """
 
 import os
@@ -31,7 +32,8 @@ class Spans:
 
         now = time.time_ns()
         method, endpoint = environ["REQUEST_METHOD"], environ.get(ENDPOINT)
-        parent = self._propagator.extract({"traceparent": environ.get("HTTP_TRACEPARENT", "")})
+        carried = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
+        parent = self._propagator.extract(carried)
         span = self._tracer.start_span(
             f"{method} {endpoint}" if endpoint else method,
             parent,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from demo.background import Background
+from demo.background import Background, Job
 from demo.leader import lead_key
 from demo.monitor import reports
 from demo.pool import Client, connect
@@ -97,6 +97,40 @@ def test_a_job_of_every_process_is_done_by_each_and_once_more_at_its_end(client:
         background.close()
     assert [len(steps) for steps in done] == [2, 2]
     assert not client.exists(lead_key("test"))
+
+
+class Lapsing:
+    """A lead that runs out by this process' own clock while its renewal is on its way, and is renewed all the same."""
+
+    def __init__(self) -> None:
+        self.lapsed, self.looked = False, threading.Event()
+
+    @property
+    def token(self) -> int:
+        if not self.lapsed:
+            return 7
+        self.looked.set()
+        return 0
+
+    def campaign(self) -> float:
+        self.lapsed = True
+        assert self.looked.wait(5)  # the job's turn comes now
+        self.lapsed = False
+        return 1.0
+
+
+def test_a_lead_that_lapses_for_a_moment_does_not_stop_its_job(client: Client) -> None:
+    background, steps, leader = Background(client, elects=True, ttl_seconds=0.03), list[int](), Lapsing()
+    job = Job("test", lambda token: steps.append(token) or 0.001, True, leader)  # type: ignore[arg-type, func-returns-value]
+    thread = threading.Thread(target=background._run, args=(job,))
+    thread.start()
+    until(lambda: steps)
+    background._ask(job, leader)  # type: ignore[arg-type]
+    done = len(steps)
+    until(lambda: len(steps) > done + 3)
+    background.close()
+    job.due.set()
+    thread.join()
 
 
 def test_waking_does_not_wait(client: Client) -> None:

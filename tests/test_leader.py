@@ -93,6 +93,30 @@ def test_a_server_that_has_forgotten_gives_no_token_twice(client: Client) -> Non
     assert one.token == 0
 
 
+def test_a_token_that_was_lost_is_put_back_by_who_leads(client: Client) -> None:
+    one = make(client, "one", ttl_seconds=60)
+    one.campaign()
+    first = one.token
+    client.unlink(token_key("test"))
+    one.campaign()
+    assert one.token == first
+    assert client.get(token_key("test")) == str(first).encode()
+    assert client.pttl(token_key("test")) > 86_400_000
+
+
+def test_a_lead_whose_token_is_not_the_last_is_not_renewed(client: Client) -> None:
+    one = make(client, "one", ttl_seconds=60)
+    one.campaign()
+    first = one.token
+    client.set(token_key("test"), first + 5)
+    left = client.pttl(lead_key("test"))
+    one.campaign()
+    assert one.token == 0 and client.pttl(lead_key("test")) <= left
+    client.delete(lead_key("test"))  # it has run out
+    one.campaign()
+    assert one.token == first + 6
+
+
 def test_of_many_who_ask_at_once_one_leads(client: Client) -> None:
     leaders = [make(client, str(number), ttl_seconds=60) for number in range(20)]
     with ThreadPoolExecutor(20) as pool:

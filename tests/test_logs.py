@@ -4,8 +4,12 @@ import http.client
 import io
 import json
 import logging
+import os
 import re
+import socket
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo import logs
-from tests.serving import serve, until
+from tests.servers import private_engine
+from tests.serving import REPOSITORY, serve, until
+from tests.test_pool import free_port
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -168,6 +174,44 @@ def test_a_whole_run_leaves_nothing_secret_in_its_json_lines() -> None:
     assert "127.0.0.1" not in re.sub(r"http://127\.0\.0\.1:\d+", "", text)
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_under_flask_run_a_request_has_one_line_without_address_and_query(tmp_path: Path, form: str) -> None:
+    settings = {
+        "DEMO_INSTANCE_PATH": str(tmp_path),
+        "DEMO_PRODUCTS": "24",
+        "DEMO_LOG_FORMAT": form,
+        "DEMO_BACKGROUND": "none",
+    }
+    port = free_port()
+    with private_engine() as engine, (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", str(port)]
+        variables = {**os.environ, **settings, "REDIS_URL": engine.url}
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=variables, stdout=log, stderr=log)
+        try:
+            until(lambda: _got(port, "/catalog/products/7?code=of-tests") == 200, 30)
+            with socket.create_connection(("127.0.0.1", port)) as nonsense:
+                nonsense.sendall(b"nonsense-of-tests\r\n\r\n")
+                nonsense.recv(100)
+        finally:
+            process.terminate()
+            process.wait(10)
+    text = (tmp_path / "log").read_text()
+    assert text.count("/catalog/products/7") == 1 and "127.0.0.x" in text
+    assert f"Running on http://127.0.0.1:{port}" in text
+    assert "of-tests" not in text and "127.0.0.1 " not in text
+
+
+def _got(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
 def test_spans_are_what_the_xray_saw(web: FlaskClient) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -178,9 +222,10 @@ def test_spans_are_what_the_xray_saw(web: FlaskClient) -> None:
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     web.application.extensions["observed"].ended.insert(0, Spans(provider))
-    web.get("/catalog/products/42", headers={"traceparent": PARENT})
+    web.get("/catalog/products/42", headers={"traceparent": PARENT, "tracestate": "vendor=one"})
     *children, whole = sorted(kept.get_finished_spans(), key=lambda span: span.parent.span_id == 0x00F067AA0BA902B7)
     assert (whole.name, f"{whole.context.trace_id:032x}") == ("GET catalog.product", TRACE_ID)
+    assert whole.context.trace_state.to_header() == "vendor=one"
     assert whole.attributes["http.response.status_code"] == 200
     assert [child.attributes["db.system.name"] for child in children].count("redis") == 3
     for child in children:

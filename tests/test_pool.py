@@ -53,6 +53,24 @@ def server(*arguments: str, binary: str | None = None) -> Iterator[int]:
             process.wait()
 
 
+@contextlib.contextmanager
+def sentinel_of(master: int, folder: Path, more: str = "") -> Iterator[int]:
+    """A Sentinel on a TCP port, with a master called prime."""
+    config, port = folder / "sentinel.conf", free_port()
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
+        f"sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n{more}"
+    )
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen([engine.find_engine(), str(config), "--sentinel"], stdout=nowhere, stderr=nowhere)
+    try:
+        until(lambda: _listens(port))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -251,36 +269,27 @@ def test_sentinel_finds_the_master_and_follows_it(tmp_path: Path, caplog: pytest
     caplog.set_level(logging.CRITICAL)
     password = "" if guarded == "none" else "pass-of-tests"
     options = ["--requirepass", password, "--masterauth", password] if password else []
-    with server(*options) as master, server("--replicaof", "127.0.0.1", str(master), *options) as replica:
-        config = tmp_path / "sentinel.conf"
-        port = free_port()
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n"
-            + (f"sentinel auth-pass prime {password}\n" if password else "")
-            + (f"requirepass {password}\n" if guarded == "both" else "")
-        )
-        process = subprocess.Popen(
-            [engine.find_engine(), str(config), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            until(lambda: _listens(port))
-            url = f"redis+sentinel://{f':{password}@' if password else ''}127.0.0.1:{port}/prime"
-            client = client_for(url, timeout_seconds=0.5, open_seconds=0.1)
-            until(lambda: check(client, url) is None)
-            client.set("a", 1)
-            own = password if guarded == "both" else None
-            follower = redis.Redis(port=replica, password=password or None)
-            with follower, redis.Redis(port=port, password=own) as sentinel:
-                until(lambda: follower.get("a") == b"1")
-                until(lambda: sentinel.execute_command("SENTINEL REPLICAS", "prime"))
-                until(lambda: _ordered(sentinel))
-                until(lambda: follower.info("replication")["role"] == "master")
-                # A write that the old master took before it was told is lost: that is what asynchronous replication means.
-                until(lambda: _wrote(client) and follower.get("b") == b"2", 20)
-        finally:
-            process.kill()
-            process.wait()
+    more = (f"sentinel auth-pass prime {password}\n" if password else "") + (
+        f"requirepass {password}\n" if guarded == "both" else ""
+    )
+    with (
+        server(*options) as master,
+        server("--replicaof", "127.0.0.1", str(master), *options) as replica,
+        sentinel_of(master, tmp_path, more) as port,
+    ):
+        url = f"redis+sentinel://{f':{password}@' if password else ''}127.0.0.1:{port}/prime"
+        client = client_for(url, timeout_seconds=0.5, open_seconds=0.1)
+        until(lambda: check(client, url) is None)
+        client.set("a", 1)
+        own = password if guarded == "both" else None
+        follower = redis.Redis(port=replica, password=password or None)
+        with follower, redis.Redis(port=port, password=own) as sentinel:
+            until(lambda: follower.get("a") == b"1")
+            until(lambda: sentinel.execute_command("SENTINEL REPLICAS", "prime"))
+            until(lambda: _ordered(sentinel))
+            until(lambda: follower.info("replication")["role"] == "master")
+            # A write that the old master took before it was told is lost: that is what asynchronous replication means.
+            until(lambda: _wrote(client) and follower.get("b") == b"2", 20)
 
 
 def test_without_any_sentinel_it_is_told_at_once() -> None:

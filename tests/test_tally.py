@@ -38,6 +38,12 @@ def test_percentiles_are_those_of_the_sorted_times_to_an_eighth() -> None:
         (("GET", b"demo:catalog:{a}"), None, "catalog", (0, 1)),
         (("HGETALL", "demo:sessions:{a}"), {}, "sessions", (0, 1)),
         (("MGET", "demo:catalog:{a}", "b", "c"), [b"1", None, b"2"], "catalog", (2, 1)),
+        (("HMGET", "demo:catalog:{a}", "b", "c"), [None, None], "catalog", (0, 1)),
+        (("HMGET", "demo:catalog:{a}", "b", "c"), [None, b""], "catalog", (1, 0)),
+        (("ZSCORE", "demo:leaderboard:{a}", "b"), 0.0, "leaderboard", (1, 0)),
+        (("ZSCORE", "demo:leaderboard:{a}", "b"), None, "leaderboard", (0, 1)),
+        (("SISMEMBER", "demo:catalog:{a}", "b"), 0, "catalog", (0, 1)),
+        (("EXISTS", "demo:catalog:{a}", "demo:catalog:{b}", "demo:catalog:{c}"), 1, "catalog", (1, 2)),
         (("EVALSHA", "abc", 1, "demo:rate_limit:{a}", 5), [1], "rate_limit", (0, 0)),
         (("XREADGROUP", "GROUP", "g", "c", b"STREAMS", "demo:catalog:{s}", ">"), None, "catalog", (0, 0)),
         (("SET", "demo:catalog:{a}", 1), True, "catalog", (0, 0)),
@@ -98,7 +104,19 @@ def test_threads_lose_no_count() -> None:
     taken.append(tally.take())
     assert sum(sums["catalog"].hits for sums, _ in taken if sums) == 20_000
     about = sum(keys["demo:catalog:{a}"] for _, keys in taken)
-    assert abs(about - 20_000) <= 32
+    assert abs(about - 20_000) <= 2000  # six times its standard error
+
+
+@pytest.mark.parametrize("commands", [2, 4, 8, 16])
+def test_each_key_of_requests_that_repeat_is_told_by_its_share(commands: int) -> None:
+    tally = Tally(random.Random(3).random)
+    for _ in range(80_000 // commands):
+        for number in range(commands):
+            tally.note([("GET", f"demo:catalog:{{{number}}}")], [b"1"], 0.0001)
+    _, keys = tally.take()
+    assert abs(keys.total() - 80_000) <= 4000
+    for number in range(commands):
+        assert abs(keys[f"demo:catalog:{{{number}}}"] * commands / 80_000 - 1) <= 0.25
 
 
 def test_a_use_case_that_knows_better_tells_its_hits_itself_and_each_is_told_once() -> None:

@@ -1,8 +1,9 @@
 """Gathers in the process, and writes once a second and at the end, in one pipeline: no request waits for it.
 
 A process that is killed loses what it has gathered since, a second's worth. While Redis is away what was gathered is let go
-and counted as dropped, in the minute it belongs to, and told when Redis is back: a number that is known to be missing. A
-write is never tried twice, it may have arrived.
+and counted as dropped, in the minute it belongs to, and told when Redis is back: a number that is known to be missing. Of
+a pipeline that is refused in part, only the views that were refused are dropped. A write is never tried twice, it may have
+arrived: views whose answer is lost count as dropped, drops whose answer is lost are told no more.
 """
 
 import atexit
@@ -12,16 +13,16 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from demo.analytics import salts
 from demo.analytics.active_days import ActiveDays
 from demo.analytics.batch import Batch
-from demo.analytics.counters import Counters
+from demo.analytics.counters import RESOLUTIONS, Counters
 from demo.analytics.presence import Presence
 from demo.analytics.salts import Salts
 from demo.analytics.trending import Trending
@@ -53,7 +54,7 @@ class Collector:
         self.presence, self.active, self.trending = Presence(client), ActiveDays(client), Trending(client)
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._batch = Batch()
-        self._untold: Counter[int] = Counter()
+        self._untold: Counter[tuple[str, int]] = Counter()  # by resolution and minute
         self._ahead_seconds, self._asked_at, self._rolled_up_at = 0.0, float("-inf"), float("-inf")
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -76,35 +77,50 @@ class Collector:
             with self._lock:
                 batch, self._batch = self._batch, Batch()
             if batch.left_out:
-                self._drop(batch.left_out)
+                self._drop(dict.fromkeys(RESOLUTIONS, batch.left_out))
             if not batch.size and not self._untold:
                 return True
             try:
                 self._learn_the_time()
-                self.write(batch, self._untold)
+                refused = self.write(batch, self._untold)
             except RedisError as error:
                 log.debug("analytics: %d views dropped: %s", batch.size, type(error).__name__)
-                self._drop(batch.size)
+                self._drop(dict.fromkeys(RESOLUTIONS, batch.size))
                 return False
-            self._untold.clear()
+            self._drop(refused)
             self._roll_up()
-            return True
+            return not refused
 
-    def write(self, batch: Batch, dropped: Counter[int] | None = None) -> None:
-        """One pipeline with all of a batch, and with what was dropped by the minute. Raises RedisError."""
+    def write(self, batch: Batch, untold: Counter[tuple[str, int]] | None = None) -> Counter[str]:
+        """One pipeline with all of a batch; the views that Redis refused, by resolution. The drops of `untold` are told
+        along and taken out of it as they are sent; what is refused of them comes back. Raises RedisError."""
         at = self.now()
         today = datetime.fromtimestamp(at, UTC).date()
         by_day = self._hashed(batch, salts.day(today))
         by_month = self._hashed(batch, salts.month(today))
         pipeline = self._client.pipeline(transaction=False)
-        self.counters.incr(pipeline, batch.views, at)
-        for minute, count in (dropped or {}).items():
-            self.counters.incr(pipeline, {DROPPED: count}, minute)
-        self.uniques.add(pipeline, by_month, by_day, today)
-        self.presence.add(pipeline, by_day, at)
+        added = self.counters.incr(pipeline, batch.views, at)
+        told: list[tuple[tuple[str, int], int]] = []
+        for key, count in untold.items() if untold else ():
+            resolution, minute = key
+            told += [(key, share) for _, share in self.counters.incr(pipeline, {DROPPED: count}, minute, (resolution,))]
+        self.presence.add(pipeline, by_month, at)
         self.active.add(pipeline, by_month, today)
         self.trending.add(pipeline, batch.products, at)
-        pipeline.execute()
+        self.uniques.add(pipeline, by_month, by_day, today)
+        if untold:
+            untold.clear()
+        replies = pipeline.execute(raise_on_error=False)
+        refused: Counter[str] = Counter()
+        for (resolution, count), reply in zip(added, replies, strict=False):
+            if count and isinstance(reply, Exception):
+                refused[resolution] += count
+        for (key, count), reply in zip(told, replies[len(added) :], strict=False):
+            if count and untold is not None and isinstance(reply, ResponseError):
+                untold[key] += count
+        if not isinstance(replies[-1], Exception):
+            self.uniques.learn(replies[-1], today)
+        return refused
 
     def close(self) -> None:
         """Ends the writer and writes what is left."""
@@ -120,19 +136,28 @@ class Collector:
         salt = self._salts.of(period)
         return [salts.hashed(visitor, salt) for visitor in batch.visitors]
 
-    def _drop(self, count: int) -> None:
-        minute = int(self.now()) // 60 * 60
-        if len(self._untold) >= MAX_MINUTES and minute not in self._untold:
-            minute = max(self._untold)
-        self._untold[minute] += count
-        if count:
-            self._told(count)
+    def _drop(self, counts: Mapping[str, int]) -> None:
+        """So many views are missing, by resolution."""
+        if not any(counts.values()):
+            return
+        for resolution, count in counts.items():
+            minute = int(self.now()) // 60 * 60
+            minutes = [known for name, known in self._untold if name == resolution]
+            if len(minutes) >= MAX_MINUTES and minute not in minutes:
+                minute = max(minutes)
+            self._untold[resolution, minute] += count
+        self._told(max(counts.values()))
 
     def _learn_the_time(self) -> None:
-        if time.monotonic() - self._asked_at > CLOCK_SECONDS:
+        """Now and then, and whether the salts are still the same; before drops are told too, which are sent once: that Redis
+        is away has to be known before."""
+        due = time.monotonic() - self._asked_at > CLOCK_SECONDS
+        if due or self._untold:
             seconds, micros = self._client.time()
+        if due:
             self._ahead_seconds = seconds + micros / 1e6 - self._clock()
             self._asked_at = time.monotonic()
+            self._salts.forget()
 
     def _roll_up(self) -> None:
         if time.monotonic() - self._rolled_up_at > ROLL_UP_SECONDS:

@@ -6,7 +6,7 @@ Times are seconds since 1970 by Redis' clock, handed in.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +51,22 @@ class Counters:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def incr(self, pipeline: Any, counts: Mapping[str, int], at: float) -> None:
-        """Adds to the buckets of a time, as commands of the caller's pipeline."""
-        for resolution in RESOLUTIONS.values():
+    def incr(
+        self, pipeline: Any, counts: Mapping[str, int], at: float, resolutions: Iterable[str] = RESOLUTIONS
+    ) -> list[tuple[str, int]]:
+        """Adds to the buckets of a time, as commands of the caller's pipeline; tells of each of them in which resolution it
+        counts how much: any may be refused by itself."""
+        added = []
+        for resolution in map(RESOLUTIONS.__getitem__, resolutions):
             key = resolution.key(int(at))
             bucket = int(at) % resolution.hash_seconds // resolution.bucket_seconds
             for name, count in counts.items():
                 pipeline.hincrby(key, f"{bucket}:{name}", count)
+                added.append((resolution.name, count))
             if counts:
                 pipeline.expire(key, resolution.kept_seconds + resolution.hash_seconds)
+                added.append((resolution.name, 0))
+        return added
 
     def series(self, resolution: Resolution, now: float, buckets: int | None = None) -> Series:
         """The last buckets, the running one included. One round trip, mostly of two hashes; raises RedisError."""

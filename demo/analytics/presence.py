@@ -1,4 +1,7 @@
-"""Who is here now: a sorted set of visitors by when they were seen last, those of long ago removed as others come."""
+"""Who is here now: a sorted set of visitors by when they were seen last, those of long ago removed as others come.
+
+They are known by their month's hashes, as those of a day change at midnight, when many are here.
+"""
 
 from collections.abc import Collection
 from typing import Any

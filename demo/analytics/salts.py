@@ -28,7 +28,7 @@ def month(of: date) -> str:
 
 
 class Salts:
-    """The salts, each asked for once by this process."""
+    """The salts, each asked for once by this process until it is told to forget them."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -45,6 +45,10 @@ class Salts:
                 self._known.clear()
             self._known[period] = salt
         return salt
+
+    def forget(self) -> None:
+        """Asks again: a Redis that has lost its data has another salt by now, which the other processes use."""
+        self._known.clear()
 
 
 def hashed(identity: str, salt: bytes) -> str:

@@ -11,6 +11,7 @@ Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentat
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Uniques:
     yesterday: int
     week: int
     month: int
+    last_month: int
     exact_day: int | None
 
 
@@ -42,31 +44,36 @@ class UniqueVisitors:
 
     def add(self, pipeline: Any, visitors: Collection[str], by_day: Collection[str], on: date) -> None:
         """Counts visitors by what they are called this month, and by what they are called this day, as commands of the
-        caller's pipeline."""
-        if not visitors:
-            return
-        pipeline.pfadd(_day(on), *visitors)
-        pipeline.expire(_day(on), DAY_KEPT_SECONDS)
-        if self._full_on != on:
-            pipeline.sadd(_exact(on), *by_day)
+        caller's pipeline. The answer to the last of them is for `learn`."""
+        if visitors:
+            pipeline.pfadd(_day(on), *visitors)
+            pipeline.expire(_day(on), DAY_KEPT_SECONDS)
+        if visitors and self._full_on != on:
+            pipeline.sadd(_exact(on), *islice(by_day, MAX_EXACT + 1))
             pipeline.expire(_exact(on), EXACT_KEPT_SECONDS)
+        pipeline.scard(_exact(on))
+
+    def learn(self, size: int, on: date) -> None:
+        """So many are in the exact set of a day."""
+        if size > MAX_EXACT:
+            self._full_on = on
 
     def roll_up(self, on: date) -> None:
-        """Merges a day and the one before into their months, which are kept for longer, and looks whether the exact set is
-        full. To be done now and then, and again without harm. Raises RedisError."""
+        """Merges a day and the one before into their months, which are kept for longer. To be done now and then, and again
+        without harm. Raises RedisError."""
         for one in (on - timedelta(days=1), on):
             self._client.pfmerge(_month(one), _day(one))
             self._client.expire(_month(one), MONTH_KEPT_SECONDS)
-        if self._client.scard(_exact(on)) > MAX_EXACT:
-            self._full_on = on
 
     def count(self, on: date) -> Uniques:
-        """The figures of a day and of the week and the month that it is in. One round trip; raises RedisError."""
-        yesterday, monday = on - timedelta(days=1), on - timedelta(days=on.weekday())
-        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(on.replace(day=1), on)]
+        """The figures of a day, of the week and the month that it is in, and of the month before as it was rolled up. One
+        round trip; raises RedisError."""
+        yesterday, monday, first = on - timedelta(days=1), on - timedelta(days=on.weekday()), on.replace(day=1)
+        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(first, on)]
+        unions.append([_month(first - timedelta(days=1))])
         keys = [_exact(on), *(key for union in unions for key in union)]
-        exact, day, before, week, month = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
-        return Uniques(day, before, week, month, exact if exact <= MAX_EXACT else None)
+        exact, day, before, week, month, last = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
+        return Uniques(day, before, week, month, last, exact if exact <= MAX_EXACT else None)
 
 
 def _days(first: date, last: date) -> list[str]:

@@ -77,11 +77,13 @@ def visit() -> Any:
         product = min(int(random.paretovariate(0.9)), PRODUCTS) if random.random() < 0.7 else None
         batch.note(MADE_UP, f"made up {visitor}", str(product) if product else None)
     try:
-        collector().write(batch)
+        refused = collector().write(batch)
         forget()
     except RedisError as error:
         current_app.logger.warning("analytics: not made up: %s", type(error).__name__)
         raise RedisAway() from None
+    if refused:
+        raise RedisAway()
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
     oneshot.put(response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors.")
     return response

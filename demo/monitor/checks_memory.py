@@ -1,9 +1,9 @@
 """The advisor on what lies in memory: limit, policy, keys."""
 
-from demo.monitor.facts import Facts, Finding, Limits
+from demo.monitor.facts import NOT_KNOWN, Facts, Finding, Limits, Outcome
 
 
-def no_maxmemory(facts: Facts, _: Limits) -> Finding | None:
+def no_maxmemory(facts: Facts, _: Limits) -> Outcome:
     """Memory without an end."""
     if facts.server.maxmemory_bytes:
         return None
@@ -16,14 +16,14 @@ def no_maxmemory(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def evicts_sessions(facts: Facts, _: Limits) -> Finding | None:
+def evicts_sessions(facts: Facts, _: Limits) -> Outcome:
     """A policy that can throw out a session."""
     policy = facts.server.eviction_policy
     if policy == "noeviction" or "sessions" not in facts.use_cases:
         return None
     return Finding(
         "evicts-sessions",
-        "act",
+        "act" if facts.server.maxmemory_bytes else "heed",
         f"{policy} can throw out a session",
         "When memory is full the server makes room with whatever the policy picks. Sessions expire too, so no policy but "
         "noeviction leaves them alone: visitors would be signed out by somebody else’s cache.",
@@ -31,7 +31,7 @@ def evicts_sessions(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Finding | None:
+def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Outcome:
     """Noeviction, where a cache has to make room."""
     server = facts.server
     if server.eviction_policy != "noeviction" or "catalog" not in facts.use_cases or not server.maxmemory_bytes:
@@ -57,9 +57,11 @@ def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Finding | None:
     )
 
 
-def endless_keys(facts: Facts, _: Limits) -> Finding | None:
+def endless_keys(facts: Facts, _: Limits) -> Outcome:
     """Keys that stay for ever."""
-    if not facts.survey or not facts.survey.endless:
+    if not facts.survey:
+        return NOT_KNOWN
+    if not facts.survey.endless:
         return None
     return Finding(
         "no-ttl",
@@ -72,9 +74,11 @@ def endless_keys(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def big_key(facts: Facts, limits: Limits) -> Finding | None:
+def big_key(facts: Facts, limits: Limits) -> Outcome:
     """One key that is slow to read, to copy and to free."""
-    if not facts.survey or not facts.survey.biggest or facts.survey.biggest[0][1] < limits.big_bytes:
+    if not facts.survey:
+        return NOT_KNOWN
+    if not facts.survey.biggest or facts.survey.biggest[0][1] < limits.big_bytes:
         return None
     name, size = facts.survey.biggest[0]
     return Finding(
@@ -86,10 +90,12 @@ def big_key(facts: Facts, limits: Limits) -> Finding | None:
     )
 
 
-def hot_key(facts: Facts, limits: Limits) -> Finding | None:
+def hot_key(facts: Facts, limits: Limits) -> Outcome:
     """One key that much of the work is about."""
     gathered = facts.gathered
-    if not gathered or not gathered.hot or not gathered.seconds:
+    if not gathered or not gathered.workers:
+        return NOT_KNOWN
+    if not gathered.hot:
         return None
     commands = sum(room.commands for room in gathered.rooms.values())
     name, count = gathered.hot[0]

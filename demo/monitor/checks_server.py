@@ -1,16 +1,18 @@
 """The advisor on the server: connections, persistence, who gets in, version, clock, copies."""
 
-from demo.monitor.facts import Facts, Finding, Limits
+from demo.monitor.facts import NOT_KNOWN, Facts, Finding, Limits, Outcome
 
 Version = tuple[int, int]
 TESTED: dict[str, tuple[Version, Version]] = {"Redis": ((7, 0), (8, 99)), "Valkey": ((8, 0), (9, 99))}
 LOOPBACK = {"127.0.0.1", "-127.0.0.1", "::1", "-::1", "localhost"}
 
 
-def too_many_connections(facts: Facts, _: Limits) -> Finding | None:
+def too_many_connections(facts: Facts, _: Limits) -> Outcome:
     """Pools that the server cannot serve."""
     wanted, most = facts.pool_size * facts.workers, facts.server.max_clients
-    if not most or wanted <= most:
+    if not most:
+        return NOT_KNOWN
+    if wanted <= most:
         return None
     return Finding(
         "pool-above-maxclients",
@@ -21,9 +23,13 @@ def too_many_connections(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def nothing_persists(facts: Facts, _: Limits) -> Finding | None:
+def nothing_persists(facts: Facts, _: Limits) -> Outcome:
     """Sessions that a restart forgets."""
-    if facts.server.aof or facts.save is None or facts.save.strip() or "sessions" not in facts.use_cases:
+    if facts.server.aof or "sessions" not in facts.use_cases:
+        return None
+    if facts.save is None:
+        return NOT_KNOWN
+    if facts.save.strip():
         return None
     return Finding(
         "no-persistence",
@@ -35,9 +41,13 @@ def nothing_persists(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def no_password(facts: Facts, _: Limits) -> Finding | None:
+def no_password(facts: Facts, _: Limits) -> Outcome:
     """A default user that anybody is."""
-    if not facts.open_door or not facts.server.tcp_port:
+    if not facts.server.tcp_port:
+        return None
+    if facts.open_door is None:
+        return NOT_KNOWN
+    if not facts.open_door:
         return None
     near = facts.protected or (facts.bind is not None and facts.bind != "" and set(facts.bind.split()) <= LOOPBACK)
     return Finding(
@@ -51,7 +61,7 @@ def no_password(facts: Facts, _: Limits) -> Finding | None:
     )
 
 
-def untested_version(facts: Facts, _: Limits, tested: dict[str, tuple[Version, Version]] | None = None) -> Finding | None:
+def untested_version(facts: Facts, _: Limits, tested: dict[str, tuple[Version, Version]] | None = None) -> Outcome:
     """A server that these patterns were not tested on."""
     least, most = (tested or TESTED).get(facts.server.engine, ((0, 0), (999, 0)))
     parts = [int("".join(c for c in part if c.isdigit()) or 0) for part in facts.server.version.split(".")[:2]]
@@ -67,9 +77,11 @@ def untested_version(facts: Facts, _: Limits, tested: dict[str, tuple[Version, V
     )
 
 
-def clocks_apart(facts: Facts, limits: Limits) -> Finding | None:
+def clocks_apart(facts: Facts, limits: Limits) -> Outcome:
     """Two clocks that do not tell the same time."""
     apart = facts.clock_ahead_seconds
+    if apart is None:
+        return NOT_KNOWN
     if abs(apart) < limits.clock_seconds:
         return None
     return Finding(
@@ -82,7 +94,7 @@ def clocks_apart(facts: Facts, limits: Limits) -> Finding | None:
     )
 
 
-def replica_cut_off(facts: Facts, _: Limits) -> Finding | None:
+def replica_cut_off(facts: Facts, _: Limits) -> Outcome:
     """A replica without its master, or a copy that failed."""
     if facts.server.role in ("slave", "replica") and facts.server.link != "up":
         return Finding(

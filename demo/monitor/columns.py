@@ -84,6 +84,7 @@ def twin(seen: Overview) -> dict[str, Any]:
         "denied": seen.denied,
         "findings": [asdict(finding) for finding in seen.findings],
         "well": seen.well,
+        "not_known": seen.not_known,
         "history": [_named(point) for point in seen.points],
     }
 

@@ -16,6 +16,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from demo import engine, folders, source
 from demo.config import REPOSITORY
+from demo.leader import Leader, lead_key
 from demo.monitor import belady, eviction, traces
 from demo.monitor.eviction import Options, Outcome, Subject
 from demo.pool import get_redis
@@ -26,7 +27,7 @@ WATCHED_SECONDS = 10
 LONGEST_SECONDS = 28.0
 REFRESH_SECONDS = 2
 PLOT_HEIGHT, LABEL_HEIGHT = 220, 15
-CLAIM = "demo:monitor:{eviction}:running"
+CLAIM = lead_key("eviction")
 COLOURS = dict(zip(eviction.POLICIES, ("redis", "ok", "app", "stale", "bad"), strict=True))
 TRACES = {
     "zipf": "favourites that stay (Zipf)",
@@ -85,11 +86,13 @@ def _binary() -> str | None:
 
 
 def _begin(options: Options, binary: str) -> str:
-    """Starts the process and a thread that tells what it says; the run's name. One run at a time, whoever asks: the claim
-    ends by itself should this worker die."""
+    """Starts the process and a thread that tells what it says; the run's name. One run at a time, whoever asks: the claim is
+    renewed with each line that the process says, so it ends soon should this worker die."""
     client, name = get_redis(), secrets.token_hex(8)
     folder: Path | None = None
-    if not client.set(CLAIM, name, nx=True, ex=int(LONGEST_SECONDS) + WATCHED_SECONDS):
+    claim = Leader(client, "eviction", name, ttl_seconds=WATCHED_SECONDS)
+    claim.campaign()
+    if not claim.token:
         raise ServiceUnavailable("Another run is under way. Please try again in a few seconds.")
     try:
         client.set(_watched(name), 1, ex=WATCHED_SECONDS)
@@ -101,18 +104,27 @@ def _begin(options: Options, binary: str) -> str:
     except (OSError, RedisError) as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        client.delete(CLAIM)
+        claim.resign()
         if isinstance(error, OSError):
             raise ServiceUnavailable("This machine has no room for a run now.") from error
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
     shared = current_app.extensions["redis"]
-    threading.Thread(target=_follow, args=(process, task, shared, name, options, folder), daemon=True).start()
+    threading.Thread(target=_follow, args=(process, task, shared, name, options, folder, claim), daemon=True).start()
     return name
 
 
-def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: str, options: Options, folder: Path) -> None:
-    """Keeps each line that the process says, until it is over or nobody has looked for WATCHED_SECONDS; then ends it."""
+def _follow(
+    process: subprocess.Popen[bytes],
+    task: bytes,
+    client: Any,
+    name: str,
+    options: Options,
+    folder: Path,
+    claim: Leader,
+) -> None:
+    """Keeps each line that the process says, until it is over, the claim is lost or nobody has looked for WATCHED_SECONDS;
+    then ends it."""
     assert process.stdin and process.stdout
     over = False
     held = folders.lock(folder / "alive.lock", exclusive=False)
@@ -126,7 +138,8 @@ def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: st
             over = outcome.over
             kept = msgspec.json.encode(Run(options, outcome))
             client.set(_key(name), kept, ex=KEPT_SECONDS if over else WATCHED_SECONDS)
-            if not over and not client.exists(_watched(name)):
+            claim.campaign()
+            if not over and not (claim.token and client.exists(_watched(name))):
                 break
     except (OSError, RedisError, msgspec.MsgspecError):
         over = False
@@ -144,7 +157,7 @@ def _follow(process: subprocess.Popen[bytes], task: bytes, client: Any, name: st
         if held:
             held.close()
         with contextlib.suppress(RedisError):
-            client.delete(CLAIM)
+            claim.resign()
             client.delete(_watched(name))
             if not over:
                 client.delete(_key(name))

@@ -1,7 +1,7 @@
 """What the advisor knows, from where on it speaks, and what it says."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from demo.monitor.reports import Gathered
 from demo.monitor.server_info import Snapshot
@@ -11,13 +11,14 @@ from demo.monitor.survey import Survey
 @dataclass(frozen=True)
 class Facts:
     """What is known at this moment. `save` is the server's RDB schedule, `bind` its addresses, `open_door` whether its
-    default user needs no password; None where it does not tell. `clock_ahead_seconds` is our clock less Redis'."""
+    default user needs no password, `clock_ahead_seconds` our clock less Redis'; None where it does not tell, or nobody has
+    looked."""
 
     server: Snapshot
     use_cases: tuple[str, ...]
     pool_size: int
     workers: int
-    clock_ahead_seconds: float
+    clock_ahead_seconds: float | None
     embedded: bool = False
     save: str | None = None
     bind: str | None = None
@@ -36,8 +37,6 @@ class Limits:
     hot_share: float = 0.25
     hot_commands_a_second: float = 1000
     clock_seconds: float = 1.0
-    fragmentation: float = 1.5
-    fragmentation_bytes: int = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -49,3 +48,9 @@ class Finding:
     title: str
     reason: str
     command: str
+
+
+NotKnown = Literal["not known"]
+NOT_KNOWN: Final = "not known"
+Outcome = Finding | NotKnown | None
+"""What a check comes to: None is well, NOT_KNOWN could not be looked at."""

@@ -1,7 +1,7 @@
 """All that the monitor's page tells, asked in one round trip (in a cluster: of one node, and a few trips more).
 
 What the server does not permit is left out and said to be so; what nobody has sampled yet is missing. Raises only where
-Redis does not answer at all.
+Redis does not answer at all, or does not permit INFO.
 """
 
 import time
@@ -68,6 +68,7 @@ class Overview:
     denied: tuple[str, ...]
     findings: list[Finding]
     well: list[str]
+    not_known: list[str]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
         "SLOWLOG GET": ("SLOWLOG GET", "10"),
     }
     began = clock()
-    told, stored = _ask(client, asked, SPANS[span], int(began - NOW_SECONDS - 5) * 1000)
+    told, stored = _ask(client, asked, SPANS[span])
     if isinstance(told["INFO"], Exception):
         raise told["INFO"]
     at = _time(told["TIME"], began)
@@ -105,7 +106,7 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
         known.use_cases,
         known.pool_size,
         max(known.workers, len(gathered.workers)),
-        (began + clock()) / 2 - at if not isinstance(told["TIME"], Exception) else 0.0,
+        (began + clock()) / 2 - at if not isinstance(told["TIME"], Exception) else None,
         known.embedded,
         config.get("save"),
         config.get("bind"),
@@ -114,7 +115,7 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
         state.survey if state else None,
         gathered,
     )
-    findings, well = advise(facts)
+    findings, well, not_known = advise(facts)
     return Overview(
         at,
         server,
@@ -127,17 +128,18 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
         tuple(name for name, reply in told.items() if isinstance(reply, Exception)),
         findings,
         well,
+        not_known,
     )
 
 
-def _ask(client: Any, asked: dict[str, tuple[str, ...]], points: int, since_ms: int) -> tuple[dict[str, Any], list[Any]]:
+def _ask(client: Any, asked: dict[str, tuple[str, ...]], points: int) -> tuple[dict[str, Any], list[Any]]:
     """The answers by name, an exception for what is refused, and those from our own keys."""
     cluster = hasattr(client, "get_node_from_key")
     pipeline = client.pipeline(transaction=False)
     if not cluster:
         for words in asked.values():
             pipeline.execute_command(*words)
-    pipeline.xrange(reports.STREAM, since_ms)
+    pipeline.xrange(reports.STREAM)  # by Redis' time, which is not known yet
     pipeline.xrevrange(history.STREAM, count=points)
     pipeline.get(history.STATE)
     replies = pipeline.execute(raise_on_error=False)

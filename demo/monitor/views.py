@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from flask import Blueprint, Response, current_app, g, render_template, request
 from flask.blueprints import BlueprintSetupState
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
@@ -15,7 +15,6 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo import server, sketches, source, xray
 from demo.background import process_name
 from demo.breaker import BreakerOpen
-from demo.connections import BoundedPool
 from demo.database import get_database
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
@@ -58,13 +57,14 @@ class Asked(msgspec.Struct, frozen=True):
 def prepare(state: BlueprintSetupState) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
     extensions = state.app.extensions
-    client, size = extensions["redis"], state.app.config["POOL_SIZE"]
-    pool = getattr(client, "connection_pool", None)
+    client, measured = extensions["redis"], extensions["measured"]
+    reporter = Reporter(client, process_name, measured.use, BreakerOpen)
 
-    def use() -> tuple[int, int]:
-        return (pool.peak(), size) if isinstance(pool, BoundedPool) else (0, 0)
+    def report() -> float:
+        measured.stand()
+        return reporter.step()
 
-    extensions["background"].everywhere("reports", Reporter(client, process_name, use, BreakerOpen).step)
+    extensions["background"].everywhere("reports", report)
     extensions["background"].elect("sampler", Sampler(client, process_name).step)
 
 
@@ -82,11 +82,14 @@ def index() -> str:
     """The figures of this moment and of the last hour, or of a day."""
     span = request.args.get("span", "hour")
     span = span if span in SPANS else "hour"
-    seen = _overview(span)
+    try:
+        seen, told = _overview(span), ""
+    except RedisError as error:
+        seen, told = None, _why(error)
     return render_template(
         "monitor/index.html",
         seen=seen,
-        verdict=verdict(seen),
+        verdict=verdict(seen) if seen else told,
         titles={module.bp.name: module.TITLE for module in current_app.extensions["use_cases"]},
         lines=columns.of(seen.points) if seen else None,
         span=span,
@@ -99,10 +102,8 @@ def index() -> str:
     )
 
 
-def verdict(seen: Overview | None) -> str:
+def verdict(seen: Overview) -> str:
     """Is all well? In one sentence."""
-    if seen is None:
-        return "Redis does not answer"
     acts, heeds = (sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed"))
     if acts:
         return f"{acts} thing{'s' * (acts > 1)} should be done now"
@@ -115,9 +116,10 @@ def verdict(seen: Overview | None) -> str:
 @documented(answer=dict[str, Any], query=Asked, errors=(503,))
 def api_snapshot() -> Response:
     """The figures of the monitor page; `?span=day` for a day of history."""
-    seen = _overview(read_query(Asked).span)
-    if seen is None:
-        raise ServiceUnavailable("Redis does not answer, so there is nothing to tell.")
+    try:
+        seen = _overview(read_query(Asked).span)
+    except RedisError as error:
+        raise ServiceUnavailable(f"{_why(error)}, so there is nothing to tell.") from None
     return Response(msgspec.json.encode(columns.twin(seen)), mimetype="application/json")
 
 
@@ -149,22 +151,23 @@ def readyz() -> Any:
     return {**state, "degraded": degraded, "stopping": stopping}, 200 if ready else 503
 
 
-def _overview(span: str) -> Overview | None:
+def _overview(span: str) -> Overview:
     names = tuple(module.bp.name for module in current_app.extensions["use_cases"])
     config = current_app.config
     workers = os.environ.get("WEB_CONCURRENCY", "1")
     known = Known(names, config["POOL_SIZE"], int(workers) if workers.isdecimal() else 1, not config["REDIS_URL"])
-    try:
-        return overview(get_redis(), known, span=span)
-    except RedisError:
-        return None
+    return overview(get_redis(), known, span=span)
+
+
+def _why(error: RedisError) -> str:
+    return "Redis does not permit INFO" if isinstance(error, NoPermissionError) else "Redis does not answer"
 
 
 def engine() -> str:
     """The engine in one line, for the home page."""
     info = _snapshot()
     if info is None:
-        return "Redis does not answer"
+        return _why(g.no_snapshot)
     most = f" of {xray.size(info.maxmemory_bytes)}" if info.maxmemory_bytes else ""
     return f"{info.engine} {info.version}, {info.mode}, {xray.size(info.memory_bytes)}{most} in use"
 
@@ -174,7 +177,7 @@ def _snapshot() -> Snapshot | None:
     if "snapshot" not in g:
         try:
             g.snapshot = snapshot(get_redis())
-        except RedisError:
-            g.snapshot = None
+        except RedisError as error:
+            g.snapshot, g.no_snapshot = None, error
     found: Snapshot | None = g.snapshot
     return found

@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,13 +14,14 @@ import redis
 from redis.exceptions import RedisError
 
 from demo import xray
-from demo.analytics import batch, dashboard
+from demo.analytics import batch, dashboard, unique_visitors
 from demo.analytics.batch import Batch
 from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
 from demo.pool import Client, connect
+from tests import servers
 from tests.servers import private_engine
 from tests.serving import REPOSITORY, until
 from tests.test_pool import server
@@ -138,7 +141,7 @@ def test_a_cluster_takes_it_all() -> None:
         collector = quiet(client)
         collector.note("page", "mara", "42")
         assert collector.flush()
-        collector._drop(1)
+        collector._drop(dict.fromkeys(RESOLUTIONS, 1))
         assert collector.flush()
         kept, _ = SharedAnswer(client, "of-a-test").get(lambda: msgspec.json.encode(dashboard.read(collector, "hour")))
         found = msgspec.json.decode(kept, type=dashboard.Dashboard)
@@ -193,6 +196,116 @@ def test_a_full_redis_drops_and_tells(client: Client) -> None:
         full.close()
 
 
+def counted(collector: Collector, name: str = "page") -> set[int]:
+    """What stands in each resolution, in the buckets of a page; one number where all say the same."""
+    return {collector.counters.series(one, collector.now()).sum(name) for one in RESOLUTIONS.values()}
+
+
+def test_a_command_that_is_refused_in_the_middle_drops_no_view_that_was_taken(client: Client) -> None:
+    told: list[int] = []
+    collector = quiet(client, told=told.append)
+    client.rpush(f"demo:analytics:{{active}}:{datetime.now(UTC):%Y-%m-%d}", "no bitmap")
+    for number in range(3):
+        collector.note("page", str(number))
+        assert collector.flush()
+    assert (counted(collector), counted(collector, DROPPED), told) == ({3}, {0}, [])
+    collector.close()
+
+
+def test_only_what_was_refused_is_dropped_and_told_once_and_by_its_resolution(client: Client) -> None:
+    told: list[int] = []
+    collector = quiet(client, told=told.append)
+    minute, hour = RESOLUTIONS["minute"], RESOLUTIONS["hour"]
+    client.set(minute.key(int(collector.now())), "no hash")
+    for _ in range(3):
+        collector.note("page", "mara")
+        collector.note("other")
+        assert not collector.flush()
+    assert (views(collector), views(collector, DROPPED), told) == (3, 0, [2, 2, 2])
+    client.unlink(minute.key(int(collector.now())))
+    for _ in range(3):
+        assert collector.flush()
+    seen = collector.counters.series(minute, collector.now())
+    assert (seen.sum("page"), seen.sum(DROPPED), told) == (0, 6, [2, 2, 2])
+    assert collector.counters.series(hour, collector.now()).sum(DROPPED) == 0
+    collector.close()
+
+
+class Late:
+    """A client whose pipelines arrive, and whose answers to them come too late."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.late = client, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def pipeline(self, transaction: bool) -> Any:
+        pipeline = self.client.pipeline(transaction)
+        execute = pipeline.execute
+
+        def lose(raise_on_error: bool = True) -> list[Any]:
+            replies = execute(raise_on_error)
+            if self.late:
+                raise redis.TimeoutError("of the test")
+            return replies
+
+        pipeline.execute = lose  # type: ignore[method-assign]
+        return pipeline
+
+
+def test_drops_whose_answer_is_lost_are_not_told_again(client: Client) -> None:
+    late, told = Late(client), list[int]()
+    collector = quiet(late, told=told.append)  # type: ignore[arg-type]
+    collector._drop(dict.fromkeys(RESOLUTIONS, 100))
+    for _ in range(3):
+        collector.note("page")
+        assert not collector.flush()
+    late.late = False
+    collector.note("page")
+    assert collector.flush()
+    assert (counted(collector), counted(collector, DROPPED)) == ({4}, {103})
+    assert told == [100, 1, 1, 1]
+    collector.close()
+
+
+def test_who_comes_around_midnight_is_one_who_is_here(client: Client) -> None:
+    now = [1_798_761_600.0 - 86_400 - 60]
+    collector, made = quiet(client, clock=lambda: now[0]), Batch()
+    made.note("page", "mara")
+    collector.write(made)
+    now[0] += 120
+    collector.write(made)
+    assert collector.presence.count(now[0]) == 1
+    collector.close()
+
+
+def test_a_redis_that_lost_its_data_has_one_salt_again(client: Client) -> None:
+    """A worker from before, and one that asks for its salts afterwards."""
+    before, after = quiet(client), quiet(client)
+    before.note("page", "mara")
+    assert before.flush()
+    servers.clean(client)
+    before._asked_at = float("-inf")  # a minute is over
+    for collector in (before, after):
+        collector.note("page", "mara")
+        assert collector.flush()
+    assert before.uniques.count(datetime.now(UTC).date()).exact_day == before.presence.count(before.now()) == 1
+    before.close()
+    after.close()
+
+
+def test_the_exact_set_is_bounded_between_two_roll_ups(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unique_visitors, "MAX_EXACT", 10)
+    collector = quiet(client)
+    for second in range(4):
+        for number in range(50):
+            collector.note("page", f"{second} {number}")
+        assert collector.flush()
+    assert client.scard(f"demo:analytics:{{visitors}}:exact:{datetime.now(UTC):%Y-%m-%d}") == 11
+    collector.close()
+
+
 def test_what_is_too_much_for_a_second_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     monkeypatch.setattr(batch, "MAX_VISITORS", 10)
@@ -216,7 +329,7 @@ def test_an_outage_of_days_is_kept_in_a_bounded_place(client: Client, monkeypatc
             collector.note("page")
             assert not collector.flush()
             now[0] += 60
-    assert len(collector._untold) == 120 and collector._untold.total() == 300
+    assert len(collector._untold) == 3 * 120 and collector._untold.total() == 3 * 300
     assert collector.flush()
     assert not collector._untold
     collector.close()

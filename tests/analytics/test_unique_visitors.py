@@ -16,7 +16,7 @@ def names(first: int, last: int) -> list[str]:
 def add(uniques: UniqueVisitors, client: Client, first: int, last: int, on: date) -> None:
     pipeline = client.pipeline(transaction=False)
     uniques.add(pipeline, names(first, last), names(first, last), on)
-    pipeline.execute()
+    uniques.learn(pipeline.execute()[-1], on)
 
 
 def near(estimate: int, exact: int) -> bool:
@@ -46,7 +46,6 @@ def test_a_day_without_visitors(client: Client) -> None:
 def test_the_exact_set_ends_and_the_estimate_goes_on(client: Client) -> None:
     uniques = UniqueVisitors(client)
     add(uniques, client, 0, MAX_EXACT + 1, WEDNESDAY)
-    uniques.roll_up(WEDNESDAY)
     size = client.scard("demo:analytics:{visitors}:exact:2026-11-25")
     add(uniques, client, MAX_EXACT, 10_000, WEDNESDAY)
     assert client.scard("demo:analytics:{visitors}:exact:2026-11-25") == size
@@ -66,4 +65,6 @@ def test_a_month_holds_its_days_when_they_are_gone(client: Client) -> None:
     add(uniques, client, 1000, 1100, date(2026, 11, 30))
     uniques.roll_up(date(2026, 12, 1))  # who came last on the last day is in it too
     assert near(client.pfcount(month), 350)
+    december = uniques.count(date(2026, 12, 31))
+    assert near(december.last_month, 350) and december.month == 0
     assert client.ttl(month) > client.ttl("demo:analytics:{visitors}:day:2026-11-02") > 31 * 86_400

@@ -10,7 +10,7 @@ import pytest
 
 from demo.breaker import BreakerOpen
 from demo.leader import Leader
-from demo.monitor import advisor, checks_server
+from demo.monitor import advisor, checks_server, columns
 from demo.monitor.advisor import advise
 from demo.monitor.facts import Facts, Finding, Limits
 from demo.monitor.overview import Known, Overview, overview
@@ -42,7 +42,7 @@ def asked(*arguments: str, known: Known = KNOWN, **options: Any) -> Iterator[tup
 
 
 def by_code(seen: Overview) -> dict[str, Finding]:
-    assert len(seen.findings) + len(seen.well) == len(advisor.CHECKS)
+    assert len(seen.findings) + len(seen.well) + len(seen.not_known) == len(advisor.CHECKS)
     assert all(finding.title and finding.reason and finding.command for finding in seen.findings)
     return {finding.code: finding for finding in seen.findings}
 
@@ -188,5 +188,36 @@ def test_the_embedded_engine_gives_no_alarm(client: Client) -> None:
 
 
 def test_the_gravest_comes_first() -> None:
-    with asked("--maxmemory-policy", "allkeys-lru", "--appendonly", "no", "--maxmemory", "0") as (_, look):
-        assert [finding.weight for finding in look().values()] == ["act", "heed", "heed"]
+    with asked("--maxmemory-policy", "allkeys-lru", "--appendonly", "no") as (_, look):
+        assert [finding.weight for finding in look().values()] == ["act", "heed"]
+
+
+def test_a_policy_that_would_evict_is_no_emergency_while_memory_has_no_limit() -> None:
+    with asked("--maxmemory-policy", "allkeys-lru", "--maxmemory", "0") as (_, look):
+        assert {code: finding.weight for code, finding in look().items()} == {
+            "no-maxmemory": "heed",
+            "evicts-sessions": "heed",
+        }
+
+
+def test_what_nobody_has_looked_at_is_not_said_to_be_well() -> None:
+    with asked("--appendonly", "no", "--save", "900 1") as (client, look):
+        seen = overview(client, KNOWN)
+        assert (seen.findings, seen.not_known) == ([], ["every key expires", "no key is big", "no key is hot"])
+        assert columns.twin(seen)["not_known"] == seen.not_known
+        Reporter(client, lambda: "a", lambda: (1, 8), BreakerOpen).step()
+        look()
+        assert overview(client, KNOWN).not_known == []
+
+
+def test_what_one_may_not_ask_is_not_said_to_be_well() -> None:
+    arguments = ("--port", str(free_port()), "--bind", "127.0.0.1", "--maxmemory", "64mb")
+    with private_engine(*arguments) as engine:
+        admin = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-config", "-acl", "-time")
+        client = connect(engine.url.replace("unix://", "unix://app:pw@"), pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        seen = overview(client, KNOWN)
+        refused = {"what must survive is on disk", "nobody gets in without a password", "the clocks agree"}
+        assert refused <= set(seen.not_known) and not refused & set(seen.well)
+        client.close()
+        admin.close()

@@ -2,24 +2,27 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from flask import Flask
 
 from demo import metrics
 from tests.serving import REPOSITORY
+from tests.test_pool import sentinel_of, server
 
 DEPLOY = REPOSITORY / "deploy"
-NAME = re.compile(r"\bdemo_\w+")
+NAME = re.compile(r"\b(?:demo_\w+|up\b)")
+PROMETHEUS_OWN = {"up": {"job"}}
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 COMPARISON = re.compile(r"\s[<>]=?\s*[\d.]+$")
 
 
 def exported() -> dict[str, set[str]]:
     """The name of each series, and its labels."""
-    found = {}
+    found = dict(PROMETHEUS_OWN)
     for family in metrics.registry.collect():
         labels = set(metrics.registry._names_to_collectors[family.name]._labelnames)  # type: ignore[attr-defined]
         for suffix in SUFFIXES[family.type]:
@@ -51,6 +54,26 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
         assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= known
 
 
+def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    for gauge in (metrics.POOL_SIZE, metrics.POOL_IN_USE):
+        gauge.set(0)
+    with server() as master, sentinel_of(master, tmp_path) as port:
+        limits = {"monitor.livez": {"limit": 5, "window_seconds": 600}}
+        app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7)
+        web, pool = app.test_client(), app.extensions["redis"].connection_pool
+        for path in ("/catalog/products/42", "/livez"):
+            assert web.get(path).status_code == 200
+        taken = pool.get_connection()
+        web.get("/monitor/")
+        pool.release(taken)
+        told = web.get("/metrics").text
+    for rule in alerts():
+        for name in set(NAME.findall(rule["expr"])) - set(PROMETHEUS_OWN):
+            assert re.search(rf"^{name}[ {{]", told, re.MULTILINE), name
+    assert "demo_pool_connections_max 7.0" in told and "demo_pool_connections_in_use 1.0" in told
+    assert app.extensions["measured"].use() == (1, 7)
+
+
 def test_every_metric_stands_in_the_dashboard_or_in_an_alert() -> None:
     named = {name for expression in expressions() for name in NAME.findall(expression)}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
@@ -70,6 +93,8 @@ def test_the_scrape_and_the_compose_file_load() -> None:
     scrape = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     assert all((DEPLOY / name).exists() for name in scrape["rule_files"])
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+    targets = set(re.findall(r'"([\w-]+):8000"', (DEPLOY / "prometheus.yml").read_text()))
+    assert targets == {name for name in compose["services"] if name.startswith("web")}
     scaled = {name for name, service in compose["services"].items() if service.get("profiles") == ["scale"]}
     assert set(compose["services"]) - scaled == {"web", "redis"}
     for name in scaled:

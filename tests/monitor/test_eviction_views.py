@@ -130,6 +130,29 @@ def test_a_run_under_way_tells_how_far_it_is_and_is_the_only_one(
     assert gone.status_code == 200 and "is not kept any more" in gone.text
 
 
+def test_the_claim_is_short_and_renewed_while_the_run_goes_on(
+    app: Flask, web: FlaskClient, script: Callable[..., None]
+) -> None:
+    script(STEP, again=True)
+    place, client = begin(web), client_of(app)
+    assert 0 < client.pttl(eviction_views.CLAIM) <= eviction_views.WATCHED_SECONDS * 1000
+    client.pexpire(eviction_views.CLAIM, 5000)
+    until(lambda: client.pttl(eviction_views.CLAIM) > 5000)
+    client.delete(eviction_views._watched(place[-16:]))
+    until(lambda: not client.exists(eviction_views.CLAIM))
+
+
+def test_a_run_whose_claim_is_anothers_ends_and_leaves_it(
+    app: Flask, web: FlaskClient, root: Path, script: Callable[..., None]
+) -> None:
+    script(STEP, again=True)
+    place = begin(web)
+    client_of(app).set(eviction_views.CLAIM, "7 another")
+    until(lambda: "is not kept any more" in web.get(place).text)
+    until(lambda: not list(root.iterdir()))
+    assert client_of(app).get(eviction_views.CLAIM) == b"7 another"
+
+
 def test_a_run_that_breaks_off_is_not_kept(app: Flask, web: FlaskClient, script: Callable[..., None]) -> None:
     script(STEP)
     place = begin(web)

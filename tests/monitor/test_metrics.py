@@ -1,20 +1,30 @@
 """What operators read, counted over all workers."""
 
 import json
+import logging
 import math
 import os
 import re
 import runpy
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
+from demo import connections, metric_files, metrics
+from demo.pool import connect
+from tests.servers import private_engine
 from tests.serving import REPOSITORY, Server, serve, until
+from tests.test_pool import server
 
 MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
@@ -40,6 +50,7 @@ def test_every_worker_tells_the_sum_of_all_and_none_is_lost_when_they_are_replac
         assert counted(server) == {"passed": 5.0, "refused": 8.0}
         folders = list(server.instance.glob("metrics-*"))
         assert len(folders) == 1
+        assert len(list(folders[0].glob("counter_*.db"))) <= 5  # of three workers, of the master, and of all before
         instance = server.instance
     assert not list(instance.glob("metrics-*"))
 
@@ -50,15 +61,78 @@ def test_what_a_killed_run_has_left_is_swept_by_the_next(tmp_path: Path, monkeyp
     left = tmp_path / "metrics-left"
     left.mkdir()
     (left / "alive.lock").touch()
+    (tmp_path / "metrics-begun").mkdir()  # by a start that has not come to its lock yet
     runs[0]["_start_metrics"](tmp_path)
     mine = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     assert mine.exists() and not left.exists()
     runs[1]["_start_metrics"](tmp_path)  # another run in the same place
     assert mine.exists()
-    assert len(list(tmp_path.glob("metrics-*"))) == 2
+    assert len(list(tmp_path.glob("metrics-*"))) == 3
     for run in runs:
         for held in run["_held"]:
             held.close()
+
+
+def test_workers_that_share_the_load_are_not_replaced_at_once() -> None:
+    settings = runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))
+    assert settings["max_requests_jitter"] >= settings["max_requests"]
+
+
+COUNTS = """
+import sys
+from demo import metrics
+for number in range(int(sys.argv[1])):
+    metrics.count(metrics.REQUESTS, "of the test", "GET", sys.argv[1])
+    metrics.observe(metrics.ROUND_TRIPS, number / 4, "of the test")
+"""
+
+
+def test_what_dead_workers_have_counted_lies_in_one_file_and_is_the_same_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    def work(count: int) -> None:
+        subprocess.run([sys.executable, "-c", COUNTS, str(count)], cwd=REPOSITORY, check=True)
+
+    def scrape() -> list[str]:
+        return sorted(line for line in metrics.exposition().decode().splitlines() if 'endpoint="of the test"' in line)
+
+    work(3)
+    (counted,) = tmp_path.glob("counter_*.db")
+    alive = tmp_path / f"counter_{os.getpid()}.db"
+    shutil.copy(counted, alive)
+    for count in (5, 5):
+        work(count)
+    before = scrape()
+    totals = [line for line in before if line.startswith("demo_http_requests_total")]
+    assert [line.rpartition("status=")[2] for line in totals] == ['"3"} 6.0', '"5"} 10.0']
+    held = metric_files.reading(tmp_path)
+    assert held
+    with held:
+        metric_files.fold(tmp_path)
+        assert len(list(tmp_path.glob("histogram_*.db"))) == 3  # not while somebody reads
+    for _ in range(2):
+        metric_files.fold(tmp_path)
+        assert scrape() == before
+        files = {path.name for path in [*tmp_path.glob("counter_*"), *tmp_path.glob("histogram_*")]}
+        assert files == {"counter_folded.db", "histogram_folded.db", alive.name}
+    work(7)
+    before = scrape()
+    metric_files.fold(tmp_path)
+    assert scrape() == before
+    assert len(list(tmp_path.glob("histogram_*.db"))) == 1
+
+
+def test_a_file_of_a_dead_worker_that_cannot_be_read_does_not_end_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    nobody = 2**22 + 1  # beyond the highest number that Linux gives a process
+    (tmp_path / f"counter_{nobody}.db").write_bytes(b"\x40\0\0\0\0\0\0\0" + b"\x7f" * 56)
+    ended = runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["child_exit"]
+    ended(SimpleNamespace(log=logging.getLogger("of the test")), SimpleNamespace(pid=nobody))
+    assert "not folded" in caplog.text
 
 
 def test_the_text_is_prometheus_own(web: FlaskClient) -> None:
@@ -99,6 +173,29 @@ def test_an_open_breaker_is_told(away: Flask) -> None:
     web.get("/catalog/products/42")
     web.get("/livez")
     assert figures(web)["demo_breakers_open"] == 1
+
+
+def test_a_quiet_process_tells_too_when_redis_is_back(make_app: MakeApp) -> None:
+    with private_engine() as engine:
+        app = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.05, BACKGROUND="worker")
+        engine.kill()
+        app.test_client().get("/catalog/products/42")
+        assert b"demo_breakers_open 1.0" in metrics.exposition()
+        engine.start()
+        until(lambda: b"demo_breakers_open 0.0" in metrics.exposition())
+
+
+def test_use_of_the_pools_is_told_for_a_cluster() -> None:
+    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        pool = client.get_nodes()[0].redis_connection.connection_pool  # type: ignore[attr-defined]
+        assert connections.use(client) == (0, 4)
+        taken = pool.get_connection()
+        assert connections.use(client) == (1, 4)
+        pool.release(taken)
+        client.close()
 
 
 def test_what_the_caches_were_not_told_of_is_told_also_while_redis_is_away(away: Flask) -> None:

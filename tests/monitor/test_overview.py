@@ -1,6 +1,7 @@
 """The page: its figures are those of the load, whoever looks, and whatever lies on the server."""
 
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,10 +12,12 @@ from flask.testing import FlaskClient
 from redis.exceptions import RedisError
 
 from demo import xray
+from demo.breaker import BreakerOpen
 from demo.leader import Leader
 from demo.monitor import columns
 from demo.monitor.history import STREAM, History
 from demo.monitor.overview import Known, overview
+from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
 from demo.pool import Client, connect
 from tests.conftest import round_trips
@@ -78,6 +81,7 @@ def test_the_page_is_one_round_trip_and_so_is_its_twin(web: FlaskClient, client:
 def test_a_page_before_anybody_sampled_says_so(web: FlaskClient) -> None:
     page = web.get("/monitor/").text
     assert "Nobody has sampled yet" in page and "nothing to draw yet" in page
+    assert "Not known: every key expires" in page
 
 
 def test_a_page_without_redis_says_so_and_comes(away: Flask) -> None:
@@ -130,6 +134,27 @@ def test_what_the_server_does_not_permit_is_said_and_the_rest_comes() -> None:
         assert overview(client, KNOWN).state is not None
         client.close()
         admin.close()
+
+
+def test_without_info_the_page_says_what_is_not_permitted(make_app: Callable[..., Flask]) -> None:
+    with private_engine() as engine:
+        admin = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-info")
+        web = make_app(REDIS_URL=engine.url.replace("unix://", "unix://app:pw@")).test_client()
+        page = web.get("/monitor/").text
+        assert "<h1>Redis does not permit INFO</h1>" in page and "Redis does not answer" not in page
+        assert "Redis does not permit INFO" in web.get("/monitor/api/snapshot").json["detail"]
+        assert "Redis does not permit INFO" in web.get("/").text
+        admin.close()
+
+
+@pytest.mark.parametrize("seconds", [60, -60])
+def test_the_last_seconds_are_those_of_redis_clock(client: Client, seconds: int) -> None:
+    client.get("demo:catalog:{a}")
+    Reporter(client, lambda: "a", lambda: (1, 8), BreakerOpen).step()
+    seen = overview(client, KNOWN, clock=lambda: time.time() + seconds)
+    (catalog,) = [use for use in seen.use_cases if use.name == "catalog"]
+    assert (catalog.misses, len(seen.gathered.workers)) == (1, 1)
 
 
 def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client: Client) -> None:
