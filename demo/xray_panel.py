@@ -133,9 +133,8 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
     return (
         f'<span>{escape(name)}</span><svg width="100%" height="10" aria-hidden="true">'
-        '<rect class="f-track" y="4" width="100%" height="2" rx="1"/>'
-        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.2f}%" '
-        f'width="{max(100 * duration_ms / total_ms, 0.6):.2f}%" height="10" rx="2"/></svg>'
+        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.3g}%" '
+        f'width="{max(100 * duration_ms / total_ms, 0.6):.3g}%" height="10" rx="2"/></svg>'
         f'<span class="num">{ms(duration_ms)} ms</span>'
     )
 
@@ -166,10 +165,10 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
 
 def _line(name: str, key: str, arguments: str) -> str:
     address = commands.address(name.partition(" ")[0])
-    return (
-        f'<p class="line"><a class="op" href="{address}">{escape(name)}</a> '
-        f'<span class="key">{escape(key)}</span> <span class="arg">{escape(arguments)}</span></p>'
+    parts = "".join(
+        f' <span class="{part}">{escape(words)}</span>' for part, words in (("key", key), ("arg", arguments)) if words
     )
+    return f'<p class="line"><a class="op" href="{address}">{escape(name)}</a>{parts}</p>'
 
 
 def _command(line: str, reply: str, refused: bool, meta: str, inner: str = "") -> str:

@@ -29,6 +29,12 @@ def test_a_line_is_broken_where_nothing_is_known(draw: Any) -> None:
     assert re.findall(r"<td>([^<]+)</td>", html) == ["10:04", "0", "10:03", "2", "10:02", "–", "10:01", "4", "10:00", "1"]
 
 
+def test_a_level_stretch_is_one_stroke(draw: Any) -> None:
+    call = "c.line('Views', labels, [('views', 'redis', values)])"
+    assert re.findall(r'd="(M0[^"]*)"', draw(call, values=[4, 4, 4, 4, 0])) == ["M0 0h.01L75 0L100 100"]
+    assert re.findall(r'd="(M0[^"]*)"', draw(call, values=[4, 4, None, 4, 4])) == ["M0 0h.01L25 0M75 0h.01L100 0"]
+
+
 def test_a_line_of_nothing_is_drawn_and_says_so(draw: Any) -> None:
     for values in ([None] * 5, [0] * 5):
         html = draw("c.line('Views', labels, [('views', 'redis', values)])", values=values)

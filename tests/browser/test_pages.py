@@ -31,6 +31,18 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
     assert not faults
 
 
+def test_a_long_listing_scrolls_by_itself_and_by_keyboard(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page.goto("/leaderboard/boards/main")
+    listing = page.locator(".code pre").first
+    below = listing.evaluate("one => one.scrollHeight - one.clientHeight")
+    assert below > 0 and listing.evaluate("one => one.clientHeight") < 400
+    listing.focus()
+    page.keyboard.press("End")
+    expect(listing).to_have_js_property("scrollTop", below)
+
+
 def test_the_theme_switch_is_remembered(page: Any) -> None:
     page.goto("/")
     page.get_by_role("button", name="Switch between light and dark").click()
