@@ -28,7 +28,7 @@ def draw(
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
-        f'<p class="total">{totals(trace)} <span>{ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
+        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
         f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
@@ -75,7 +75,7 @@ def _beside(missed: Miss, total_ms: float) -> str:
     most = max(missed.total_ms, total_ms)
     lanes = [
         ("a miss", "f-app", missed.total_ms),
-        ("of it database", "f-db", missed.database_ms),
+        ("its database", "f-db", missed.database_ms),
         ("this hit", "f-app", total_ms),
     ]
     drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
@@ -107,7 +107,7 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
         return
     shown = trace.steps[:MOST]
     yield '<div class="wf">'
-    yield _lane("this app", "f-app", 0, total_ms, total_ms)
+    yield _lane("in all", "f-app", 0, total_ms, total_ms)
     for step in shown:
         fill, name = KINDS[step.kind]
         yield _lane(name if step.kind == "db" else step.label, fill, step.start_ms, step.duration_ms, total_ms)

@@ -43,6 +43,12 @@ def test_a_long_listing_scrolls_by_itself_and_by_keyboard(page: Any) -> None:
     expect(listing).to_have_js_property("scrollTop", below)
 
 
+def test_on_a_page_without_a_card_the_xray_stands_beside_the_words(page: Any) -> None:
+    page.goto("/no-such-page")
+    head, rail = (page.locator(part).bounding_box() for part in (".head", ".rail"))
+    assert rail["y"] == head["y"] and rail["x"] >= head["x"] + head["width"]
+
+
 def test_the_theme_switch_is_remembered(page: Any) -> None:
     page.goto("/")
     page.get_by_role("button", name="Switch between light and dark").click()
