@@ -38,6 +38,8 @@ def test_a_long_listing_scrolls_by_itself_and_by_keyboard(page: Any) -> None:
     listing = page.locator(".code pre").first
     below = listing.evaluate("one => one.scrollHeight - one.clientHeight")
     assert below > 0 and listing.evaluate("one => one.clientHeight") < 400
+    lines = listing.locator("code > span").count()
+    assert page.locator(".code figcaption").first.inner_text().split()[1:] == ["lines", "1", "to", f"{lines}"]
     listing.focus()
     page.keyboard.press("End")
     expect(listing).to_have_js_property("scrollTop", below)
