@@ -21,10 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Listing:
-    """Numbered, highlighted lines of one file. `anchor` makes the ids of the lines unique on a page."""
+    """Numbered, highlighted lines of one file."""
 
     path: str
-    anchor: str
     lines: tuple[tuple[int, Markup], ...]
 
 
@@ -52,4 +51,4 @@ def _listing(path: Path, text: str, first: int) -> Listing:
     html = PLAIN_SPAN.sub(r"\1", html)
     name = path.resolve().relative_to(ROOT).as_posix()
     lines = tuple((number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first))
-    return Listing(name, path.name.replace(".", "-"), lines)
+    return Listing(name, lines)

@@ -94,9 +94,15 @@ def offered() -> frozenset[tuple[str, str]]:
 
 
 @cache
-def with_scripts() -> list[tuple[str, str]]:
-    """Those of them that bring a script along."""
-    return sorted((case, name) for case, name in offered() if (ROOT / "demo" / case / f"{name}.lua").exists())
+def with_scripts() -> dict[str, list[tuple[str, str]]]:
+    """Those of them that bring a script along, by use case: the pattern, and what it is in the words that it begins with."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for case, name in sorted(offered()):
+        path = ROOT / "demo" / case / f"{name}.py"
+        if path.with_suffix(".lua").exists():
+            words = path.read_text().removeprefix('"""').partition(":")[0]
+            found.setdefault(case, []).append((name, words))
+    return found
 
 
 def of_paths(paths: list[str]) -> list[tuple[str, str]]:

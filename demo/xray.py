@@ -8,6 +8,7 @@ session is shown.
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +26,7 @@ OWN_PREFIX = "demo:"
 SECRET_PREFIX = "demo:sessions:"
 ALL_KEYS = ("MGET", "DEL", "UNLINK", "EXISTS")
 SHOWN_ARGUMENTS = 8
+SHOWN_KEYS = 4
 SHOWN_CHARACTERS = 48
 
 
@@ -175,11 +177,14 @@ def describe(args: tuple[Any, ...], reply: Any, words: Words | None = None) -> C
     name, keys, rest = words or split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
-    shown = [shorten(word) for word in rest[:SHOWN_ARGUMENTS]]
-    if len(rest) > SHOWN_ARGUMENTS:
-        shown.append(f"… {len(rest) - SHOWN_ARGUMENTS} more")
     refused = isinstance(reply, Exception)
-    return Command(name, " ".join(shorten_key(key) for key in keys), " ".join(shown), told(reply), refused)
+    named, shown = _first(keys, SHOWN_KEYS, shorten_key), _first(rest, SHOWN_ARGUMENTS, shorten)
+    return Command(name, named, shown, told(reply), refused)
+
+
+def _first(words: list[str], most: int, shortened: Callable[[str], str]) -> str:
+    more = [f"… {len(words) - most} more"] if len(words) > most else []
+    return " ".join([*map(shortened, words[:most]), *more])
 
 
 def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
@@ -242,7 +247,7 @@ def told(reply: Any) -> str:
         case bytes() | str():
             return f"{'bytes' if isinstance(reply, bytes) else 'text'}, {size(len(reply))}"
         case dict():
-            return f"hash of {len(reply)} fields"
+            return f"hash of {len(reply)} field{'s' * (len(reply) != 1)}"
         case list() | tuple() | set():
             nils = sum(part is None for part in reply)
             nil = f", {nils} nil" if nils else ""

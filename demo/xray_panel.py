@@ -28,7 +28,7 @@ def draw(
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
-        f'<p class="total">{totals(trace)} <span>{ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
+        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
         f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
@@ -75,7 +75,7 @@ def _beside(missed: Miss, total_ms: float) -> str:
     most = max(missed.total_ms, total_ms)
     lanes = [
         ("a miss", "f-app", missed.total_ms),
-        ("of it database", "f-db", missed.database_ms),
+        ("its database", "f-db", missed.database_ms),
         ("this hit", "f-app", total_ms),
     ]
     drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
@@ -107,7 +107,7 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
         return
     shown = trace.steps[:MOST]
     yield '<div class="wf">'
-    yield _lane("this app", "f-app", 0, total_ms, total_ms)
+    yield _lane("in all", "f-app", 0, total_ms, total_ms)
     for step in shown:
         fill, name = KINDS[step.kind]
         yield _lane(name if step.kind == "db" else step.label, fill, step.start_ms, step.duration_ms, total_ms)
@@ -133,9 +133,8 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
     return (
         f'<span>{escape(name)}</span><svg width="100%" height="10" aria-hidden="true">'
-        '<rect class="f-track" y="4" width="100%" height="2" rx="1"/>'
-        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.2f}%" '
-        f'width="{max(100 * duration_ms / total_ms, 0.6):.2f}%" height="10" rx="2"/></svg>'
+        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.3g}%" '
+        f'width="{max(100 * duration_ms / total_ms, 0.6):.3g}%" height="10" rx="2"/></svg>'
         f'<span class="num">{ms(duration_ms)} ms</span>'
     )
 
@@ -166,10 +165,10 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
 
 def _line(name: str, key: str, arguments: str) -> str:
     address = commands.address(name.partition(" ")[0])
-    return (
-        f'<p class="line"><a class="op" href="{address}">{escape(name)}</a> '
-        f'<span class="key">{escape(key)}</span> <span class="arg">{escape(arguments)}</span></p>'
+    parts = "".join(
+        f' <span class="{part}">{escape(words)}</span>' for part, words in (("key", key), ("arg", arguments)) if words
     )
+    return f'<p class="line"><a class="op" href="{address}">{escape(name)}</a>{parts}</p>'
 
 
 def _command(line: str, reply: str, refused: bool, meta: str, inner: str = "") -> str:

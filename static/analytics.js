@@ -1,7 +1,7 @@
 // The figures again every three seconds, while somebody looks.
 const pause = document.querySelector("#pause");
 let running = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-const say = () => (pause.textContent = running ? "Pause" : "Go on");
+const say = () => (pause.textContent = running ? "Pause" : "Resume");
 
 const step = async () => {
   const here = document.querySelector("#live");

@@ -15,6 +15,6 @@ const refresh = async () => {
 
 button.addEventListener("click", () => {
   paused = !paused;
-  button.textContent = paused ? "Go on" : "Pause";
+  button.textContent = paused ? "Resume" : "Pause";
 });
 setInterval(refresh, 5000);

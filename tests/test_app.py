@@ -42,7 +42,10 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
     assert re.search(
         r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 3 commands.", page
     )
-    assert 'href="/take/rate_limit/sliding_window.zip"' in page
+    taken = re.findall(r'<a href="/take/(\w+)/(\w+).zip" download>\2.py</a><br>([^<]+)</p>', page)
+    assert list(dict.fromkeys(case for case, _, _ in taken)) == list(USE_CASES)
+    assert ("catalog", "cache_aside", "Cache-aside with a lease") in taken
+    assert ("rate_limit", "sliding_window", "The sliding-window log") in taken
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
@@ -123,6 +126,7 @@ def test_the_xray_shows_each_command_and_can_be_switched_off(make_app: Callable[
     web.get("/catalog/products/42")
     page = web.get("/catalog/products/42").text
     assert "1 round trip, 1 command" in page
+    assert re.search(r"<span>Redis [\d.]+ of [\d.]+ ms</span>", page)
     assert '>MGET</a> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version' in page
     assert "demo/catalog/cache_aside.py:" in page
     bare = without.get("/catalog/products/42")

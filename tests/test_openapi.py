@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo import openapi
+from demo.app import USE_CASES
 
 NO_STREAM = "text/event-stream"
 
@@ -67,6 +68,7 @@ def test_the_page_tells_every_address_with_its_example(web: FlaskClient, documen
     page = web.get("/api/")
     assert page.status_code == 200
     assert len(page.data) <= 44_000 and "`" not in page.text
+    assert re.findall(r'<h2 id="(\w+)"', page.text) == list(USE_CASES)
     for path, methods in document["paths"].items():
         assert path in page.text
         assert all(said["operationId"] in page.text for said in methods.values())

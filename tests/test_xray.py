@@ -55,6 +55,8 @@ def test_a_pipeline_is_one_round_trip_of_several_commands(client: Client) -> Non
             {},
             ("HGETALL", "demo:sessions:{abcdef01…}:01234567…:x", "", "hash of 0 fields"),
         ),
+        (("UNLINK", *"abcdef"), 6, ("UNLINK", "a b c d … 2 more", "", "6")),
+        (("HGETALL", "k"), {"a": 1}, ("HGETALL", "k", "", "hash of 1 field")),
         (("PING",), True, ("PING", "", "", "1")),
         (("INFO",), {"a": 1, "b": 2}, ("INFO", "", "", "hash of 2 fields")),
         (("ZADD", "k", *range(20)), 10, ("ZADD", "k", "0 1 2 3 4 5 6 7 … 12 more", "10")),

@@ -11,13 +11,15 @@ from demo.monitor.history import Moment, Point, thinned
 from demo.monitor.overview import Overview
 
 MOST = 32
+SHORT_MS = 300_000
 Column = list[float | None]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """At most MOST moments, `at` in seconds since 1970, `labels` in hours and minutes of UTC. None where nobody sampled.
-    Ratios are in per cent, rates are means; times are in ms, and of each group the worst, so that no peak is lost."""
+    """At most MOST moments, `at` in seconds since 1970, `labels` in hours and minutes of UTC, and seconds where all of it
+    is shorter than SHORT_MS. None where nobody sampled. Ratios are in per cent, rates are means; times are in ms, and of
+    each group the worst, so that no peak is lost."""
 
     at: list[float]
     labels: list[str]
@@ -39,10 +41,11 @@ def of(points: Sequence[Point]) -> Columns:
     groups = thinned(points, MOST)
     names = sorted({name for point in points for name in point.rooms})
     span_ms = (points[-1].at_ms - points[0].at_ms) / max(1, len(groups) - 1) if points else 0
+    label = "%H:%M:%S" if points and points[-1].at_ms - points[0].at_ms < SHORT_MS else "%H:%M"
     at = [(points[0].at_ms + number * span_ms) / 1000 for number in range(len(groups))]
     return Columns(
         at,
-        [time.strftime("%H:%M", time.gmtime(seconds)) for seconds in at],
+        [time.strftime(label, time.gmtime(seconds)) for seconds in at],
         [max((p.memory / 1e6 for p in group), default=None) for group in groups],
         [max((p.clients for p in group), default=None) for group in groups],
         [_mean([p.commands_a_second for p in group]) for group in groups],

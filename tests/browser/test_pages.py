@@ -31,6 +31,26 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
     assert not faults
 
 
+def test_a_long_listing_scrolls_by_itself_and_by_keyboard(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page.goto("/leaderboard/boards/main")
+    listing = page.locator(".code pre").first
+    below = listing.evaluate("one => one.scrollHeight - one.clientHeight")
+    assert below > 0 and listing.evaluate("one => one.clientHeight") < 400
+    lines = listing.locator("code > span").count()
+    assert page.locator(".code figcaption").first.inner_text().split()[1:] == ["lines", "1", "to", f"{lines}"]
+    listing.focus()
+    page.keyboard.press("End")
+    expect(listing).to_have_js_property("scrollTop", below)
+
+
+def test_on_a_page_without_a_card_the_xray_stands_beside_the_words(page: Any) -> None:
+    page.goto("/no-such-page")
+    head, rail = (page.locator(part).bounding_box() for part in (".head", ".rail"))
+    assert rail["y"] == head["y"] and rail["x"] >= head["x"] + head["width"]
+
+
 def test_the_theme_switch_is_remembered(page: Any) -> None:
     page.goto("/")
     page.get_by_role("button", name="Switch between light and dark").click()

@@ -110,6 +110,7 @@ def test_a_run_is_followed_to_its_end_and_kept(app: Flask, web: FlaskClient, scr
     until(lambda: not client_of(app).exists(eviction_views.CLAIM))
     page = web.get(place)
     assert "Refresh" not in page.headers
+    assert "<summary>Run it with other figures</summary><form" in page.text
     assert '<td class="num">50.0 %</td><td class="num">17 of 200</td>' in page.text
     assert '<td class="num">75.0 %</td>' in page.text and "Share of hits over time" in page.text
     assert 0 < client_of(app).ttl(eviction_views._key(place[-16:])) <= eviction_views.KEPT_SECONDS

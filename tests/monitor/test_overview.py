@@ -167,6 +167,7 @@ def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client:
     seen = overview(client, KNOWN)
     lines = columns.of(seen.points)
     assert len(seen.points) == 240 and len(lines.at) == len(lines.labels) == 30  # ten points each
+    assert [len(columns.of(seen.points[:most]).labels[0]) for most in (3, 240)] == [len("10:00:10"), len("10:00")]
     assert lines.megabytes[0] == (10**7 + 9) / 1e6 and lines.megabytes[-1] == (10**7 + 299) / 1e6
     assert lines.megabytes[23] is None and lines.rooms_hits["catalog"][23] is None
     assert lines.hits[1] == pytest.approx(90)
@@ -195,6 +196,17 @@ def test_the_verdict_comes_first(make_app: Callable[..., Flask]) -> None:
             page = make_app(REDIS_URL=engine.url).test_client().get("/monitor/").text
             assert f"<h1>{told}</h1>" in page
             assert ("allkeys-lru can throw out a session" in page) == (policy != "noeviction")
+
+
+def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(web: FlaskClient, client: Client) -> None:
+    sample(client)
+    page = web.get("/monitor/").text
+    top = page[page.index("<h1>") : page.index('class="try"')]
+    panels = re.findall(r'<a class="label" href="#(\w+)">([^<]+)</a><b>([^<]+) <small>', top)
+    assert [panel[:2] for panel in panels] == re.findall(r'<h2 id="(\w+)">([^<]+\?)</h2>', page)
+    answers = {panel: value for panel, _, value in panels}
+    assert re.fullmatch(r"[\d.]+ ms", answers["quick"]) and re.fullmatch(r"[\d.]+ MB", answers["fit"])
+    assert answers["what"] == str(len(web.get("/monitor/api/snapshot").json["findings"]) or "nothing")
 
 
 def test_it_raises_where_nobody_answers() -> None:
