@@ -63,8 +63,8 @@ class Tally:
     """The sums of one process. `ask` holds, for a use case that knows better than its keys what a hit is, what tells its
     hits and misses since the process began. `chance` is from 0 to 1."""
 
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        self._chance = chance
+    def __init__(self, chance: Callable[[], float] | None = None) -> None:
+        self._chance = chance or random.Random().random  # not of the state that all threads share
         self._lock = threading.Lock()
         self._sums: dict[str, Sums] = {}
         self._keys: Counter[str] = Counter()

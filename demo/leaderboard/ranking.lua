@@ -7,12 +7,12 @@
 -- behind the pairs, with dense ranking: the distinct scores of the first period, a sorted set; and so on
 -- behind them, with ARGV[5]: what was answered under an idempotency key
 -- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for; empty when no key names a day
--- ARGV[2]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
--- ARGV[3]  the channel that is told when something changed, once
--- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
--- ARGV[5]  the request's digest, 64 characters, when it counts once; else empty
--- ARGV[6]  1 for dense ranking, else empty
--- ARGV[7]  how many periods
+-- ARGV[2]  the time in milliseconds, for tests; empty asks TIME
+-- ARGV[3]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
+-- ARGV[4]  1 gives every key its whole life again, else empty
+-- ARGV[5]  1 for dense ranking, else empty
+-- ARGV[6]  the channel that is told when something changed, once
+-- ARGV[7]  the request's digest, 64 characters, when it counts once; else empty
 -- ARGV[8]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
 --          counts, latest: this one, sum: both together; metadata as JSON, empty leaves what is there; and so on, four for
 --          each submission
@@ -25,7 +25,7 @@
 -- is made from the sorted set again, once, at about a second for a million players.
 local MAX = 9007199254740991
 local call, KEYS, ARGV = redis.call, KEYS, ARGV
-local digest, dense = ARGV[5], ARGV[6] ~= ''
+local digest, dense = ARGV[7], ARGV[5] ~= ''
 local once = digest ~= '' and KEYS[#KEYS]
 if once then
   local kept = call('GET', once)
@@ -38,9 +38,9 @@ if once then
     return reply
   end
 end
-local now = tonumber(ARGV[4]) or 0
+local now = tonumber(ARGV[2]) or 0
 if ARGV[1] ~= '' then
-  if ARGV[4] == '' then
+  if ARGV[2] == '' then
     local time = call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
@@ -50,21 +50,10 @@ if ARGV[1] ~= '' then
 end
 
 local reply, n = {1, now}, 2
-local kept_ms = tonumber(string.match(ARGV[2], '%d+'))
-local fresh, changed, counted, described = false, false, false, false
-local sub, periods = string.sub, tonumber(ARGV[7])
+local fresh, changed, counted, described = ARGV[4] ~= '', false, false, false
+local sub, places, texts, befores, results, totals = string.sub, {}, {}, {}, {}, {}
+local periods = (#KEYS - 2 - (once and 1 or 0)) / (dense and 3 or 2)
 local last = 1 + 2 * periods -- the last period's sorted set
-
-local function make_members(board, members)
-  for first = 0, call('ZCARD', board) - 1, 1000 do
-    local found = call('ZRANGE', board, first, first + 999, 'WITHSCORES')
-    for i = 1, #found, 2 do
-      local member = found[i]
-      found[i], found[i + 1] = sub(member, 14), sub(member, 1, 12) .. string.format('%.0f', found[i + 1])
-    end
-    call('HSET', members, unpack(found))
-  end
-end
 
 for at = 11, #ARGV, 4 do
   if ARGV[at] ~= '' then
@@ -76,17 +65,23 @@ for at = 8, #ARGV, 4 do
   -- First what will be, in all periods: nothing is written before every key is read and every sum is known to fit.
   local player, given, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local score, fits = tonumber(given), true
-  local places, texts, befores, results, totals = {}, {}, {}, {}, {}
   for key = 3, last, 2 do
     local place, result, total = call('HGET', KEYS[key + 1], player), score, call('ZCARD', KEYS[key])
     if dense then
       call('ZCARD', KEYS[last + 2 + (key - 3) / 2])
     end
     if not place and total > 0 and call('EXISTS', KEYS[key + 1]) == 0 then
-      make_members(KEYS[key], KEYS[key + 1])
+      for first = 0, total - 1, 1000 do
+        local found = call('ZRANGE', KEYS[key], first, first + 999, 'WITHSCORES')
+        for i = 1, #found, 2 do
+          local member = found[i]
+          found[i], found[i + 1] = sub(member, 14), sub(member, 1, 12) .. string.format('%.0f', found[i + 1])
+        end
+        call('HSET', KEYS[key + 1], unpack(found))
+      end
       place, fresh = call('HGET', KEYS[key + 1], player), true
     end
-    totals[key] = total
+    totals[key], befores[key] = total, nil
     if place and total > 0 then
       local text = sub(place, 13)
       local before = tonumber(text)
@@ -128,9 +123,7 @@ for at = 8, #ARGV, 4 do
         if not sequence then
           local number = call('INCR', KEYS[1])
           sequence = string.format('%012x', number)
-          if number == 1 then
-            call('PEXPIRE', KEYS[1], kept_ms)
-          end
+          fresh = fresh or number == 1
         end
         if totals[key] == 0 then
           call('UNLINK', KEYS[key + 1], distinct or KEYS[key + 1])
@@ -151,7 +144,7 @@ for at = 8, #ARGV, 4 do
         rank = 1 + call('ZCOUNT', board, '-inf', '(' .. text)
       end
       local total = totals[key] + (before and 0 or 1)
-      fresh = fresh or total == 1
+      fresh = fresh or total == 1 and result ~= before -- taken off and put on again, the only row makes a new key
       reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = result, rank, previous, total
       reply[n + 5] = (not before or result < before) and 1 or 0
       n = n + 5
@@ -170,17 +163,16 @@ for at = 8, #ARGV, 4 do
   end
 end
 
-fresh = fresh or call('PTTL', KEYS[1]) < kept_ms - 86400000
 local lives = {}
 if fresh or described or once then
-  for life in string.gmatch(ARGV[2], '%d+') do
+  for life in string.gmatch(ARGV[3], '%d+') do
     lives[#lives + 1] = life
   end
 end
 if described or fresh then
   call('PEXPIRE', KEYS[2], lives[1])
 end
--- Whatever this call began, and once a day everything, gets its life.
+-- Whatever this call began gets its life, and everything when the caller says so.
 if fresh then
   call('PEXPIRE', KEYS[1], lives[1])
   for period = 1, periods do
@@ -193,7 +185,7 @@ if fresh then
   end
 end
 if changed or described then
-  redis.pcall('PUBLISH', ARGV[3], '') -- a hint alone: who may not publish submits all the same
+  redis.pcall('PUBLISH', ARGV[6], '') -- a hint alone: who may not publish submits all the same
 end
 if once and (counted or #ARGV > 11) then
   call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[2 + periods])

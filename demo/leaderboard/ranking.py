@@ -50,10 +50,12 @@ class Leaderboard(Upkeep):
 
     def __init__(self, client: Any, board: str, **more: Any) -> None:
         super().__init__(client, board, **more)
-        self._script = client.register_script(HERE.with_suffix(".lua").read_text())
-        self._keys_of: tuple[int | str, list[str]] = (-1, [])
         lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), DAY_SECONDS)
         self._lives = " ".join(str(seconds * 1000) for seconds in lives)
+        self._script = client.register_script(HERE.with_suffix(".lua").read_text())
+        self._keys_of: tuple[int | str, list[str]] = (-1, [])
+        self._timed = len(self.periods) > 1  # whether a key names a day
+        self._lives_given_on = -1
 
     def submit(
         self,
@@ -118,19 +120,24 @@ class Leaderboard(Upkeep):
     def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
         # Whether there is a conflict is decided in the first step alone: the digest is in the names of the later ones.
         once = [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
-        dense, now = "1" if self.dense else "", self._now(now_ms)
-        common = [0, self._lives, self.channel, now, digest, dense, len(self.periods)]
+        now, dense = self._now(now_ms), "1" if self.dense else ""
         for _ in range(2):
-            day = common[0] = self._day() if len(self.periods) > 1 else ""
+            today = self._day()
+            day = today if self._timed else ""
+            anew = "" if self._lives_given_on == today else "1"
             if self._keys_of[0] != day:
                 keys = [f"{self._beginning}sequence", f"{self._beginning}metadata"]
                 keys += [key for period in self.periods for key in self.redis_keys(period)]
                 self._keys_of = (day, keys + self._distinct_keys(self.periods))
             keys = self._keys_of[1] + once
-            reply: list[Any] = self._run(self._script, keys, [*common, *args])
+            reply: list[Any] = self._run(
+                self._script, keys, [day, now, self._lives, anew, dense, self.channel, digest, *args]
+            )
             if reply[0] == CONFLICT:
                 raise Conflict("the idempotency key was used for another request")
             if reply[0] != ANOTHER_DAY:
+                if reply[0] == COUNTED:
+                    self._lives_given_on = today
                 return reply
             self._ahead_seconds = reply[1] / 1000 - self._clock()
         raise RuntimeError("the day turned twice within one submission")

@@ -11,12 +11,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec import DecodeError
+from msgspec.msgpack import decode
 from redis.exceptions import DataError, NoScriptError, RedisError
 
 from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, Ranking, check_player, percentile
 
 PAST = re.compile(r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 CURSOR = re.compile(r"(-?[0-9]{1,16})\.([0-9a-f]{12})")
+RUNNING = (Period.WEEK, Period.DAY)
+NOT_UTF8 = "a name that is not UTF-8"
 HERE = Path(__file__)
 
 
@@ -48,7 +52,7 @@ class Reading:
         self._beginning = f"demo:leaderboard:{{{board}}}:"
         self.channel = f"{self._beginning}changes"
         self._sign = 1 if lower_is_better else -1
-        self._all_keys = [*self.redis_keys(Period.ALL), f"{self._beginning}metadata"]
+        self._all_keys = (*self.redis_keys(Period.ALL), f"{self._beginning}metadata")
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
 
@@ -64,7 +68,7 @@ class Reading:
         found = CURSOR.fullmatch(cursor) if cursor is not None else None
         if cursor is not None and not found:
             raise ValueError("cursor: as a page before gave it")
-        page, _ = self._read("", offset, count, period, found.groups() if found else ("", ""))
+        page, _ = self._read("", offset, count, period, found.groups() if found else ())
         assert page is not None
         return page
 
@@ -108,11 +112,11 @@ class Reading:
         """The distinct scores of some periods, which only dense ranking needs."""
         return [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
 
-    def _read_keys(self, period: str) -> list[str]:
-        if period == Period.ALL:
-            return list(self._all_keys)
+    def _read_keys(self, period: str) -> tuple[str, ...]:
+        if period == "all":
+            return self._all_keys
         key, members = self.redis_keys(period)
-        return [key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"]
+        return key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"
 
     def _day(self) -> int:
         return int((self._clock() + self._ahead_seconds) // DAY_SECONDS)
@@ -135,32 +139,39 @@ class Reading:
         return f"week:{year}-W{week:02}" if period == Period.WEEK else f"day:{day}"
 
     def _read(
-        self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ("", "")
+        self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ()
     ) -> tuple[Page | None, int]:
         """The page, and 1 + how many are better than its first row."""
-        reply = self._run_on(period, self._page, [player, before, after, *cursor])
-        total, first, above, dense, found, described = reply
+        try:
+            total, first, above, dense, found, described = decode(
+                self._run_on(period, self._page, [player, before, after, *cursor])
+            )
+        except (UnicodeDecodeError, DecodeError):
+            raise DataError(f"{NOT_UTF8}: others have written into this board") from None
         if first < 0:
             return None, 0
         skipped = 2 if first else 0
-        members, scores = found[skipped::2], found[skipped + 1 :: 2]
-        entries: list[Entry] = []
-        place, rank, score, member, stored, equals = first, dense if self.dense else above, 0, b"", b"0", None
-        for member, stored, metadata in zip(members, scores, described or [None] * len(members), strict=True):
-            place += 1
-            if equals != stored:
-                rank = rank if equals is None else rank + 1 if self.dense else place
-                equals, score = stored, self._sign * _integer(stored)
-            entries.append(Entry(rank, name_of(member), score, metadata.decode() if metadata else None))
-        more = f"{self._sign * score}.{member[:12].decode()}" if entries and place < total else None
-        return Page(period, total, first, tuple(entries), more), above
+        members, scores = found[skipped::2], _integers(found[skipped + 1 :: 2], self._sign)
+        if not scores:
+            return Page(period, total, first, ()), above
+        ranks, rank, equals = [], dense if self.dense else above, scores[0]
+        for place, score in enumerate(scores, first + 1):
+            if score != equals:
+                rank, equals = rank + 1 if self.dense else place, score
+            ranks.append(rank)
+        names = [member[13:] for member in members]
+        texts = [text or None for text in described] or [None] * len(scores)
+        more = f"{self._sign * scores[-1]}.{members[-1][:12]}" if first + len(scores) < total else None
+        return Page(period, total, first, tuple(map(Entry, ranks, names, scores, texts)), more), above
 
     def _run_on(self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()) -> Any:
         """Runs a script on a period's keys, with `more` before the distinct scores, on the day that Redis has."""
         for _ in range(2):
-            day = self._day() if period in (Period.WEEK, Period.DAY) else ""
-            keys = [*self._read_keys(period), *more, *self._distinct_keys([period])]
-            reply = self._run(script, keys, [day, self._now(), *args])
+            keys = [*self._read_keys(period), *more]
+            if self.dense:
+                keys += self._distinct_keys([period])
+            day = self._day() if period in RUNNING else ""
+            reply = self._run(script, keys, [day, self._redis_ms() if self._redis_ms else "", *args])
             if not reply or reply[0] != -1:
                 return reply
             self._ahead_seconds = reply[1] / 1000 - self._clock()
@@ -176,7 +187,14 @@ class Reading:
         return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
 
 
-def _integer(stored: bytes) -> int:
+def _integers(stored: list[str], sign: int) -> list[int]:
+    try:
+        return [sign * int(one) for one in stored]
+    except ValueError:
+        return [sign * _integer(one) for one in stored]
+
+
+def _integer(stored: bytes | str) -> int:
     """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that is not finite."""
     try:
         return int(stored)
@@ -192,4 +210,4 @@ def name_of(member: bytes) -> str:
     try:
         return member[13:].decode()
     except UnicodeDecodeError:
-        raise DataError("a name that is not UTF-8: others have written into this board") from None
+        raise DataError(f"{NOT_UTF8}: others have written into this board") from None

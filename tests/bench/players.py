@@ -20,6 +20,13 @@ from tests.bench.measure import faster, report, say
 
 FEW, MANY, SCORES = 10_000, 1_000_000, 1_000_000
 CALLS = 6_000
+# Limits: what any script with these arguments costs, and one that asks for the rows without ranks, ties or metadata.
+NOTHING = "return {1, 0, 1, 1, 1, 1, 1}"
+ROWS = """
+local place = redis.call('HGET', KEYS[2], ARGV[3])
+local index = redis.call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[3])
+return redis.call('ZRANGE', KEYS[1], math.max(0, index - 6), index + 5, 'WITHSCORES')
+"""
 
 
 def players() -> None:
@@ -111,8 +118,29 @@ def _beside_others(plain: redis.Redis, few: Leaderboard, many: Leaderboard) -> N
 
         package = Package(key, connection=plain)
         people = itertools.cycle(f"player-{dice.randrange(size)}" for _ in range(1000))
+        nothing = [
+            "EVALSHA",
+            plain.script_load(NOTHING),
+            4,
+            *alone._keys_of[1],
+            "",
+            "",
+            alone._lives,
+            "",
+            "",
+            alone.channel,
+            "",
+        ]
+        rows = ["EVALSHA", plain.script_load(ROWS), 3, *board._read_keys("all"), "", ""]
         say(f"\nAt {size:,} players, how many times as fast:")
         report("submit, all-time / ZSCORE, ZADD, ZREVRANK, ZCARD", faster(four, submit(alone)), 2.5)
+        report(
+            "  the limit: a script that does nothing, with its arguments",
+            faster(
+                four,
+                lambda begin=nothing, n=people: plain.execute_command(*begin, next(n), 5, "best", ""),
+            ),
+        )
         report("submit, three periods / the four calls for each of three", faster(each, submit(board)), 2.5)
         report("submit, three periods / the four calls for one of three", faster(four, submit(board)))
         report(
@@ -122,4 +150,11 @@ def _beside_others(plain: redis.Redis, few: Leaderboard, many: Leaderboard) -> N
                 lambda b=board, n=people: b.around(next(n), 5),
             ),
             3.5,
+        )
+        report(
+            "  the limit: a script that reads 12 rows and no more",
+            faster(
+                lambda p=package, n=people: p.around_me(next(n), page_size=11),
+                lambda begin=rows, n=people: plain.execute_command(*begin, next(n)),
+            ),
         )

@@ -675,15 +675,21 @@ def test_what_tells_requests_apart_can_be_given(client: Client) -> None:
 
 @pytest.mark.parametrize("periods", [["all"], ["all", "week"], list(Period)])
 def test_a_board_lives_on_for_as_long_as_it_is_used(client: Client, periods: list[str]) -> None:
-    board = Leaderboard(client, "used", periods=periods)
+    clock = [NOW_MS / 1000]
+
+    def process() -> Leaderboard:
+        return Leaderboard(client, "used", periods=periods, clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
+
+    board = process()
     board.submit_many([Post("mara", 5), Post("noor", 5)])
     keys = [*board.redis_keys(Period.ALL), "demo:leaderboard:{used}:sequence"]
-    for left_days, expected_days in ((399.5, 399.5), (398.9, 400), (1, 400)):
+    for days_later, another, expected_days in ((0, board, 1), (1, board, 400), (0, board, 1), (0, process(), 400)):
+        clock[0] += days_later * 86_400
         for key in keys:
-            client.pexpire(key, int(left_days * DAY_MS))
-        board.submit("mara", 4)  # nothing changes
+            client.pexpire(key, DAY_MS)
+        another.submit("mara", 4)  # nothing changes
         for key in keys:
-            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (key, left_days)
+            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (key, days_later)
 
 
 @pytest.mark.parametrize("ranking", ["competition", "dense"])
