@@ -30,7 +30,9 @@ class Spans:
         """One request, which ends now."""
         from opentelemetry import trace as api
 
-        now = time.time_ns()
+        now, ticks = time.time_ns(), time.perf_counter()
+        seen: Trace | None = environ.get(TRACE)
+        traced_seconds = ticks - seen.started if seen else 0.0
         method, endpoint = environ["REQUEST_METHOD"], environ.get(ENDPOINT)
         carried = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
         parent = self._propagator.extract(carried)
@@ -39,12 +41,11 @@ class Spans:
             parent,
             api.SpanKind.SERVER,
             {"http.request.method": method, "http.response.status_code": status},
-            start_time=now - round(seconds * 1e9),
+            start_time=now - round(max(seconds, traced_seconds) * 1e9),
         )
-        seen: Trace | None = environ.get(TRACE)
         around = api.set_span_in_context(span)
         for step in seen.steps if seen else ():
-            began = now - round((time.perf_counter() - seen.started) * 1e9 - step.start_ms * 1e6) if seen else now
+            began = now - round(traced_seconds * 1e9 - step.start_ms * 1e6)
             child = self._tracer.start_span(
                 step.label, around, api.SpanKind.CLIENT, {"db.system.name": SYSTEMS[step.kind]}, start_time=began
             )
