@@ -63,6 +63,9 @@ def _calls(board: Leaderboard, size: int) -> dict[str, Callable[[], object]]:
     dice = random.Random(1)
     return {
         "submit": lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES), mode="latest"),
+        "submit, players who come back": lambda: board.submit(
+            f"player-{int(dice.paretovariate(0.9)) % size}", dice.randrange(SCORES), mode="latest"
+        ),
         "top 10": lambda: board.top(10),
         "around me, 11 rows": lambda: board.around(f"player-{dice.randrange(size)}", 5),
         "a page of 10 from the middle": lambda: board.page(size // 2, 10),
