@@ -1,11 +1,13 @@
 """What a visitor takes along runs on its own: in an empty folder, without Flask."""
 
+import ast
 import io
 import os
 import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,17 @@ def unpacked(folder: Path, use_case: str, pattern: str) -> set[str]:
     with zipfile.ZipFile(io.BytesIO(take.pack(use_case, pattern))) as packed:
         packed.extractall(folder)
         return set(packed.namelist())
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports as it is imported itself."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def test_what_can_be_taken() -> None:
@@ -49,6 +62,17 @@ def test_each_zip_holds_the_running_files_and_whatever_they_import(tmp_path: Pat
             for module in re.findall(r"^from ((?:demo|tests)[.\w]*) import", (tmp_path / name).read_text(), re.MULTILINE):
                 path = module.replace(".", "/")
                 assert {f"{path}.py", f"{path}/__init__.py"} & names, (pattern, name, module)
+
+
+def test_each_zip_asks_for_the_packages_that_it_imports(tmp_path: Path) -> None:
+    distributions = packages_distributions()
+    for use_case, pattern in PATTERNS:
+        names, asked = unpacked(tmp_path, use_case, pattern), (tmp_path / "requirements.txt").read_text()
+        lines = {re.split(r"[\[>=]", line)[0].lower() for line in asked.splitlines()}
+        for name in sorted(names):
+            for module in imported(tmp_path / name) if name.endswith(".py") else ():
+                if module not in sys.stdlib_module_names | {"demo", "tests"}:
+                    assert lines & {each.lower() for each in distributions[module]}, (pattern, name, module)
 
 
 @pytest.mark.long
