@@ -105,6 +105,21 @@ def test_the_scrape_and_the_compose_file_load() -> None:
             assert (REPOSITORY / source).exists() if source.startswith(".") else source in compose["volumes"]
 
 
+def test_redis_and_its_sentinels_know_each_other_by_address() -> None:
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    names = [name for name in services if name.startswith(("redis-", "sentinel-"))]
+    addresses = {name: services[name]["networks"]["redis"]["ipv4_address"] for name in names}
+    assert len(set(addresses.values())) == len(names) == 5
+    for name in names:  # a look-up of a name that died stops the one who looks
+        command = services[name]["command"][-1].replace("$$last", "21")
+        assert not [other for other in names if other in command]
+        assert addresses["sentinel-1" if name.startswith("redis") else "redis-1"] in command
+    for web in ("web-1", "web-2"):
+        assert set(services[web]["networks"]) == {"default", "redis"}
+        listed = services[web]["environment"]["REDIS_URL"].rpartition("@")[2].split("/")[0].split(",")
+        assert listed == [f"{addresses[name]}:26379" for name in names if name.startswith("sentinel")]
+
+
 def test_the_dashboard_has_a_place_for_each_panel() -> None:
     panels = json.loads(Path(DEPLOY / "grafana-dashboard.json").read_text())["panels"]
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
