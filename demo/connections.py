@@ -9,9 +9,11 @@ import contextlib
 import queue
 from typing import Any
 
-from redis import BlockingConnectionPool
+from redis import BlockingConnectionPool, Connection, SSLConnection
 from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+from demo import lookups
 
 
 class BoundedPool(BlockingConnectionPool):
@@ -81,14 +83,40 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-class SafeSentinelConnection(SentinelManagedConnection):
+class QuickLookup:
+    """Of a connection by name: waits for the name no longer than for the connection."""
+
+    host: Any
+    socket_connect_timeout: Any
+
+    def _connect(self) -> Any:
+        lookups.wait_for(self.host, self.socket_connect_timeout)
+        return super()._connect()  # type: ignore[misc]
+
+
+class QuickConnection(QuickLookup, Connection):
+    """A connection by TCP."""
+
+
+class QuickSSLConnection(QuickLookup, SSLConnection):
+    """The same over TLS."""
+
+
+def with_quick_lookups(pool: Any) -> Any:
+    """The pool, from now on with connections that look a name up in time."""
+    quick = {Connection: QuickConnection, SSLConnection: QuickSSLConnection}
+    pool.connection_class = quick.get(pool.connection_class, pool.connection_class)
+    return pool
+
+
+class SafeSentinelConnection(QuickLookup, SentinelManagedConnection):
     """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         return super().read_response(*args, **{**options, "disconnect_on_error": True})
 
 
-class SafeSentinelSSLConnection(SentinelManagedSSLConnection):
+class SafeSentinelSSLConnection(QuickLookup, SentinelManagedSSLConnection):
     """The same over TLS."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:

@@ -35,7 +35,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from demo import chosen, faults, scripts, xray
 from demo.breaker import Breaker, BreakerOpen
 from demo.config import ConfigError
-from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection
+from demo.connections import BoundedPool, SafeSentinelConnection, SafeSentinelSSLConnection, with_quick_lookups
 from demo.redis_url import Address, parse
 from demo.tally import Tally
 
@@ -266,12 +266,14 @@ def connect(url: str, *, pool_size: int, timeout_seconds: float, open_seconds: f
         )
     else:
         try:
-            pool = BoundedPool.from_url(
-                url,
-                max_connections=pool_size,
-                timeout=timeout_seconds,
-                maint_notifications_config=off,
-                **{key: value for key, value in options.items() if key not in ("username", "password")},
+            pool = with_quick_lookups(
+                BoundedPool.from_url(
+                    url,
+                    max_connections=pool_size,
+                    timeout=timeout_seconds,
+                    maint_notifications_config=off,
+                    **{key: value for key, value in options.items() if key not in ("username", "password")},
+                )
             )
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError):
@@ -292,6 +294,8 @@ def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:
     }
     made = [Sentinel(list(address.hosts), sentinel_kwargs={**options, "password": password}) for password in passwords]
     made[0].sentinels = [client for sentinel in made for client in sentinel.sentinels]
+    for client in made[0].sentinels:
+        with_quick_lookups(client.connection_pool)
     return made[0]
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -313,6 +314,43 @@ def _wrote(client: Client) -> bool:
         return bool(client.set("b", 2))
     except RedisError:
         return False
+
+
+def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked, told, look_up = threading.Event(), [], [], socket.getaddrinfo
+
+    def slow(host: str, *more: Any, **options: Any) -> Any:
+        if host != "redis.test":
+            return look_up(host, *more, **options)
+        asked.append(host)
+        assert known.wait(30)
+        told.append(host)
+        return look_up("127.0.0.1", *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with server() as port:
+        client = client_for(f"redis://redis.test:{port}", timeout_seconds=0.05, open_seconds=0.0)
+        for _ in range(3):
+            with pytest.raises(redis.TimeoutError) as caught:
+                client.ping()
+            assert caught.value.unsent  # type: ignore[attr-defined]
+        by_sentinel = client_for(f"redis+sentinel://redis.test:{port}/prime", timeout_seconds=0.05)
+        with pytest.raises(RedisError):
+            by_sentinel.ping()
+        assert (len(asked), told) == (1, [])
+        known.set()
+        until(lambda: told)
+        client.close()
+        assert client_for(f"redis://redis.test:{port}").ping()
+
+
+def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror("not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(redis.ConnectionError, match="not known"):
+        client_for("redis://redis.test:6379").ping()
 
 
 def test_after_a_timeout_no_later_call_gets_the_earlier_reply(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""A name is looked up within a time, which `getaddrinfo` has no bound for: that of a server that died may take ten seconds
+to be not found, and whoever connects would stand still so long.
+"""
+
+import ipaddress
+import os
+import socket
+import threading
+
+_running: dict[str, threading.Event] = {}
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=_running.clear)
+
+
+def wait_for(host: str, seconds: float | None) -> None:
+    """Returns when the name can be looked up, or cannot, and one knows at once. Raises TimeoutError past the time; the
+    lookup goes on, one of each name, and who comes meanwhile waits for the same."""
+    if _is_address(host):
+        return
+    with _lock:
+        done = _running.get(host)
+        if done is None:
+            done = _running[host] = threading.Event()
+            threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
+    if not done.wait(seconds):
+        raise TimeoutError(f"{host} was not looked up within {seconds} s")
+
+
+def _look_up(host: str, done: threading.Event) -> None:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        pass  # who connects is told so
+    finally:
+        with _lock:
+            _running.pop(host, None)
+        done.set()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
