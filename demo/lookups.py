@@ -20,8 +20,12 @@ def wait_for(host: str, seconds: float | None) -> None:
     with _lock:
         done = _running.get(host)
         if done is None:
-            done = _running[host] = threading.Event()
-            threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
+            done = threading.Event()
+            try:
+                threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
+            except RuntimeError:  # no thread is begun any more as the process ends: it has to wait itself
+                return
+            _running[host] = done
     if not done.wait(seconds):
         raise TimeoutError(f"{host} was not looked up within {seconds} s")
 

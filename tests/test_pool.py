@@ -344,6 +344,15 @@ def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(monkeypatch: pytes
         assert client_for(f"redis://redis.test:{port}").ping()
 
 
+def test_a_process_that_ends_and_may_begin_no_thread_connects_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with server() as port:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+        assert all(client_for(f"redis://localhost:{port}").ping() for _ in range(2))
+
+
 def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> Any:
         raise socket.gaierror("not known")
