@@ -5,7 +5,7 @@
 --          each period, all-time first
 -- KEYS[4]  its hash of player -> sequence, 12 hex digits, and the signed score behind them
 -- behind the pairs, with dense ranking: the distinct scores of the first period, a sorted set; and so on
--- behind them, with ARGV[5]: what was answered under an idempotency key
+-- behind them, with ARGV[7]: what was answered under an idempotency key
 -- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for; empty when no key names a day
 -- ARGV[2]  the time in milliseconds, for tests; empty asks TIME
 -- ARGV[3]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
