@@ -9,8 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
+from leaderboard.competition_ranking_leaderboard import CompetitionRankingLeaderboard as Competition
 from leaderboard.leaderboard import Leaderboard as Package
 
 from demo import engine
@@ -20,6 +22,8 @@ from tests.bench.measure import faster, report, say
 
 FEW, MANY, SCORES = 10_000, 1_000_000, 1_000_000
 CALLS = 6_000
+DICE = random.Random(1)  # goes on from one measurement to the next: the same submissions again would change nothing
+Comparison = tuple[str, Callable[[], object], Callable[[], object], float | None]
 # Limits: what any script with these arguments costs, and one that asks for the rows without ranks, ties or metadata.
 NOTHING = "return {1, 0, 1, 1, 1, 1, 1}"
 ROWS = """
@@ -30,7 +34,7 @@ return redis.call('ZRANGE', KEYS[1], math.max(0, index - 6), index + 5, 'WITHSCO
 
 
 def players() -> None:
-    """On one core, in turns."""
+    """In turns: on one core, and with Redis on another."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     if cores:
         os.sched_setaffinity(0, {min(cores)})
@@ -38,8 +42,14 @@ def players() -> None:
         url = engine.start(Path(folder), keep=False, maxmemory_mb=4096)
         client = redis.Redis.from_url(url)  # the same for all
         few, many = _board(client, FEW), _board(client, MANY)
+        compared = {FEW: _comparisons(client, few, FEW), MANY: _comparisons(client, many, MANY)}
         _at_two_sizes(few, many)
-        _beside_others(client, few, many)
+        _tell(compared)
+        if len(cores) > 1:
+            os.sched_setaffinity(client.info("server")["process_id"], {max(cores)})
+            say("\nOnce more, with Redis on a core of its own:")
+            _at_two_sizes(few, many)
+            _tell(compared)
         client.close()
         engine.release(Path(folder), wait_seconds=5)
     if cores:
@@ -60,7 +70,7 @@ def _board(client: redis.Redis, size: int, name: str = "bench", periods: Sequenc
 
 
 def _calls(board: Leaderboard, size: int) -> dict[str, Callable[[], object]]:
-    dice = random.Random(1)
+    dice = DICE
     return {
         "submit": lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES), mode="latest"),
         "submit, players who come back": lambda: board.submit(
@@ -96,68 +106,61 @@ def _in_turns(one: Callable[[], object], other: Callable[[], object]) -> tuple[l
     return times
 
 
-def _beside_others(plain: redis.Redis, few: Leaderboard, many: Leaderboard) -> None:
-    for board, size in ((few, FEW), (many, MANY)):
-        dice = random.Random(2)
-        key = f"bench:four:{size}"
-        for first in range(0, size, MOST):
-            plain.zadd(key, {f"player-{n}": dice.randrange(SCORES) for n in range(first, min(first + MOST, size))})
+def _comparisons(plain: redis.Redis, board: Leaderboard, size: int) -> list[Comparison]:
+    dice = random.Random(2)
+    key = f"bench:four:{size}"
+    for first in range(0, size, MOST):
+        plain.zadd(key, {f"player-{n}": dice.randrange(SCORES) for n in range(first, min(first + MOST, size))})
+    alone = _board(plain, size, "alone", ["all"])
+    equal_ranks, own_ranks = Competition(key, connection=plain), Package(key, connection=plain)
+    people = itertools.cycle(f"player-{dice.randrange(size)}" for _ in range(1000))
+    nothing: list[Any] = ["EVALSHA", plain.script_load(NOTHING), 4, *alone._keys_of[1], "", "", alone._lives]
+    nothing += ["", "", alone.channel, ""]
+    rows: list[Any] = ["EVALSHA", plain.script_load(ROWS), 3, *board._read_keys("all"), "", ""]
 
-        def four(key: str = key, size: int = size, dice: random.Random = dice) -> None:
-            player, score = f"player-{dice.randrange(size)}", dice.randrange(SCORES)
-            plain.zscore(key, player)
-            plain.zadd(key, {player: score}, gt=True)
-            plain.zrevrank(key, player)
-            plain.zcard(key)
+    def four() -> None:
+        player, score = f"player-{dice.randrange(size)}", dice.randrange(SCORES)
+        plain.zscore(key, player)
+        plain.zadd(key, {player: score}, gt=True)
+        plain.zrevrank(key, player)
+        plain.zcard(key)
 
-        def each(board: Leaderboard = board, four: Callable[[], None] = four) -> None:
-            for _ in board.periods:
-                four()
+    def each() -> None:
+        for _ in board.periods:
+            four()
 
-        alone = _board(plain, size, "alone", ["all"])
+    def submit(to: Leaderboard) -> Callable[[], object]:
+        return lambda: to.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES))
 
-        def submit(board: Leaderboard, size: int = size, dice: random.Random = dice) -> Callable[[], object]:
-            return lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES))
+    def around(package: Any) -> Callable[[], object]:
+        return lambda: package.around_me(next(people), page_size=11)
 
-        package = Package(key, connection=plain)
-        people = itertools.cycle(f"player-{dice.randrange(size)}" for _ in range(1000))
-        nothing = [
-            "EVALSHA",
-            plain.script_load(NOTHING),
-            4,
-            *alone._keys_of[1],
-            "",
-            "",
-            alone._lives,
-            "",
-            "",
-            alone.channel,
-            "",
-        ]
-        rows = ["EVALSHA", plain.script_load(ROWS), 3, *board._read_keys("all"), "", ""]
-        say(f"\nAt {size:,} players, how many times as fast:")
-        report("submit, all-time / ZSCORE, ZADD, ZREVRANK, ZCARD", faster(four, submit(alone)), 2.5)
-        report(
+    def ours() -> object:
+        return board.around(next(people), 5)
+
+    return [
+        ("submit, three periods / the four calls for each of three", each, submit(board), 2.5),
+        ("submit, three periods / the four calls for one of three", four, submit(board), None),
+        ("submit, all-time alone / ZSCORE, ZADD, ZREVRANK, ZCARD", four, submit(alone), 2.5),
+        (
             "  the limit: a script that does nothing, with its arguments",
-            faster(
-                four,
-                lambda begin=nothing, n=people: plain.execute_command(*begin, next(n), 5, "best", ""),
-            ),
-        )
-        report("submit, three periods / the four calls for each of three", faster(each, submit(board)), 2.5)
-        report("submit, three periods / the four calls for one of three", faster(four, submit(board)))
-        report(
-            "around me / the package leaderboard, 11 rows",
-            faster(
-                lambda p=package, n=people: p.around_me(next(n), page_size=11),
-                lambda b=board, n=people: b.around(next(n), 5),
-            ),
-            3.5,
-        )
-        report(
+            four,
+            lambda: plain.execute_command(*nothing, next(people), 5, "best", ""),
+            None,
+        ),
+        ("around me / the package, by its class that shares ranks as we do", around(equal_ranks), ours, 3.5),
+        ("around me / its first class, which knows no equal ranks", around(own_ranks), ours, None),
+        (
             "  the limit: a script that reads 12 rows and no more",
-            faster(
-                lambda p=package, n=people: p.around_me(next(n), page_size=11),
-                lambda begin=rows, n=people: plain.execute_command(*begin, next(n)),
-            ),
-        )
+            around(own_ranks),
+            lambda: plain.execute_command(*rows, next(people)),
+            None,
+        ),
+    ]
+
+
+def _tell(comparisons: dict[int, list[Comparison]]) -> None:
+    for size, compared in comparisons.items():
+        say(f"\nAt {size:,} players, how many times as fast:")
+        for name, base, variant, goal in compared:
+            report(name, faster(base, variant), goal)
