@@ -83,22 +83,15 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-class QuickLookup:
-    """Of a connection by name: waits for the name no longer than for the connection."""
-
-    host: Any
-    socket_connect_timeout: Any
+class QuickConnection(Connection):
+    """Waits for a name no longer than for the connection."""
 
     def _connect(self) -> Any:
         lookups.wait_for(self.host, self.socket_connect_timeout)
-        return super()._connect()  # type: ignore[misc]
+        return super()._connect()
 
 
-class QuickConnection(QuickLookup, Connection):
-    """A connection by TCP."""
-
-
-class QuickSSLConnection(QuickLookup, SSLConnection):
+class QuickSSLConnection(QuickConnection, SSLConnection):
     """The same over TLS."""
 
 
@@ -109,14 +102,14 @@ def with_quick_lookups(pool: Any) -> Any:
     return pool
 
 
-class SafeSentinelConnection(QuickLookup, SentinelManagedConnection):
+class SafeSentinelConnection(QuickConnection, SentinelManagedConnection):
     """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         return super().read_response(*args, **{**options, "disconnect_on_error": True})
 
 
-class SafeSentinelSSLConnection(QuickLookup, SentinelManagedSSLConnection):
+class SafeSentinelSSLConnection(QuickConnection, SentinelManagedSSLConnection):
     """The same over TLS."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:

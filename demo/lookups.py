@@ -8,7 +8,6 @@ import socket
 import threading
 
 _running: dict[str, threading.Event] = {}
-_lock = threading.Lock()
 os.register_at_fork(after_in_child=_running.clear)
 
 
@@ -17,15 +16,13 @@ def wait_for(host: str, seconds: float | None) -> None:
     lookup goes on, one of each name, and who comes meanwhile waits for the same."""
     if _is_address(host):
         return
-    with _lock:
-        done = _running.get(host)
-        if done is None:
-            done = threading.Event()
-            try:
-                threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
-            except RuntimeError:  # no thread is begun any more as the process ends: it has to wait itself
-                return
-            _running[host] = done
+    mine = threading.Event()
+    done = _running.setdefault(host, mine)
+    if done is mine:
+        try:
+            threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
+        except RuntimeError:  # no thread is begun any more as the process ends: who connects looks it up alone
+            _end(host, done)
     if not done.wait(seconds):
         raise TimeoutError(f"{host} was not looked up within {seconds} s")
 
@@ -36,9 +33,12 @@ def _look_up(host: str, done: threading.Event) -> None:
     except OSError:
         pass  # who connects is told so
     finally:
-        with _lock:
-            _running.pop(host, None)
-        done.set()
+        _end(host, done)
+
+
+def _end(host: str, done: threading.Event) -> None:
+    _running.pop(host, None)
+    done.set()
 
 
 def _is_address(host: str) -> bool:

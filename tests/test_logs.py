@@ -221,7 +221,12 @@ def test_spans_are_what_the_xray_saw(web: FlaskClient) -> None:
 
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    web.application.extensions["observed"].ended.insert(0, Spans(provider))
+    spans = Spans(provider)
+
+    def told_late(environ: dict[str, Any], status: int, seconds: float) -> None:
+        spans(environ, status, seconds / 2)
+
+    web.application.extensions["observed"].ended.insert(0, told_late)
     web.get("/catalog/products/42", headers={"traceparent": PARENT, "tracestate": "vendor=one"})
     *children, whole = sorted(kept.get_finished_spans(), key=lambda span: span.parent.span_id == 0x00F067AA0BA902B7)
     assert (whole.name, f"{whole.context.trace_id:032x}") == ("GET catalog.product", TRACE_ID)

@@ -134,3 +134,11 @@ def test_a_use_case_that_knows_better_tells_its_hits_itself_and_each_is_told_onc
     assert tally.take()[0] == {}
     tally.put_back({"sessions": Sums(1, 2, 3)})
     assert tally.take()[0]["sessions"].misses == 3
+
+
+def test_the_state_that_all_threads_draw_from_is_left_alone() -> None:
+    before = random.getstate()
+    tally = Tally()
+    for _ in range(100):
+        tally.note([("GET", "demo:catalog:{page:1}")], [b""], 0.001)
+    assert random.getstate() == before

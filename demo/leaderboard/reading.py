@@ -20,7 +20,7 @@ from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, 
 PAST = re.compile(r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 CURSOR = re.compile(r"(-?[0-9]{1,16})\.([0-9a-f]{12})")
 RUNNING = (Period.WEEK, Period.DAY)
-NOT_UTF8 = "a name that is not UTF-8"
+NOT_UTF8 = "a name that is not UTF-8: others have written into this board"
 HERE = Path(__file__)
 
 
@@ -113,7 +113,7 @@ class Reading:
         return [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
 
     def _read_keys(self, period: str) -> tuple[str, ...]:
-        if period == "all":
+        if period == Period.ALL:
             return self._all_keys
         key, members = self.redis_keys(period)
         return key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"
@@ -128,7 +128,7 @@ class Reading:
     def _name(self, period: str) -> str:
         if period == Period.ALL:
             return "all"
-        if period not in (Period.WEEK, Period.DAY):
+        if period not in RUNNING:
             if not PAST.fullmatch(period):
                 raise ValueError("period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>")
             return str(period)
@@ -147,11 +147,11 @@ class Reading:
                 self._run_on(period, self._page, [player, before, after, *cursor])
             )
         except (UnicodeDecodeError, DecodeError):
-            raise DataError(f"{NOT_UTF8}: others have written into this board") from None
+            raise DataError(NOT_UTF8) from None
         if first < 0:
             return None, 0
         skipped = 2 if first else 0
-        members, scores = found[skipped::2], _integers(found[skipped + 1 :: 2], self._sign)
+        members, scores = found[skipped::2], [self._sign * _integer(stored) for stored in found[skipped + 1 :: 2]]
         if not scores:
             return Page(period, total, first, ()), above
         ranks, rank, equals = [], dense if self.dense else above, scores[0]
@@ -167,11 +167,9 @@ class Reading:
     def _run_on(self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()) -> Any:
         """Runs a script on a period's keys, with `more` before the distinct scores, on the day that Redis has."""
         for _ in range(2):
-            keys = [*self._read_keys(period), *more]
-            if self.dense:
-                keys += self._distinct_keys([period])
             day = self._day() if period in RUNNING else ""
-            reply = self._run(script, keys, [day, self._redis_ms() if self._redis_ms else "", *args])
+            keys = [*self._read_keys(period), *more, *self._distinct_keys([period])]
+            reply = self._run(script, keys, [day, self._now(), *args])
             if not reply or reply[0] != -1:
                 return reply
             self._ahead_seconds = reply[1] / 1000 - self._clock()
@@ -185,13 +183,6 @@ class Reading:
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
         return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
-
-
-def _integers(stored: list[str], sign: int) -> list[int]:
-    try:
-        return [sign * int(one) for one in stored]
-    except ValueError:
-        return [sign * _integer(one) for one in stored]
 
 
 def _integer(stored: bytes | str) -> int:
@@ -210,4 +201,4 @@ def name_of(member: bytes) -> str:
     try:
         return member[13:].decode()
     except UnicodeDecodeError:
-        raise DataError(f"{NOT_UTF8}: others have written into this board") from None
+        raise DataError(NOT_UTF8) from None
