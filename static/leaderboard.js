@@ -81,16 +81,23 @@ const watch = () => {
   source?.close();
   if (document.hidden) return on(false); // takes no place
   source = new EventSource(live.dataset.live);
+  const fresh = (is) => {
+    $("on").hidden = !is;
+    $("stale")?.toggleAttribute("hidden", is);
+  };
   source.onopen = () => {
     on(true);
-    $("stale")?.setAttribute("hidden", "");
+    fresh(true); // until it says otherwise
   };
   source.onerror = () => {
     on(false);
     if (source.readyState === 2) setTimeout(again, 5000 + 5000 * Math.random());
   };
-  source.addEventListener("board", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("away", () => $("stale")?.removeAttribute("hidden"));
+  source.addEventListener("board", (event) => {
+    fresh(true);
+    show(JSON.parse(event.data));
+  });
+  source.addEventListener("away", () => fresh(false));
 };
 
 if (live && new URLSearchParams(location.search).get("refresh") !== "0") {

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import enter, find, violations, watch
-from tests.serving import Server
+from tests.servers import private_engine
+from tests.serving import Server, serve
 
 pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -160,3 +161,17 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
     page.get_by_text(f"{points} points. mara: rank 1, a new player, of 1.").wait_for(timeout=15_000)
     assert page.locator("#podium").inner_text().split("\n")[0] == "mara"
     assert not page.faults
+
+
+def test_a_board_is_live_or_stale_and_never_both(chromium: Any) -> None:
+    with private_engine() as engine, serve(workers=1, REDIS_URL=engine.url, DEMO_PRODUCTS="50") as own:
+        post(own, "plugged", "mara", 5)
+        with another(chromium, own) as page:
+            page.goto("/leaderboard/boards/plugged")
+            is_live(page)
+            engine.kill()
+            page.locator("#stale:visible").wait_for()
+            assert page.locator("#on").is_hidden()
+            engine.start()
+            is_live(page)
+            assert page.locator("#stale").is_hidden()
