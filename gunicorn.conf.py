@@ -40,7 +40,7 @@ accesslog = None
 if os.environ.get("DEMO_LOG_FORMAT") == "json":
     # Its own lines look like the app's, and go where they go.
     logconfig_dict = {
-        "formatters": {"json": {"()": "demo.logs.Json"}},
+        "formatters": {"json": {"()": "demo.observe.logs.Json"}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
         "root": {"level": "INFO", "handlers": ["stdout"]},
         "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
@@ -54,7 +54,7 @@ def on_starting(server: Any) -> None:
     the catalog. What is wrong is said there in one sentence, and ends the start with exit code 1."""
     global _instance
     _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(Path(__file__).resolve().parent / "instance")
-    from demo.folders import instance_folder
+    from demo.client.folders import instance_folder
 
     _instance = str(instance_folder(_instance))
     _start_metrics(Path(_instance))
@@ -74,17 +74,19 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The app is told of its server; templates are compiled and patterns looked through before the first request, so that
     nobody waits for that, least of all in trouble."""
-    from demo import server, take
+    from demo.teach import pattern_zip
+    from demo.web import server
+    from demo.web.services import services
 
     app = worker.app.wsgi()
     server.tell(app, worker)
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
-    take.offered()
+    pattern_zip.offered()
     gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
     if app.config["BACKGROUND"] != "none":
-        app.extensions["background"].start()
+        services(app).background.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -99,7 +101,7 @@ def child_exit(server: Any, worker: Any) -> None:
     """What a worker has counted stays; what it was just now goes with it."""
     from prometheus_client import multiprocess
 
-    from demo import metric_files
+    from demo.observe import metric_files
 
     multiprocess.mark_process_dead(worker.pid)
     try:
@@ -122,7 +124,7 @@ def on_exit(server: Any) -> None:
 
 def _start_metrics(instance: Path) -> None:
     """A folder of this run where all workers count; what an earlier run was killed in is swept."""
-    from demo.folders import is_alive, lock
+    from demo.client.folders import is_alive, lock
 
     for old in instance.glob("metrics-*"):
         if (old / "alive.lock").exists() and not is_alive(old):  # without one it is just being made
@@ -133,7 +135,7 @@ def _start_metrics(instance: Path) -> None:
 
 
 def _start_engine(instance: str) -> None:
-    from demo import engine
+    from demo.client import engine
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
     try:
@@ -143,6 +145,6 @@ def _start_engine(instance: str) -> None:
 
 
 def _stop_engine() -> None:
-    from demo import engine
+    from demo.client import engine
 
     engine.release(Path(_instance), wait_seconds=3)

@@ -4,45 +4,38 @@ import importlib
 import logging
 import signal
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import click
 from flask import Flask, Response, current_app, request
 from redis.exceptions import RedisError
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from demo import (
-    choices,
-    config,
-    errors,
-    front,
-    home,
-    limits,
-    logs,
-    observed,
-    oneshot,
-    openapi,
-    panel,
-    proofs,
-    security,
-    static_files,
-    take,
-    tracing,
-    xray,
-    xray_panel,
-)
-from demo.background import Background
+from demo import config, limits
+from demo.client.background import Background
+from demo.client.breaker import Breaker
+from demo.client.folders import instance_folder
+from demo.client.pool import check, connect
+from demo.client.redis_url import AddressError
+from demo.client.wire import Client
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
-from demo.folders import instance_folder
-from demo.measured import Measured
-from demo.misses import Misses
-from demo.pool import Client, check, connect
+from demo.observe import logs, opentelemetry, trace
+from demo.observe.http_metrics import HttpMetrics
+from demo.observe.redis_sums import RedisSums
+from demo.observe.request_log import RequestLog
+from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages
+from demo.teach.faults import Plugs
+from demo.teach.misses import Misses
+from demo.web import errors, flash_cookie, formats, openapi, security, static_files
+from demo.web.before_flask import BeforeFlask
+from demo.web.services import Services, services
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -55,16 +48,19 @@ class App(Flask):
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
         security.add_headers(response)
-        trace = xray.current()
-        if trace is not None:
-            trace.finish()
-            request.environ[front.TRACE], request.environ[front.ENDPOINT] = trace, request.endpoint
-            panel.show(response, trace)
-        oneshot.clear_taken(response)
+        seen = trace.current_trace()
+        if seen is not None:
+            seen.finish()
+            request.environ[trace.TRACE] = seen
+            request.environ[trace.ENDPOINT] = request.endpoint
+            panel.show(response, seen)
+        flash_cookie.clear_taken(response)
         return response
 
 
-def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[str] = USE_CASES) -> Flask:
+def create_app(
+    settings: Mapping[str, Any] | None = None, use_cases: Sequence[str] = USE_CASES
+) -> Flask:
     """The app, of these use cases, with `settings` before those of the environment.
 
     Raises ConfigError with one sentence for what only a person can mend.
@@ -72,6 +68,35 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
     values = config.load(settings)
     logs.init(values["LOG_FORMAT"])
     instance = instance_folder(values["INSTANCE_PATH"])
+    app = _flask(values, instance)
+    modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
+    made = _services(app, instance, modules)
+    _hooks(app)
+    home.init(app, modules)
+    for shared in (pull_the_plug, openapi, pattern_zip, test_pages):
+        app.register_blueprint(shared.bp)
+    try:
+        for module in modules:
+            module.init(app, made)
+        _check_limits(app, set(USE_CASES) - set(use_cases))
+    except SQLAlchemyError as error:
+        close(app)
+        raise ConfigError(
+            f"DATABASE_URL: the database does not answer ({type(error).__name__})."
+        ) from error
+    except ConfigError:
+        close(app)
+        raise
+    made.closing.callback(made.background.close)
+    return app
+
+
+def close(app: Flask) -> None:
+    """Ends everything that the app holds, the pool last."""
+    services(app).closing.close()
+
+
+def _flask(values: Mapping[str, Any], instance: Path) -> App:
     app = App(
         "demo",
         root_path=str(REPOSITORY),
@@ -79,111 +104,104 @@ def create_app(settings: Mapping[str, Any] | None = None, use_cases: Sequence[st
         static_folder=None,
         instance_path=str(instance.resolve()),
     )
-    app.config.update(values)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.secret_key = values["SECRET_KEY"] or config.secret_key(instance)
     secure = values["SECURE_COOKIES"]
     app.config.update(
+        values,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         SESSION_COOKIE_NAME="__Host-session" if secure else "session",
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_SAMESITE="Lax",
     )
+    app.secret_key = values["SECRET_KEY"] or config.secret_key(instance)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    _connect_redis(app, instance)
-    app.extensions["database"] = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
-    app.extensions["front"] = front.Front(app, app.wsgi_app)
-    app.extensions["closers"], app.extensions["scraped"] = [], []
-    app.extensions["misses"] = Misses()
-    app.extensions["observed"] = observed.Observed(app.extensions["front"])
-    app.wsgi_app = app.extensions["observed"]  # type: ignore[method-assign]
-    if values["TRUSTED_PROXIES"]:
-        hops = values["TRUSTED_PROXIES"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    static_files.init(app)
-    errors.init(app)
-    app.before_request(_begin)
-    app.before_request(security.refuse_cross_site)
-    app.before_request(security.ask_for_key)
-    app.before_request(_bound_body)
-    app.after_request(panel.fill)
-    app.teardown_request(_end)
-    app.jinja_env.globals.update(patterns_of=take.of_paths, proof=proofs.link)
-    app.jinja_env.filters.update(euros=_euros, bytes=xray.size, ms=xray_panel.ms, number=_number, utc=_utc)
-    app.extensions["measured"] = Measured(app)
-    app.extensions["observed"].ended.append(app.extensions["measured"])
-    spans = tracing.from_environment()
-    if spans:
-        app.extensions["observed"].ended.append(spans)
-        app.extensions["closers"].append(spans.close)
-    modules = [importlib.import_module(f"demo.{name}.views") for name in use_cases]
-    app.context_processor(
-        lambda: {
-            "nav": [(f"{module.bp.name}.index", module.TITLE) for module in modules],
-            "use_cases": use_cases,
-        }
+    app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, proof=test_pages.link)
+    app.jinja_env.filters.update(
+        euros=formats.euros,
+        bytes=formats.size,
+        ms=formats.ms,
+        number=formats.number,
+        utc=formats.utc,
     )
-    app.register_blueprint(home.bp)
-    app.register_blueprint(choices.bp)
-    app.register_blueprint(openapi.bp)
-    app.register_blueprint(take.bp)
-    app.register_blueprint(proofs.bp)
-    app.extensions["use_cases"], app.extensions["home"] = modules, {}
-    app.extensions["background"] = background = Background(app.extensions["redis"], elects=values["BACKGROUND"] == "web")
-    app.extensions["closers"].insert(0, background.close)
-    try:
-        for module in modules:
-            app.register_blueprint(module.bp)
-        _check_limits(app, set(USE_CASES) - set(use_cases))
-    except SQLAlchemyError as error:
-        close(app)
-        raise ConfigError(f"DATABASE_URL: the database does not answer ({type(error).__name__}).") from error
-    except ConfigError:
-        close(app)
-        raise
     return app
 
 
-def close(app: Flask) -> None:
-    """Lets go of everything that the app holds: what its use cases have put into `closers`, the database, the pool."""
-    for closer in app.extensions["closers"]:
-        closer()
-    app.extensions["database"].engine.dispose()
-    app.extensions["redis"].close()
-
-
-def _check_limits(app: Flask, left_out: set[str]) -> None:
-    pattern = limits.without_target(app.config["RATE_LIMITS"], app.view_functions, left_out)
-    if pattern is not None:
-        raise ConfigError(f"DEMO_RATE_LIMITS: there is no endpoint {pattern}, the limit would protect nothing.")
-
-
-def _connect_redis(app: Flask, instance: Path) -> None:
+def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Services:
+    """Connects to Redis and the database, and puts the middleware around the app."""
     values = app.config
-    url = values["REDIS_URL"]
-    if not url:
-        from demo import engine
-
-        try:
-            url = engine.start(instance, keep=values["KEEP_DATA"], maxmemory_mb=values["ENGINE_MAXMEMORY_MB"])
-        except engine.EngineError as error:
-            raise ConfigError(str(error)) from None
-    client = connect(
-        url,
-        pool_size=values["POOL_SIZE"],
-        timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
-        open_seconds=values["BREAKER_SECONDS"],
+    breaker, sums = Breaker(values["BREAKER_SECONDS"]), RedisSums()
+    plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"])
+    around = (trace.around, sums.around, plugs.around, breaker.around)
+    client, url = _connect(values, instance, around)
+    before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values))
+    request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
+    request_log.ended.append(metrics)
+    made = Services(
+        redis=client,
+        redis_url=url,
+        breaker=breaker,
+        sums=sums,
+        database=_database(values, instance),
+        background=Background(client, elects=values["BACKGROUND"] == "web"),
+        metrics=metrics,
+        request_log=request_log,
+        before_flask=before_flask,
+        look=static_files.init(app),
+        titles={module.bp.name: module.TITLE for module in modules},
     )
-    away = check(client, url)
+    made.keep(plugs)
+    made.keep(Misses())
+    made.closing.callback(client.close)
+    made.closing.callback(made.database.engine.dispose)
+    spans = opentelemetry.from_environment()
+    if spans:
+        request_log.ended.append(spans)
+        made.closing.callback(spans.close)
+    app.extensions["services"] = made
+    app.wsgi_app = request_log  # type: ignore[method-assign]
+    hops = values["TRUSTED_PROXIES"]
+    if hops:
+        app.wsgi_app = ProxyFix(request_log, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return made
+
+
+def _database(values: Mapping[str, Any], instance: Path) -> Database:
+    database = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
+    event.listen(database, "before_visit", pull_the_plug.before_visit)
+    event.listen(database, "after_visit", trace.visited)
+    return database
+
+
+def _connect(
+    values: Mapping[str, Any], instance: Path, around: Sequence[Any]
+) -> tuple[Client, str]:
+    url = values["REDIS_URL"]
+    try:
+        if not url:
+            from demo.client import engine
+
+            keep, memory = values["KEEP_DATA"], values["ENGINE_MAXMEMORY_MB"]
+            try:
+                url = engine.start(instance, keep=keep, maxmemory_mb=memory)
+            except engine.EngineError as error:
+                raise ConfigError(str(error)) from None
+        client = connect(
+            url,
+            pool_size=values["POOL_SIZE"],
+            timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
+            around=around,
+        )
+        away = check(client, url)
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
     if away:
         log.warning("%s The app starts without it.", away)
     else:
         _load_scripts(client)
-    app.extensions["redis"], app.extensions["redis_url"] = client, url
+    return client, url
 
 
 def _load_scripts(client: Client) -> None:
-    """So that not even the first call of a script pays for telling Redis its text; where it cannot be done now, the first
-    call does it."""
+    """Tells Redis all scripts, so that no first call pays for it; a script it lacks is sent when called."""
     try:
         for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
             client.script_load(script.read_text())
@@ -191,19 +209,37 @@ def _load_scripts(client: Client) -> None:
         log.warning("Scripts are not loaded yet: %s", type(error).__name__)
 
 
+def _hooks(app: App) -> None:
+    errors.init(app)
+    app.before_request(_begin)
+    app.before_request(security.refuse_cross_site)
+    app.before_request(security.ask_for_key)
+    app.before_request(_bound_body)
+    app.after_request(panel.fill)
+    app.teardown_request(_end)
+
+
+def _check_limits(app: Flask, left_out: set[str]) -> None:
+    pattern = limits.without_target(app.config["RATE_LIMITS"], app.view_functions, left_out)
+    if pattern is not None:
+        raise ConfigError(
+            f"DEMO_RATE_LIMITS: there is no endpoint {pattern}, the limit would protect nothing."
+        )
+
+
 def _begin() -> None:
     if current_app.config["BACKGROUND"] != "none":
-        current_app.extensions["background"].start()
-    trace = request.environ.get(front.TRACE)
-    if trace is None:
-        xray.begin(detailed=panel.wanted())
+        services().background.start()
+    begun = request.environ.get(trace.TRACE)
+    if begun is None:
+        trace.begin_trace(detailed=panel.wanted())
     else:
-        xray.resume(trace, detailed=panel.wanted())
-    choices.begin()
+        trace.resume_trace(begun, detailed=panel.wanted())
+    pull_the_plug.begin()
 
 
 def _bound_body() -> None:
-    """A body that comes in chunks is refused when it is too large, as one that tells its length is: werkzeug cuts it off."""
+    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it off."""
     most = request.max_content_length
     if most is None or "HTTP_TRANSFER_ENCODING" not in request.environ:
         return
@@ -213,35 +249,27 @@ def _bound_body() -> None:
 
 
 def _end(_: BaseException | None) -> None:
-    xray.end()
-    choices.end()
+    trace.end_trace()
+    pull_the_plug.end()
 
 
-def _euros(cents: int) -> str:
-    return f"€ {cents // 100:,}.{cents % 100:02}".replace(",", "\u202f")
-
-
-def _number(value: int) -> str:
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) if seconds > 0 else "–"
-
-
-@home.bp.cli.command("check", help="Check the settings, Redis and the database, and make the catalog if there is none.")
+@home.bp.cli.command(
+    "check", help="Check the settings, Redis and the database, and make the catalog if there is none."
+)
 def check_command() -> None:
-    """Getting here means that all is well: making the app has checked it."""
+    """Says ok: the app was made, so all of it was checked."""
     click.echo("ok")
 
 
-@home.bp.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
+@home.bp.cli.command(
+    "worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND."
+)
 def worker_command() -> None:
-    """Takes part in every election, serves nobody."""
+    """Takes part in every election and serves nobody."""
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    background: Background = current_app.extensions["background"]
+    background = services().background
     background.elects = True
     background.start()
     over.wait()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from demo.limits import RateLimit
-from demo.logs import Format
+from demo.observe.logs import Format
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

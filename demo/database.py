@@ -11,26 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from demo import chosen, xray
 from demo.config import ConfigError
 
 CONNECTIONS = 10
 WAIT_SECONDS = 3.0
-SLOW_MS = 1000  # for a visitor who has chosen a slow database
 
 
-def get_database() -> "Database":
-    """The database of the running app."""
-    database: Database = current_app.extensions["database"]
-    return database
+class VisitEvents(event.Events["Database"]):
+    """What a database tells those who listen (`sqlalchemy.event.listen`)."""
+
+    def before_visit(self) -> None:
+        """A visit begins, no connection is taken yet: a listener may wait, or raise SQLAlchemyError."""
+
+    def after_visit(self, label: str, began: float) -> None:
+        """A visit is over, well or not; `began` is of `time.perf_counter`."""
 
 
-class Database:
-    """A pool of `CONNECTIONS`, which also bounds how many readers reach the database while Redis is away."""
+class Database(event.EventTarget):
+    """A pool of `CONNECTIONS`, which also bounds how many readers reach the database without Redis."""
+
+    dispatch = event.dispatcher(VisitEvents)
 
     def __init__(self, url: str, latency_ms: int = 0) -> None:
         self.latency_ms = latency_ms
@@ -38,8 +41,10 @@ class Database:
 
     @contextmanager
     def read(self, *, wait: bool = True) -> Iterator[Connection]:
-        """One visit that reads; `wait` false leaves out the added latency, for the app's own housekeeping. Raises
-        sqlalchemy.exc.SQLAlchemyError."""
+        """One visit that reads; without `wait`, the app's own housekeeping, nothing slows it down.
+
+        Raises sqlalchemy.exc.SQLAlchemyError.
+        """
         with self._visit("SELECT", wait) as connection:
             yield connection
 
@@ -51,31 +56,18 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
-    def _be_slow(self) -> None:
-        choice = chosen.current().database
-        if choice == "down":
-            raise Broken()
-        latency_ms = self.latency_ms + (SLOW_MS if choice == "slow" else 0)
-        if latency_ms:
-            time.sleep(latency_ms / 1000)
-
     @contextmanager
     def _visit(self, label: str, wait: bool) -> Iterator[Connection]:
         began = time.perf_counter()
         try:
+            if wait:
+                self.dispatch.before_visit()
             with self.engine.connect() as connection:
-                if wait:
-                    self._be_slow()
+                if wait and self.latency_ms:
+                    time.sleep(self.latency_ms / 1000)
                 yield connection
         finally:
-            xray.record("db", label, began)
-
-
-class Broken(OperationalError):
-    """What a visitor sees who has chosen a database that is down."""
-
-    def __init__(self) -> None:
-        super().__init__("a visit", None, ConnectionError("this visitor has taken the database away"))
+            self.dispatch.after_visit(label, began)
 
 
 def _engine(url: str) -> Engine:

@@ -12,15 +12,16 @@ from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
 from xdist.scheduler import LoadScopeScheduling
 
-from demo import engine
 from demo.app import close, create_app
 from demo.catalog import hostile_pickle, strategies_views, trials_views
 from demo.catalog.seed import seed
-from demo.connections import BoundedPool
+from demo.client import engine
+from demo.client.connections import BoundedPool
+from demo.client.wire import Client
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
-from demo.pool import Client, connect
 from tests import servers
+from tests.clients import connect
 
 PRODUCTS = 500
 

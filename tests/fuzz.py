@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS, load_all_checks, not_a_server_error
 
-from demo import engine
 from demo.app import close, create_app
+from demo.client import engine
 
 STREAM = r"/stream$"
 load_all_checks()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from demo import engine
+from demo.client import engine
 from tests.serving import until
 
 FIRST_DATABASE = 8

@@ -10,16 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from demo.analytics.collector import Collector
 from demo.app import USE_CASES
-from demo.breaker import BreakerOpen
+from demo.client.breaker import BreakerOpen
+from demo.client.leader import Leader
+from demo.client.wire import Client
 from demo.config import SETTINGS
-from demo.leader import Leader
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from demo.pool import Client
+from demo.web.services import part
 from tests.serving import REPOSITORY, serve
 
 README = (REPOSITORY / "README.md").read_text()
@@ -85,7 +87,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
-    app.extensions["analytics"].flush()
+    part(Collector, app).flush()
     web.get("/analytics/")
     board = Leaderboard(client, "main")
     board.submit("mara", 1, idempotency_key="a-key")
@@ -95,7 +97,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     board.submit("mara", 1)
     leader = Leader(client, "sampler", "of the test")
     leader.campaign()
-    Reporter(client, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
+    Reporter(client, client.sums, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
     Sampler(client, lambda: "of the test").step(leader.token)
     leader.resign()
     leader.campaign()

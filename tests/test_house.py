@@ -10,7 +10,7 @@ import pytest
 from redis.crc import key_slot
 
 from demo.app import USE_CASES
-from demo.pool import Client
+from demo.client.wire import Client
 from tests.serving import REPOSITORY
 
 DEMO = REPOSITORY / "demo"
@@ -185,17 +185,18 @@ def test_only_the_pool_opens_connections() -> None:
 
 
 def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client, make_app: object) -> None:
-    from demo import xray
     from demo.catalog.write_behind import Versioned, WriteBehind
-    from demo.leader import Leader
+    from demo.client.leader import Leader
     from demo.leaderboard.ranking import Leaderboard
     from demo.leaderboard.signatures import Signatures, Unsigned, sign
     from demo.monitor.sampler import Sampler
+    from demo.observe import trace
+    from demo.observe.trace import Asked, begin_trace, end_trace, record_step
 
     seen: list[tuple[str, list[str]]] = []
-    original = xray.record
+    original = record_step
 
-    def spy(kind: str, label: str, began: float, asked: tuple[xray.Asked, ...] = (), sent: bool = True) -> None:
+    def spy(kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True) -> None:
         for args, _ in asked:
             if args[0] == "EVALSHA":
                 keys = args[3 : 3 + int(str(args[2]))]
@@ -203,7 +204,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         original(kind, label, began, asked, sent)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xray, "record", spy)
+        patch.setattr(trace, "record_step", spy)
         web = make_app().test_client()  # type: ignore[operator]
         web.get("/catalog/products/42")
         web.get("/catalog/")
@@ -219,7 +220,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         web.post("/rate-limit/", data={"count": "3"})
         web.get("/catalog/lab/hashes/")
         web.get("/analytics/")
-        xray.begin()
+        begin_trace()
         queue = WriteBehind(client, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
         queue.update("a", lambda value: value + 1)
         queue.flush("one")
@@ -236,7 +237,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         leader.campaign()
         Sampler(client, lambda: "slots").step(leader.token)
         leader.resign()
-        xray.end()
+        end_trace()
         web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
         web.get("/leaderboard/boards/main?player=mara")
     assert len({sha for sha, _ in seen}) == len(SCRIPTS)

@@ -6,10 +6,10 @@ import io
 import msgspec
 from flask import Blueprint, Response
 
-from demo.analytics.common_views import Asked, read
+from demo.analytics.cached_dashboard import Asked, read
 from demo.analytics.dashboard import Dashboard
-from demo.openapi import documented
-from demo.validation import read_query
+from demo.web.openapi import documented
+from demo.web.validation import read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 

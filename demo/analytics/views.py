@@ -2,21 +2,23 @@
 
 import random
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
-from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisError
 
-from demo import metrics, oneshot, sketches, source
 from demo.analytics import api_views, unique_visitors
 from demo.analytics.batch import Batch
-from demo.analytics.collect_views import PRODUCT, Visits
+from demo.analytics.cached_dashboard import Asked, Made, collector, forget, read
 from demo.analytics.collector import Collector
-from demo.analytics.common_views import Asked, Made, collector, forget, read
+from demo.analytics.count_visits import PRODUCT, Visits
 from demo.analytics.dashboard import MADE_UP
-from demo.errors import RedisAway
-from demo.validation import Invalid, convert
+from demo.observe import metrics
+from demo.teach import listing, sketches
+from demo.web import flash_cookie
+from demo.web.errors import RedisAway
+from demo.web.services import Services
+from demo.web.validation import Invalid, convert
 
 TITLE = "Analytics"
 HERE = Path(__file__).parent
@@ -25,14 +27,12 @@ bp = Blueprint("analytics", __name__, url_prefix="/analytics", cli_group=None)
 bp.register_blueprint(api_views.bp)
 
 
-@bp.record_once
-def prepare(state: BlueprintSetupState) -> None:
+def init(app: Flask, services: Services) -> None:
     """Has every answer told to a collector, which writes what is left when the app is closed."""
-    extensions = state.app.extensions
-    made = Collector(extensions["redis"], metrics.ANALYTICS_DROPPED.inc)
-    extensions["analytics"] = made
-    extensions["observed"].ended.append(Visits(cast(Flask, state.app), made))
-    extensions["closers"].append(made.close)
+    made = services.keep(Collector(services.redis, metrics.ANALYTICS_DROPPED.inc))
+    services.request_log.ended.append(Visits(app, made))
+    services.closing.callback(made.close)
+    app.register_blueprint(bp)
 
 
 def card() -> tuple[str, str, str]:
@@ -52,8 +52,8 @@ def index() -> str:
         **_figures(),
         error="",
         listings=[
-            source.of_function(Collector.flush),
-            source.of_file(HERE / "active_days.lua"),
+            listing.of_function(Collector.flush),
+            listing.of_file(HERE / "active_days.lua"),
         ],
     )
 
@@ -85,7 +85,7 @@ def visit() -> Any:
     if refused:
         raise RedisAway()
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
-    oneshot.put(response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors.")
+    flash_cookie.put(response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors.")
     return response
 
 

@@ -7,8 +7,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from demo.catalog import products
-from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.common_views import (
+from demo.catalog.answering import (
     JSON,
     checked_id,
     corner,
@@ -19,10 +18,11 @@ from demo.catalog.common_views import (
     shelf,
     with_status,
 )
+from demo.catalog.cache_aside import CacheStatus
+from demo.catalog.cached_catalog import Words
 from demo.catalog.products import Change, Listing, Product
-from demo.catalog.shelf import Words
-from demo.openapi import documented
-from demo.validation import Invalid, read_json, read_query
+from demo.web.openapi import documented
+from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
 PRODUCT = {"product_id": "42"}

@@ -8,11 +8,12 @@ import msgspec
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import oneshot, source
 from demo.catalog import encrypted
 from demo.catalog.encrypted import Encrypted, Held, derive, key_id, mask
-from demo.pool import get_redis
-from demo.validation import Invalid, convert
+from demo.teach import listing
+from demo.web import flash_cookie
+from demo.web.services import get_redis
+from demo.web.validation import Invalid, convert
 
 TTL_SECONDS = 300
 SENSITIVE = ("email", "phone", "iban")
@@ -87,10 +88,10 @@ def index() -> Response:
         decrypt_us=decrypt_us,
         ttl_seconds=TTL_SECONDS,
         listings=[
-            source.of_function(Encrypted._seal),
-            source.of_function(Encrypted._fernets),
-            source.of_function(Encrypted.get),
-            source.of_function(encrypted.mask),
+            listing.of_function(Encrypted._seal),
+            listing.of_function(Encrypted._fernets),
+            listing.of_function(Encrypted.get),
+            listing.of_function(encrypted.mask),
         ],
     )
     response = Response(body)
@@ -119,7 +120,7 @@ def change() -> Any:
             "it does not decrypt there, so the profile counts as a miss and is made anew." if refused else "it was accepted."
         )
     response = redirect(url_for("catalog.encryption.index", customer=deed.customer), 303)
-    oneshot.put(response, "message", said)
+    flash_cookie.put(response, "message", said)
     return response
 
 

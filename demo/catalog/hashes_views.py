@@ -12,13 +12,13 @@ import msgspec
 from flask import Blueprint, Response, current_app, render_template, request
 from redis.exceptions import RedisError
 
-from demo import source
 from demo.catalog import products
-from demo.catalog.common_views import is_integer
+from demo.catalog.answering import is_integer
 from demo.catalog.product_hash import HashStore, StringStore
 from demo.catalog.products import Product
-from demo.database import get_database
-from demo.pool import Client, get_redis
+from demo.client.wire import Client
+from demo.teach import listing
+from demo.web.services import get_database, get_redis
 
 CALLS, MOST_SECONDS = 40, 0.2
 TTL_SECONDS = 60
@@ -69,9 +69,9 @@ def _page(product: Product | None, given: str, tables: dict[str, tuple[Shape, Sh
         verdicts={name: _verdicts(*shapes) for name, shapes in tables.items()},
         calls=CALLS,
         listings=[
-            source.of_function(StringStore.add),
-            source.of_function(HashStore.add),
-            source.of_file(Path(__file__).with_name("product_hash.lua")),
+            listing.of_function(StringStore.add),
+            listing.of_function(HashStore.add),
+            listing.of_file(Path(__file__).with_name("product_hash.lua")),
         ],
     )
     return Response(body, status)

@@ -8,12 +8,12 @@ import msgspec
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import oneshot, source
 from demo.catalog import hostile_pickle, products, serializers
+from demo.catalog.answering import is_integer
 from demo.catalog.cache_aside import Cache
-from demo.catalog.common_views import is_integer
 from demo.catalog.products import PAGE_SIZE, Product
-from demo.database import get_database
+from demo.web import flash_cookie
+from demo.web.services import get_database
 
 bp = Blueprint("serializers", __name__, url_prefix="/lab/serializers", cli_group=None)
 _children = threading.BoundedSemaphore(2)
@@ -40,13 +40,13 @@ def index() -> Response:
         tables={name: serializers.measure(msgspec.to_builtins(value)) for name, value in values.items()},
         formats=list(serializers.FORMATS),
         types={type_name: [each for each in kept if each.type == type_name] for type_name in serializers.SAMPLES},
-        deed=oneshot.take("pickle"),
+        deed=flash_cookie.take("pickle"),
         disassembly=hostile_pickle.disassemble(),
         refused=_refused_by_ours(),
         listings=[
-            source.of_function(serializers.measure),
-            source.of_function(Cache._decode),
-            source.of_function(hostile_pickle.let_it_run),
+            listing.of_function(serializers.measure),
+            listing.of_function(Cache._decode),
+            listing.of_function(hostile_pickle.let_it_run),
         ],
     )
     return Response(body, 200 if product else 422)
@@ -64,7 +64,7 @@ def run_pickle() -> Any:
     finally:
         _children.release()
     response = redirect(url_for("catalog.serializers.index", _anchor="pickle"), 303)
-    oneshot.put(response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error})
+    flash_cookie.put(response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error})
     return response
 
 

@@ -13,15 +13,15 @@ from flask import Blueprint, Response, current_app, redirect, render_template, r
 from redis.exceptions import RedisError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import source
 from demo.catalog.strategies import NAMES
 from demo.catalog.workload import Options, Outcome
 from demo.catalog.write_behind import WriteBehind
 from demo.catalog.write_through import WriteThrough
+from demo.client.folders import scratch
 from demo.config import REPOSITORY
-from demo.folders import scratch
-from demo.pool import get_redis
-from demo.validation import Invalid, convert
+from demo.teach import listing
+from demo.web.services import get_redis, services
+from demo.web.validation import Invalid, convert
 
 KEPT_SECONDS = 600
 LONGEST_SECONDS = 25
@@ -82,7 +82,7 @@ def _run(options: Options) -> list[Outcome]:
     try:
         with scratch("lab") as folder:
             task = {
-                "redis_url": current_app.extensions["redis_url"],
+                "redis_url": services().redis_url,
                 "run": f"lab-{secrets.token_hex(4)}",
                 "folder": str(folder),
                 "options": options,
@@ -120,9 +120,9 @@ def _page(
         failures=FAILURES,
         minutes=KEPT_SECONDS // 60,
         listings=[
-            source.of_function(WriteThrough.update),
-            source.of_function(WriteBehind.flush),
-            source.of_file(Path(__file__).with_name("write_behind.lua")),
+            listing.of_function(WriteThrough.update),
+            listing.of_function(WriteBehind.flush),
+            listing.of_file(Path(__file__).with_name("write_behind.lua")),
         ],
     )
     return Response(body, status)

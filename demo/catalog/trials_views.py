@@ -10,12 +10,12 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from demo import oneshot
 from demo.catalog import stampede
-from demo.catalog.common_views import checked_id, shelf
+from demo.catalog.answering import checked_id, shelf
 from demo.catalog.products import MAX_ID
 from demo.catalog.stampede import Reader
-from demo.validation import convert
+from demo.web import flash_cookie
+from demo.web.validation import convert
 
 READERS = 50
 MISSES = 10
@@ -67,7 +67,7 @@ def missing(product_id: str) -> Any:
 
 def shown() -> str:
     """The result of the trial before this page, drawn; empty when there was none."""
-    given = oneshot.take("trial")
+    given = flash_cookie.take("trial")
     if given is None:
         return ""
     result = msgspec.convert(given, Result)
@@ -81,5 +81,5 @@ def shown() -> str:
 
 def _back(number: int, result: Result) -> Any:
     response = redirect(url_for("catalog.product", product_id=number, _anchor="trial"), 303)
-    oneshot.put(response, "trial", msgspec.to_builtins(result))
+    flash_cookie.put(response, "trial", msgspec.to_builtins(result))
     return response

@@ -4,20 +4,18 @@ import math
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import click
 from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
-from flask.blueprints import BlueprintSetupState
 from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
 
-from demo import choices, errors, limits, metrics, oneshot, sketches
+from demo import limits
 from demo.catalog import (
     api_views,
     encryption_views,
-    front_views,
     hashes_views,
     pictures,
     products,
@@ -25,16 +23,20 @@ from demo.catalog import (
     serializers_views,
     strategies_views,
     trials_views,
+    whole_answers,
 )
+from demo.catalog.answering import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
 from demo.catalog.api_views import change_product, read_words
 from demo.catalog.cache_aside import Busy
-from demo.catalog.common_views import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
+from demo.catalog.cached_catalog import NEAR_PREFIX, Shelf, Words
 from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
-from demo.catalog.shelf import NEAR_PREFIX, Shelf, Words
 from demo.config import ConfigError
-from demo.database import get_database
-from demo.validation import Invalid
+from demo.observe import metrics
+from demo.teach import pull_the_plug, sketches
+from demo.web import errors, flash_cookie
+from demo.web.services import Services, get_database
+from demo.web.validation import Invalid
 
 TITLE = "Catalog"
 PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
@@ -47,27 +49,25 @@ bp.register_blueprint(hashes_views.bp)
 bp.register_blueprint(encryption_views.bp)
 
 
-@bp.record_once
-def prepare(state: BlueprintSetupState) -> None:
+def init(app: Flask, services: Services) -> None:
     """Makes the catalog where there is none, and the cache before it."""
-    config, extensions = state.app.config, state.app.extensions
-    client = extensions["redis"]
+    config, client = app.config, services.redis
     if config["NEAR_CACHE"] and hasattr(client, "get_node_from_key"):
         raise ConfigError("DEMO_NEAR_CACHE works with one server or behind Sentinel, not with a cluster.")
-    seed.seed(extensions["database"].engine, config["PRODUCTS"])
+    seed.seed(services.database.engine, config["PRODUCTS"])
     near = NearCache(client, NEAR_PREFIX) if config["NEAR_CACHE"] else None
     made = Shelf(
         client,
-        extensions["database"],
+        services.database,
         ttl_seconds=config["CATALOG_TTL_SECONDS"],
         stale_seconds=config["CATALOG_STALE_SECONDS"],
-        schema=extensions["look"],
+        schema=services.look,
         near=near,
-        late=lambda: extensions["background"].wake("outbox"),
+        late=lambda: services.background.wake("outbox"),
         counted=lambda outcome: metrics.count(metrics.CACHE_OUTCOMES, "catalog", outcome),
     )
-    extensions["shelf"] = made
-    extensions["background"].elect("outbox", made.deliverer.step)
+    services.keep(made)
+    services.background.elect("outbox", made.deliverer.step)
 
     def look_up() -> None:
         try:
@@ -75,13 +75,13 @@ def prepare(state: BlueprintSetupState) -> None:
         except SQLAlchemyError:
             metrics.OUTBOX_PENDING.set(math.nan)
 
-    extensions["scraped"].append(look_up)
-    client.tally.ask["catalog"] = made.lookups
+    services.before_scrape.append(look_up)
+    services.sums.ask["catalog"] = made.lookups
     if near:
-        extensions["closers"].append(near.close)
-    windows = extensions["front"].windows
+        services.closing.callback(near.close)
     if not any(limits.covering(config["RATE_LIMITS"], name)[1] for name in ("catalog.product", "catalog.api.get_product")):
-        windows.append(front_views.window(cast(Flask, state.app), made, _draw_product))
+        services.before_flask.windows.append(whole_answers.window(app, made, _draw_product))
+    app.register_blueprint(bp)
 
 
 @bp.app_errorhandler(Busy)
@@ -182,7 +182,7 @@ def drop_category() -> Any:
     if text:
         return _back(checked_id(text), "Every cached page and list of this category is out of date now.")
     response = redirect(url_for("catalog.index", category=category or None), 303)
-    oneshot.put(response, "message", "Every cached list of this category is out of date now.")
+    flash_cookie.put(response, "message", "Every cached list of this category is out of date now.")
     return response
 
 
@@ -201,7 +201,7 @@ def seed_command(wanted: int) -> None:
 
 
 def _read(number: int) -> Any:
-    cached = choices.current().strategy != "none"
+    cached = pull_the_plug.current().strategy != "none"
     return shelf().product(number, _draw_product, corner=corner(), cached=cached)
 
 
@@ -245,7 +245,7 @@ def _written(number: int, message: str, told: bool) -> Any:
     """After a write; who has chosen write-through puts the new page into the cache at once."""
     if not told:
         message += " Redis is away: cached pages may show the old one until it is back."
-    elif choices.current().strategy == "write-through":
+    elif pull_the_plug.current().strategy == "write-through":
         _read(number)
         message += " The new page is in the cache already."
     return _back(number, message)
@@ -253,5 +253,5 @@ def _written(number: int, message: str, told: bool) -> Any:
 
 def _back(number: int, message: str) -> Any:
     response = redirect(url_for("catalog.product", product_id=number), 303)
-    oneshot.put(response, "message", message)
+    flash_cookie.put(response, "message", message)
     return response

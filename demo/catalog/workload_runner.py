@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from demo.breaker import Breaker, BreakerOpen
 from demo.catalog import products, seed, workload
 from demo.catalog.strategies import NAMES, Rows, behind, build
 from demo.catalog.workload import PRODUCTS, DatabaseGone, Options, Outcome, Tally, percentile
 from demo.catalog.write_behind import WriteBehind
+from demo.client.breaker import Breaker, BreakerOpen
+from demo.client.pool import connect
+from demo.client.wire import Client
 from demo.database import Database, sqlite_url
-from demo.pool import Client, connect
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -76,9 +77,8 @@ class Trouble:
 def main() -> None:
     """Reads the task and does it."""
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    client = connect(task.redis_url, pool_size=40, timeout_seconds=1.0, open_seconds=0.01)
     gate = Gate(0.01)
-    client.breaker = gate
+    client = connect(task.redis_url, pool_size=40, timeout_seconds=1.0, around=(gate.around,))
     if task.worker:
         serve(client, task, Trouble(task.options, gate))
         return

@@ -8,7 +8,9 @@ import msgspec
 from flask import Response, current_app, request
 from werkzeug.exceptions import NotFound, Unauthorized
 
+from demo.client.wire import Client
 from demo.leaderboard.answers import IDEMPOTENCY_KEY, Conflict, Post, Refused, Submission, check_metadata, check_player
+from demo.leaderboard.board_access import bp, known, leaderboard, submit, submit_many, top
 from demo.leaderboard.bodies import (
     Around,
     Batch,
@@ -27,11 +29,10 @@ from demo.leaderboard.bodies import (
     rows,
     submitted,
 )
-from demo.leaderboard.common_views import bp, known, leaderboard, submit, submit_many, top
 from demo.leaderboard.signatures import Signatures, Unsigned
-from demo.openapi import Header, documented
-from demo.pool import Client, get_redis
-from demo.validation import Invalid, fields, read_json, read_query
+from demo.web.openapi import Header, documented
+from demo.web.services import get_redis
+from demo.web.validation import Invalid, fields, read_json, read_query
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header("Idempotency-Key", "a request counts once under it, for a day", r"^[\x21-\x7e]{1,255}$", "game-7-of-mara")

@@ -5,12 +5,13 @@ from typing import Any
 from flask import current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import oneshot, source
-from demo.errors import RedisAway
 from demo.leaderboard import game
 from demo.leaderboard.answers import Conflict, Period, check_player
-from demo.leaderboard.common_views import bp, by_api, known, refuse_pages, sentence, submit
-from demo.pool import get_redis
+from demo.leaderboard.board_access import bp, by_api, known, refuse_pages, sentence, submit
+from demo.teach import listing
+from demo.web import flash_cookie
+from demo.web.errors import RedisAway
+from demo.web.services import get_redis
 
 
 @bp.get("/boards/<board>/game")
@@ -54,7 +55,7 @@ def answer_game(board: str) -> Any:
         return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     told = f"{result.characters} characters in {result.seconds:.1f} s, {result.score} points. "
-    oneshot.put(response, "message", told + sentence(done.standings[Period.ALL], player, result.score))
+    flash_cookie.put(response, "message", told + sentence(done.standings[Period.ALL], player, result.score))
     return response
 
 
@@ -80,5 +81,5 @@ def _page(name: str, played: game.Round | None, refused: str = "", player_error:
         by_api=by_api(),
         player_error=player_error,
         game=game,
-        listings=[source.of_function(game.start), source.of_function(game.judge)],
+        listings=[listing.of_function(game.start), listing.of_function(game.judge)],
     )

@@ -8,17 +8,18 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import choices, server
-from demo.errors import RedisAway
 from demo.leaderboard.answers import check_player
+from demo.leaderboard.board_access import bp, known, leaderboard
 from demo.leaderboard.bodies import PERIOD
-from demo.leaderboard.common_views import bp, known, leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import Viewer
-from demo.metrics import STREAMS_OPEN
-from demo.openapi import Header, documented
-from demo.pool import get_redis
-from demo.validation import Invalid, read_query
+from demo.observe.metrics import STREAMS_OPEN
+from demo.teach import pull_the_plug
+from demo.web import server
+from demo.web.errors import RedisAway
+from demo.web.openapi import Header, documented
+from demo.web.services import services
+from demo.web.validation import Invalid, read_query
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
@@ -100,7 +101,7 @@ def stream(board: str) -> Response:
             player = check_player(player)
         except ValueError as error:
             raise Invalid({"player": str(error).removeprefix("player: ")}) from None
-    if choices.current().redis:
+    if pull_the_plug.current().redis:
         raise RedisAway()
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=HEADERS)
@@ -118,14 +119,16 @@ def stream(board: str) -> Response:
 def _streams() -> Streams:
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
     with _making:
-        made: Streams | None = app.extensions.get("streams")
+        shared = services(app)
+        made: Streams | None = shared.parts.get(Streams)
         if made is None:
             told = server.of(app)
-            made = app.extensions["streams"] = Streams(
-                get_redis(),
+            made = shared.keep(
+                Streams(
+                shared.redis,
                 most=min(app.config["STREAM_VIEWERS"], told.open_answers),
                 stopping=lambda: not told.goes_on(),
                 counted=STREAMS_OPEN.set,
-            )
-            app.extensions["closers"].append(made.close)
+            ))
+            shared.closing.callback(made.close)
     return made

@@ -5,16 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import current_app, redirect, render_template, request, url_for
+from flask import Flask, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import oneshot, sketches, source
-from demo.errors import RedisAway
-from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_views
+from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_commands
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
-from demo.leaderboard.common_views import Seen, bp, by_api, known, leaderboard, look, refuse_pages, sentence, submit, top
+from demo.leaderboard.board_access import (
+    PlayerName,
+    Seen,
+    bp,
+    by_api,
+    known,
+    leaderboard,
+    look,
+    refuse_pages,
+    sentence,
+    submit,
+    top,
+)
 from demo.leaderboard.ranking import Leaderboard
-from demo.pool import get_redis
+from demo.teach import listing, sketches
+from demo.web import flash_cookie
+from demo.web.errors import RedisAway
+from demo.web.services import Services, get_redis
 
 TITLE = "Leaderboard"
 HERE = Path(__file__).parent
@@ -24,7 +37,13 @@ ROOMS = (api_views, stream_views, game_views)  # which add their views to the bl
 RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
-bp.cli.add_command(transfer_views.group)
+bp.cli.add_command(transfer_commands.group)
+
+
+def init(app: Flask, services: Services) -> None:
+    """Lets paths hold names of players."""
+    app.url_map.converters["player"] = PlayerName
+    app.register_blueprint(bp)
 
 
 def card() -> tuple[str, str, str]:
@@ -54,7 +73,7 @@ def index() -> Any:
         main=MAIN,
         asked=asked[:60],
         by_api=by_api(),
-        listings=[source.of_function(boards.leads)],
+        listings=[listing.of_function(boards.leads)],
     )
     return page, 422 if asked else 200
 
@@ -83,7 +102,7 @@ def post_score(board: str) -> Any:
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     if not request.form.get("twice"):
         done = submit(name, player, int(text), None)
-        oneshot.put(response, "message", sentence(done.standings[Period.ALL], player, int(text)))
+        flash_cookie.put(response, "message", sentence(done.standings[Period.ALL], player, int(text)))
         return response
     key = secrets.token_hex(8)
     told: list[tuple[int, bool, str]] = []
@@ -105,7 +124,7 @@ def post_score(board: str) -> Any:
                 "total": overall.total,
             }
             told.append((201, done.replayed, msgspec.json.encode(body).decode()))
-    oneshot.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
+    flash_cookie.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
     return response
 
 
@@ -140,12 +159,12 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         errors=errors,
         given=given,
         by_api=by_api(),
-        twice=oneshot.take("twice"),
+        twice=flash_cookie.take("twice"),
         stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
         listings=[
-            source.of_file(HERE / "ranking.lua"),
-            source.of_function(Leaderboard.submit),
-            source.of_function(stream.Streams._read_what_is_due),
+            listing.of_file(HERE / "ranking.lua"),
+            listing.of_function(Leaderboard.submit),
+            listing.of_function(stream.Streams._read_what_is_due),
         ],
     )

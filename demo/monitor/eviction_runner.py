@@ -21,7 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from demo import folders
+from demo.client import folders
 from demo.monitor import belady
 from demo.monitor.eviction import BATCH, POLICIES, SECONDS, Options, Outcome, Subject, in_points
 from demo.monitor.traces import trace

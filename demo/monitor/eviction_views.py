@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import engine, folders, source
+from demo.client import engine, folders
+from demo.client.leader import Leader, lead_key
 from demo.config import REPOSITORY
-from demo.leader import Leader, lead_key
 from demo.monitor import belady, eviction, traces
 from demo.monitor.eviction import Options, Outcome, Subject
-from demo.pool import get_redis
-from demo.validation import Invalid, convert
+from demo.teach import listing
+from demo.web.services import get_redis
+from demo.web.validation import Invalid, convert
 
 KEPT_SECONDS = 600
 WATCHED_SECONDS = 10
@@ -109,7 +110,7 @@ def _begin(options: Options, binary: str) -> str:
             raise ServiceUnavailable("This machine has no room for a run now.") from error
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
-    shared = current_app.extensions["redis"]
+    shared = get_redis()
     threading.Thread(target=_follow, args=(process, task, shared, name, options, folder, claim), daemon=True).start()
     return name
 
@@ -191,7 +192,7 @@ def _page(
         facts=eviction,
         engine_there=_binary() is not None,
         minutes=KEPT_SECONDS // 60,
-        listings=[source.of_function(each) for each in (Subject.ask, belady.hits, traces.trace)],
+        listings=[listing.of_function(each) for each in (Subject.ask, belady.hits, traces.trace)],
     )
     answer = Response(body, status)
     if outcome and not outcome.over:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from demo.leader import token_key
+from demo.client.leader import token_key
 
 STREAM = "demo:monitor:{sampler}:history"
 STATE = "demo:monitor:{sampler}:state"

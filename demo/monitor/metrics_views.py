@@ -6,7 +6,8 @@ import ipaddress
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import Forbidden
 
-from demo import metrics
+from demo.observe import metrics
+from demo.web.services import services
 
 bp = Blueprint("metrics", __name__, cli_group=None)
 
@@ -18,7 +19,7 @@ def exposition() -> Response:
         raise Forbidden(
             "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token."
         )
-    for look_up in current_app.extensions["scraped"]:
+    for look_up in services().before_scrape:
         look_up()
     return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 

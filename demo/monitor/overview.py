@@ -20,7 +20,7 @@ from demo.monitor.names import shown_command
 from demo.monitor.reports import Gathered, Room
 from demo.monitor.sampler import State
 from demo.monitor.server_info import Snapshot, read_info
-from demo.tally import percentile_ms
+from demo.observe.redis_sums import percentile_ms
 
 NOW_SECONDS = 30
 SPANS = {"hour": 360, "day": history.POINTS}

@@ -103,26 +103,28 @@ def add(mine: Room, theirs: Room) -> None:
 
 
 class Reporter:
-    """One process' job: takes what its tally holds, and sends it. `name` tells the process, `pool` its peak and its size;
+    """One process' job: takes what its `sums` hold, and sends it. `name` tells the process, `pool` its peak and its size;
     `not_sent` is the error that proves that a report never left: then it counts again with the next one."""
 
     def __init__(
         self,
         client: Any,
+        sums: Any,
         name: Callable[[], str],
         pool: Callable[[], tuple[int, int]],
         not_sent: type[RedisError],
     ) -> None:
-        self._client, self._name, self._pool, self._not_sent = client, name, pool, not_sent
+        self._client, self._sums = client, sums
+        self._name, self._pool, self._not_sent = name, pool, not_sent
 
     def step(self) -> float:
         """Sends a report; after how many seconds the next is due. Raises RedisError."""
-        sums, keys = self._client.tally.take()
+        sums, keys = self._sums.take()
         peak, size = self._pool()
         rooms = {name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()}
         hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
         try:
             send(self._client, Report(self._name(), peak, size, rooms, hot))
         except self._not_sent:
-            self._client.tally.put_back(sums)
+            self._sums.put_back(sums)
         return EVERY_SECONDS

@@ -13,7 +13,7 @@ from demo.monitor.names import shown_client
 from demo.monitor.reports import Room
 from demo.monitor.server_info import read_info
 from demo.monitor.survey import Survey, survey
-from demo.tally import percentile_ms
+from demo.observe.redis_sums import percentile_ms
 
 SURVEY_SECONDS, TRIPS = 60.0, 5
 

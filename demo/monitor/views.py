@@ -5,26 +5,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, current_app, g, render_template, request
-from flask.blueprints import BlueprintSetupState
+from flask import Blueprint, Flask, Response, current_app, g, render_template, request
 from redis.exceptions import NoPermissionError, RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo import server, sketches, source, xray
-from demo.background import process_name
-from demo.breaker import BreakerOpen
-from demo.database import get_database
+from demo.client.background import process_name
+from demo.client.breaker import BreakerOpen
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot, snapshot
 from demo.monitor.survey import survey
-from demo.openapi import documented
-from demo.pool import get_breaker, get_redis
-from demo.validation import read_query
+from demo.teach import listing, sketches
+from demo.web import server
+from demo.web.formats import size
+from demo.web.openapi import documented
+from demo.web.services import Services, get_breaker, get_database, get_redis, services
+from demo.web.validation import read_query
 
 TITLE = "Monitor"
 bp = Blueprint("monitor", __name__, cli_group=None)
@@ -53,19 +53,18 @@ class Asked(msgspec.Struct, frozen=True):
     span: Literal["hour", "day"] = "hour"
 
 
-@bp.record_once
-def prepare(state: BlueprintSetupState) -> None:
+def init(app: Flask, services: Services) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
-    extensions = state.app.extensions
-    client, measured = extensions["redis"], extensions["measured"]
-    reporter = Reporter(client, process_name, measured.use, BreakerOpen)
+    client, measured = services.redis, services.metrics
+    reporter = Reporter(client, services.sums, process_name, measured.use, BreakerOpen)
 
     def report() -> float:
         measured.stand()
         return reporter.step()
 
-    extensions["background"].everywhere("reports", report)
-    extensions["background"].elect("sampler", Sampler(client, process_name).step)
+    services.background.everywhere("reports", report)
+    services.background.elect("sampler", Sampler(client, process_name).step)
+    app.register_blueprint(bp)
 
 
 def card() -> tuple[str, str, str]:
@@ -74,7 +73,7 @@ def card() -> tuple[str, str, str]:
     if info is None:
         return "Memory used", "–", ""
     drawn = sketches.meter(info.memory_bytes / info.maxmemory_bytes) if info.maxmemory_bytes else ""
-    return "Memory used", xray.size(info.memory_bytes), drawn
+    return "Memory used", size(info.memory_bytes), drawn
 
 
 @bp.get("/monitor/")
@@ -90,7 +89,7 @@ def index() -> str:
         "monitor/index.html",
         seen=seen,
         verdict=verdict(seen) if seen else told,
-        titles={module.bp.name: module.TITLE for module in current_app.extensions["use_cases"]},
+        titles=services().titles,
         lines=columns.of(seen.points) if seen else None,
         span=span,
         breaker_open=get_breaker().is_open,
@@ -98,7 +97,7 @@ def index() -> str:
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
-        listings=[source.of_function(survey), source.of_file(Path(__file__).with_name("history.lua"))],
+        listings=[listing.of_function(survey), listing.of_file(Path(__file__).with_name("history.lua"))],
     )
 
 
@@ -152,7 +151,7 @@ def readyz() -> Any:
 
 
 def _overview(span: str) -> Overview:
-    names = tuple(module.bp.name for module in current_app.extensions["use_cases"])
+    names = tuple(services().titles)
     config = current_app.config
     workers = os.environ.get("WEB_CONCURRENCY", "1")
     known = Known(names, config["POOL_SIZE"], int(workers) if workers.isdecimal() else 1, not config["REDIS_URL"])
@@ -168,8 +167,8 @@ def engine() -> str:
     info = _snapshot()
     if info is None:
         return _why(g.no_snapshot)
-    most = f" of {xray.size(info.maxmemory_bytes)}" if info.maxmemory_bytes else ""
-    return f"{info.engine} {info.version}, {info.mode}, {xray.size(info.memory_bytes)}{most} in use"
+    most = f" of {size(info.maxmemory_bytes)}" if info.maxmemory_bytes else ""
+    return f"{info.engine} {info.version}, {info.mode}, {size(info.memory_bytes)}{most} in use"
 
 
 def _snapshot() -> Snapshot | None:

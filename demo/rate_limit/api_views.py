@@ -6,16 +6,17 @@ from typing import Annotated
 import msgspec
 from flask import Blueprint, Response
 
-from demo.errors import problem
+from demo.client.wire import Client
 from demo.limits import Algorithm
-from demo.openapi import documented
-from demo.pool import Client, get_redis
 from demo.rate_limit import headers
 from demo.rate_limit.algorithms import ALGORITHMS
-from demo.rate_limit.caller_views import caller
+from demo.rate_limit.caller import caller
 from demo.rate_limit.identity_cap import IdentityCap
 from demo.rate_limit.limiter import Decision, Limiter, Quota
-from demo.validation import Invalid, read_json, read_query
+from demo.web.errors import problem
+from demo.web.openapi import documented
+from demo.web.services import get_redis
+from demo.web.validation import Invalid, read_json, read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 cap = IdentityCap()

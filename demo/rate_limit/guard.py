@@ -7,35 +7,36 @@ refuses. Without Redis each limit follows its own policy, which the headers name
 import os
 from collections import Counter
 from collections.abc import Iterable
-from typing import cast
+from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, request
-from flask.blueprints import BlueprintSetupState
+from flask import Flask, Response, g, request
 
-from demo import limits, metrics
-from demo.errors import RedisAway
+from demo import limits
 from demo.limits import RateLimit
-from demo.rate_limit.answer_views import add_headers, refusal
-from demo.rate_limit.caller_views import body, whom
+from demo.observe import metrics
+from demo.rate_limit.caller import body, whom
 from demo.rate_limit.limiter import Quota
+from demo.rate_limit.refusal import add_headers, refusal
 from demo.rate_limit.rules import Outcome, Rule
-from demo.validation import Invalid
+from demo.web.errors import RedisAway
+from demo.web.services import Services, part
+from demo.web.validation import Invalid
 
 
-def init(bp: Blueprint) -> None:
-    """Hooks the guard into the app that registers the blueprint."""
-    bp.record_once(_prepare)
-    bp.before_app_request(_before)
-    bp.after_app_request(_after)
+def init(app: Flask, services: Services) -> None:
+    """Hooks the guard into the app."""
+    services.keep(Guard(app, services.redis))
+    app.before_request(_before)
+    app.after_request(_after)
 
 
 class Guard:
     """The rules of an app, made when an endpoint is first asked for."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, client: Any) -> None:
         workers = os.environ.get("WEB_CONCURRENCY", "")
         self.workers = int(workers) if workers.isdecimal() and int(workers) else 1
-        self._client, self._limits = app.extensions["redis"], app.config["RATE_LIMITS"]
+        self._client, self._limits = client, app.config["RATE_LIMITS"]
         self._by_endpoint: dict[str, tuple[Rule, ...]] = {}
         self._by_pattern: dict[str, tuple[Rule, ...]] = {}
 
@@ -73,10 +74,6 @@ class Guard:
         )
 
 
-def _prepare(state: BlueprintSetupState) -> None:
-    state.app.extensions["guard"] = Guard(cast(Flask, state.app))
-
-
 def _cost(rule: Rule) -> int:
     """What a request takes. Raises Invalid for a list that is longer than the limit: it would never fit."""
     if isinstance(rule.cost, int):
@@ -90,8 +87,7 @@ def _cost(rule: Rule) -> int:
 
 
 def _before() -> Response | None:
-    guard: Guard = current_app.extensions["guard"]
-    rules = guard.rules(request.endpoint) if request.endpoint else ()
+    rules = part(Guard).rules(request.endpoint) if request.endpoint else ()
     if not rules:
         return None
     costs = [_cost(rule) for rule in rules]

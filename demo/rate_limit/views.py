@@ -6,29 +6,37 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import metrics, oneshot, sketches, source
+from demo.client.wire import Client
 from demo.limits import Algorithm
-from demo.pool import Client, get_redis
-from demo.rate_limit import api_views, guard, headers, limits_views
+from demo.observe import metrics
+from demo.rate_limit import api_views, guard, headers, limits_table
 from demo.rate_limit.algorithms import ALGORITHMS
-from demo.rate_limit.caller_views import caller
+from demo.rate_limit.caller import caller
 from demo.rate_limit.limiter import Decision, Quota
 from demo.rate_limit.playground import Lane, Pattern, Playground
 from demo.rate_limit.rules import Policy, Rule
 from demo.rate_limit.timeline import Timeline
-from demo.validation import Invalid, convert, read_query
+from demo.teach import listing, sketches
+from demo.web import flash_cookie
+from demo.web.services import Services, get_redis, part
+from demo.web.validation import Invalid, convert, read_query
 
 TITLE = "Rate limit"
 MAX_BURST = 30
 SKEW_WINDOWS = 1.1
 POLICIES: tuple[Policy, ...] = ("allow", "deny", "local")
 bp = Blueprint("rate_limit", __name__, url_prefix="/rate-limit", cli_group=None)
-guard.init(bp)
 bp.register_blueprint(api_views.bp)
-bp.cli.add_command(limits_views.command)
+bp.cli.add_command(limits_table.command)
+
+
+def init(app: Flask, services: Services) -> None:
+    """Puts the guard before every view."""
+    app.register_blueprint(bp)
+    guard.init(app, services)
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +88,7 @@ def fire() -> Any:
     try:
         _playground(burst).play(_visitor(), burst.pattern, burst.count)
     except RedisError:
-        oneshot.put(response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES})
+        flash_cookie.put(response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES})
     return response
 
 
@@ -109,19 +117,19 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
         errors=errors,
         lanes=lanes,
         timeline=timeline,
-        policies=oneshot.take("policies"),
+        policies=flash_cookie.take("policies"),
         answer=_answer(quota, log.state) if log else None,
         refused=refused,
         caller=caller(),
         remote=request.environ.get("werkzeug.proxy_fix.orig", request.environ).get("REMOTE_ADDR", ""),
         forwarded=request.headers.get("X-Forwarded-For", "")[:200],
         hops=current_app.config["TRUSTED_PROXIES"],
-        limits=limits_views.rows(),
+        limits=limits_table.rows(),
         keys=_playground(chosen).redis_keys(_visitor()),
         fallbacks=_counted("fallback_*"),
         listings=[
-            source.of_file(ALGORITHMS[chosen.code].lua),
-            source.of_function(Rule.check),
+            listing.of_file(ALGORITHMS[chosen.code].lua),
+            listing.of_function(Rule.check),
         ],
         max_burst=MAX_BURST,
     )
@@ -152,7 +160,7 @@ def _made(client: Client, quota: Quota, count_refused: bool, skew: bool) -> Play
 
 def _without_redis(burst: Burst, policy: Policy) -> str:
     """What each hit of a burst meets under one policy, as the guard applies it: a mark each."""
-    workers = current_app.extensions["guard"].workers
+    workers = part(guard.Guard).workers
     rule = _local_rule(get_redis(), policy, burst.limit, burst.window_seconds, workers)
     outcomes = [rule.check(_visitor()) for _ in range(burst.count if burst.pattern == "burst" else 2 * burst.limit)]
     return "".join(

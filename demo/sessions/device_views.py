@@ -10,13 +10,14 @@ from redis.exceptions import RedisError
 from werkzeug import Response
 from werkzeug.exceptions import NotFound
 
-from demo import oneshot, source
-from demo.openapi import documented
 from demo.sessions import accounts, interface, second_device
-from demo.sessions.common_views import back, bp, gone, handle, others, parts, sign_in, signed_in, user
 from demo.sessions.session_store import SessionStore
 from demo.sessions.session_values import Device
-from demo.validation import Invalid
+from demo.sessions.visitor import back, bp, gone, handle, others, parts, sign_in, signed_in, user
+from demo.teach import listing
+from demo.web import flash_cookie
+from demo.web.openapi import documented
+from demo.web.validation import Invalid
 
 MOST_SHOWN = 30
 
@@ -49,10 +50,10 @@ def devices() -> str:
         total=total,
         shared=name in accounts.DEMO_NAMES,
         this=handle(),
-        link=oneshot.take("device_link") if name else None,
+        link=flash_cookie.take("device_link") if name else None,
         link_seconds=second_device.LIFE_SECONDS,
         away=away,
-        listings=[source.of_function(SessionStore.revoke_others), source.of_function(second_device.SecondDevice.take)],
+        listings=[listing.of_function(SessionStore.revoke_others), listing.of_function(second_device.SecondDevice.take)],
     )
 
 
@@ -114,7 +115,7 @@ def lend() -> Response:
     if code is None:
         gone()
     response = back("The link is below. It works once, within a minute.", "sessions.devices")
-    oneshot.put(response, "device_link", url_for("sessions.second", code=code, _external=True))
+    flash_cookie.put(response, "device_link", url_for("sessions.second", code=code, _external=True))
     return response
 
 

@@ -8,12 +8,12 @@ import msgspec
 from flask import redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo import source
-from demo.pool import get_redis
-from demo.sessions import races_views
-from demo.sessions.common_views import bp
-from demo.sessions.race_views import Outcome
-from demo.validation import Invalid
+from demo.sessions import races
+from demo.sessions.observed_race import Outcome
+from demo.sessions.visitor import bp
+from demo.teach import listing
+from demo.web.services import get_redis
+from demo.web.validation import Invalid
 
 LANES = {
     "lost-update": (
@@ -56,7 +56,7 @@ def lab() -> str:
         name=found.race if found else "",
         outcomes=found.outcomes if found else [],
         gone=bool(name) and found is None,
-        listings=[source.of_function(races_views.RACES[found.race if found else "lost-update"])],
+        listings=[listing.of_function(races.RACES[found.race if found else "lost-update"])],
     )
 
 
@@ -67,7 +67,7 @@ def run_race() -> Any:
     if race not in LANES:
         raise Invalid({"race": "one of " + ", ".join(LANES)})
     name = secrets.token_hex(8)
-    run = Run(race, races_views.run(race, get_redis()))
+    run = Run(race, races.run(race, get_redis()))
     get_redis().set(_key(name), msgspec.json.encode(run), ex=KEPT_SECONDS)
     return redirect(url_for("sessions.lab", run=name, _anchor="outcome"), 303)
 

@@ -11,11 +11,11 @@ from flask import request, session
 from werkzeug import Response
 from werkzeug.exceptions import Conflict
 
-from demo.database import get_database
 from demo.sessions import accounts, interface
 from demo.sessions.accounts import Refused
-from demo.sessions.common_views import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
-from demo.sessions.page_views import page
+from demo.sessions.own_page import page
+from demo.sessions.visitor import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
+from demo.web.services import get_database
 
 WRONG = "Name or password is wrong."
 

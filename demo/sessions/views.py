@@ -1,25 +1,24 @@
 """Who the visitor is, what Redis holds of this session, and the cart."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from flask import Flask, Response, request, session
-from flask.blueprints import BlueprintSetupState
 from sqlalchemy import text
 
-from demo import sketches
-from demo.database import get_database
-from demo.errors import RedisAway
-from demo.openapi import documented
 from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
-from demo.sessions.common_views import Parts, back, bp, cart_lines, gone, parts, user
 from demo.sessions.interface import RedisSessionInterface
-from demo.sessions.page_views import page
+from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
-from demo.validation import Invalid, convert
+from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
+from demo.teach import sketches
+from demo.web.errors import RedisAway
+from demo.web.openapi import documented
+from demo.web.services import Services, get_database
+from demo.web.validation import Invalid, convert
 
 TITLE = "Sessions"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
@@ -33,21 +32,20 @@ class CartChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     change: Annotated[int, msgspec.Meta(ge=-MAX_PIECES, le=MAX_PIECES)] = 1
 
 
-@bp.record_once
-def prepare(state: BlueprintSetupState) -> None:
+def init(app: Flask, services: Services) -> None:
     """Puts our interface behind `flask.session`, and makes the accounts where there are none."""
-    config, extensions = state.app.config, state.app.extensions
-    client, idle, absolute = extensions["redis"], config["SESSION_IDLE_SECONDS"], config["SESSION_ABSOLUTE_SECONDS"]
+    client, database = services.redis, services.database
+    idle, absolute = app.config["SESSION_IDLE_SECONDS"], app.config["SESSION_ABSOLUTE_SECONDS"]
     store = SessionStore(client, idle_seconds=idle, absolute_seconds=absolute, along=(cart.PART,))
-    client.tally.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
-    extensions["sessions"] = Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client))
-    app = cast(Flask, state.app)
+    services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
+    services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client)))
     app.session_interface = RedisSessionInterface(app, store)
-    with extensions["database"].read(wait=False) as connection:
+    with database.read(wait=False) as connection:
         prepared = accounts.is_prepared(connection)
     if not prepared:
-        with extensions["database"].write(wait=False) as connection:
+        with database.write(wait=False) as connection:
             accounts.prepare(connection)
+    app.register_blueprint(bp)
 
 
 def card() -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from demo.analytics.active_days import OFFSETS, POSITIONS, ActiveDays
 from demo.analytics.salts import hashed
-from demo.pool import Client
+from demo.client.wire import Client
 from tests.servers import clean
 
 TODAY = date(2026, 11, 20)

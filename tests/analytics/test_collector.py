@@ -13,18 +13,19 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from demo import xray
 from demo.analytics import batch, dashboard, unique_visitors
 from demo.analytics.batch import Batch
 from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
-from demo.pool import Client, connect
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
 from tests import servers
+from tests.client.test_pool import server
+from tests.clients import connect
 from tests.servers import private_engine
 from tests.serving import REPOSITORY, until
-from tests.test_pool import server
 
 AFTER = 3600.0
 
@@ -42,7 +43,7 @@ def test_a_note_asks_redis_nothing_and_a_flush_once(client: Client) -> None:
     collector = quiet(client)
     collector.note("page", "mara", "42")
     collector.flush()  # learns the time and the salts, and merges the month
-    trace = xray.begin(detailed=False)
+    trace = begin_trace(detailed=False)
     for number in range(100):
         collector.note("page", f"visitor {number}", str(number))
     assert trace.round_trips == 0
@@ -50,7 +51,7 @@ def test_a_note_asks_redis_nothing_and_a_flush_once(client: Client) -> None:
     assert trace.round_trips == 1
     assert collector.flush()  # nothing is left
     assert trace.round_trips == 1
-    xray.end()
+    end_trace()
     assert views(collector) == 101
     collector.close()
 
@@ -82,12 +83,12 @@ def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
 
 
 def test_the_thread_is_nobodys(client: Client) -> None:
-    trace = xray.begin(detailed=False)
+    trace = begin_trace(detailed=False)
     collector = Collector(client, interval_seconds=0.01)
     collector.note("page")
     until(lambda: client.exists("demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)))
     collector.close()
-    xray.end()
+    end_trace()
     assert {step.label for step in trace.of("redis")} == {"EXISTS"}
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from demo.analytics import presence
 from demo.analytics.presence import KEY, Presence
-from demo.pool import Client
+from demo.client.wire import Client
 from tests.servers import clean
 
 NOW = 1_798_761_600

@@ -7,7 +7,7 @@ import pytest
 
 from demo.analytics import salts
 from demo.analytics.salts import Salts, hashed, identity
-from demo.pool import Client
+from demo.client.wire import Client
 
 
 def test_all_who_ask_at_once_get_one_salt_and_it_expires(client: Client) -> None:

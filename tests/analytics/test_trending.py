@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from demo.analytics import trending
 from demo.analytics.trending import SPANS, Rising, Trending
-from demo.pool import Client
+from demo.client.wire import Client
 from tests.servers import clean
 
 NOW = 1_798_761_599

@@ -11,11 +11,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import metrics
-from demo.analytics import common_views
+from demo.analytics import cached_dashboard
 from demo.analytics.collector import Collector
 from demo.analytics.counters import RESOLUTIONS
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.observe import metrics
+from demo.web.services import part
 from tests.conftest import round_trips
 
 MakeApp = Callable[..., Flask]
@@ -24,7 +25,7 @@ MakeApp = Callable[..., Flask]
 @pytest.fixture
 def collector(app: Flask) -> Collector:
     """The app's, which nothing writes but the test."""
-    found: Collector = app.extensions["analytics"]
+    found: Collector = part(Collector, app)
     found._interval_seconds = 3600
     return found
 
@@ -90,7 +91,7 @@ def test_visitors_differ_by_address_and_browser_and_may_say_no(
     behind = make_app(TRUSTED_PROXIES=1)
     for number in range(5):
         behind.test_client().get("/", headers={"User-Agent": "a", "X-Forwarded-For": f"203.0.113.{number + 100}"})
-    behind.extensions["analytics"].flush()
+    part(Collector, behind).flush()
     assert collector.presence.count(collector.now()) == 8
 
 
@@ -118,7 +119,7 @@ def test_a_wrong_count_is_told_and_changes_nothing(web: FlaskClient, count: str)
 def test_the_page_is_one_round_trip_while_it_is_fresh(
     web: FlaskClient, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common_views, "FRESH_SECONDS", 30.0)
+    monkeypatch.setattr(cached_dashboard, "FRESH_SECONDS", 30.0)
     web.get("/analytics/")
     page = web.get("/analytics/")
     assert round_trips(page) == 1
@@ -176,7 +177,7 @@ def test_who_came_back_is_shown(web: FlaskClient, collector: Collector) -> None:
 def test_without_redis_pages_go_on_and_the_drops_are_counted(away: Flask) -> None:
     before = metrics.in_this_process(metrics.ANALYTICS_DROPPED)
     web = away.test_client()
-    collector: Collector = away.extensions["analytics"]
+    collector: Collector = part(Collector, away)
     collector._interval_seconds = 3600
     assert web.get("/catalog/products/42").status_code == 200
     assert not collector.flush()

@@ -14,11 +14,12 @@ from throttled import RateLimiterType, Throttled, rate_limiter, store
 from werkzeug.test import EnvironBuilder
 
 from demo.limits import RateLimit
-from demo.pool import connect
 from demo.rate_limit import guard
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Quota
+from demo.web.services import services
 from tests.bench.measure import faster, on_one_core, ratio, report, say
+from tests.clients import connect
 
 HUNDRED_A_SECOND = parse("100 per second")
 
@@ -69,7 +70,7 @@ def _views(url: str) -> None:
     client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
     ours, bare = _hello(), _hello()
     ours.config["RATE_LIMITS"] = {"hello": RateLimit(10_000, 1)}
-    ours.extensions["redis"] = client
+    services(ours).redis = client
     bp = Blueprint("rate_limit", __name__)
     guard.init(bp)
     ours.register_blueprint(bp)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo import engine
+from demo.client import engine
 
 ROUNDS, CALLS = 25, 60
 Figures = tuple[float, float, float]

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from flask import Flask
 
 from demo.app import close, create_app
+from demo.catalog.cached_catalog import Shelf
+from demo.client.wire import Client
 from demo.leaderboard.ranking import Leaderboard
-from demo.pool import Client, connect
+from demo.web.services import part
 from tests.bench.measure import on_one_core, ratio, report, say
+from tests.clients import connect
 
 
 def patterns() -> None:
@@ -16,7 +19,7 @@ def patterns() -> None:
         settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 2000, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
         app = create_app(settings)
         client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
-        shelf = app.extensions["shelf"]
+        shelf = part(Shelf, app)
         hit = get(app, "/catalog/api/products/42")
 
         def miss() -> object:

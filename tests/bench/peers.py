@@ -14,9 +14,9 @@ from flask import Flask
 from flask_caching import Cache
 from sqlalchemy import create_engine
 
-from demo import xray
 from demo.catalog import products
 from demo.catalog.products import CATEGORIES
+from demo.web.formats import size
 from tests.serving import REPOSITORY
 
 PRODUCT = 42
@@ -35,7 +35,7 @@ class Page:
             euros=lambda cents: f"€ {cents // 100}.{cents % 100:02}",
             ms=lambda value: f"{value:.1f}",
             number=str,
-            bytes=xray.size,
+            bytes=size,
         )
         environment.globals.update(
             url_for=lambda endpoint, **values: "/".join(["", endpoint.replace(".", "/"), *map(str, values.values())]),

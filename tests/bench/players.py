@@ -15,7 +15,7 @@ import redis
 from leaderboard.competition_ranking_leaderboard import CompetitionRankingLeaderboard as Competition
 from leaderboard.leaderboard import Leaderboard as Package
 
-from demo import engine
+from demo.client import engine
 from demo.leaderboard.answers import Period, Post
 from demo.leaderboard.ranking import MOST, Leaderboard
 from tests.bench.measure import faster, report, say

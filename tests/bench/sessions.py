@@ -12,10 +12,11 @@ from flask import Flask, session
 from flask_session.redis import RedisSessionInterface as StockInterface
 from werkzeug.test import EnvironBuilder
 
-from demo.pool import Client, connect
+from demo.client.wire import Client
 from demo.sessions.interface import RedisSessionInterface, current
 from demo.sessions.session_store import SessionStore
 from tests.bench.measure import faster, on_one_core, report, say
+from tests.clients import connect
 
 GOAL = 1.3
 VALUES = {"user": "mara", "signed_in_at": "2026-11-23T12:00:00+00:00", "theme": "dark", "cart": 3}

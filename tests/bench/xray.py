@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from demo import panel, xray_panel
 from demo.app import close, create_app
+from demo.teach import panel, xray_panel
 from tests.bench.measure import on_one_core, ratio, report, say
 from tests.bench.pages import call, serve_peers
 from tests.serving import serve

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis.exceptions import RedisError
 
-from demo import xray
 from demo.catalog.cache_aside import Busy, Cache, Cached, CacheStatus
-from demo.pool import Client, connect
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
+from tests.clients import connect
 from tests.servers import clean, private_engine
 
 
@@ -34,11 +35,11 @@ def must_not_load() -> Row:
 
 
 def counted(call: Callable[[], Any]) -> tuple[Any, int]:
-    trace = xray.begin()
+    trace = begin_trace()
     try:
         return call(), trace.round_trips
     finally:
-        xray.end()
+        end_trace()
 
 
 def ask(cache: Cache[Row], number: int | None, **options: Any) -> Cached[Row]:

@@ -3,7 +3,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.catalog.encryption_views import CUSTOMERS
-from demo.pool import Client
+from demo.client.wire import Client
 
 LAB = "/catalog/lab/encryption/"
 

@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.catalog import strategies_views
-from demo.pool import Client
+from demo.client.wire import Client
 
 LAB = "/catalog/lab/"
 QUICK = {"operations": "60", "writes_percent": "20", "readers": "4", "latency_ms": "1", "failure": "none", "seed": "3"}

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import RedisError
 
-from demo import xray
 from demo.catalog.cache_aside import Cache, CacheStatus
 from demo.catalog.near_cache import NearCache
+from demo.client.wire import Client
 from demo.config import ConfigError
-from demo.pool import Client, connect
+from demo.observe.trace import begin_trace, end_trace
+from tests.clients import connect
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
@@ -49,11 +50,11 @@ def make(client: Client, near: NearCache) -> Cache[Row]:
 
 
 def trips_of(call: Callable[[], Any]) -> tuple[Any, int]:
-    trace = xray.begin()
+    trace = begin_trace()
     try:
         return call(), trace.round_trips
     finally:
-        xray.end()
+        end_trace()
 
 
 def must_not_load() -> Row:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from demo.catalog import outbox, seed
 from demo.catalog.outbox import Deliverer, Event
 from demo.database import Database
+from demo.web.services import services
 from tests.servers import private_engine
 from tests.serving import until
 
@@ -84,7 +85,7 @@ def test_a_delivered_change_leaves_no_row(app: Flask) -> None:
     web = app.test_client()
     for price in (1, 2, 3):
         assert web.patch(API, json={"price_cents": price}).status_code == 200
-    assert left(app.extensions["database"]) == []
+    assert left(services(app).database) == []
 
 
 def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(make_app: Callable[..., Flask], tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(make_app: Ca
         assert changed.headers["Cache-Status"] == 'catalog; detail="invalidation pending"'
         engine.start()
         until(lambda: other.get(API).json["version"] == 2, 5)
-        until(lambda: not left(one.application.extensions["database"]), 5)
+        until(lambda: not left(services(one.application).database), 5)
         until(lambda: other.get(API).headers["Cache-Status"].startswith("catalog; hit"), 5)
 
 
@@ -121,9 +122,9 @@ def test_an_event_left_by_another_process_is_delivered_by_the_one_that_leads(mak
     apps = [make_app(BACKGROUND="web") for _ in range(3)]
     for app in apps:
         app.test_client().get("/livez")
-    leading = until(lambda: [app for app in apps if app.extensions["background"].leads("outbox")])
+    leading = until(lambda: [app for app in apps if services(app).background.leads("outbox")])
     assert len(leading) == 1
     other = next(app for app in apps if app is not leading[0])
     assert other.test_client().get(API).json["version"] == 1
-    write(other.extensions["database"], 42)
-    until(lambda: not left(other.extensions["database"]), 5)
+    write(services(other).database, 42)
+    until(lambda: not left(services(other).database), 5)

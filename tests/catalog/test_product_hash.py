@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from demo.catalog import hashes_views
 from demo.catalog.product_hash import HashStore, StringStore
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.web.services import services
 from tests.conftest import round_trips
 from tests.servers import private_engine
 
@@ -140,5 +141,5 @@ def test_without_redis_the_page_says_that_there_is_nothing_to_measure(away: Flas
 def test_a_full_redis_is_no_500(make_app: Callable[..., Flask]) -> None:
     with private_engine("--maxmemory", "3mb") as engine:
         app = make_app(REDIS_URL=engine.url)
-        app.extensions["redis"].config_set("maxmemory", 1)
+        services(app).redis.config_set("maxmemory", 1)
         assert "Redis did not take part" in app.test_client().get(LAB).text

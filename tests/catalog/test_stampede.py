@@ -3,10 +3,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import oneshot
 from demo.catalog import stampede
 from demo.catalog.cache_aside import Cache
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.web import flash_cookie
 
 PRODUCT = "/catalog/products/42"
 
@@ -84,7 +84,7 @@ def test_a_wrong_trial_is_told(web: FlaskClient, path: str, data: dict[str, str]
 
 
 def test_a_forged_result_is_not_shown(app: Flask, web: FlaskClient) -> None:
-    web.set_cookie(oneshot.PREFIX + "trial", "forged")
+    web.set_cookie(flash_cookie.PREFIX + "trial", "forged")
     assert 'id="trial"' not in web.get(PRODUCT).text
 
 

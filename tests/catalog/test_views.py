@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import event, text
 
+from demo.web.services import services
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
@@ -134,7 +135,7 @@ def test_a_reader_that_loaded_before_a_change_by_another_worker_leaves_nothing_s
             assert writer.test_client().patch(API, json={"price_cents": new[0]}).status_code == 200
 
     waiting = [True]
-    event.listen(reading.extensions["database"].engine, "after_cursor_execute", change)
+    event.listen(services(reading).database.engine, "after_cursor_execute", change)
     for path in paths:
         waiting[:] = [True]
         first = web.get(path)
@@ -153,7 +154,7 @@ def test_a_reader_that_comes_just_before_the_commit_leaves_nothing_stale(make_ap
     def read(_: Any) -> None:
         seen.append(reader.get(API).json["version"])
 
-    event.listen(writing.extensions["database"].engine, "commit", read)
+    event.listen(services(writing).database.engine, "commit", read)
     assert writing.test_client().patch(API, json={"stock": 7}).json["version"] == 2
     assert seen[0] == 1
     assert reader.get(API).json["version"] == 2
@@ -379,7 +380,7 @@ def test_without_redis_pages_come_from_the_database(away: Flask) -> None:
 def test_without_the_database_it_is_a_503_and_what_is_cached_is_served(app: Flask) -> None:
     web = app.test_client()
     web.get(PRODUCT)
-    with app.extensions["database"].write() as connection:
+    with services(app).database.write() as connection:
         connection.execute(text("DROP TABLE products"))
     assert web.get(PRODUCT).status_code == 200
     page = web.get("/catalog/products/43")
@@ -395,7 +396,7 @@ def test_without_the_database_it_is_a_503_and_what_is_cached_is_served(app: Flas
 
 
 def test_without_redis_and_the_database_it_is_a_503(away: Flask) -> None:
-    with away.extensions["database"].write() as connection:
+    with services(away).database.write() as connection:
         connection.execute(text("DROP TABLE products"))
     web = away.test_client()
     for path in (PRODUCT, "/catalog/", "/catalog/api/products/42"):
@@ -403,7 +404,7 @@ def test_without_redis_and_the_database_it_is_a_503(away: Flask) -> None:
 
 
 def test_when_the_database_is_back_nothing_remembers_that_it_was_away(app: Flask) -> None:
-    web, engine = app.test_client(), app.extensions["database"].engine
+    web, engine = app.test_client(), services(app).database.engine
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE products RENAME TO away"))
     assert web.get(PRODUCT).status_code == 503
@@ -415,7 +416,7 @@ def test_when_the_database_is_back_nothing_remembers_that_it_was_away(app: Flask
 def test_a_full_redis_serves_what_it_has_takes_changes_and_forgets_what_they_touch(make_app: Callable[..., Flask]) -> None:
     with private_engine() as engine:
         app = make_app(REDIS_URL=engine.url)
-        web, redis = app.test_client(), app.extensions["redis"]
+        web, redis = app.test_client(), services(app).redis
         for path in (PRODUCT, "/catalog/"):
             web.get(path)
         redis.config_set("maxmemory", 1)

@@ -14,7 +14,7 @@ from demo.catalog.products import Product
 from demo.catalog.strategies import NAMES
 from demo.catalog.workload import Options, Outcome, percentile, run
 from demo.catalog.write_through import NotTold
-from demo.pool import Client
+from demo.client.wire import Client
 from tests.serving import REPOSITORY
 
 

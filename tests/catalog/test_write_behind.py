@@ -11,7 +11,8 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from demo.catalog.write_behind import GROUP, Contended, Versioned, WriteBehind
-from demo.pool import Client, connect
+from demo.client.wire import Client
+from tests.clients import connect
 from tests.servers import clean
 
 

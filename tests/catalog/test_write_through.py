@@ -7,7 +7,8 @@ import pytest
 
 from demo.catalog.cache_aside import Cache, CacheStatus
 from demo.catalog.write_through import NotTold, WriteThrough
-from demo.pool import Client, connect
+from demo.client.wire import Client
+from tests.clients import connect
 from tests.servers import private_engine
 
 

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from demo.client.wire import Client
 from demo.leaderboard.answers import MAX_SCORE, Conflict, Mode, Period, Post, Ranking, Refused, Submission
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
-from demo.pool import Client
 from tests.leaderboard.models import Model
 from tests.servers import clean
 from tests.serving import REPOSITORY
@@ -194,7 +194,7 @@ def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(clie
 POSTER = """
 import sys
 from demo.leaderboard.ranking import Leaderboard
-from demo.pool import connect
+from tests.clients import connect
 url, seed = sys.argv[1], int(sys.argv[2])
 with connect(url, pool_size=1, timeout_seconds=5, open_seconds=1) as client:
     board = Leaderboard(client, "processes")

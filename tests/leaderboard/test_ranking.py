@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from demo import xray
+from demo.client.wire import Client
 from demo.leaderboard import boards, upkeep
 from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, Post, Standing, Submission, check_player
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
-from demo.pool import Client, connect
+from demo.observe.trace import begin_trace, end_trace
+from tests.clients import connect
 from tests.servers import clean, private_engine
 from tests.serving import until
 
@@ -605,9 +606,9 @@ def test_a_period_is_checked(client: Client, period: str) -> None:
 
 
 def _trips(call: Any) -> int:
-    trace = xray.begin()
+    trace = begin_trace()
     call()
-    xray.end()
+    end_trace()
     return trace.round_trips
 
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask import Flask
 
+from demo.client.wire import Client
 from demo.leaderboard.signatures import Signatures, Unsigned, sign
-from demo.pool import Client
 from tests.conftest import round_trips
 
 SECRET = "a secret of the tests"

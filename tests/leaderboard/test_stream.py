@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from demo import chosen
+from demo.client.wire import Client
 from demo.leaderboard import stream
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
-from demo.pool import Client, connect
+from demo.teach import chosen
+from tests.clients import connect
 from tests.servers import private_engine
 from tests.serving import until
 

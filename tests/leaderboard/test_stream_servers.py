@@ -9,13 +9,14 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from demo import engine
+from demo.client import engine
+from demo.client.wire import Client
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Streams
-from demo.pool import Client, connect
+from tests.client.test_pool import free_port, server
+from tests.clients import connect
 from tests.leaderboard.test_stream import told
 from tests.serving import until
-from tests.test_pool import free_port, server
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
+from demo.leaderboard.stream import Streams
+from demo.web.services import part
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import GTHREAD, Server, serve, until
@@ -25,7 +27,7 @@ WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gt
 
 
 def opened(app: Flask) -> int:
-    return int(app.extensions["streams"].viewers)
+    return int(part(Streams, app).viewers)
 
 
 def board_event(answer: Any) -> Any:

@@ -12,10 +12,11 @@ from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.serving import make_server
 
-from demo.errors import RedisAway
-from demo.leaderboard import boards, common_views, views
+from demo.client.wire import Client
+from demo.leaderboard import board_access, boards, views
 from demo.leaderboard.ranking import Leaderboard
-from demo.pool import Client
+from demo.web.errors import RedisAway
+from demo.web.services import services
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
@@ -26,7 +27,7 @@ BOARD = "/leaderboard/api/boards/main"
 
 @pytest.fixture(autouse=True)
 def no_snapshots() -> None:
-    common_views._snapshots.clear()
+    board_access._snapshots.clear()
 
 
 def post(web: FlaskClient, player: str, score: int, **more: Any) -> Any:
@@ -310,15 +311,15 @@ def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(m
 def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_first(make_app: Callable[..., Flask]) -> None:
     with private_engine() as engine:
         web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
-        for offset in range(common_views.SNAPSHOTS):
+        for offset in range(board_access.SNAPSHOTS):
             web.get(f"{BOARD}?offset={offset}")
         web.get(f"{BOARD}?offset=0")
-        web.get(f"{BOARD}?offset={common_views.SNAPSHOTS}")
+        web.get(f"{BOARD}?offset={board_access.SNAPSHOTS}")
         engine.kill()
-        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, common_views.SNAPSHOTS)}
-        assert answers == {0: 200, 1: 503, 2: 200, common_views.SNAPSHOTS: 200}
+        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, board_access.SNAPSHOTS)}
+        assert answers == {0: 200, 1: 503, 2: 200, board_access.SNAPSHOTS: 200}
         assert web.get(f"{BOARD}?offset=0&period=day").status_code == 503
-        assert len(common_views._snapshots) == common_views.SNAPSHOTS
+        assert len(board_access._snapshots) == board_access.SNAPSHOTS
         engine.start()
 
 
@@ -634,13 +635,13 @@ def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_on
     app = make_app(RATE_LIMITS={})
     web, body = app.test_client(), {"player": "mara", "score": 5, "mode": "sum"}
     post(web, "noor", 1)
-    with answers_cut_off(app.extensions["redis"], how):
+    with answers_cut_off(services(app).redis, how):
         lost = keyed(web, "k", **body)
     assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
     assert "not known" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
-    with answers_cut_off(app.extensions["redis"], how):
+    with answers_cut_off(services(app).redis, how):
         unkeyed = post(web, "sven", 1)
-        app.extensions["redis"].breaker.succeeded()
+        services(app).breaker.succeeded()
         form = web.post("/leaderboard/boards/main/scores", data={"player": "sven", "score": "1"})
     for answer in (lost, unkeyed, form):
         assert answer.status_code == 503 and "Nothing was changed" not in answer.text
@@ -653,7 +654,7 @@ def test_what_never_reached_redis_or_was_refused_by_it_has_changed_nothing_and_s
     make_app: Callable[..., Flask], client: Client
 ) -> None:
     away, app = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS={}, BREAKER_SECONDS=60), make_app(RATE_LIMITS={})
-    away.extensions["redis"].breaker.succeeded()
+    services(away).breaker.succeeded()
     refused = [post(away.test_client(), "mara", 1) for _ in range(2)]  # no connection, then the open breaker
     client.set("demo:leaderboard:{main}:all", "of another kind", px=60_000)
     refused.append(post(app.test_client(), "mara", 1))
@@ -676,7 +677,7 @@ def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
         sent.append(1)
         if len(sent) == 2:
             raise RedisAway("Whether it counts is not known.")
-        return common_views.submit(*args, **more)
+        return board_access.submit(*args, **more)
 
     monkeypatch.setattr(views, "submit", submit)
     done = web.post(

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from demo.breaker import BreakerOpen
-from demo.leader import Leader
+from demo.client.breaker import BreakerOpen
+from demo.client.leader import Leader
+from demo.client.wire import Client
 from demo.monitor import advisor, checks_server, columns
 from demo.monitor.advisor import advise
 from demo.monitor.facts import Facts, Finding, Limits
 from demo.monitor.overview import Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from demo.pool import Client, connect
+from tests.client.test_pool import free_port
+from tests.clients import connect
 from tests.servers import private_engine
-from tests.test_pool import free_port
 
 WELL = ("--maxmemory", "64mb", "--appendonly", "yes")
 KNOWN = Known(("catalog", "sessions", "leaderboard", "monitor"), 8, 2, False)
@@ -135,7 +136,7 @@ def test_a_hot_key() -> None:
     with asked() as (client, look):
         for number in range(640):
             client.get("demo:catalog:{hot}" if number % 2 else f"demo:catalog:{{{number}}}")
-        Reporter(client, lambda: "a", lambda: (1, 8), BreakerOpen).step()
+        Reporter(client, client.sums, lambda: "a", lambda: (1, 8), BreakerOpen).step()
         assert look() == {}  # hot, but idle
         seen = overview(client, KNOWN)
         facts = Facts(seen.server, KNOWN.use_cases, 8, 2, 0.0, save="900 1", gathered=seen.gathered)
@@ -205,7 +206,7 @@ def test_what_nobody_has_looked_at_is_not_said_to_be_well() -> None:
         seen = overview(client, KNOWN)
         assert (seen.findings, seen.not_known) == ([], ["every key expires", "no key is big", "no key is hot"])
         assert columns.twin(seen)["not_known"] == seen.not_known
-        Reporter(client, lambda: "a", lambda: (1, 8), BreakerOpen).step()
+        Reporter(client, client.sums, lambda: "a", lambda: (1, 8), BreakerOpen).step()
         look()
         assert overview(client, KNOWN).not_known == []
 

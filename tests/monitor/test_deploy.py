@@ -9,9 +9,10 @@ import pytest
 import yaml
 from flask import Flask
 
-from demo import metrics
+from demo.observe import metrics
+from demo.web.services import services
+from tests.client.test_pool import sentinel_of, server
 from tests.serving import REPOSITORY
-from tests.test_pool import sentinel_of, server
 
 DEPLOY = REPOSITORY / "deploy"
 NAME = re.compile(r"\b(?:demo_\w+|up\b)")
@@ -60,7 +61,7 @@ def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(make_app: Ca
     with server() as master, sentinel_of(master, tmp_path) as port:
         limits = {"monitor.livez": {"limit": 5, "window_seconds": 600}}
         app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7)
-        web, pool = app.test_client(), app.extensions["redis"].connection_pool
+        web, pool = app.test_client(), services(app).redis.connection_pool
         for path in ("/catalog/products/42", "/livez"):
             assert web.get(path).status_code == 200
         taken = pool.get_connection()
@@ -71,7 +72,7 @@ def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(make_app: Ca
         for name in set(NAME.findall(rule["expr"])) - set(PROMETHEUS_OWN):
             assert re.search(rf"^{name}[ {{]", told, re.MULTILINE), name
     assert "demo_pool_connections_max 7.0" in told and "demo_pool_connections_in_use 1.0" in told
-    assert app.extensions["measured"].use() == (1, 7)
+    assert services(app).metrics.use() == (1, 7)
 
 
 def test_every_metric_stands_in_the_dashboard_or_in_an_alert() -> None:

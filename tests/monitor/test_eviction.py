@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from demo import engine, folders
+from demo.client import engine, folders
 from demo.monitor.eviction import POINTS, POLICIES, SESSIONS, Options, Outcome, Result, in_points, verdict
 from tests.serving import REPOSITORY, processes, until
 

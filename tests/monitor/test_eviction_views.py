@@ -10,9 +10,10 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import engine, folders
+from demo.client import engine, folders
 from demo.monitor import eviction_views
 from demo.monitor.eviction import POINTS, Outcome, Result
+from demo.web.services import services
 from tests.serving import until
 
 PAGE = "/monitor/eviction"
@@ -75,7 +76,7 @@ def begin(web: FlaskClient, **changed: str) -> str:
 
 
 def client_of(app: Flask) -> redis.Redis:
-    client: redis.Redis = app.extensions["redis"]
+    client: redis.Redis = services(app).redis
     return client
 
 

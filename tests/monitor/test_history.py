@@ -1,10 +1,10 @@
 import pytest
 from redis.exceptions import RedisError
 
-from demo.leader import Leader, lead_key
+from demo.client.leader import Leader, lead_key
+from demo.client.wire import Client
 from demo.monitor import history
 from demo.monitor.history import STATE, STREAM, History, Moment, Point, Superseded, decode, thinned
-from demo.pool import Client
 
 LEAST = 1_700_000_000_000
 
@@ -85,7 +85,7 @@ def test_it_is_thinned_by_time_and_shows_where_nobody_sampled() -> None:
 
 
 def test_it_raises_when_nobody_answers() -> None:
-    from demo.pool import connect
+    from tests.clients import connect
 
     with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
         with pytest.raises(RedisError):

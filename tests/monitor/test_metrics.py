@@ -20,11 +20,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
-from demo import connections, metric_files, metrics
-from demo.pool import connect
+from demo.client import connections
+from demo.observe import metric_files, metrics
+from demo.web.services import services
+from tests.client.test_pool import server
+from tests.clients import connect
 from tests.servers import private_engine
 from tests.serving import REPOSITORY, Server, serve, until
-from tests.test_pool import server
 
 MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
@@ -80,7 +82,7 @@ def test_workers_that_share_the_load_are_not_replaced_at_once() -> None:
 
 COUNTS = """
 import sys
-from demo import metrics
+from demo.observe import metrics
 for number in range(int(sys.argv[1])):
     metrics.count(metrics.REQUESTS, "of the test", "GET", sys.argv[1])
     metrics.observe(metrics.ROUND_TRIPS, number / 4, "of the test")
@@ -210,7 +212,7 @@ def test_without_a_database_nobody_knows_what_waits(app: Flask, monkeypatch: pyt
     def gone(**_: object) -> None:
         raise OperationalError("SELECT", {}, Exception("gone"))
 
-    monkeypatch.setattr(app.extensions["database"], "read", gone)
+    monkeypatch.setattr(services(app).database, "read", gone)
     assert math.isnan(figures(app.test_client())["demo_outbox_pending"])
 
 

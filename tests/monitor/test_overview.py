@@ -11,15 +11,16 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.exceptions import RedisError
 
-from demo import xray
-from demo.breaker import BreakerOpen
-from demo.leader import Leader
+from demo.client.breaker import BreakerOpen
+from demo.client.leader import Leader
+from demo.client.wire import Client
 from demo.monitor import columns
 from demo.monitor.history import STREAM, History
 from demo.monitor.overview import Known, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from demo.pool import Client, connect
+from demo.observe.trace import begin_trace, end_trace
+from tests.clients import connect
 from tests.conftest import round_trips
 from tests.monitor.test_history import point
 from tests.servers import private_engine
@@ -151,7 +152,7 @@ def test_without_info_the_page_says_what_is_not_permitted(make_app: Callable[...
 @pytest.mark.parametrize("seconds", [60, -60])
 def test_the_last_seconds_are_those_of_redis_clock(client: Client, seconds: int) -> None:
     client.get("demo:catalog:{a}")
-    Reporter(client, lambda: "a", lambda: (1, 8), BreakerOpen).step()
+    Reporter(client, client.sums, lambda: "a", lambda: (1, 8), BreakerOpen).step()
     seen = overview(client, KNOWN, clock=lambda: time.time() + seconds)
     (catalog,) = [use for use in seen.use_cases if use.name == "catalog"]
     assert (catalog.misses, len(seen.gathered.workers)) == (1, 1)
@@ -211,10 +212,10 @@ def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(web: FlaskClient,
 
 def test_it_raises_where_nobody_answers() -> None:
     with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
-        trace = xray.begin()
+        trace = begin_trace()
         with pytest.raises(RedisError):
             overview(nobody, KNOWN)
-        xray.end()
+        end_trace()
         assert trace.round_trips == 1
 
 

@@ -3,15 +3,16 @@ from collections import Counter
 import pytest
 from redis.exceptions import RedisError
 
-from demo.breaker import BreakerOpen
+from demo.client.breaker import BreakerOpen
+from demo.client.wire import Client
 from demo.monitor.reports import STREAM, Report, Reporter, Room, gather, send
-from demo.pool import Client, connect
+from tests.clients import connect
 from tests.servers import private_engine
 from tests.serving import until
 
 
 def reporter(client: Client, name: str) -> Reporter:
-    return Reporter(client, lambda: name, lambda: (3, 8), BreakerOpen)
+    return Reporter(client, client.sums, lambda: name, lambda: (3, 8), BreakerOpen)
 
 
 def test_reports_of_several_processes_add_up(client: Client) -> None:
@@ -27,7 +28,7 @@ def test_reports_of_several_processes_add_up(client: Client) -> None:
 
 
 def test_what_was_counted_is_told_once(client: Client) -> None:
-    client.tally.take()
+    client.sums.take()
     for _ in range(5):
         client.get("demo:catalog:{a}")
     one = reporter(client, "one")
@@ -58,13 +59,13 @@ def test_what_was_not_sent_is_told_later_and_what_may_have_arrived_is_not() -> N
         engine.kill()
         with pytest.raises(RedisError):
             one.step()
-        assert "catalog" not in client.tally.take()[0]
+        assert "catalog" not in client.sums.take()[0]
         client.close()
 
 
 def test_keys_are_told_by_names_that_may_be_shown(client: Client) -> None:
-    client.tally.take()
-    client.tally._keys = Counter({"demo:sessions:{mara}:secret": 90, "demo:catalog:{page:1}": 10})
+    client.sums.take()
+    client.sums._keys = Counter({"demo:sessions:{mara}:secret": 90, "demo:catalog:{page:1}": 10})
     reporter(client, "one").step()
     hot = dict(gather(client.xrange(STREAM), 10).hot)
     assert hot["demo:catalog:{page:1}"] == 10
@@ -72,9 +73,9 @@ def test_keys_are_told_by_names_that_may_be_shown(client: Client) -> None:
 
 
 def test_reporting_is_one_round_trip_and_costs_a_request_none(client: Client) -> None:
-    from demo import xray
+    from demo.observe.trace import begin_trace, end_trace
 
-    trace = xray.begin()
+    trace = begin_trace()
     reporter(client, "one").step()
     assert trace.round_trips == 1
-    xray.end()
+    end_trace()

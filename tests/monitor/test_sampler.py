@@ -1,12 +1,12 @@
 import msgspec
 import pytest
 
-from demo.leader import Leader, lead_key
+from demo.client.leader import Leader, lead_key
+from demo.client.wire import Client
 from demo.monitor import reports
 from demo.monitor.history import STATE, STREAM, Superseded, decode
 from demo.monitor.reports import Report, Room
 from demo.monitor.sampler import Sampler, State
-from demo.pool import Client
 from tests.serving import until
 
 
@@ -67,7 +67,7 @@ def test_one_that_lost_the_lead_changes_nothing(client: Client) -> None:
 
 def test_history_goes_on_after_the_death_of_who_wrote_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two take turns; ten seconds are half a second here."""
-    from demo.background import Background
+    from demo.client.background import Background
     from demo.monitor import sampler as module
 
     monkeypatch.setattr(module, "STEP_SECONDS", 0.5)

@@ -7,10 +7,12 @@ from flask.testing import FlaskClient
 from redis.exceptions import RedisError
 from sqlalchemy import create_engine
 
-from demo import xray
+from demo.client.wire import Client
 from demo.monitor.server_info import Snapshot, snapshot
-from demo.pool import Client, connect
-from demo.server import Server
+from demo.observe.trace import begin_trace, end_trace
+from demo.web.server import Server
+from demo.web.services import services
+from tests.clients import connect
 from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
@@ -19,7 +21,7 @@ READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
 
 
 def test_a_process_that_is_about_to_end_is_not_ready(app: Flask, web: FlaskClient) -> None:
-    app.extensions["server"] = Server(ends=lambda: True)
+    services(app).keep(Server(ends=lambda: True))
     answer = web.get("/readyz")
     assert (answer.status_code, answer.json) == (503, {**READY, "stopping": True})
     assert web.get("/livez").status_code == 200
@@ -70,8 +72,8 @@ def test_the_probes(web: FlaskClient, away: Flask) -> None:
 
 
 def test_readiness_names_a_database_that_is_away(app: Flask, web: FlaskClient) -> None:
-    app.extensions["database"].engine.dispose()
-    app.extensions["database"].engine = create_engine("postgresql+psycopg://x@127.0.0.1:1/x")
+    services(app).database.engine.dispose()
+    services(app).database.engine = create_engine("postgresql+psycopg://x@127.0.0.1:1/x")
     answer = web.get("/readyz")
     assert (answer.status_code, answer.json["redis"], answer.json["database"]) == (503, "ok", "OperationalError")
 
@@ -91,10 +93,10 @@ def test_every_figure_has_the_type_that_it_says(client: Client) -> None:
 
 
 def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Client) -> None:
-    trace = xray.begin()
+    trace = begin_trace()
     snapshot(client)
     assert trace.round_trips == 1
-    xray.end()
+    end_trace()
     with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
         with pytest.raises(RedisError):
             snapshot(nobody)
@@ -120,8 +122,8 @@ def test_the_probe_of_the_process_asks_nobody(web: FlaskClient) -> None:
 
 
 def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
-    away.extensions["database"].engine.dispose()
-    away.extensions["database"].engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
+    services(away).database.engine.dispose()
+    services(away).database.engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
     answer = away.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.json["degraded"] == ["redis", "database"]

@@ -3,8 +3,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.client.wire import Client
 from demo.monitor.survey import survey
-from demo.pool import Client, connect
+from tests.clients import connect
 from tests.servers import private_engine
 
 

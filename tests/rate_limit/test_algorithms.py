@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo import xray
-from demo.pool import Client, connect
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Decision, Limiter, Quota
+from tests.clients import connect
 from tests.rate_limit.models import MODELS
 from tests.servers import private_engine
 from tests.serving import REPOSITORY
@@ -282,10 +283,10 @@ def test_every_call_is_one_round_trip_several_quotas_included(name: str, client:
         lambda: limiter.refund("me"),
         lambda: limiter.reset("me"),
     ):
-        trace = xray.begin()
+        trace = begin_trace()
         call()
         assert trace.round_trips == 1
-    xray.end()
+    end_trace()
 
 
 @EVERY

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo import xray
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.observe.trace import Trace, begin_trace, end_trace
 from demo.rate_limit.block_list import BlockList
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.sliding_window import SlidingWindowLog
@@ -28,12 +28,12 @@ def limiter(client: Client) -> SlidingWindowLog:
 
 
 @pytest.fixture
-def trace() -> Iterator[xray.Trace]:
-    yield xray.begin()
-    xray.end()
+def trace() -> Iterator[Trace]:
+    yield begin_trace()
+    end_trace()
 
 
-def test_after_so_many_refusals_in_a_row_nobody_is_asked(limiter: SlidingWindowLog, clock: Clock, trace: xray.Trace) -> None:
+def test_after_so_many_refusals_in_a_row_nobody_is_asked(limiter: SlidingWindowLog, clock: Clock, trace: Trace) -> None:
     blocks = BlockList(limiter, after=3, seconds=30, clock=clock)
     assert blocks.hit("me").allowed
     first, second, third = (blocks.hit("me") for _ in range(3))
@@ -54,7 +54,7 @@ def test_the_refusal_that_blocks_says_how_long(client: Client, clock: Clock) -> 
     assert blocks.hit("me").retry_after_seconds == 30
 
 
-def test_a_block_ends_by_itself_and_the_row_begins_anew(limiter: SlidingWindowLog, clock: Clock, trace: xray.Trace) -> None:
+def test_a_block_ends_by_itself_and_the_row_begins_anew(limiter: SlidingWindowLog, clock: Clock, trace: Trace) -> None:
     blocks = BlockList(limiter, after=2, seconds=30, clock=clock)
     for _ in range(3):
         blocks.hit("me")

@@ -8,8 +8,8 @@ import redis
 from flask import Flask
 
 from demo.rate_limit.algorithms import ALGORITHMS
+from tests.client.test_pool import server
 from tests.serving import until
-from tests.test_pool import server
 
 
 @pytest.fixture(scope="module")

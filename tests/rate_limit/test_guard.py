@@ -9,7 +9,7 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.rate_limit import headers
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Decision, Quota, tightest

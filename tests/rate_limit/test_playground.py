@@ -1,7 +1,7 @@
 import pytest
 
-from demo import xray
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.playground import MOST_HITS, SKEWED, Playground, fullest_window
@@ -92,10 +92,10 @@ def test_every_key_expires_and_what_is_kept_is_bounded(client: Client) -> None:
 def test_looking_costs_a_trip_a_lane_and_two_more(client: Client) -> None:
     playground = Playground(client, Quota(5, 10))
     playground.look("me")
-    trace = xray.begin()
+    trace = begin_trace()
     playground.look("me")
     assert trace.round_trips == 7
-    xray.end()
+    end_trace()
 
 
 @pytest.mark.parametrize(

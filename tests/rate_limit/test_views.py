@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from demo.client.wire import Client
 from demo.config import ConfigError
-from demo.pool import Client
 from demo.rate_limit import api_views
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.identity_cap import IdentityCap

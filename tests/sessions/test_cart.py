@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo import xray
-from demo.pool import Client
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
 from demo.sessions import cart as carts
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart, Change
 from demo.sessions.session_id import Place, owner_of
@@ -140,11 +140,11 @@ def test_a_merge_keeps_the_bounds(store: SessionStore, cart: Cart) -> None:
 
 def test_every_change_is_one_round_trip(store: SessionStore, cart: Cart) -> None:
     sid = begin(store)
-    trace = xray.begin()
+    trace = begin_trace()
     cart.change(sid, 42, 1, LAMP)
     cart.merge(sid, "mara", {})
     assert trace.round_trips == 2
-    xray.end()
+    end_trace()
 
 
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

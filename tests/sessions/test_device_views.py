@@ -6,8 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.sessions.session_id import handle, place
+from demo.sessions.visitor import Parts
+from demo.web.services import part
 from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"}
@@ -71,7 +73,7 @@ def test_all_are_ended_and_the_cookie_is_taken_back(two: tuple[FlaskClient, Flas
 
 def test_a_request_in_flight_is_refused_when_its_session_is_ended(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
     one, other = two
-    cart = app.extensions["sessions"].cart
+    cart = part(Parts, app).cart
     original = cart.change
 
     def change(*args: Any, **options: Any) -> Any:
@@ -178,7 +180,7 @@ def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> Non
 def test_more_devices_than_are_shown_are_counted(app: Flask, make_app: Callable[..., Flask]) -> None:
     web = make_app(RATE_LIMITS={}).test_client()
     web.post("/sessions/sign-up", data=OWN)
-    store = app.extensions["sessions"].store
+    store = part(Parts, app).store
     for _ in range(35):
         assert store.begin({}, user="ida", epoch=store.epoch("ida"))
     page = web.get("/sessions/devices").text

@@ -7,7 +7,7 @@ from flask import Flask, session
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.sessions import session_id
 from demo.sessions.session_id import place
 from tests.conftest import round_trips

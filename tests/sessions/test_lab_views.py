@@ -2,13 +2,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.pool import Client
-from demo.sessions import races_views
+from demo.client.wire import Client
+from demo.sessions import races
 from tests.conftest import round_trips
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("race", races_views.RACES)
+@pytest.mark.parametrize("race", races.RACES)
 def test_a_race_breaks_stock_and_not_ours(web: FlaskClient, client: Client, race: str) -> None:
     answer = web.post("/sessions/lab", data={"race": race})
     assert answer.status_code == 303
@@ -25,7 +25,7 @@ def test_a_race_breaks_stock_and_not_ours(web: FlaskClient, client: Client, race
 
 
 def test_the_lanes_tell_the_order(client: Client) -> None:
-    stock, ours = races_views.run("lost-update", client)
+    stock, ours = races.run("lost-update", client)
     commands = [(did.lane, did.command.split()[0]) for did in stock.moments if did.key]
     assert commands == [(0, "GET"), (1, "GET"), (1, "SET"), (0, "SET")]
     assert [(did.lane, did.command.split()[1]) for did in ours.moments if did.key] == [

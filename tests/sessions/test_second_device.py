@@ -1,6 +1,6 @@
 import pytest
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.sessions import session_id
 from demo.sessions.second_device import CODE, LIFE_SECONDS, Lent, SecondDevice
 from demo.sessions.session_id import SID

@@ -12,12 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
 
-from demo import engine, xray
-from demo.pool import Client, check, connect
+from demo.client import engine
+from demo.client.pool import check
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
 from demo.sessions import session_id
 from demo.sessions.session_id import Place, owner_of, place
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge
 from demo.sessions.session_values import encode
+from tests.clients import connect
 from tests.servers import clean, private_engine
 from tests.serving import until
 
@@ -181,12 +184,12 @@ def test_an_id_that_is_not_known_is_never_adopted(store: SessionStore, client: C
 
 
 def test_what_has_not_the_form_of_an_id_is_not_even_asked_for(store: SessionStore) -> None:
-    trace = xray.begin()
+    trace = begin_trace()
     for sid in ("", "x" * 76, "demo:catalog:{product:42}", "é" * 76):
         assert store.load(sid) is None and store.save(sid, {}) is False and store.rotate(sid) is None
         assert store.delete(sid).found is False and store.revoke_others(sid) is None
     assert trace.round_trips == 0
-    xray.end()
+    end_trace()
 
 
 def test_the_id_is_nowhere_in_redis(store: SessionStore, client: Client) -> None:
@@ -334,10 +337,10 @@ def test_every_session_expires_and_every_call_is_one_round_trip(store: SessionSt
     ):
         for key in (there.session, there.epoch, there.index, there.devices):
             assert client.pttl(key) > 0
-        trace = xray.begin()
+        trace = begin_trace()
         call()
         assert trace.round_trips == 1
-    xray.end()
+    end_trace()
 
 
 def test_many_requests_at_once_lose_no_field(store: SessionStore) -> None:
@@ -480,7 +483,7 @@ def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
 
 
 def test_on_a_cluster(tmp_path: Path) -> None:
-    from tests.test_pool import server
+    from tests.client.test_pool import server
 
     with server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
         with redis.Redis(port=port) as node:
@@ -499,7 +502,7 @@ def test_on_a_cluster(tmp_path: Path) -> None:
 
 
 def test_behind_sentinel(tmp_path: Path) -> None:
-    from tests.test_pool import free_port, server
+    from tests.client.test_pool import free_port, server
 
     with server() as master:
         port, config = free_port(), tmp_path / "sentinel.conf"

@@ -6,9 +6,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.sessions import accounts
 from demo.sessions.session_id import handle, place
+from demo.sessions.visitor import Parts
+from demo.web.services import part
 from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
 NEW = "another long phrase"
@@ -201,7 +203,7 @@ def test_who_signs_in_with_the_old_password_in_the_middle_of_the_change_is_out_a
     """After the others were ended and before the new hash is written the old password still is right, for that moment."""
     owner, thief = app.test_client(), app.test_client()
     owner.post("/sessions/sign-up", data=OWN)
-    store = app.extensions["sessions"].store
+    store = part(Parts, app).store
 
     def sneak_in() -> None:
         assert thief.post("/sessions/login", data=OWN).status_code == 303
@@ -276,6 +278,6 @@ def test_our_own_forms_and_programs_are_served(web: FlaskClient, headers: dict[s
 
 
 def test_a_refused_sign_in_says_so_in_words(web: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    with after(monkeypatch, accounts, "find", lambda: app.extensions["sessions"].store.revoke_all("mara")):
+    with after(monkeypatch, accounts, "find", lambda: part(Parts, app).store.revoke_all("mara")):
         answer = web.post("/sessions/login", data=GOOD)
     assert answer.status_code == 409 and "Please sign in again." in answer.text

@@ -14,9 +14,9 @@ from flask import Flask, session
 from flask.testing import FlaskClient
 from flask_session.redis import RedisSessionInterface as StockInterface
 
-from demo import xray
-from demo.pool import Client
-from demo.sessions import races_views, session_id
+from demo.client.wire import Client
+from demo.observe.trace import begin_trace, end_trace
+from demo.sessions import races, session_id
 from demo.sessions.interface import RedisSessionInterface, current
 from demo.sessions.session_store import SessionStore
 from tests.servers import private_engine
@@ -135,9 +135,9 @@ def a_read_writes_nothing(system: System, _: Path) -> bool:
     one.get("/sign_in")
     key = system.key(sid_of(one))
     system.client.pexpire(key, 100_000)
-    trace = xray.begin()
+    trace = begin_trace()
     one.get("/look")
-    xray.end()
+    end_trace()
     return trace.round_trips == 1 and system.client.pttl(key) <= 100_000
 
 
@@ -241,7 +241,7 @@ def test_stock_has_no_list_of_a_users_sessions() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("race", races_views.RACES)
+@pytest.mark.parametrize("race", races.RACES)
 def test_the_labs_races_end_the_same_way(client: Client, race: str) -> None:
-    stock, ours = races_views.run(race, client)
+    stock, ours = races.run(race, client)
     assert (stock.well, ours.well) == (False, True), (stock.sentence, ours.sentence)

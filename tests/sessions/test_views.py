@@ -6,8 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.pool import Client
+from demo.client.wire import Client
 from demo.sessions.session_id import handle, place
+from demo.sessions.visitor import Parts
+from demo.web.services import part
 from tests.conftest import round_trips
 from tests.sessions.visitors import GOOD, sid_of
 
@@ -20,7 +22,7 @@ def key_of(sid: str) -> str:
 
 def before_change(app: Flask, meanwhile: Callable[[], object]) -> None:
     """Lets something happen once, after the next request has read the cart and before it changes it."""
-    cart = app.extensions["sessions"].cart
+    cart = part(Parts, app).cart
     original = type(cart).change
 
     def change(*args: Any, **options: Any) -> Any:

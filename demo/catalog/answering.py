@@ -1,0 +1,157 @@
+"""What the catalog's views share: input, the shelf, and how a rendered answer goes out."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Response, current_app, g, render_template, request
+from werkzeug.datastructures import Accept
+from werkzeug.exceptions import NotFound
+from werkzeug.http import parse_accept_header, parse_etags
+
+from demo.catalog import products
+from demo.catalog.cache_aside import Cache, Cached, CacheStatus
+from demo.catalog.cached_catalog import Shelf
+from demo.catalog.products import CATEGORIES
+from demo.catalog.rendered import Rendered
+from demo.teach import listing, panel, pull_the_plug
+from demo.web.before_flask import OUTCOME, Whole
+from demo.web.services import part
+from demo.web.validation import Invalid
+
+HERE = Path(__file__).parent
+LESSONS: dict[str, list[Callable[..., Any]]] = {
+    "catalog/_product_lessons.html": [Cache.get_many],
+    "catalog/_list_lessons.html": [Cache.invalidate, Shelf.listing],
+}
+SCRIPTS = {
+    "catalog/_product_lessons.html": [HERE / "cache_aside.lua", HERE / "cache_aside_claim.lua"],
+    "catalog/_list_lessons.html": [],
+}
+HTML, JSON = "text/html; charset=utf-8", "application/json"
+
+
+def shelf() -> Shelf:
+    """The catalog of the running app."""
+    return part(Shelf)
+
+
+def corner() -> str:
+    """The visitor's own corner of the cache, for one who has chosen another database than the others."""
+    chosen = pull_the_plug.current()
+    return f"-{chosen.visitor}" if chosen.database else ""
+
+
+def known_category(slug: str) -> str:
+    """The category, or empty for all. Raises Invalid."""
+    if slug and slug not in CATEGORIES:
+        raise Invalid({"category": "one of " + ", ".join(CATEGORIES)})
+    return slug
+
+
+def checked_id(text: str) -> int:
+    """The id in a path. Raises NotFound for what cannot be one."""
+    if not is_integer(text) or not 1 <= int(text) <= products.MAX_ID:
+        raise NotFound("There is no such product.")
+    return int(text)
+
+
+def is_integer(text: str) -> bool:
+    """Whether it is one, of a sensible length."""
+    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 12
+
+
+def looked_for() -> Cached[Rendered] | None:
+    """What was found, or raised, before Flask was asked; None where nobody looked."""
+    outcome: Any = request.environ.get(OUTCOME)
+    if isinstance(outcome, Exception):
+        raise outcome
+    found: Cached[Rendered] | None = outcome
+    return found
+
+
+def page(cached: Cached[Rendered], lessons: str) -> Response:
+    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be in it, else filled, and
+    with the x-ray come the `lessons` of a template, which are the same on every page of its kind."""
+    assert cached.value is not None
+    if panel.may_go_out_whole():
+        g.whole = True
+        return deliver(cached, HTML)
+    if panel.wanted():
+        parts = g.setdefault("parts", {})
+        parts["cached"] = render_template("_cached.html", cached=cached)
+        parts["lessons"] = _lessons(lessons)
+    response = with_status(Response(cached.value.plain), cached)
+    response.cache_control.no_cache = True
+    response.cache_control.private = True
+    return response
+
+
+def deliver(cached: Cached[Rendered], content_type: str) -> Response:
+    """The bytes as they were cached, or 304 for who has them."""
+    answer = whole(request.environ, cached, content_type)
+    response = Response(answer.body, answer.status)
+    response.headers.clear()
+    response.headers.extend(answer.headers)
+    return response
+
+
+def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) -> Whole:
+    """The same before Flask is asked. To be asked again each time: a browser's own copy would not hear of an
+    invalidation."""
+    rendered = cached.value
+    assert rendered is not None
+    gzipped = rendered.gzipped and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    etag = rendered.etag(gzipped=gzipped)
+    headers = [
+        ("ETag", etag),
+        ("Cache-Control", "no-cache"),
+        ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
+        ("Cache-Status", cache_status(cached)),
+    ]
+    given = environ.get("HTTP_IF_NONE_MATCH")
+    if given is not None and parse_etags(given).contains_weak(etag.strip('"')):
+        return Whole("304 NOT MODIFIED", headers, b"")
+    body = rendered.body if gzipped else rendered.plain
+    headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    if gzipped:
+        headers.append(("Content-Encoding", "gzip"))
+    return Whole("200 OK", headers, body)
+
+
+def with_status(response: Response, cached: Cached[Any]) -> Response:
+    """Adds Cache-Status."""
+    response.headers["Cache-Status"] = cache_status(cached)
+    return response
+
+
+def cache_status(cached: Cached[Any]) -> str:
+    """The value of Cache-Status (RFC 9211)."""
+    if cached.status is CacheStatus.HIT:
+        words = f"hit; ttl={cached.ttl_seconds:.0f}{'; detail=near' if cached.near else ''}"
+    elif cached.status is CacheStatus.NEGATIVE:
+        words = f"hit; ttl={cached.ttl_seconds:.0f}; detail=negative"
+    elif cached.status is CacheStatus.STALE:
+        words = "hit; ttl=-1; detail=stale"
+    else:
+        forwarded = {CacheStatus.MISS: "miss", CacheStatus.EXPIRED: "stale", CacheStatus.BYPASS: "bypass"}[cached.status]
+        words = f"fwd={forwarded}{'; stored' if cached.ttl_seconds else ''}"
+    return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
+
+
+def _lessons(template: str) -> str:
+    rendered: dict[str, str] = current_app.extensions.setdefault("lessons", {})
+    if template not in rendered:
+        rendered[template] = render_template(
+            template,
+            listings=[listing.of_function(function) for function in LESSONS[template]]
+            + [listing.of_file(path) for path in SCRIPTS[template]],
+            stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
+        )
+    return rendered[template]
+
+
+@lru_cache(maxsize=256)
+def _takes_gzip(header: str) -> bool:
+    return parse_accept_header(header, Accept)["gzip"] > 0

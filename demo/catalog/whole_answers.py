@@ -1,0 +1,52 @@
+"""Products before Flask is asked: the page without its x-ray for who has no cookie, the JSON for anybody."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flask import Flask
+
+from demo.catalog import products
+from demo.catalog.answering import HTML, JSON, whole
+from demo.catalog.cached_catalog import Shelf
+from demo.catalog.products import ProductPage
+from demo.observe.trace import ENDPOINT, current_trace, resume_trace
+from demo.teach import pull_the_plug
+from demo.web.before_flask import OUTCOME, Whole, Window
+
+PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
+
+
+def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Window:
+    """The window through which these are answered."""
+    shown = bool(app.config["XRAY"])
+
+    def look(environ: dict[str, Any]) -> Callable[[], Whole | None] | None:
+        path = PATH.fullmatch(environ["PATH_INFO"])
+        if path is None or int(path["id"]) > products.MAX_ID:
+            return None
+        query = environ.get("QUERY_STRING")
+        number, json = int(path["id"]), bool(path["api"])
+        bare = "HTTP_COOKIE" not in environ and (query == "xray=0" or not (query or shown))
+        theirs = f"{pull_the_plug.COOKIE}=" in environ.get("HTTP_COOKIE", "")
+        return partial(answer, environ, number, json) if (not query and not theirs if json else bare) else None
+
+    def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
+        def draw_in_context(page: ProductPage) -> str:
+            trace = current_trace()
+            with app.request_context(environ):
+                drawn = draw(page)
+            if trace:  # which ended with the context
+                resume_trace(trace, detailed=False)
+            return drawn
+
+        try:
+            cached = shelf.products_json([number])[number] if json else shelf.product(number, draw_in_context)
+        except Exception as error:  # raised again where Flask handles it
+            environ[OUTCOME] = error
+            return None
+        environ[OUTCOME], environ[ENDPOINT] = cached, "catalog.api.get_product" if json else "catalog.product"
+        return None if cached.value is None else whole(environ, cached, JSON if json else HTML)
+
+    return look

@@ -1,0 +1,178 @@
+"""What the rooms of the leaderboard share: the blueprint, the boards, and what this process has read of them last."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from flask import Blueprint, current_app
+from redis.exceptions import RedisError
+from werkzeug.exceptions import Forbidden, NotFound
+from werkzeug.routing import BaseConverter
+
+from demo.client.wire import Client
+from demo.leaderboard import boards
+from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
+from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.watched import ROWS, Look, Watched
+from demo.web.errors import RedisAway, may_have_counted
+from demo.web.services import get_redis
+from demo.web.validation import Invalid
+
+SNAPSHOTS = 64
+REFUSED = f"{RedisAway.description} Nothing was changed."
+LOST = "Redis did not answer. Whether the score counts is not known: look at the board before you send it again."
+LOST_ONCE = (
+    "Redis did not answer. Whether the score counts is not known: sent again, with the same Idempotency-Key, it counts once."
+)
+BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
+bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A page of a board and when it was read; `stale` when Redis could not be asked now."""
+
+    page: Page
+    at: datetime
+    stale: bool
+
+
+_snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
+_keeping = threading.Lock()
+_unlisted: set[str] = set()
+
+
+class PlayerName(BaseConverter):
+    """A name in a path: it may hold slashes, and begin with one."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def leaderboard(board: str) -> Leaderboard:
+    """The board of that name, on the app's client."""
+    return _made(get_redis(), board)
+
+
+@lru_cache(maxsize=256)
+def _made(client: Client, board: str) -> Leaderboard:
+    return Leaderboard(client, board)
+
+
+def top(board: str, period: str, offset: int, limit: int, cursor: str | None = None) -> Seen:
+    """The rows, or the last ones that this process read of them; RedisError when there are none."""
+    key = (board, period, offset, limit, cursor)
+    try:
+        seen = Seen(leaderboard(board).page(offset, limit, period, cursor=cursor), datetime.now(UTC), False)
+    except RedisError:
+        last = _snapshots.get(key)
+        if last is None:
+            raise
+        return Seen(last.page, last.at, True)
+    _keep(key, seen)
+    return seen
+
+
+def look(board: str, period: str, player: str) -> tuple[Seen, Look | None]:
+    """What a page shows of a board, in one round trip; or the last rows that this process read of it, and RedisError when
+    there are none."""
+    key = (board, period, 0, ROWS, None)
+    try:
+        found = _watched(get_redis()).look(leaderboard(board), period, player)
+    except RedisError:
+        last = _snapshots.get(key)
+        if last is None:
+            raise
+        return Seen(last.page, last.at, True), None
+    seen = Seen(found.top, datetime.now(UTC), False)
+    _keep(key, seen)
+    return seen, found
+
+
+@lru_cache(maxsize=8)
+def _watched(client: Client) -> Watched:
+    return Watched(client)
+
+
+def _keep(key: tuple[str, str, int, int, str | None], seen: Seen) -> None:
+    with _keeping:
+        _snapshots[key] = seen
+        _snapshots.move_to_end(key)
+        if len(_snapshots) > SNAPSHOTS:
+            _snapshots.popitem(last=False)
+
+
+def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
+    """Submits, and lists the board. Raises RedisAway, and what the pattern raises."""
+    try:
+        done = leaderboard(board).submit(player, score, metadata=metadata, **more)
+    except RedisError as error:
+        current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
+        if not may_have_counted(error):
+            raise RedisAway(REFUSED) from None
+        raise RedisAway(LOST_ONCE if more.get("idempotency_key") else LOST) from None
+    _remember(board, [done])
+    return done
+
+
+def submit_many(board: str, posts: Sequence[Post], key: str | None, body: bytes) -> list[Submission | Refused]:
+    """The same for many, which came in this body."""
+    try:
+        done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
+    except RedisError as error:
+        current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
+        raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
+    _remember(board, done)
+    return done
+
+
+def _remember(board: str, done: Sequence[Submission | Refused]) -> None:
+    """Puts the board first on the list with the first, second, fourth, … player of its day, and what failed again."""
+    days = [one.standings[Period.DAY] for one in done if isinstance(one, Submission) and not one.replayed]
+    grown = any(day.previous_rank is None and day.total & (day.total - 1) == 0 for day in days)
+    if not grown and board not in _unlisted:
+        return
+    try:
+        boards.remember(get_redis(), board)
+        _unlisted.discard(board)
+    except RedisError as error:  # The score counts all the same.
+        if len(_unlisted) < boards.MOST:
+            _unlisted.add(board)
+        current_app.logger.warning("board %s: not listed: %s", board, type(error).__name__)
+
+
+def known(board: str, *, field: bool = False) -> str:
+    """The name, if it is one. Raises NotFound, or for a field of the API Invalid."""
+    if BOARD.fullmatch(board):
+        return board
+    if field:
+        raise Invalid({"board": "lower-case letters, digits and inner hyphens, 40 at most"})
+    raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
+
+
+def by_api() -> str:
+    """Why no page takes scores, where the API asks for a key or a signature; empty where pages do."""
+    return BY_API if current_app.config["SIGNING_SECRET"] or current_app.config["API_KEY"] else ""
+
+
+def refuse_pages() -> None:
+    """Raises Forbidden where scores are taken by the API alone."""
+    if by_api():
+        raise Forbidden(BY_API)
+
+
+def sentence(standing: Standing, player: str, score: int) -> str:
+    """What a submission has moved, for the player."""
+    if not standing.is_best and standing.best == score:
+        return f"{player} stays at rank {standing.rank}: {score} equals the best so far."
+    if not standing.is_best:
+        return f"{player} stays at rank {standing.rank}: {standing.best} was better."
+    if not standing.previous_rank:
+        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
+    share = max(1, math.ceil(100 * standing.rank / standing.total))
+    return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

@@ -1,0 +1,48 @@
+"""Counts each answer for /metrics, and how this process stands with Redis."""
+
+from typing import Any
+
+from demo.client import connections
+from demo.client.breaker import Breaker
+from demo.client.connections import BoundedPool
+from demo.observe import metrics
+from demo.observe.trace import ENDPOINT, TRACE, Trace
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class HttpMetrics:
+    """Told of each answer of an app by the request log."""
+
+    def __init__(self, client: Any, breaker: Breaker) -> None:
+        self._client, self._breaker = client, breaker
+        self._told: tuple[bool, int] | None = None  # not at the start: gauges belong to the process that serves
+        self._peak = 0
+
+    def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
+        """One answer."""
+        endpoint, method = environ.get(ENDPOINT) or "none", environ["REQUEST_METHOD"]
+        metrics.count(metrics.REQUESTS, endpoint, method if method in METHODS else "other", str(status))
+        metrics.observe(metrics.LATENCY, seconds, endpoint)
+        trace: Trace | None = environ.get(TRACE)
+        if trace:
+            metrics.observe(metrics.ROUND_TRIPS, trace.round_trips, endpoint)
+        self.stand()
+
+    def stand(self) -> None:
+        """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them too."""
+        used, most = connections.use(self._client)
+        self._peak = max(self._peak, used)
+        told = self._breaker.is_open, most
+        if self._told != told:
+            self._told = told
+            metrics.BREAKERS_OPEN.set(int(told[0]))
+            metrics.POOL_SIZE.set(most)
+        metrics.POOL_IN_USE.set(used)
+
+    def use(self) -> tuple[int, int]:
+        """How many connections were out at once at most since this was asked last, and how many there may be. Of Sentinel
+        and of a cluster it is the most that was seen as an answer went out."""
+        peak, self._peak = self._peak, 0
+        pool = getattr(self._client, "connection_pool", None)
+        return pool.peak() if isinstance(pool, BoundedPool) else peak, connections.use(self._client)[1]

@@ -1,0 +1,129 @@
+"""What is counted for operators, in the words of Prometheus, over all workers.
+
+Under gunicorn every worker writes into files of one folder (PROMETHEUS_MULTIPROC_DIR, set before the workers start), so
+that /metrics tells the sum whichever of them answers, and nothing is lost when a worker is recycled. Without that
+variable there is one process, and it counts for itself.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from demo.observe import metric_files
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+registry = CollectorRegistry()
+
+RATE_LIMIT_DECISIONS = Counter(
+    "demo_rate_limit_decisions",
+    "Decisions of the rate limits, by limit and by outcome: passed, refused, blocked, would_refuse where nothing is "
+    "enforced; without Redis fallback_allow, fallback_deny, fallback_local_passed, fallback_local_refused",
+    ("limit", "outcome"),
+    registry=registry,
+)
+STREAMS_OPEN = Gauge("demo_streams_open", "Viewers of live boards, now", registry=registry, multiprocess_mode="livesum")
+
+
+REQUESTS = Counter(
+    "demo_http_requests",
+    "Answers, by endpoint (none: no endpoint was found), method and status",
+    ("endpoint", "method", "status"),
+    registry=registry,
+)
+LATENCY = Histogram(
+    "demo_http_request_seconds",
+    "Time until the head of an answer goes out, by endpoint",
+    ("endpoint",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    registry=registry,
+)
+ROUND_TRIPS = Histogram(
+    "demo_redis_round_trips",
+    "How often a request waited for Redis, by endpoint",
+    ("endpoint",),
+    buckets=(0, 1, 2, 3, 5, 8, 13),
+    registry=registry,
+)
+CACHE_OUTCOMES = Counter(
+    "demo_cache_outcomes",
+    "Where the answers of a cache came from: HIT, MISS, EXPIRED, STALE, NEGATIVE, BYPASS",
+    ("cache", "outcome"),
+    registry=registry,
+)
+ANALYTICS_DROPPED = Counter(
+    "demo_analytics_dropped",
+    "Views that were not counted, because Redis did not take them or too many came within a second",
+    registry=registry,
+)
+OUTBOX_PENDING = Gauge(
+    "demo_outbox_pending",
+    "Changes in the database that the caches have not been told of, when somebody asked last; NaN without a database",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+BREAKERS_OPEN = Gauge("demo_breakers_open", "Workers for whom Redis is away", multiprocess_mode="livesum", registry=registry)
+POOL_SIZE = Gauge(
+    "demo_pool_connections_max",
+    "Connections to Redis that all workers together may hold",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
+POOL_IN_USE = Gauge(
+    "demo_pool_connections_in_use",
+    "Connections to Redis that were busy when each worker answered or reported last",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
+
+
+@lru_cache(maxsize=4096)
+def _child(metric: Counter | Histogram, labels: tuple[str, ...]) -> Counter | Histogram:
+    return metric.labels(*labels)
+
+
+def count(counter: Counter, *labels: str) -> None:
+    """Adds one under these values of the labels, in their order."""
+    child = _child(counter, labels)
+    assert isinstance(child, Counter)
+    child.inc()
+
+
+def observe(histogram: Histogram, value: float, *labels: str) -> None:
+    """Notes a value."""
+    child = _child(histogram, labels)
+    assert isinstance(child, Histogram)
+    child.observe(value)
+
+
+def in_this_process(counter: Counter, **labels: str) -> int:
+    """What this process has counted under these values of some labels, the others whatever they are; a value that ends in *
+    stands for all that begin so."""
+    wanted = {name: value.removesuffix("*") for name, value in labels.items()}
+    exact = {name for name, value in labels.items() if not value.endswith("*")}
+    samples = [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return int(
+        sum(
+            sample.value
+            for sample in samples
+            if all(
+                sample.labels[name] == value if name in exact else sample.labels[name].startswith(value)
+                for name, value in wanted.items()
+            )
+        )
+    )
+
+
+def exposition() -> bytes:
+    """All metrics of all workers in the text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(registry)
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)
+    held = metric_files.reading(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    try:
+        return generate_latest(together)
+    finally:
+        if held:
+            held.close()

@@ -1,0 +1,159 @@
+"""The trace of a request: what it asked of Redis and of the database, kept for as long as the request runs.
+
+Commands are kept as they were sent; `demo.teach.describe` puts them into words only where they are shown.
+"""
+
+import sys
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from demo.client.breaker import BreakerOpen
+from demo.client.wire import Send, Trip
+
+TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
+Asked = tuple[tuple[Any, ...], Any]
+DEMO = Path(__file__).resolve().parent.parent
+PASSES_ON = tuple(str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One visit to Redis or to the database. `start_ms` counts from the request's beginning."""
+
+    kind: str
+    label: str
+    start_ms: float
+    duration_ms: float
+    source: str
+    line: int
+    asked: tuple[Asked, ...] = ()
+    sent: bool = True
+
+
+@dataclass
+class Trace:
+    """All steps of one request; `detailed` ones with their commands and the lines that sent them."""
+
+    detailed: bool = True
+    started: float = field(default_factory=time.perf_counter)
+    steps: list[Step] = field(default_factory=list)
+    finished: float | None = None
+
+    def total_ms(self) -> float:
+        """Milliseconds from the first moment to `finish`, or to now."""
+        return ((self.finished or time.perf_counter()) - self.started) * 1000
+
+    def finish(self) -> None:
+        """Stops the clock; what follows is the x-ray's own work."""
+        self.finished = time.perf_counter()
+
+    def of(self, kind: str) -> list[Step]:
+        """The steps of one kind, `redis` or `db`, that were really sent."""
+        return [step for step in self.steps if step.kind == kind and step.sent]
+
+    def duration_ms(self, kind: str) -> float:
+        """Milliseconds spent in one kind."""
+        return sum(step.duration_ms for step in self.of(kind))
+
+    def server_timing(self) -> str:
+        """The value of the header Server-Timing."""
+        trips, queries = self.round_trips, len(self.of("db"))
+        return (
+            f'redis;dur={self.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
+            f'db;dur={self.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}", '
+            f"total;dur={self.total_ms():.2f}"
+        )
+
+    @property
+    def round_trips(self) -> int:
+        """How often this request waited for Redis."""
+        return len(self.of("redis"))
+
+    @property
+    def commands(self) -> int:
+        """How many commands went along on these round trips."""
+        return sum(len(step.asked) for step in self.of("redis"))
+
+
+_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def begin_trace(*, detailed: bool = True) -> Trace:
+    """Starts the trace of a request."""
+    trace = Trace(detailed)
+    _current.set(trace)
+    return trace
+
+
+def resume_trace(trace: Trace, *, detailed: bool) -> None:
+    """Goes on with a trace that was begun before."""
+    trace.detailed = detailed
+    _current.set(trace)
+
+
+def current_trace() -> Trace | None:
+    """The trace of the request that runs in this context."""
+    return _current.get()
+
+
+def end_trace() -> None:
+    """Forgets the trace."""
+    _current.set(None)
+
+
+def record_step(kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True) -> None:
+    """Adds a step that began at `began` (time.perf_counter) and ends now: what was asked, each with its reply. Without a
+    running request it does nothing."""
+    trace = _current.get()
+    if trace is None:
+        return
+    now = time.perf_counter()
+    source, line = _call_site() if trace.detailed else ("", 0)
+    trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, asked, sent))
+
+
+def around(trip: Trip, send: Send) -> list[Any]:
+    """Records each round trip of a running request: what was asked, what came back, how long it took."""
+    trace = _current.get()
+    if trace is None:
+        return send(trip)
+    began = time.perf_counter()
+    try:
+        replies = send(trip)
+    except RedisError as error:
+        asked = tuple((args, error) for args in trip.commands) if trace.detailed else ()
+        record_step("redis", trip.label, began, asked, sent=not isinstance(error, BreakerOpen))
+        raise
+    asked = tuple(zip(trip.commands, replies, strict=True)) if trace.detailed else ()
+    record_step("redis", trip.label, began, asked)
+    return replies
+
+
+def visited(label: str, began: float) -> None:
+    """Records a visit to the database."""
+    record_step("db", label, began)
+
+
+def _call_site() -> tuple[str, int]:
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = _name(frame.f_code.co_filename)
+        if name:
+            return name, frame.f_lineno
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return "", 0
+
+
+@cache
+def _name(path: str) -> str:
+    """The file as the reader knows it; empty for those that only pass a command on."""
+    ours = path.startswith(f"{DEMO}/") and not path.startswith(PASSES_ON)
+    return Path(path).relative_to(DEMO.parent).as_posix() if ours else ""

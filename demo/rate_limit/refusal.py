@@ -1,0 +1,43 @@
+"""What a limited request is answered: the fields of every answer, and the 429."""
+
+from flask import Response, render_template, request, url_for
+
+from demo.rate_limit import headers
+from demo.rate_limit.rules import Outcome
+from demo.web.errors import problem, wants_json
+from demo.web.security import page_before
+
+
+def add_headers(response: Response, outcomes: list[Outcome]) -> None:
+    """Puts what the limits say beside what a view has said of its own."""
+    for outcome in outcomes:
+        rule, decision = outcome.rule, outcome.decision
+        quotas = rule.local.quotas if outcome.fallback == "local" else rule.quotas
+        more = f';demo-fallback="{outcome.fallback}"' if outcome.fallback else ""
+        more += ";demo-dry-run" if rule.dry_run else ""
+        response.headers.add("RateLimit-Policy", headers.policy(rule.name, quotas, more))
+        if decision is not None:
+            response.headers.add("RateLimit", headers.state(rule.name, quotas, decision))
+        if decision is not None and outcome.refused:
+            response.headers["Retry-After"] = str(headers.retry_after(decision))
+    for name in ("RateLimit-Policy", "RateLimit"):
+        together = response.headers.getlist(name)
+        if len(together) > 1:
+            response.headers[name] = ", ".join(together)
+
+
+def refusal(outcome: Outcome) -> Response:
+    """The 429: a problem of type quota-exceeded, or a page that counts down."""
+    rule, decision = outcome.rule, outcome.decision
+    assert decision is not None
+    members = headers.problem(rule.name, rule.quotas, decision, rule.block_after)
+    if wants_json():
+        response = problem(429, **members)
+    else:
+        back = request.full_path.rstrip("?") if request.method == "GET" else page_before() or url_for("home.index")
+        page = render_template(
+            "rate_limit/refused.html", detail=members["detail"], seconds=headers.retry_after(decision), back=back
+        )
+        response = Response(page, 429)
+    response.vary.add("Accept")
+    return response

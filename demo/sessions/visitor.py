@@ -1,0 +1,136 @@
+"""What the rooms of the sessions share: the blueprint, who asks, how somebody is signed in, where an answer goes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from flask import Blueprint, redirect, request, session, url_for
+from werkzeug import Response
+from werkzeug.exceptions import Conflict
+
+from demo.observe.addresses import shorten
+from demo.sessions import cart, interface, session_id, user_agent
+from demo.sessions.cart import Cart, Line
+from demo.sessions.second_device import SecondDevice
+from demo.sessions.session_store import SessionStore, SessionTooLarge
+from demo.web import flash_cookie
+from demo.web.errors import RedisAway
+from demo.web.security import is_own_path
+from demo.web.services import part
+from demo.web.validation import Invalid
+
+bp = Blueprint("sessions", __name__, url_prefix="/sessions", cli_group=None)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The patterns of this use case, on the app's client."""
+
+    store: SessionStore
+    cart: Cart
+    second_device: SecondDevice
+
+
+def parts() -> Parts:
+    """Those of the running app."""
+    return part(Parts)
+
+
+def user() -> str | None:
+    """Who is signed in, by Redis; not by a value that any view may have put into the session."""
+    session.get("user")
+    loaded = interface.current().loaded
+    return loaded.user if loaded else None
+
+
+def signed_in() -> str:
+    """Who is signed in. Raises RedisAway, and Conflict for nobody."""
+    name = user()
+    if interface.current().away:
+        raise RedisAway()
+    if name is None:
+        raise Conflict("You are not signed in, or this session was ended. Nothing was changed.")
+    return name
+
+
+def cart_lines() -> list[Line]:
+    """The visitor's cart, read together with the session."""
+    session.get("user")
+    loaded = interface.current().loaded
+    return cart.lines(loaded.along[cart.PART]) if loaded else []
+
+
+def sign_in(name: str, epoch: str) -> str:
+    """Signs the visitor in: a new id, the one before ended, his cart added to the account's. Returns a sentence that
+    names both ids by their handles. Raises RedisAway, RedisError, and Conflict when the user's epoch has moved on."""
+    session.get("user")
+    visitor = interface.current()
+    if visitor.away:
+        raise RedisAway()
+    before, loaded = visitor.sid, visitor.loaded
+    known = loaded.along[cart.PART] if loaded and loaded.user is None else {}
+    if before and known:
+        parts().cart.merge(before, name, known)
+    was = loaded.handle[:8] if loaded else None
+    values = {"user": name, "signed_in_at": datetime.now(UTC).isoformat(timespec="seconds"), "id_before": was}
+    noted = {
+        "agent": user_agent.describe(request.user_agent.string),
+        "address": shorten(request.remote_addr or ""),
+    }
+    ended = interface.current_interface().sign_in(visitor, name, epoch, values, noted)
+    if ended is None:
+        raise Conflict("All sessions of this account were ended in this very moment. Please sign in again.")
+    left = ended.along.get(cart.PART, {})
+    if before and left != known:
+        parts().cart.merge(before, name, left)  # what another tab put in between
+    return f"Signed in as {name}. Session id: {was or 'none'} before, {handle()[:8]} now."
+
+
+def handle() -> str:
+    """The public name of the visitor's session; empty when there is none."""
+    sid = interface.current().sid
+    return session_id.handle(sid) if sid else ""
+
+
+def commit(*, must_exist: bool = True) -> None:
+    """Saves now, so that the answer is true. Raises RedisAway, RedisError, Conflict, Invalid."""
+    visitor = interface.current()
+    try:
+        kept = interface.current_interface().commit(visitor)
+    except SessionTooLarge as error:
+        raise Invalid({"session": str(error)}) from None
+    if visitor.away:
+        raise RedisAway()
+    if must_exist and not kept:
+        gone()
+
+
+def others(count: int) -> str:
+    """So many other sessions, in words."""
+    return f"{count} other session{'' if count == 1 else 's'}"
+
+
+def gone() -> NoReturn:
+    """Raises Conflict: the session was ended while the request was under way."""
+    raise Conflict("This session was ended from elsewhere. Nothing was changed; please reload.")
+
+
+def back(message: str, endpoint: str = "sessions.index") -> Response:
+    """To a page of this use case, with a message that is shown once."""
+    return forth(url_for(endpoint), message)
+
+
+def forth(path: str, message: str) -> Response:
+    """To a path of this site, with a message that is shown once."""
+    response = redirect(path, 303)
+    flash_cookie.put(response, "message", message)
+    return response
+
+
+def goal(given: Mapping[str, Any]) -> str:
+    """Where the visitor wants to go after signing in: `next`, a page of ours. Raises Invalid."""
+    path = str(given.get("next", ""))
+    if path and not is_own_path(path):
+        raise Invalid({"next": "a path of this site"})
+    return path

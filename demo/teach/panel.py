@@ -1,0 +1,201 @@
+"""What a page holds of its request and its visitor: put into it at the end, so that no cached bytes ever hold it.
+
+A template only marks the places. `fill` puts in who is signed in, messages, and what a view has left in `g.parts` by
+mark, before the session is saved; `show` the x-ray, after everything else. A page that goes out as it was cached,
+compressed, says so by `g.whole`: its marks stay, as comments.
+"""
+
+import html
+import json
+import os
+import re
+from urllib.parse import urlencode
+
+from flask import Response, current_app, g, render_template, request
+
+from demo.observe.trace import Trace, end_trace
+from demo.teach import keys_panel, pull_the_plug, xray_panel
+from demo.teach.describe import commands_of
+from demo.teach.faults import LOST
+from demo.teach.misses import Miss, Misses
+from demo.web import flash_cookie
+from demo.web.services import get_breaker, get_redis, part
+
+BEGIN, END = b"<!--", b"-->"
+VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
+WORKER, XRAY = b"<!--worker-->", b"<!--xray-->"
+POLICIES = {
+    "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
+    "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
+    "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
+}
+ASKED, HEADER_CHARACTERS = "X-Xray", 4000
+AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
+
+
+def wanted() -> bool:
+    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to a program that has not
+    asked for it by a header."""
+    known: bool | None = g.get("xray_wanted")
+    if known is None:
+        shown = current_app.config["XRAY"] and request.args.get("xray") != "0"
+        known = g.xray_wanted = shown and ("/api/" not in request.path or ASKED in request.headers)
+    return known
+
+
+def is_personal() -> bool:
+    """Whether this visitor's page differs from that of others."""
+    cookies = request.cookies if "Cookie" in request.headers else {}
+    return (
+        current_app.config["SESSION_COOKIE_NAME"] in cookies
+        or pull_the_plug.current().any
+        or any(name.startswith(flash_cookie.PREFIX) for name in cookies)
+        or get_breaker().is_open
+    )
+
+
+def may_go_out_whole() -> bool:
+    """Whether nothing of this request or visitor has to be put into its page."""
+    return not wanted() and not is_personal()
+
+
+def fill(response: Response) -> Response:
+    """Puts the visitor's parts into a page."""
+    if response.mimetype != "text/html" or response.direct_passthrough:
+        return response
+    if g.get("whole"):
+        response.vary.add("Cookie")
+        return response
+    body = response.get_data()
+    if WORKER not in body:
+        return response
+    response.vary.add("Cookie")
+    name = current_app.config["SESSION_COOKIE_NAME"]
+    if name in request.cookies:
+        before, _, rest = body.partition(VISITOR)
+        body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
+    parts = {b"worker": f"Answered by process {os.getpid()}"}
+    parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
+    message, chosen = flash_cookie.take("message"), pull_the_plug.current()
+    if message or chosen.any:
+        parts[b"notices"] = render_template(
+            "_notices.html",
+            message=message,
+            chosen=chosen,
+            policies=_policies(chosen, body),
+            timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
+        )
+    if chosen.redis or chosen.database:
+        parts[b"plugged"] = render_template("_plugged.html", words=chosen.words)
+    if get_breaker().is_open:
+        body = body.replace(AWAY, AWAY_SHOWN, 1)
+    response.set_data(_put(body, parts))
+    return response
+
+
+def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
+    """The page with each part in the first place that bears its mark, in one pass; other comments stay."""
+    first, *others = body.split(BEGIN)
+    pieces = [first]
+    for piece in others:
+        mark, _, rest = piece.partition(END)
+        part = parts.pop(mark, None)
+        pieces += [BEGIN, piece] if part is None else [part.encode(), rest]
+    return b"".join(pieces)
+
+
+def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
+    """What the page itself says of what it does in this trouble."""
+    wanted_for = []
+    if chosen.redis:
+        wanted_for.append("away" if chosen.redis in LOST else "full")
+    if chosen.database == "down":
+        wanted_for.append("database")
+    found = [POLICIES[name].search(body) for name in wanted_for]
+    return [html.unescape(match[1].decode()) for match in found if match]
+
+
+def show(response: Response, trace: Trace) -> None:
+    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie, and what a script
+    has asked for gets it in a header."""
+    response.headers["Server-Timing"] = trace.server_timing()
+    if g.get("whole"):
+        return
+    if response.status_code == 303:
+        if wanted() and trace.steps:
+            _hand_on(response, trace)
+        return
+    if response.direct_passthrough or response.mimetype != "text/html":
+        if wanted() and ASKED in request.headers:
+            response.headers[ASKED] = _in_a_header(trace)
+        return
+    body = response.get_data()
+    if XRAY in body:
+        whole = bar = ""
+        if wanted():
+            asked, status = f"{request.method} {request.path}", response.status_code
+            whole = xray_panel.draw(trace, asked, status, flash_cookie.take("xray"), _keys(trace), _missed(response, trace))
+            bar = xray_panel.bar(trace, status)
+        response.set_data(_put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)}))
+
+
+def _missed(response: Response, trace: Trace) -> Miss | None:
+    """Beside a hit, what the last miss of the same page took; a miss is remembered, unless the visitor has made it slow."""
+    told = response.headers.get("Cache-Status", "")
+    if request.method != "GET" or response.status_code != 200 or pull_the_plug.current().any:
+        return None
+    misses: Misses = part(Misses)
+    page = request.full_path[:200]
+    if "; fwd=miss" in told:
+        misses.note(page, trace)
+    return misses.of(page) if "; hit; ttl=" in told else None
+
+
+def _keys(trace: Trace) -> str:
+    if request.method != "GET":
+        return ""
+    if request.args.get("xray") == "keys":
+        end_trace()  # what is asked from here on is no part of the page
+        return keys_panel.draw(get_redis(), trace)
+    query = urlencode([*request.args.items(multi=True), ("xray", "keys")]) if request.query_string else "xray=keys"
+    return keys_panel.link(f"{request.path}?{query}")
+
+
+def _in_a_header(trace: Trace) -> str:
+    """At most `HEADER_CHARACTERS`, in ASCII."""
+    rows = _rows(trace)
+    told = {"trips": trace.round_trips, "ms": round(trace.total_ms(), 2), "redis_ms": round(trace.duration_ms("redis"), 2)}
+    for most in range(len(rows), -1, -1):
+        text = json.dumps({**told, "commands": rows[:most], "more": len(rows) - most}, separators=(",", ":"))
+        if len(text) <= HEADER_CHARACTERS:
+            break
+    return text
+
+
+def _rows(trace: Trace) -> list[list[str]]:
+    return [
+        [command.name, command.key, command.arguments[:80], command.reply, f"{step.source}:{step.line}"]
+        for step in trace.steps
+        for command in commands_of(step)
+    ]
+
+
+def _hand_on(response: Response, trace: Trace) -> None:
+    """The POST before a redirect is the interesting request: its trace goes along to the page that follows."""
+    commands = [
+        [command.name, command.key, command.arguments[:80], command.reply, command.refused, f"{step.source}:{step.line}"]
+        for step in trace.steps
+        for command in commands_of(step)
+    ]
+    flash_cookie.put(
+        response,
+        "xray",
+        {
+            "request": f"{request.method} {request.path}"[:80],
+            "trips": trace.round_trips,
+            "redis_ms": round(trace.duration_ms("redis"), 2),
+            "total_ms": round(trace.total_ms(), 2),
+            "commands": commands[:6],
+            "more": max(0, len(commands) - 6),
+        },
+    )

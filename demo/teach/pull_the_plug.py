@@ -1,0 +1,143 @@
+"""What a visitor has made different for himself alone: a slow or a broken database, no Redis, another strategy.
+
+It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: what stands
+around the wire and before each visit to the database asks `current`, and the catalog keeps such a visitor's answers under
+keys of his own.
+"""
+
+import secrets
+import time
+from contextvars import ContextVar
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from flask import Blueprint, current_app, redirect, request
+from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy.exc import OperationalError
+from werkzeug import Response
+
+from demo.web.security import is_own_path
+from demo.web.validation import Invalid, convert
+
+COOKIE = "choices"
+LIFE_SECONDS = 600
+SLOW_SECONDS = 1.0  # of a database that a visitor has made slow
+bp = Blueprint("pull_the_plug", __name__, cli_group=None)
+
+
+Redis = Literal["", "refused", "slow", "readonly", "full", "paused"]
+
+
+class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
+
+    database: Literal["", "slow", "down"] = ""
+    redis: Redis = ""
+    strategy: Literal["", "write-through", "none"] = ""
+    visitor: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether something is different for this visitor."""
+        return bool(self.database or self.redis or self.strategy)
+
+    @property
+    def words(self) -> str:
+        """What is broken, as short as can be."""
+        redis = {"": "", "slow": "Redis slow", "readonly": "Redis read-only", "full": "Redis full", "paused": "Redis hangs"}
+        parts = [redis.get(self.redis, "Redis refused"), f"database {self.database}" if self.database else ""]
+        return ", ".join(filter(None, parts))
+
+
+NONE = Choices()
+_current: ContextVar[Choices | None] = ContextVar("choices", default=None)
+
+
+def current() -> Choices:
+    """The choices of the visitor whose request runs in this context."""
+    return _current.get() or NONE
+
+
+def take(chosen: Choices | None) -> None:
+    """From here on, in this context."""
+    _current.set(chosen)
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The form: what is not in it stays as it was."""
+
+    database: Literal["", "slow", "down"] | None = None
+    redis: Redis | None = None
+    strategy: Literal["", "write-through", "none"] | None = None
+    back: str = ""
+
+
+def begin() -> None:
+    """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts as none."""
+    text = request.cookies.get(COOKIE) if "Cookie" in request.headers else None
+    if text is None:
+        return
+    try:
+        take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+    except (BadData, msgspec.ValidationError):
+        return
+
+
+def end() -> None:
+    """Forgets them with the request."""
+    take(None)
+
+
+@bp.post("/choices")
+def choose() -> Any:
+    """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
+    wanted = convert(request.form, Wanted)
+    back = wanted.back or _came_from()
+    if not is_own_path(back):
+        raise Invalid({"back": "a path of this site"})
+    before = current()
+    made = Choices(
+        before.database if wanted.database is None else wanted.database,
+        before.redis if wanted.redis is None else wanted.redis,
+        before.strategy if wanted.strategy is None else wanted.strategy,
+        before.visitor or secrets.token_hex(6),
+    )
+    response: Response = redirect(back, 303)
+    text = _signer().dumps(msgspec.to_builtins(made))
+    life_seconds = LIFE_SECONDS if made.any else 0
+    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
+    response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
+    return response
+
+
+def _came_from() -> str:
+    """The page whose form it was, as the browser tells; the same bytes of a cached page are anybody's, wherever he is."""
+    try:
+        parts = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
+    adapter = current_app.create_url_adapter(request)
+    if parts.netloc != request.host or adapter is None or not adapter.test(parts.path, "GET"):
+        return "/"
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(str(current_app.secret_key), salt="choices")
+
+
+def before_visit() -> None:
+    """Makes a visit to the database what this visitor has chosen: slow, or none. Raises OperationalError."""
+    choice = current().database
+    if choice == "down":
+        raise Broken()
+    if choice == "slow":
+        time.sleep(SLOW_SECONDS)
+
+
+class Broken(OperationalError):
+    """What a visitor sees who has chosen a database that is down."""
+
+    def __init__(self) -> None:
+        super().__init__("a visit", None, ConnectionError("this visitor has taken the database away"))

@@ -1,0 +1,42 @@
+"""What is known of the Lua scripts of this app: by their SHA-1, as EVALSHA names them."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from demo.config import REPOSITORY
+
+CALL = re.compile(r"redis\.p?call\(\s*['\"](\w+)")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script's file name, as its header's first line gives it, and the commands in its text, each once, in order. Which
+    of them a call has run, and how long each took, Redis does not tell."""
+
+    name: str
+    commands: tuple[str, ...]
+
+
+_known: dict[str, Script] = {}
+
+
+def learn(text: str) -> None:
+    """Remembers a script."""
+    first = text.partition("\n")[0].removeprefix("--").strip()
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    _known[sha] = Script(first.partition(":")[0], tuple(dict.fromkeys(name.upper() for name in CALL.findall(text))))
+
+
+def of(sha: str | bytes) -> Script:
+    """The script, or one that has only the beginning of its SHA-1 for a name."""
+    sha = sha.decode() if isinstance(sha, bytes) else sha
+    _learn_all()
+    return _known.get(sha) or Script(sha[:8], ())
+
+
+@cache
+def _learn_all() -> None:
+    for path in (REPOSITORY / "demo").rglob("*.lua"):
+        learn(path.read_text())

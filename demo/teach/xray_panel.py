@@ -1,0 +1,189 @@
+"""The x-ray as HTML, put together by hand: it stands on every page, and a template would cost more than many a page does."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+from demo.observe.trace import Step, Trace
+from demo.teach import commands, scripts
+from demo.teach.describe import SECRET_PREFIX, as_typed, describe, lives, split, told
+from demo.teach.misses import Miss
+from demo.web.formats import ms
+
+MOST = 24
+MOST_CHARACTERS_KEPT = 400
+SECRET, SECRET_BYTES = SECRET_PREFIX, SECRET_PREFIX.encode()
+IN_A_ROW = 3
+KINDS = {"redis": ("f-redis", "Redis"), "db": ("f-db", "database")}
+LEGEND = "".join(
+    f'<li><svg width="12" height="8" aria-hidden="true"><rect class="{fill}" width="12" height="8" rx="2"/></svg>{name}</li>'
+    for fill, name in (*KINDS.values(), ("f-app", "app"))
+)
+
+
+def draw(
+    trace: Trace, request: str, status: int, before: dict[str, Any] | None, keys: str, missed: Miss | None = None
+) -> str:
+    """The panel: totals, what a miss took where this is a hit, the request before a redirect, this request, and a place for
+    its keys."""
+    total_ms = trace.total_ms()
+    return (
+        '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
+        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
+        f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
+        f"{_before(before) if before else ''}"
+        f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
+        f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
+        f'<div class="in">{"".join(_steps(trace, total_ms))}</div></details>{keys}</section>'
+    )
+
+
+def bar(trace: Trace, status: int) -> str:
+    """The same in one line, for the foot of a phone."""
+    total_ms = trace.total_ms()
+    shares = "".join(
+        f'<rect class="{KINDS[step.kind][0]}" x="{100 * step.start_ms / total_ms:.2f}%" '
+        f'width="{100 * step.duration_ms / total_ms:.2f}%" height="6"/>'
+        for step in trace.steps[:MOST]
+    )
+    return (
+        '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
+        f'<span class="badge {_mood(status)}">{status}</span><b>{_plural(trace.round_trips, "round trip")}</b>'
+        f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
+        f"<span>{ms(trace.duration_ms('redis'))} of {ms(total_ms)} ms</span></a></nav>"
+    )
+
+
+def totals(trace: Trace) -> str:
+    """Round trips and commands in words."""
+    return f"{_plural(trace.round_trips, 'round trip')}, {_plural(trace.commands, 'command')}"
+
+
+def _mood(status: int) -> str:
+    return "ok" if status < 400 else "bad"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def _beside(missed: Miss, total_ms: float) -> str:
+    most = max(missed.total_ms, total_ms)
+    lanes = [
+        ("a miss", "f-app", missed.total_ms),
+        ("its database", "f-db", missed.database_ms),
+        ("this hit", "f-app", total_ms),
+    ]
+    drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
+    return (
+        f'<div class="wf">{drawn}</div>'
+        f'<p class="label">Same page, missed {missed.seconds_ago:.0f} s ago: {_plural(missed.round_trips, "round trip")}, '
+        f"{_plural(missed.visits, 'visit')} to the database.</p>"
+    )
+
+
+def _before(before: dict[str, Any]) -> str:
+    rows = "".join(
+        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>")
+        for name, key, rest, reply, refused, site in before["commands"]
+    )
+    more = f'<p class="label">and {before["more"]} more</p>' if before["more"] else ""
+    return (
+        f'<details class="req" open><summary><span class="grow">{escape(before["request"])}</span>'
+        f'<span class="badge">the request before</span><span class="label">{ms(before["total_ms"])} ms</span></summary>'
+        f'<div class="in"><p class="label">{_plural(before["trips"], "round trip")}, '
+        f"{ms(before['redis_ms'])} ms in Redis</p>"
+        f'<ol class="cmds">{rows}</ol>{more}</div></details>'
+    )
+
+
+def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
+    if not trace.steps:
+        yield '<p class="label">Nothing was asked of Redis or of the database.</p>'
+        return
+    shown = trace.steps[:MOST]
+    yield '<div class="wf">'
+    yield _lane("in all", "f-app", 0, total_ms, total_ms)
+    for step in shown:
+        fill, name = KINDS[step.kind]
+        yield _lane(name if step.kind == "db" else step.label, fill, step.start_ms, step.duration_ms, total_ms)
+    yield '</div><ol class="cmds">'
+    typed = []
+    for step in shown:
+        for number, (args, reply) in enumerate(step.asked):
+            line, as_cli, facts, inner = _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
+            typed.append(as_cli)
+            came = told(reply) if step.sent else "not sent: the breaker is open"
+            yield _command(line, came, isinstance(reply, Exception), _meta(step, number, facts), inner)
+    yield "</ol>"
+    if len(trace.steps) > MOST:
+        yield f'<p class="label">The first {MOST} of {len(trace.steps)} visits to Redis and to the database.</p>'
+    row = _gets_in_a_row(trace.of("redis"))
+    if row >= IN_A_ROW:
+        yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
+    if typed:
+        yield '<details class="typed"><summary class="label">As redis-cli</summary>'
+        yield '<pre class="http">' + "\n".join(typed) + "</pre></details>"
+
+
+def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
+    return (
+        f'<span>{escape(name)}</span><svg width="100%" height="10" aria-hidden="true">'
+        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.3g}%" '
+        f'width="{max(100 * duration_ms / total_ms, 0.6):.3g}%" height="10" rx="2"/></svg>'
+        f'<span class="num">{ms(duration_ms)} ms</span>'
+    )
+
+
+def _may_be_kept(args: tuple[Any, ...]) -> bool:
+    """Whether a command may be remembered as drawn: it is short, and names no session."""
+    room = MOST_CHARACTERS_KEPT
+    for arg in args:
+        kind = type(arg)
+        if kind is int:
+            continue
+        if (kind is not str and kind is not bytes) or arg[: len(SECRET)] in (SECRET, SECRET_BYTES):
+            return False
+        room -= len(arg)
+    return room > 0
+
+
+@lru_cache(maxsize=256)
+def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
+    """What of a command hangs on no request: its line, as typed, its growth and life, and what a script does inside."""
+    words = split(args)
+    command = describe(args, None, words)
+    facts = "".join(f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), lives(args)) if fact)
+    inside = scripts.of(args[1]).commands if args[0] == "EVALSHA" else ()
+    inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
+    return _line(command.name, command.key, command.arguments), escape(as_typed(args, words)), facts, inner
+
+
+def _line(name: str, key: str, arguments: str) -> str:
+    address = commands.address(name.partition(" ")[0])
+    parts = "".join(
+        f' <span class="{part}">{escape(words)}</span>' for part, words in (("key", key), ("arg", arguments)) if words
+    )
+    return f'<p class="line"><a class="op" href="{address}">{escape(name)}</a>{parts}</p>'
+
+
+def _command(line: str, reply: str, refused: bool, meta: str, inner: str = "") -> str:
+    tone = " no" if refused else " nil" if reply == "nil" else ""
+    return (
+        f'<li class="cmd{" err" if refused else ""}">{line}'
+        f'<p class="line reply{tone}">{escape(reply)}</p>{inner}<p class="meta">{meta}</p></li>'
+    )
+
+
+def _meta(step: Step, number: int, facts: str) -> str:
+    took = "same round trip" if number else f"{ms(step.duration_ms)} ms"
+    return f"<span>{took}</span>{facts}{f'<span>{step.source}:{step.line}</span>' if step.source else ''}"
+
+
+def _gets_in_a_row(steps: Sequence[Step]) -> int:
+    longest = running = 0
+    for step in steps:
+        running = running + 1 if step.label == "GET" else 0
+        longest = max(longest, running)
+    return longest

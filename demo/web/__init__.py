@@ -1,0 +1,1 @@
+"""What every page and answer shares: errors, security, validation, static files, answers before Flask."""

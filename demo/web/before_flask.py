@@ -1,0 +1,55 @@
+"""In front of Flask: whole answers from the cache for who needs nothing of his own in them.
+
+Flask, its session and its hooks cost more than a cached answer does. So a GET that a use case knows how to answer in full,
+and that no limit counts, is answered before Flask is asked. Everything else passes on: what is not there, what failed,
+and what a visitor's cookie makes his own. An answer that was looked for here is handed on with its trace, so that
+nothing is asked twice.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from demo.client.breaker import Breaker
+from demo.observe.trace import TRACE, begin_trace, end_trace
+
+OUTCOME = "demo.outcome"
+WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An answer that can go out: status line, headers and body."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+Window = Callable[[dict[str, Any]], Callable[[], Whole | None] | None]
+
+
+class BeforeFlask:
+    """WSGI middleware. A window looks at the environment and returns, for a request that is its own, what answers it;
+    that returns None when Flask has to, and leaves the outcome in the environment."""
+
+    def __init__(self, inner: WSGI, breaker: Breaker, headers: Iterable[tuple[str, str]]) -> None:
+        self.inner, self._breaker, self._headers = inner, breaker, list(headers)
+        self.windows: list[Window] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answers, or passes on."""
+        if environ["REQUEST_METHOD"] == "GET" and "HTTP_X_XRAY" not in environ:
+            for window in self.windows:
+                answer = window(environ)
+                if answer is not None and not self._breaker.is_open:
+                    trace = begin_trace(detailed=False)
+                    whole = answer()
+                    environ[TRACE] = trace
+                    if whole is None:
+                        break
+                    end_trace()
+                    timing = ("Server-Timing", trace.server_timing())
+                    start_response(whole.status, [*whole.headers, timing, *self._headers])
+                    return [whole.body]
+        return self.inner(environ, start_response)

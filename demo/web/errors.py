@@ -1,0 +1,103 @@
+"""Errors as a page in the site's look or as application/problem+json (RFC 9457), by Accept. Never a bare 500."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, render_template, request
+from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError, TimeoutError
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+
+from demo.client.breaker import BreakerOpen
+from demo.web.security import SAFE_METHODS
+from demo.web.validation import Invalid
+
+RETRY_AFTER_SECONDS = 1
+SENTENCES = {
+    400: "The request cannot be read.",
+    403: "This is not allowed.",
+    404: "There is nothing at this address.",
+    405: "This address does not take such a request.",
+    413: "The body is too large: 64 kB at most, 1 MB for a batch of scores.",
+    422: "Something in the form is not right. Nothing was changed.",
+    429: "Too many requests in too short a time.",
+    500: "Something went wrong on our side. It was written down.",
+    503: "A part that this page needs is away.",
+}
+LOST = "Redis did not answer. Whether this was done is not known: look before you send it again."
+log = logging.getLogger(__name__)
+
+
+class RedisAway(ServiceUnavailable):
+    """503: what was asked for cannot be done without Redis."""
+
+    description = "Redis is away, and this cannot be done without it."
+
+
+def may_have_counted(error: RedisError) -> bool:
+    """Whether the command may have been carried out all the same: it was on its way, and no answer has come back."""
+    if isinstance(error, (BreakerOpen, MaxConnectionsError)) or getattr(error, "unsent", False):
+        return False
+    return isinstance(error, (ConnectionError, TimeoutError))
+
+
+def wants_json() -> bool:
+    """Whether the answer is for a program: by the path of the API, or by Accept."""
+    if "/api/" in request.path:
+        return True
+    accept = request.accept_mimetypes
+    json_quality = max(accept["application/json"], accept["application/problem+json"])
+    return json_quality > accept["text/html"]
+
+
+def problem(status: int, detail: str, **more: Any) -> Response:
+    """An answer of type application/problem+json."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail} | more
+    return Response(msgspec.json.encode(body), status, mimetype="application/problem+json")
+
+
+def answer(error: HTTPException) -> Response:
+    """The page or the problem for an HTTP error."""
+    status = error.code or 500
+    # Of werkzeug's own errors the stock sentence is replaced, ours are kept.
+    stock = error.description == type(error).description and not isinstance(error, RedisAway)
+    detail = SENTENCES.get(status, HTTPStatus(status).phrase) if stock else str(error.description)
+    if wants_json():
+        more: dict[str, Any] = {}
+        if isinstance(error, Invalid):
+            more["errors"] = [{"field": field, "detail": text} for field, text in error.errors.items()]
+        response = problem(status, detail, **more)
+    else:
+        errors = error.errors if isinstance(error, Invalid) else {}
+        title = HTTPStatus(status).phrase
+        response = Response(render_template("error.html", status=status, title=title, detail=detail, errors=errors), status)
+    response.vary.add("Accept")
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def init(app: Flask) -> None:
+    """Registers the handlers."""
+    app.register_error_handler(HTTPException, answer)
+
+    def redis_error(error: RedisError) -> Response:
+        log.warning("Redis: %s", type(error).__name__)
+        return answer(RedisAway(LOST if may_have_counted(error) and request.method not in SAFE_METHODS else None))
+
+    def database_error(error: SQLAlchemyError) -> Response:
+        log.warning("database: %s", type(error).__name__)
+        return answer(ServiceUnavailable("The database is away. This cannot be done without it."))
+
+    def unexpected(error: Exception) -> Response:
+        log.exception("unexpected error", exc_info=error)
+        return answer(InternalServerError())
+
+    app.register_error_handler(RedisError, redis_error)
+    app.register_error_handler(SQLAlchemyError, database_error)
+    app.register_error_handler(Exception, unexpected)

@@ -1,0 +1,82 @@
+"""Who may change things, and what a browser may do with a page.
+
+Cross-site changes are refused by what browsers say of themselves, not by tokens: a token in a form would give every
+anonymous reader a session, and a cached page would hand one visitor's token to all. The rule is that of Go's
+net/http.CrossOriginProtection: Sec-Fetch-Site same-origin or none passes; without that header the host of Origin has to
+be ours; with neither it is a program, which carries nobody's cookie.
+"""
+
+import hmac
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def refuse_cross_site() -> None:
+    """Raises Forbidden for a change that another site's page asked for."""
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        allowed = site in ("same-origin", "none")
+    else:
+        origin = request.headers.get("Origin")
+        allowed = origin is None or _host_of(origin) == request.headers.get("Host", "")
+    if not allowed:
+        raise Forbidden("This change was asked for by another site.")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        # No host is never ours. (Not request.host: werkzeug empties it for a name with an underscore.)
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
+def is_own_path(path: str) -> bool:
+    """Whether a redirect to this path stays here, whatever a browser makes of slashes and of what is not printed."""
+    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and len(path) <= 512
+
+
+def page_before() -> str | None:
+    """The page of ours that a form was sent from, where a browser tells."""
+    before = request.referrer or ""
+    path = before.removeprefix(request.host_url[:-1]) if before.startswith(request.host_url) else ""
+    return path if is_own_path(path) else None
+
+
+def ask_for_key() -> None:
+    """Raises Unauthorized for a change by the API without the key, where one is set."""
+    key = current_app.config["API_KEY"]
+    if not key or request.method in SAFE_METHODS or "/api/" not in request.path:
+        return
+    given = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
+        raise Unauthorized("This change needs Authorization: Bearer and the key.", www_authenticate=None)
+
+
+def headers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What every response says."""
+    yield from HEADERS.items()
+    if config["SECURE_COOKIES"]:
+        yield "Strict-Transport-Security", "max-age=31536000"
+
+
+def add_headers(response: Response) -> None:
+    """Puts them where a view has not said otherwise."""
+    for name, value in headers(current_app.config):
+        response.headers.setdefault(name, value)

@@ -1,0 +1,58 @@
+"""What the server that runs the app tells it: whether it goes on, and how many answers may stay open at once.
+
+An answer that stays open holds a thread under gthread, and a connection under gevent: of both, half are left to ordinary
+requests. Without a word from the server, as under `flask run`, every answer has a thread of its own.
+"""
+
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from demo.web.services import services
+
+LARGE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Server:
+    """`goes_on` is false from the moment when this process is to end, be it only to make place for a fresh one; `ends` is
+    true when the whole server was told to."""
+
+    goes_on: Callable[[], bool] = lambda: True
+    open_answers: int = LARGE
+    ends: Callable[[], bool] = lambda: False
+
+
+def tell(app: Flask, worker: Any) -> None:
+    """Called by a gunicorn worker, once it has the app."""
+    settings, kind = worker.cfg, worker.cfg.worker_class_str
+    places = settings.worker_connections if kind.startswith(("gevent", "eventlet")) else settings.threads
+    told = threading.Event()
+    before: Any = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: Any) -> None:
+        told.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    services(app).keep(Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2, told.is_set))
+
+
+def of(app: Flask) -> Server:
+    """What was told to an app."""
+    found: Server = services(app).parts.get(Server) or Server()
+    return found
+
+
+def _files(wanted: int) -> int:
+    """How many files this process may have open, after asking for so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return LARGE if soft == resource.RLIM_INFINITY else soft

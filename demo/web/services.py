@@ -1,0 +1,76 @@
+"""What the app is made of: one frozen record of what all use cases share.
+
+`create_app` makes it and hands it to `init(app, services)` of each use case; a view asks for it here.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from flask import Flask, current_app
+
+from demo.client.background import Background
+from demo.client.breaker import Breaker
+from demo.client.wire import Client
+from demo.database import Database
+from demo.observe.http_metrics import HttpMetrics
+from demo.observe.redis_sums import RedisSums
+from demo.observe.request_log import RequestLog
+from demo.web.before_flask import BeforeFlask
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What is shared. `look` changes with every template and static file.
+
+    `titles` names each use case by its blueprint. `before_scrape` runs before metrics are read.
+    `closing` holds what ends with the app, the last first. `parts` holds what a use case keeps, by type.
+    """
+
+    redis: Client
+    redis_url: str
+    breaker: Breaker
+    sums: RedisSums
+    database: Database
+    background: Background
+    metrics: HttpMetrics
+    request_log: RequestLog
+    before_flask: BeforeFlask
+    look: str
+    titles: dict[str, str]
+    before_scrape: list[Callable[[], None]] = field(default_factory=list)
+    closing: ExitStack = field(default_factory=ExitStack)
+    parts: dict[type, Any] = field(default_factory=dict)
+
+    def keep(self, part: T) -> T:
+        """Keeps a use case's own part, one of each type, for `part` to find."""
+        self.parts[type(part)] = part
+        return part
+
+
+def services(app: Flask | None = None) -> Services:
+    """The services of an app, of the running one by default."""
+    return cast(Services, (app or current_app).extensions["services"])
+
+
+def part(kind: type[T], app: Flask | None = None) -> T:
+    """The part of this type that a use case keeps. Raises KeyError where it keeps none."""
+    return cast(T, services(app).parts[kind])
+
+
+def get_redis() -> Client:
+    """The client of the running app."""
+    return services().redis
+
+
+def get_breaker() -> Breaker:
+    """The breaker of the running app's client."""
+    return services().breaker
+
+
+def get_database() -> Database:
+    """The database of the running app."""
+    return services().database

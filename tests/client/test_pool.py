@@ -1,0 +1,437 @@
+import contextlib
+import logging
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import MaxConnectionsError, RedisError
+
+from demo.client import engine
+from demo.client.breaker import Breaker, BreakerOpen
+from demo.client.connections import BoundedPool
+from demo.client.pool import check
+from demo.client.redis_url import AddressError, parse
+from demo.client.wire import Client
+from tests.clients import connect
+from tests.servers import private_engine
+from tests.serving import until
+
+
+def client_for(url: str, **settings: float) -> Client:
+    options = {"pool_size": 4, "timeout_seconds": 0.25, "open_seconds": 0.5, **settings}
+    return connect(url, **options)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """One whose cluster bus port, 10 000 above, is a port too."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port <= 55_000:
+                return port
+
+
+@contextlib.contextmanager
+def server(*arguments: str, binary: str | None = None) -> Iterator[int]:
+    """An engine on a TCP port."""
+    port = free_port()
+    command = [binary or engine.find_engine(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *arguments]
+    with tempfile.TemporaryDirectory(prefix="engine-") as folder:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: _listens(port))
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def sentinel_of(master: int, folder: Path, more: str = "") -> Iterator[int]:
+    """A Sentinel on a TCP port, with a master called prime."""
+    config, port = folder / "sentinel.conf", free_port()
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
+        f"sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n{more}"
+    )
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen([engine.find_engine(), str(config), "--sentinel"], stdout=nowhere, stderr=nowhere)
+    try:
+        until(lambda: _listens(port))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://h", "scheme"),
+        ("redis://", "host is missing"),
+        ("redis://:pw@h:99999", "port"),
+        ("redis://h:x", "port"),
+        ("redis://h/abc", "database number"),
+        ("redis://a,b", "several hosts"),
+        ("redis+sentinel://h", "service name"),
+        ("redis+cluster://h/3", "database number"),
+        ("redis://h?colour=red", "an option"),
+        ("redis://h?socket_timeout=abc", "an option"),
+        ("unix://", "of the form unix"),
+        ("unix:///tmp/x.sock?db=two", "of the form unix"),
+        ("redis://[::1", "brackets"),
+        ("redis://[::1]x", "brackets"),
+    ],
+)
+def test_a_wrong_url_is_one_sentence(url: str, reason: str) -> None:
+    with pytest.raises(AddressError, match=f"REDIS_URL is wrong: .*{reason}"):
+        client_for(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://u:hunter2@h:99999", "redis://u:hun@ter2@h:x", "rediss://:hunter2@h/abc", "redis+sentinel://u:hunter2@h"],
+)
+def test_no_sentence_holds_the_password(url: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse(url)
+    assert "hun" not in str(caught.value)
+
+
+def test_the_grammar_of_urls() -> None:
+    address = parse("rediss+sentinel://me:p%40ss@h1:1,[::1]:2,h3/prime/4")
+    assert address.hosts == (("h1", 1), ("::1", 2), ("h3", 26379))
+    assert (address.username, address.password, address.service, address.db) == ("me", "p@ss", "prime", 4)
+    assert address.tls
+    assert "p%40ss" not in str(address)
+    assert "me:" not in str(address)
+
+
+def test_a_wrong_password_is_one_sentence_without_it() -> None:
+    with server("--requirepass", "secret") as port:
+        for url in (f"redis://127.0.0.1:{port}", f"redis://:hunter2@127.0.0.1:{port}"):
+            with pytest.raises(AddressError, match="refuses the user or password") as caught:
+                check(client_for(url), url)
+            assert "hunter2" not in str(caught.value)
+        url = f"redis://:secret@127.0.0.1:{port}"
+        assert check(client_for(url), url) is None
+
+
+def test_a_cluster_url_on_a_standalone_server_is_one_sentence() -> None:
+    with server() as port, pytest.raises(AddressError, match="is no cluster; use redis://"):
+        client_for(f"redis+cluster://127.0.0.1:{port}")
+
+
+def test_a_server_that_is_away_at_the_start_is_said_not_fatal() -> None:
+    url = f"redis://127.0.0.1:{free_port()}"
+    assert "does not answer" in str(check(client_for(url), url))
+
+
+def test_every_connection_bears_the_name_of_its_process() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url)
+        names = [entry["name"] for entry in client.client_list()]
+        assert names[0].startswith("demo:") and names[0].rpartition(":")[2].isdigit()
+
+
+def test_the_pool_is_bounded_and_running_out_opens_no_breaker() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url, pool_size=2, timeout_seconds=0.05)
+        assert isinstance(client.connection_pool, BoundedPool)
+        held = [client.connection_pool.get_connection() for _ in range(2)]
+        with pytest.raises(MaxConnectionsError):
+            client.get("a")
+        assert not client.breaker.is_open
+        for connection in held:
+            client.connection_pool.release(connection)
+        assert client.ping()
+
+
+def test_replies_are_bytes() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url)
+        client.set("a", "b")
+        assert client.get("a") == b"b"
+
+
+def test_a_write_whose_reply_is_lost_is_not_sent_again() -> None:
+    """A proxy swallows the reply of the first ZINCRBY and hangs up."""
+    with server() as port, socket.create_server(("127.0.0.1", 0)) as proxy:
+        swallowed = threading.Event()
+
+        def relay() -> None:
+            while True:
+                try:
+                    visitor, _ = proxy.accept()
+                except OSError:
+                    return
+                with visitor, socket.create_connection(("127.0.0.1", port)) as backend:
+                    while data := visitor.recv(65536):
+                        backend.sendall(data)
+                        reply = backend.recv(65536)
+                        if b"ZINCRBY" in data and not swallowed.is_set():
+                            swallowed.set()
+                            break
+                        visitor.sendall(reply)
+
+        threading.Thread(target=relay, daemon=True).start()
+        client = client_for(f"redis://127.0.0.1:{proxy.getsockname()[1]}")
+        with pytest.raises(RedisError):
+            client.zincrby("board", 5, "mara")
+        assert swallowed.is_set()
+        with redis.Redis(port=port) as direct:
+            assert direct.zscore("board", "mara") == 5
+        client.close()
+
+
+def test_a_server_that_never_answers_is_found_out_and_then_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = client_for(f"redis://127.0.0.1:{silent.getsockname()[1]}", open_seconds=30)
+        with pytest.raises(redis.TimeoutError):
+            client.get("a")
+        for _ in range(100):
+            with pytest.raises(BreakerOpen):
+                client.get("a")
+            with pytest.raises(BreakerOpen):
+                client.pipeline().get("a").execute()
+
+
+def test_a_paused_server_is_used_again_when_it_returns() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url, timeout_seconds=0.1, open_seconds=0.1)
+        client.set("a", 1)
+        engine_.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.get("a")
+        engine_.resume()
+        until(lambda: _try(client) == b"1", 2)
+        assert not client.breaker.is_open
+
+
+def test_an_error_that_redis_answered_opens_no_breaker() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url)
+        client.set("a", "text")
+        with pytest.raises(redis.ResponseError):
+            client.incr("a")
+        assert not client.breaker.is_open
+
+
+def test_a_connection_that_the_server_closed_is_reopened_unseen() -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url, pool_size=1)
+        client.ping()
+        with redis.Redis.from_url(engine_.url) as other:
+            other.client_kill_filter(_type="normal", skipme=True)
+        assert client.ping()
+
+
+def test_tls(tmp_path: Path) -> None:
+    binary = shutil.which("redis-server")
+    if binary is None or shutil.which("openssl") is None or "tls" not in _build(binary):
+        pytest.skip("needs redis-server with TLS, and openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2"]
+        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True,
+        capture_output=True,
+    )
+    tls = free_port()
+    options = ["--tls-port", str(tls), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    with server(*options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no", binary=binary):
+        good = f"rediss://localhost:{tls}?ssl_ca_certs={certificate}"
+        assert client_for(good).ping()
+        bad = f"rediss://localhost:{tls}"
+        with pytest.raises(RedisError):
+            client_for(bad).ping()
+
+
+def _build(binary: str) -> str:
+    libraries = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
+    return "tls" if "libssl" in libraries else ""
+
+
+@pytest.mark.parametrize("guarded", ["none", "redis", "both"])
+def test_sentinel_finds_the_master_and_follows_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, guarded: str) -> None:
+    caplog.set_level(logging.CRITICAL)
+    password = "" if guarded == "none" else "pass-of-tests"
+    options = ["--requirepass", password, "--masterauth", password] if password else []
+    more = (f"sentinel auth-pass prime {password}\n" if password else "") + (
+        f"requirepass {password}\n" if guarded == "both" else ""
+    )
+    with (
+        server(*options) as master,
+        server("--replicaof", "127.0.0.1", str(master), *options) as replica,
+        sentinel_of(master, tmp_path, more) as port,
+    ):
+        url = f"redis+sentinel://{f':{password}@' if password else ''}127.0.0.1:{port}/prime"
+        client = client_for(url, timeout_seconds=0.5, open_seconds=0.1)
+        until(lambda: check(client, url) is None)
+        client.set("a", 1)
+        own = password if guarded == "both" else None
+        follower = redis.Redis(port=replica, password=password or None)
+        with follower, redis.Redis(port=port, password=own) as sentinel:
+            until(lambda: follower.get("a") == b"1")
+            until(lambda: sentinel.execute_command("SENTINEL REPLICAS", "prime"))
+            until(lambda: _ordered(sentinel))
+            until(lambda: follower.info("replication")["role"] == "master")
+            # A write that the old master took before it was told is lost: that is what asynchronous replication means.
+            until(lambda: _wrote(client) and follower.get("b") == b"2", 20)
+
+
+def test_without_any_sentinel_it_is_told_at_once() -> None:
+    ports = [free_port() for _ in range(3)]
+    url = f"redis+sentinel://:pass@{','.join(f'127.0.0.1:{port}' for port in ports)}/prime"
+    client = client_for(url, timeout_seconds=0.25, open_seconds=60)
+    began = time.monotonic()
+    assert "does not answer (MasterNotFoundError)" in (check(client, url) or "")
+    assert time.monotonic() - began < 2  # with redis-py's own retries it would be eleven seconds
+
+
+def _ordered(sentinel: redis.Redis) -> bool:
+    try:
+        return bool(sentinel.execute_command("SENTINEL FAILOVER", "prime"))
+    except redis.ResponseError:
+        return False
+
+
+def _wrote(client: Client) -> bool:
+    try:
+        return bool(client.set("b", 2))
+    except RedisError:
+        return False
+
+
+def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked, told, look_up = threading.Event(), [], [], socket.getaddrinfo
+
+    def slow(host: str, *more: Any, **options: Any) -> Any:
+        if host != "redis.test":
+            return look_up(host, *more, **options)
+        asked.append(host)
+        assert known.wait(30)
+        told.append(host)
+        return look_up("127.0.0.1", *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with server() as port:
+        client = client_for(f"redis://redis.test:{port}", timeout_seconds=0.05, open_seconds=0.0)
+        for _ in range(3):
+            with pytest.raises(redis.TimeoutError) as caught:
+                client.ping()
+            assert getattr(caught.value, "unsent", False)
+        by_sentinel = client_for(f"redis+sentinel://redis.test:{port}/prime", timeout_seconds=0.05)
+        with pytest.raises(RedisError):
+            by_sentinel.ping()
+        assert (len(asked), told) == (1, [])
+        known.set()
+        until(lambda: told)
+        client.close()
+        assert client_for(f"redis://redis.test:{port}").ping()
+
+
+def test_a_process_that_ends_and_may_begin_no_thread_connects_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with server() as port:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+        assert all(client_for(f"redis://localhost:{port}").ping() for _ in range(2))
+
+
+def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror("not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(redis.ConnectionError, match="not known"):
+        client_for("redis://redis.test:6379").ping()
+
+
+def test_after_a_timeout_no_later_call_gets_the_earlier_reply(tmp_path: Path) -> None:
+    with private_engine() as engine_:
+        client = client_for(engine_.url, pool_size=1, timeout_seconds=0.1, open_seconds=0.01)
+        client.mset({"a": "of a", "b": "of b"})
+        engine_.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.get("a")
+        engine_.resume()
+        until(lambda: _get(client, "b") is not None)
+        assert _get(client, "b") == b"of b"
+
+
+def test_cluster_serves_every_command_of_the_app(tmp_path: Path) -> None:
+    with server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
+        with redis.Redis(port=port) as node:
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        url = f"redis+cluster://127.0.0.1:{port}"
+        client = client_for(url)
+        assert check(client, url) is None
+        client.set("a", 1)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.get("a")
+        pipeline.get("b")
+        assert pipeline.execute() == [b"1", None]
+        assert client.register_script("-- x.lua: y\nreturn redis.call('GET', KEYS[1])")(keys=["a"]) == b"1"
+        client.close()
+
+
+def test_the_breaker_lets_one_probe_through_and_closes_on_its_success() -> None:
+    now = [0.0]
+    breaker = Breaker(1.0, clock=lambda: now[0])
+    breaker.before()
+    breaker.failed()
+    with pytest.raises(BreakerOpen) as caught:
+        breaker.before()
+    assert caught.value.retry_in_seconds == pytest.approx(1.0)
+    now[0] = 1.0
+    breaker.before()
+    with pytest.raises(BreakerOpen):
+        breaker.before()
+    breaker.succeeded()
+    assert not breaker.is_open
+    breaker.before()
+
+
+def test_a_failed_probe_opens_the_breaker_anew_and_a_lost_one_does_not_keep_it_open() -> None:
+    now = [0.0]
+    breaker = Breaker(1.0, clock=lambda: now[0])
+    breaker.failed()
+    now[0] = 1.5
+    breaker.before()
+    breaker.failed()
+    now[0] = 2.4
+    with pytest.raises(BreakerOpen):
+        breaker.before()
+    now[0] = 2.5
+    breaker.before()  # its thread is killed: no word comes back
+    now[0] = 3.5
+    breaker.before()
+
+
+def _get(client: Client, key: str) -> bytes | None:
+    try:
+        value: bytes | None = client.get(key)
+        return value
+    except RedisError:
+        return None
+
+
+def _try(client: Client) -> bytes | None:
+    return _get(client, "a")

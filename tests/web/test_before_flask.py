@@ -1,0 +1,140 @@
+"""Whole answers in front of Flask are those that Flask would give, and everything else passes on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from demo.catalog.cache_aside import Busy
+from demo.catalog.cached_catalog import Shelf
+from demo.web.services import part, services
+from tests.conftest import round_trips
+
+PAGE, API = "/catalog/products/42", "/catalog/api/products/42"
+GZIP = {"Accept-Encoding": "gzip"}
+
+
+@pytest.fixture
+def bare(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(XRAY=False)
+
+
+def asked_flask(app: Flask) -> list[str]:
+    """Which paths reach Flask."""
+    paths: list[str] = []
+    inner = services(app).before_flask.inner
+    services(app).before_flask.inner = lambda environ, start: paths.append(environ["PATH_INFO"]) or inner(environ, start)
+    return paths
+
+
+def without_windows(app: Flask, path: str, **options: Any) -> Any:
+    windows, services(app).before_flask.windows = services(app).before_flask.windows, []
+    try:
+        return app.test_client().get(path, **options)
+    finally:
+        services(app).before_flask.windows = windows
+
+
+@pytest.mark.parametrize("path", [PAGE, API, f"{PAGE}?xray=0"])
+@pytest.mark.parametrize("headers", [{}, GZIP, {"If-None-Match": "*"}])
+def test_it_says_what_flask_would_say(bare: Flask, path: str, headers: dict[str, str]) -> None:
+    bare.test_client().get(path)
+    paths = asked_flask(bare)
+    ours = bare.test_client().get(path, headers=headers)
+    assert paths == []
+    theirs = without_windows(bare, path, headers=headers)
+    assert (ours.status, ours.data) == (theirs.status, theirs.data)
+    assert round_trips(ours) == round_trips(theirs) == 1
+
+    def told(response: Any) -> dict[str, str]:
+        varying = ("Server-Timing", "Cache-Status", "Vary", "X-Request-ID")
+        return {name: value for name, value in response.headers.items() if name not in varying}
+
+    assert told(ours) == told(theirs)
+    assert set(ours.vary) == set(theirs.vary)
+
+
+def test_a_miss_is_answered_too_and_costs_three_round_trips(bare: Flask) -> None:
+    web, paths = bare.test_client(), asked_flask(bare)
+    for path in (PAGE, API):
+        assert [round_trips(web.get(path)) for _ in range(2)] == [3, 1]
+    assert paths == []
+
+
+def test_what_is_not_there_is_asked_for_once_and_is_flasks_404(bare: Flask) -> None:
+    web = bare.test_client()
+    for path in ("/catalog/products/999999", "/catalog/api/products/999998"):
+        answers = [web.get(path) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert [round_trips(answer) for answer in answers] == [3, 1]
+    assert answers[1].mimetype == "application/problem+json"
+
+
+def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(bare: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with services(bare).database.write() as connection:
+        connection.execute(text("ALTER TABLE products RENAME TO away"))
+    for path in (PAGE, API):
+        answer = bare.test_client().get(path)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert 'desc="1 visit"' in answer.headers["Server-Timing"]
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise Busy("waited")
+
+    monkeypatch.setattr(part(Shelf, bare).cache, "get_many", busy)
+    for path in (PAGE, API, "/catalog/"):
+        answer = bare.test_client().get(path)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "The database is too slow just now" in answer.text
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda web: web.set_cookie("session", "x") or web.get(PAGE),
+        lambda web: web.set_cookie("anything", "x") or web.get(PAGE),
+        lambda web: web.get(f"{PAGE}?a=1"),
+        lambda web: web.get(f"{API}?a=1"),
+        lambda web: web.set_cookie("choices", "x") or web.get(API),
+        lambda web: web.head(PAGE),
+        lambda web: web.get("/catalog/products/042"),
+        lambda web: web.get("/catalog/products/2147483648"),
+        lambda web: web.get("/catalog/products/42/"),
+        lambda web: web.get("/catalog/products/٤٢"),
+        lambda web: web.get("/catalog/"),
+        lambda web: web.post(f"{PAGE}/drop"),
+    ],
+)
+def test_everything_else_passes_on(bare: Flask, ask: Callable[[FlaskClient], Any]) -> None:
+    paths = asked_flask(bare)
+    answer = ask(bare.test_client())
+    assert answer.status_code in (200, 303, 404)
+    assert len(paths) == 1
+
+
+def test_a_page_with_its_xray_is_flasks(app: Flask) -> None:
+    paths = asked_flask(app)
+    assert "What Redis did</h2>" in app.test_client().get(PAGE).text
+    assert paths == [PAGE]
+
+
+@pytest.mark.parametrize("endpoint", ["catalog.product", "catalog.api.get_product"])
+def test_what_is_limited_is_counted(make_app: Callable[..., Flask], endpoint: str) -> None:
+    app = make_app(XRAY=False, RATE_LIMITS={endpoint: {"limit": 1, "window_seconds": 60}})
+    web = app.test_client()
+    path = PAGE if endpoint == "catalog.product" else API
+    assert [web.get(path).status_code for _ in range(2)] == [200, 429]
+
+
+def test_with_redis_away_flask_answers_with_the_banner(make_app: Callable[..., Flask]) -> None:
+    web = make_app(REDIS_URL="redis://127.0.0.1:1", BREAKER_SECONDS=60, XRAY=False).test_client()
+    assert web.get(PAGE).headers["Cache-Status"] == "catalog; fwd=bypass"
+    assert 'id="redis-away"><p>' in web.get(PAGE).text
+
+
+def test_https_is_insisted_on_here_too(make_app: Callable[..., Flask]) -> None:
+    answer = make_app(XRAY=False, SECURE_COOKIES=True).test_client().get(PAGE)
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
