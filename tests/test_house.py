@@ -14,7 +14,14 @@ from demo.client.wire import Client
 from tests.serving import REPOSITORY
 
 DEMO = REPOSITORY / "demo"
-DOORS = {"views", "interface", "guard", "workload_runner", "eviction_runner"}
+FLOORS = ("client", "observe", "web", "teach")  # each knows those before it
+ROOT_ROOMS = {"client": {"config"}, "observe": {"config"}, "web": {"config", "database", "limits"}}
+DOORS = {
+    *("views", "interface", "guard", "workload_runner", "eviction_runner"),
+    *("answering", "whole_answers", "count_visits", "cached_dashboard", "board_access"),
+    *("transfer_commands", "refusal", "caller", "limits_table"),
+    *("visitor", "own_page", "observed_race", "races"),
+}
 FILES = [path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem != "__init__"]
 
 
@@ -32,7 +39,10 @@ SQL_FILES = {"products", "outbox", "seed", "accounts"}
 CLI_FILES = {"play"}
 # Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected process brings has to ask for
 # its token under the leader's name for it; whoever sums up times has to read the buckets that they were put into.
-SHARED = {"demo.leader": {"history"}, "demo.tally": {"sampler", "overview"}}
+SHARED = {"demo.client.leader": {"history"}, "demo.observe.redis_sums": {"sampler", "overview"}}
+
+
+PACKAGES = {"demo", *(f"demo.{name}" for name in (*FLOORS, *USE_CASES))}
 
 
 def imports(path: Path) -> set[str]:
@@ -42,7 +52,10 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            found |= {f"{node.module}.{alias.name}" if node.module == "demo" else str(node.module) for alias in node.names}
+            found |= {
+                f"{node.module}.{alias.name}" if node.module in PACKAGES else str(node.module)
+                for alias in node.names
+            }
     return found
 
 
@@ -74,15 +87,36 @@ def test_a_use_case_never_imports_another_nor_the_app(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_what_patterns_share_imports_redis_and_the_standard_library_alone(name: str) -> None:
-    for imported in imports(DEMO / f"{name.removeprefix('demo.')}.py"):
-        assert imported.partition(".")[0] in {"redis", *sys.stdlib_module_names}
+def test_what_patterns_share_imports_redis_the_wire_and_the_standard_library(name: str) -> None:
+    for imported in imports((REPOSITORY / name.replace(".", "/")).with_suffix(".py")):
+        known = imported == "demo.client.wire"
+        assert known or imported.partition(".")[0] in {"redis", *sys.stdlib_module_names}
 
 
-@pytest.mark.parametrize("path", sorted(DEMO.glob("*.py")), ids=module_of)
+SHARED_FILES = [path for floor in FLOORS for path in sorted((DEMO / floor).glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [*sorted(DEMO.glob("*.py")), *SHARED_FILES], ids=module_of)
 def test_the_shared_rooms_know_no_use_case(path: Path) -> None:
     for name in imports(path):
         assert not re.match(rf"demo\.({'|'.join(USE_CASES)})\b", name)
+
+
+@pytest.mark.parametrize("path", SHARED_FILES, ids=module_of)
+def test_a_floor_knows_only_those_below_it(path: Path) -> None:
+    floor = path.parent.name
+    allowed = {*FLOORS[: FLOORS.index(floor) + 1], *ROOT_ROOMS.get(floor, ROOT_ROOMS["web"])}
+    for name in imports(path):
+        if name.startswith("demo."):
+            assert name.split(".")[1] in allowed, f"{module_of(path)} imports {name}"
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    files = {module_of(path): path for path in DEMO.rglob("*.py") if path.stem != "__init__"}
+    left = {name: {other for other in imports(path) if other in files} for name, path in files.items()}
+    while free := [name for name, needs in left.items() if not needs]:
+        left = {name: needs - set(free) for name, needs in left.items() if name not in free}
+    assert not left
 
 
 def test_every_pattern_imports_where_flask_is_not_installed() -> None:
@@ -133,7 +167,7 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "checks_memory": "test_advisor",
         "checks_server": "test_advisor",
         "columns": "test_overview",
-        "shelf": "test_views",
+        "cached_catalog": "test_views",
     }
     names = [f"test_{path.stem}.py", f"{told_elsewhere.get(path.stem, '-')}.py"]
     assert any((folder / name).exists() for name in names), f"no test of {module_of(path)}"
@@ -180,7 +214,7 @@ def test_no_forbidden_command_or_serialiser() -> None:
 def test_only_the_pool_opens_connections() -> None:
     """The eviction run is a process of its own, with engines of its own."""
     for path in DEMO.rglob("*.py"):
-        if path.name not in ("pool.py", "engine.py", "eviction_runner.py"):
+        if path.name not in ("pool.py", "wire.py", "engine.py", "eviction_runner.py"):
             assert not re.search(r"\bRedis\(|from_url\(", path.read_text()), path
 
 

@@ -12,6 +12,7 @@ from demo.catalog import hostile_pickle, products, serializers
 from demo.catalog.answering import is_integer
 from demo.catalog.cache_aside import Cache
 from demo.catalog.products import PAGE_SIZE, Product
+from demo.teach import listing
 from demo.web import flash_cookie
 from demo.web.services import get_database
 
@@ -25,13 +26,13 @@ def index() -> Response:
     given = request.args.get("product")
     number = int(given) if given and is_integer(given) and 1 <= int(given) <= products.MAX_ID else 0
     with get_database().read() as connection:
-        listing = products.load_listing(connection, None, "", 0, PAGE_SIZE)
-        if given is None and listing.products:
-            product: Product | None = listing.products[0]
+        found = products.load_listing(connection, None, "", 0, PAGE_SIZE)
+        if given is None and found.products:
+            product: Product | None = found.products[0]
         else:
             product = products.load_products(connection, [number]).get(number)
     values: dict[str, Any] = {"One product": product} if product else {}
-    values[f"A list of {len(listing.products)}"] = listing
+    values[f"A list of {len(found.products)}"] = found
     kept = serializers.what_is_kept()
     body = render_template(
         "catalog/serializers.html",

@@ -190,7 +190,8 @@ class _ClusterPipeline(ClusterPipeline):
         return replies
 
     def _carry(self, trip: Trip) -> list[Any]:
-        self._execution_strategy.command_queue = trip.parts
+        strategy: Any = self._execution_strategy
+        strategy.command_queue = trip.parts
         try:
             return list(super().execute(raise_on_error=False))
         except RedisClusterException as error:

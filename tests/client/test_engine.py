@@ -15,7 +15,7 @@ from demo.client import engine, folders
 from tests.serving import REPOSITORY, processes, until
 
 HOLD = (
-    "import sys, pathlib; sys.path.insert(0, {root!r}); from demo import engine; "
+    "import sys, pathlib; sys.path.insert(0, {root!r}); from demo.client import engine; "
     "print(engine.start(pathlib.Path(sys.argv[1]), keep={keep}), flush=True); sys.stdin.read()"
 )
 

@@ -15,7 +15,7 @@ from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
-from demo.teach import chosen
+from demo.teach import pull_the_plug
 from tests.clients import connect
 from tests.servers import private_engine
 from tests.serving import until
@@ -275,7 +275,7 @@ def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make:
     """Who has taken Redis away for himself must not take it from everybody's live boards."""
     hub, board = make(), Leaderboard(client, "context")
     visitor = contextvars.copy_context()
-    visitor.run(chosen.take, chosen.Choices(redis="refused"))
+    visitor.run(pull_the_plug.take, pull_the_plug.Choices(redis="refused"))
     viewer = visitor.run(hub.open, board, "all")
     assert told(viewer, lambda _: True)["total"] == 0
 

@@ -612,8 +612,9 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClie
 
 
 @contextmanager
-def answers_cut_off(client: Client, how: str) -> Iterator[None]:
+def answers_cut_off(app: Flask, how: str) -> Iterator[None]:
     """The next script is carried out, and its answer lost on the way."""
+    client = services(app).redis
     original = client._execute_command
 
     def lose(*args: Any, **options: Any) -> Any:
@@ -625,7 +626,7 @@ def answers_cut_off(client: Client, how: str) -> Iterator[None]:
     client._execute_command = lose  # type: ignore[method-assign]
     yield
     client._execute_command = original  # type: ignore[method-assign]
-    client.breaker.succeeded()
+    services(app).breaker.succeeded()
 
 
 @pytest.mark.parametrize("how", ["late", "closed"])
@@ -635,11 +636,11 @@ def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_on
     app = make_app(RATE_LIMITS={})
     web, body = app.test_client(), {"player": "mara", "score": 5, "mode": "sum"}
     post(web, "noor", 1)
-    with answers_cut_off(services(app).redis, how):
+    with answers_cut_off(app, how):
         lost = keyed(web, "k", **body)
     assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
     assert "not known" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
-    with answers_cut_off(services(app).redis, how):
+    with answers_cut_off(app, how):
         unkeyed = post(web, "sven", 1)
         services(app).breaker.succeeded()
         form = web.post("/leaderboard/boards/main/scores", data={"player": "sven", "score": "1"})

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from demo.client.wire import Client
-from demo.observe.redis_sums import Sums, Tally, bucket_of, percentile_ms, seconds_of
+from demo.observe.redis_sums import RedisSums, Sums, bucket_of, percentile_ms, seconds_of
 from tests.clients import connect
 
 
@@ -59,13 +59,13 @@ def test_percentiles_are_those_of_the_sorted_times_to_an_eighth() -> None:
 def test_a_command_counts_for_the_use_case_of_its_first_key(
     command: tuple[object, ...], reply: object, room: str, looked: tuple[int, int]
 ) -> None:
-    tally = Tally()
-    tally.note([command], [reply], 0.001)
-    sums, _ = tally.take()
+    summed = RedisSums()
+    summed.note([command], [reply], 0.001)
+    sums, _ = summed.take()
     assert set(sums) == {room}
     assert (sums[room].commands, sums[room].hits, sums[room].misses) == (1, *looked)
     assert sums[room].times == {bucket_of(0.001): 1}
-    assert tally.take()[0] == {}
+    assert summed.take()[0] == {}
 
 
 def test_a_pipeline_is_one_round_trip_and_all_its_commands(client: Client) -> None:
@@ -89,20 +89,20 @@ def test_what_was_not_sent_counts_nothing() -> None:
 
 
 def test_threads_lose_no_count() -> None:
-    tally = Tally()
+    summed = RedisSums()
     command = [("GET", "demo:catalog:{a}")]
 
     def note() -> None:
         for _ in range(5000):
-            tally.note(command, [b"1"], 0.0001)
+            summed.note(command, [b"1"], 0.0001)
 
     threads = [threading.Thread(target=note) for _ in range(4)]
     for thread in threads:
         thread.start()
-    taken = [tally.take()]
+    taken = [summed.take()]
     for thread in threads:
         thread.join()
-    taken.append(tally.take())
+    taken.append(summed.take())
     assert sum(sums["catalog"].hits for sums, _ in taken if sums) == 20_000
     about = sum(keys["demo:catalog:{a}"] for _, keys in taken)
     assert abs(about - 20_000) <= 2000  # six times its standard error
@@ -110,36 +110,36 @@ def test_threads_lose_no_count() -> None:
 
 @pytest.mark.parametrize("commands", [2, 4, 8, 16])
 def test_each_key_of_requests_that_repeat_is_told_by_its_share(commands: int) -> None:
-    tally = Tally(random.Random(3).random)
+    summed = RedisSums(random.Random(3).random)
     for _ in range(80_000 // commands):
         for number in range(commands):
-            tally.note([("GET", f"demo:catalog:{{{number}}}")], [b"1"], 0.0001)
-    _, keys = tally.take()
+            summed.note([("GET", f"demo:catalog:{{{number}}}")], [b"1"], 0.0001)
+    _, keys = summed.take()
     assert abs(keys.total() - 80_000) <= 4000
     for number in range(commands):
         assert abs(keys[f"demo:catalog:{{{number}}}"] * commands / 80_000 - 1) <= 0.25
 
 
 def test_a_use_case_that_knows_better_tells_its_hits_itself_and_each_is_told_once() -> None:
-    tally, told = Tally(), [0, 0]
-    tally.ask["catalog"] = lambda: (told[0], told[1])
-    assert tally.take()[0] == {}
-    tally.note([("GET", "demo:catalog:{a}")], [None], 0.001)
+    summed, told = RedisSums(), [0, 0]
+    summed.ask["catalog"] = lambda: (told[0], told[1])
+    assert summed.take()[0] == {}
+    summed.note([("GET", "demo:catalog:{a}")], [None], 0.001)
     told[:] = [5, 2]
-    sums, _ = tally.take()
+    sums, _ = summed.take()
     assert (sums["catalog"].commands, sums["catalog"].hits, sums["catalog"].misses) == (1, 5, 2)
     told[:] = [7, 2]
-    tally.put_back(sums)
-    again, _ = tally.take()
+    summed.put_back(sums)
+    again, _ = summed.take()
     assert (again["catalog"].commands, again["catalog"].hits, again["catalog"].misses) == (1, 7, 2)
-    assert tally.take()[0] == {}
-    tally.put_back({"sessions": Sums(1, 2, 3)})
-    assert tally.take()[0]["sessions"].misses == 3
+    assert summed.take()[0] == {}
+    summed.put_back({"sessions": Sums(1, 2, 3)})
+    assert summed.take()[0]["sessions"].misses == 3
 
 
 def test_the_state_that_all_threads_draw_from_is_left_alone() -> None:
     before = random.getstate()
-    tally = Tally()
+    summed = RedisSums()
     for _ in range(100):
-        tally.note([("GET", "demo:catalog:{page:1}")], [b""], 0.001)
+        summed.note([("GET", "demo:catalog:{page:1}")], [b""], 0.001)
     assert random.getstate() == before

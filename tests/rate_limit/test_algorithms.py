@@ -241,9 +241,9 @@ def test_a_clock_that_goes_back_frees_nothing_and_locks_nobody_out(name: str, cl
 @pytest.mark.parametrize("name", ["sliding_window_log", "sliding_window_counter"])
 def test_sixteen_threads_of_four_processes_take_no_more_than_there_is(name: str, client: Client, redis_url: str) -> None:
     code = (
-        "import sys, threading; from demo.pool import connect; from demo.rate_limit.algorithms import ALGORITHMS\n"
+        "import sys, threading; from demo.client.pool import connect; from demo.rate_limit.algorithms import ALGORITHMS\n"
         "from demo.rate_limit.limiter import Quota\n"
-        "client = connect(sys.argv[1], pool_size=8, timeout_seconds=5, open_seconds=1)\n"
+        "client = connect(sys.argv[1], pool_size=8, timeout_seconds=5)\n"
         "limiter = ALGORITHMS[sys.argv[2]](client, 't', Quota(100, 600)); admitted = []\n"
         "def run(): admitted.extend(limiter.hit('crowd').allowed for _ in range(25))\n"
         "limiter.peek('crowd'); print(flush=True); sys.stdin.readline()\n"

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from demo.teach.chosen import NONE
 from flask import Flask
 from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
@@ -28,7 +27,16 @@ SHRINKING = "-- shrink.lua: deletes\nreturn redis.call('DEL', KEYS[1])"
 
 @pytest.fixture
 def hurried(redis_url: str, client: Client) -> Iterator[Client]:
-    made = connect(redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60)
+    plugs = Plugs(timeout_seconds=0.05, open_seconds=60)
+    made = connect(redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60, inside=plugs.around)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plugged(redis_url: str, client: Client) -> Iterator[Client]:
+    plugs = Plugs(timeout_seconds=5.0, open_seconds=0.5)
+    made = connect(redis_url, pool_size=4, timeout_seconds=5.0, open_seconds=0.5, inside=plugs.around)
     yield made
     made.close()
 
@@ -38,8 +46,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Chooses a fault for what runs here."""
 
     def choose(fault: str) -> None:
-        made = pull_the_plug.Choices(redis=fault, visitor="me") if fault else NONE  # type: ignore[arg-type]
-        monkeypatch.setattr("demo.chosen.current", lambda: made)
+        made = pull_the_plug.Choices(redis=fault, visitor="me") if fault else pull_the_plug.NONE  # type: ignore[arg-type]
+        monkeypatch.setattr(faults, "current", lambda: made)
 
     return choose
 
@@ -60,9 +68,9 @@ def test_a_lost_connection_fails_as_redis_py_does_and_trips_the_visitors_own_bre
     assert hurried.get("demo:test:{a}") is None
 
 
-def test_a_slow_redis_answers_who_waits_longer(client: Client, chosen: Callable[[str], None]) -> None:
+def test_a_slow_redis_answers_who_waits_longer(plugged: Client, chosen: Callable[[str], None]) -> None:
     chosen("slow")
-    assert client.ping()
+    assert plugged.ping()
 
 
 def test_only_so_many_breakers_are_kept() -> None:
@@ -76,31 +84,31 @@ def test_only_so_many_breakers_are_kept() -> None:
 
 @pytest.mark.parametrize(("fault", "error"), [("readonly", ReadOnlyError), ("full", OutOfMemoryError)])
 def test_writes_are_refused_and_reads_answered(
-    client: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
+    plugged: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
 ) -> None:
-    write, shrink = client.register_script(SCRIPT), client.register_script(SHRINKING)
-    client.set("demo:test:{a}", "before", ex=60)
+    write, shrink = plugged.register_script(SCRIPT), plugged.register_script(SHRINKING)
+    plugged.set("demo:test:{a}", "before", ex=60)
     chosen(fault)
-    assert client.get("demo:test:{a}") == b"before"
+    assert plugged.get("demo:test:{a}") == b"before"
     assert write(keys=["demo:test:{a}"], args=["r"]) == 7
     for refused in (
-        lambda: client.set("demo:test:{a}", "after"),
+        lambda: plugged.set("demo:test:{a}", "after"),
         lambda: write(keys=["demo:test:{a}"], args=["w"]),
-        lambda: client.pipeline().get("demo:test:{a}").set("demo:test:{a}", "after").execute(),
-        lambda: client.pipeline(transaction=False).set("demo:test:{a}", "after").execute(),
+        lambda: plugged.pipeline().get("demo:test:{a}").set("demo:test:{a}", "after").execute(),
+        lambda: plugged.pipeline(transaction=False).set("demo:test:{a}", "after").execute(),
     ):
         with pytest.raises(error):
             refused()
-    replies = client.pipeline(transaction=False).set("demo:test:{a}", "x").get("demo:test:{a}").execute(raise_on_error=False)
+    replies = plugged.pipeline(transaction=False).set("demo:test:{a}", "x").get("demo:test:{a}").execute(raise_on_error=False)
     assert isinstance(replies[0], error) and replies[1] == b"before"
-    assert not client.breaker.is_open
+    assert not plugged.breaker.is_open
     if fault == "full":
         assert shrink(keys=["demo:test:{a}"]) == 1
     else:
         with pytest.raises(ReadOnlyError):
             shrink(keys=["demo:test:{a}"])
     chosen("")
-    client.unlink("demo:test:{a}")
+    plugged.unlink("demo:test:{a}")
 
 
 def test_which_commands_write_and_which_grow_is_what_the_server_says(client: Client) -> None:
