@@ -230,14 +230,14 @@ def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:
 
 @pytest.mark.parametrize(("seconds", "trips"), [(60.0, 0), (-1.0, 3)])
 def test_home_is_kept_for_a_while(app: Flask, monkeypatch: pytest.MonkeyPatch, seconds: float, trips: int) -> None:
-    monkeypatch.setattr("demo.home.HOME_SECONDS", seconds)
+    monkeypatch.setattr("demo.teach.home.HOME_SECONDS", seconds)
     assert round_trips(app.test_client().get("/")) == 3
     again = app.test_client().get("/")
     assert round_trips(again) == trips and f"took {trips} round trips" in again.text
 
 
 def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demo.home.HOME_SECONDS", 60)
+    monkeypatch.setattr("demo.teach.home.HOME_SECONDS", 60)
     other, visitor = app.test_client(), app.test_client()
     assert "Redis does not answer" not in other.get("/").text
     visitor.post("/choices", data={"redis": "refused", "back": "/"})
@@ -246,7 +246,7 @@ def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypa
 
 
 def test_a_kept_home_holds_nothing_of_a_visitor(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demo.home.HOME_SECONDS", 60)
+    monkeypatch.setattr("demo.teach.home.HOME_SECONDS", 60)
     visitor, other = app.test_client(), app.test_client()
     visitor.post("/sessions/login", data=FORMS["sessions.login"])
     assert ">mara<" in visitor.get("/").text

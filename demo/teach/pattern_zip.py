@@ -15,6 +15,8 @@ from werkzeug.exceptions import NotFound
 
 from demo.config import REPOSITORY
 
+FRAMEWORK = {"flask", "werkzeug"}
+FLOORS = ("client", "observe", "web", "teach")  # shared rooms, which are no use cases
 DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
 TESTS = {  # where a pattern is tested under another name than its own
     "test_algorithms": ("fixed_window", "gcra", "limiter", "sliding_counter", "sliding_window", "token_bucket"),
@@ -88,8 +90,8 @@ def offered() -> frozenset[tuple[str, str]]:
     """Use case and pattern of all that can be taken."""
     found = set()
     for path in sorted((REPOSITORY / "demo").glob("*/*.py")):
-        test = _test(path)
-        if test and "flask" not in _needs(test)[1] | _needs(path)[1]:
+        test = None if path.parent.name in FLOORS else _test(path)
+        if test and not FRAMEWORK & (_needs(test)[1] | _needs(path)[1]):
             found.add((path.parent.name, path.stem))
     return frozenset(found)
 

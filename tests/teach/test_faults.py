@@ -86,6 +86,8 @@ def test_only_so_many_breakers_are_kept() -> None:
 def test_writes_are_refused_and_reads_answered(
     plugged: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
 ) -> None:
+    scripts.learn(SCRIPT)
+    scripts.learn(SHRINKING)
     write, shrink = plugged.register_script(SCRIPT), plugged.register_script(SHRINKING)
     plugged.set("demo:test:{a}", "before", ex=60)
     chosen(fault)
@@ -155,7 +157,7 @@ def policy(page: str, fault: tuple[str, str]) -> str:
 def test_every_link_and_every_form_in_trouble(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, fault: tuple[str, str] | None
 ) -> None:
-    monkeypatch.setattr("demo.database.SLOW_MS", 1)
+    monkeypatch.setattr("demo.teach.pull_the_plug.SLOW_SECONDS", 0.001)
     app = make_app(RATE_LIMITS={})
     plugs = part(Plugs, app)
     plugs.timeout_seconds, plugs.open_seconds = 0.02, 60
