@@ -11,7 +11,7 @@ else, so a wrapper holds for all three. Without wrappers a client behaves like r
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from redis import Redis, RedisCluster
 from redis.client import Pipeline
@@ -54,7 +54,12 @@ class Trip:
 
 
 Send: TypeAlias = Callable[[Trip], list[Any]]
-Around: TypeAlias = Callable[[Trip, Send], list[Any]]
+
+
+class Around(Protocol):
+    """What stands around a trip: it sends the trip on, or does not, and returns the replies."""
+
+    def __call__(self, trip: Trip, send: Send) -> list[Any]: ...
 
 
 def deliver(trip: Trip) -> list[Any]:
@@ -66,12 +71,8 @@ def through(around: Sequence[Around]) -> Send:
     """One function that takes a trip through all wrappers and delivers it."""
     send: Send = deliver
     for wrapper in reversed(around):
-        send = partial(_wrapped, wrapper, send)
+        send = partial(wrapper, send=send)
     return send
-
-
-def _wrapped(wrapper: Around, send: Send, trip: Trip) -> list[Any]:
-    return wrapper(trip, send)
 
 
 class Client(Redis):
