@@ -1,4 +1,5 @@
-"""Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class gthread --threads 8"."""
+"""Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class
+gthread --threads 8"."""
 
 import gc
 import os
@@ -28,7 +29,8 @@ graceful_timeout = 8
 timeout = 30
 keepalive = 5
 max_requests = 20_000
-# As large as the number itself: workers that share the load evenly would be replaced at the same time.
+# As large as the number itself: workers that share the load evenly would be replaced at the same
+# time.
 max_requests_jitter = max_requests
 limit_request_line = 4094
 # It would write into $HOME, and fail on a read-only root.
@@ -41,7 +43,13 @@ if os.environ.get("DEMO_LOG_FORMAT") == "json":
     # Its own lines look like the app's, and go where they go.
     logconfig_dict = {
         "formatters": {"json": {"()": "demo.observe.logs.Json"}},
-        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+        "handlers": {
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "stream": "ext://sys.stdout",
+            }
+        },
         "root": {"level": "INFO", "handlers": ["stdout"]},
         "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
     }
@@ -50,10 +58,13 @@ _held: list[Any] = []
 
 
 def on_starting(server: Any) -> None:
-    """Once, before the workers: the embedded engine, then one process that checks settings, Redis and database and makes
-    the catalog. What is wrong is said there in one sentence, and ends the start with exit code 1."""
+    """Once, before the workers: the embedded engine, then one process that checks settings, Redis
+    and database and makes the catalog. What is wrong is said there in one sentence, and ends the
+    start with exit code 1."""
     global _instance
-    _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(Path(__file__).resolve().parent / "instance")
+    _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(
+        Path(__file__).resolve().parent / "instance"
+    )
     from demo.client.folders import instance_folder
 
     _instance = str(instance_folder(_instance))
@@ -61,19 +72,22 @@ def on_starting(server: Any) -> None:
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
     check = [sys.executable, "-m", "flask", "--app", "wsgi", "check"]
-    if subprocess.run(check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent).returncode:
+    if subprocess.run(
+        check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent
+    ).returncode:
         _stop_engine()
         sys.exit(1)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """What divides something among the workers has to know how many there are, however that was set."""
+    """What divides something among the workers has to know how many there are, however that was
+    set."""
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; templates are compiled and patterns looked through before the first request, so that
-    nobody waits for that, least of all in trouble."""
+    """The app is told of its server; templates are compiled and patterns looked through before the
+    first request, so that nobody waits for that, least of all in trouble."""
     from demo.teach import pattern_zip
     from demo.web import server
     from demo.web.services import services
@@ -84,7 +98,8 @@ def post_worker_init(worker: Any) -> None:
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
     pattern_zip.offered()
-    gc.freeze()  # what is there by now stays: the collector need not look at it while somebody waits
+    # what is there by now stays: the collector need not look at it while somebody waits
+    gc.freeze()
     if app.config["BACKGROUND"] != "none":
         services(app).background.start()
 
@@ -106,14 +121,18 @@ def child_exit(server: Any, worker: Any) -> None:
     multiprocess.mark_process_dead(worker.pid)
     try:
         metric_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    except Exception as error:  # a file that a killed worker left half written must not end the server
+    except (
+        Exception
+    ) as error:  # a file that a killed worker left half written must not end the server
         server.log.warning("metrics: not folded: %s", error)
 
 
 def when_ready(server: Any) -> None:
     """Says where to look."""
     host, port = server.LISTENERS[0].sock.getsockname()[:2]
-    server.log.info("Redis in practice: http://%s:%s", "127.0.0.1" if host == "0.0.0.0" else host, port)
+    server.log.info(
+        "Redis in practice: http://%s:%s", "127.0.0.1" if host == "0.0.0.0" else host, port
+    )
 
 
 def on_exit(server: Any) -> None:
@@ -139,7 +158,11 @@ def _start_engine(instance: str) -> None:
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
     try:
-        engine.start(Path(instance), keep=keep, maxmemory_mb=_number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000))
+        engine.start(
+            Path(instance),
+            keep=keep,
+            maxmemory_mb=_number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000),
+        )
     except engine.EngineError as error:
         sys.exit(str(error))
 

@@ -201,7 +201,8 @@ def _connect(
 
 
 def _load_scripts(client: Client) -> None:
-    """Tells Redis all scripts, so that no first call pays for it; a script it lacks is sent when called."""
+    """Tells Redis all scripts, so that no first call pays for it; a script it lacks is sent when
+    called."""
     try:
         for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
             client.script_load(script.read_text())
@@ -239,7 +240,8 @@ def _begin() -> None:
 
 
 def _bound_body() -> None:
-    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it off."""
+    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it
+    off."""
     most = request.max_content_length
     if most is None or "HTTP_TRANSFER_ENCODING" not in request.environ:
         return
@@ -254,7 +256,8 @@ def _end(_: BaseException | None) -> None:
 
 
 @home.bp.cli.command(
-    "check", help="Check the settings, Redis and the database, and make the catalog if there is none."
+    "check",
+    help="Check the settings, Redis and the database, and make the catalog if there is none.",
 )
 def check_command() -> None:
     """Says ok: the app was made, so all of it was checked."""

@@ -1,4 +1,5 @@
-"""Every setting: its name, default, unit and what it is for. Read from the environment, checked once, at the start."""
+"""Every setting: its name, default, unit and what it is for. Read from the environment, checked
+once, at the start."""
 
 import ipaddress
 import json
@@ -17,7 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class ConfigError(Exception):
-    """A setting is wrong. The message is one sentence that names the setting and never shows a secret."""
+    """A setting is wrong. The message is one sentence that names the setting and never shows a
+    secret."""
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -30,31 +32,58 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 SETTINGS: dict[str, Setting] = {
-    "REDIS_URL": Setting("REDIS_URL", "", str, "Redis or Valkey server; empty starts the embedded engine"),
+    "REDIS_URL": Setting(
+        "REDIS_URL", "", str, "Redis or Valkey server; empty starts the embedded engine"
+    ),
     "DATABASE_URL": Setting(
-        "DATABASE_URL", "", str, "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`"
+        "DATABASE_URL",
+        "",
+        str,
+        "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`",
     ),
     "SECRET_KEY": Setting(
-        "SECRET_KEY", "", str, "signs cookies; empty generates one into `instance/secret_key` (mode 0600)"
+        "SECRET_KEY",
+        "",
+        str,
+        "signs cookies; empty generates one into `instance/secret_key` (mode 0600)",
     ),
     "INSTANCE_PATH": Setting(
-        "DEMO_INSTANCE_PATH", "", str, "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`"
+        "DEMO_INSTANCE_PATH",
+        "",
+        str,
+        "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`",
     ),
-    "KEEP_DATA": Setting("DEMO_KEEP_DATA", True, bool, "keep the embedded engine's data across restarts"),
-    "ENGINE_MAXMEMORY_MB": Setting("DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"),
+    "KEEP_DATA": Setting(
+        "DEMO_KEEP_DATA", True, bool, "keep the embedded engine's data across restarts"
+    ),
+    "ENGINE_MAXMEMORY_MB": Setting(
+        "DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"
+    ),
     "POOL_SIZE": Setting("DEMO_POOL_SIZE", 32, int, "most connections to Redis per worker"),
     "REDIS_TIMEOUT_SECONDS": Setting(
-        "DEMO_REDIS_TIMEOUT_SECONDS", 0.25, float, "longest wait for a connection or a reply, in seconds"
+        "DEMO_REDIS_TIMEOUT_SECONDS",
+        0.25,
+        float,
+        "longest wait for a connection or a reply, in seconds",
     ),
     "BREAKER_SECONDS": Setting(
-        "DEMO_BREAKER_SECONDS", 0.5, float, "how long Redis is left alone after it failed, in seconds"
+        "DEMO_BREAKER_SECONDS",
+        0.5,
+        float,
+        "how long Redis is left alone after it failed, in seconds",
     ),
     "PRODUCTS": Setting("DEMO_PRODUCTS", 10_000, int, "products made at the first start"),
     "DB_LATENCY_MS": Setting(
-        "DEMO_DB_LATENCY_MS", 200, int, "added to each visit to the database, in ms: a busy one across a network"
+        "DEMO_DB_LATENCY_MS",
+        200,
+        int,
+        "added to each visit to the database, in ms: a busy one across a network",
     ),
     "CATALOG_TTL_SECONDS": Setting(
-        "DEMO_CATALOG_TTL_SECONDS", 60, int, "how long a catalog entry is fresh in the cache, in seconds"
+        "DEMO_CATALOG_TTL_SECONDS",
+        60,
+        int,
+        "how long a catalog entry is fresh in the cache, in seconds",
     ),
     "CATALOG_STALE_SECONDS": Setting(
         "DEMO_CATALOG_STALE_SECONDS",
@@ -63,13 +92,22 @@ SETTINGS: dict[str, Setting] = {
         "how long it may be served after that, while one reader loads it again or the database is away, in seconds",
     ),
     "NEAR_CACHE": Setting(
-        "DEMO_NEAR_CACHE", False, bool, "hold catalog answers in each worker too, dropped when Redis tells of a change"
+        "DEMO_NEAR_CACHE",
+        False,
+        bool,
+        "hold catalog answers in each worker too, dropped when Redis tells of a change",
     ),
     "SESSION_IDLE_SECONDS": Setting(
-        "DEMO_SESSION_IDLE_SECONDS", 86_400, int, "a session ends after so long without a visit, in seconds"
+        "DEMO_SESSION_IDLE_SECONDS",
+        86_400,
+        int,
+        "a session ends after so long without a visit, in seconds",
     ),
     "SESSION_ABSOLUTE_SECONDS": Setting(
-        "DEMO_SESSION_ABSOLUTE_SECONDS", 2_592_000, int, "a session ends this long after it began, in seconds"
+        "DEMO_SESSION_ABSOLUTE_SECONDS",
+        2_592_000,
+        int,
+        "a session ends this long after it began, in seconds",
     ),
     "RATE_LIMITS": Setting(
         "DEMO_RATE_LIMITS",
@@ -82,7 +120,11 @@ SETTINGS: dict[str, Setting] = {
             "sessions.change_password": {"limit": 5, "window_seconds": 60, "by": "user"},
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
-            "leaderboard.submit_score": {"limit": 1200, "window_seconds": 60, "cost": "field:scores"},
+            "leaderboard.submit_score": {
+                "limit": 1200,
+                "window_seconds": 60,
+                "cost": "field:scores",
+            },
             "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
             "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
             "leaderboard.stream": {"limit": 300, "window_seconds": 60},
@@ -97,10 +139,16 @@ SETTINGS: dict[str, Setting] = {
         "most viewers of live boards per worker, and never more than half of its threads or connections",
     ),
     "TRUSTED_PROXIES": Setting(
-        "DEMO_TRUSTED_PROXIES", 0, int, "reverse proxies in front whose X-Forwarded-* headers are believed"
+        "DEMO_TRUSTED_PROXIES",
+        0,
+        int,
+        "reverse proxies in front whose X-Forwarded-* headers are believed",
     ),
     "SECURE_COOKIES": Setting(
-        "DEMO_SECURE_COOKIES", False, bool, "set when served over https: Secure cookies with the __Host- prefix, HSTS"
+        "DEMO_SECURE_COOKIES",
+        False,
+        bool,
+        "set when served over https: Secure cookies with the __Host- prefix, HSTS",
     ),
     "API_KEY": Setting(
         "DEMO_API_KEY",
@@ -115,13 +163,22 @@ SETTINGS: dict[str, Setting] = {
         "where jobs are done that one process does for all: in the `web` workers, in `flask --app wsgi worker`, or nowhere",
     ),
     "LOG_FORMAT": Setting(
-        "DEMO_LOG_FORMAT", "text", Format, "the log: `text` to stderr, or `json`, one object a line, to stdout"
+        "DEMO_LOG_FORMAT",
+        "text",
+        Format,
+        "the log: `text` to stderr, or `json`, one object a line, to stdout",
     ),
     "METRICS_ALLOW": Setting(
-        "DEMO_METRICS_ALLOW", ["127.0.0.0/8", "::1"], list[str], "networks whose addresses may read `/metrics`"
+        "DEMO_METRICS_ALLOW",
+        ["127.0.0.0/8", "::1"],
+        list[str],
+        "networks whose addresses may read `/metrics`",
     ),
     "METRICS_TOKEN": Setting(
-        "DEMO_METRICS_TOKEN", "", str, "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too"
+        "DEMO_METRICS_TOKEN",
+        "",
+        str,
+        "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too",
     ),
     "SIGNING_SECRET": Setting(
         "DEMO_SIGNING_SECRET",
@@ -154,11 +211,13 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def load(
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
     """All settings, from `overrides` first, then the environment, then the defaults.
 
-    Raises ConfigError with one sentence when a value is of the wrong type or out of bounds, or when a DEMO_ variable
-    or an override names no setting.
+    Raises ConfigError with one sentence when a value is of the wrong type or out of bounds, or when
+    a DEMO_ variable or an override names no setting.
     """
     overrides = dict(overrides or {})
     values: dict[str, Any] = {}
@@ -204,15 +263,17 @@ def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.I
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ConfigError(f"{setting.env} has to be a list of networks such as 10.0.0.0/8.") from None
+        raise ConfigError(
+            f"{setting.env} has to be a list of networks such as 10.0.0.0/8."
+        ) from None
 
 
 def secret_key(instance: Path) -> str:
     """The key in `instance/secret_key`, made at the first start, readable by the owner alone.
 
-    Several processes may start at once: a complete file is linked into place, and the first one wins. Where the
-    folder cannot be written the key lives as long as the process, and every worker would have its own, so ConfigError
-    asks for SECRET_KEY.
+    Several processes may start at once: a complete file is linked into place, and the first one
+    wins. Where the folder cannot be written the key lives as long as the process, and every worker
+    would have its own, so ConfigError asks for SECRET_KEY.
     """
     path = instance / "secret_key"
     fresh = path.with_name(f"secret_key.{os.getpid()}.{secrets.token_hex(4)}")
@@ -230,7 +291,9 @@ def secret_key(instance: Path) -> str:
             fresh.unlink()
         return _complete(path)
     except OSError as error:
-        raise ConfigError(f"SECRET_KEY is not set and none can be kept in {instance} ({error.strerror}).") from None
+        raise ConfigError(
+            f"SECRET_KEY is not set and none can be kept in {instance} ({error.strerror})."
+        ) from None
 
 
 def _complete(path: Path) -> str:

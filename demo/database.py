@@ -1,7 +1,8 @@
 """The one SQL engine: the source of truth behind the catalog's cache.
 
-SQLite in the instance folder by default, Postgres by DATABASE_URL. Each visit can be made slow on purpose, which stands
-for a busy database across a network. The wait is spent before the transaction begins: nobody holds a lock meanwhile.
+SQLite in the instance folder by default, Postgres by DATABASE_URL. Each visit can be made slow on
+purpose, which stands for a busy database across a network. The wait is spent before the transaction
+begins: nobody holds a lock meanwhile.
 """
 
 import sqlite3
@@ -24,7 +25,8 @@ class VisitEvents(event.Events["Database"]):
     """What a database tells those who listen (`sqlalchemy.event.listen`)."""
 
     def before_visit(self) -> None:
-        """A visit begins, no connection is taken yet: a listener may wait, or raise SQLAlchemyError."""
+        """A visit begins, no connection is taken yet: a listener may wait, or raise
+        SQLAlchemyError."""
 
     def after_visit(self, label: str, began: float) -> None:
         """A visit is over, well or not; `began` is of `time.perf_counter`."""
@@ -76,15 +78,24 @@ def _engine(url: str) -> Engine:
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         options: dict[str, Any] = {}
-        if "postgresql" in parsed.drivername:  # text comes as text from a database of no encoding too
+        if (
+            "postgresql" in parsed.drivername
+        ):  # text comes as text from a database of no encoding too
             options["connect_args"] = {"connect_timeout": 2, "client_encoding": "utf8"}
         if parsed.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": 5, "check_same_thread": False}
         engine = create_engine(
-            parsed, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_SECONDS, pool_pre_ping=True, **options
+            parsed,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=WAIT_SECONDS,
+            pool_pre_ping=True,
+            **options,
         )
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError):
-        raise ConfigError("DATABASE_URL is wrong: sqlite:///path or postgresql://user:password@host/name.") from None
+        raise ConfigError(
+            "DATABASE_URL is wrong: sqlite:///path or postgresql://user:password@host/name."
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
@@ -99,8 +110,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _use_wal(connection: Any) -> None:
-    """Several that open a new file at once all want to change its mode, and SQLite tells some of them that it is locked
-    without waiting for the busy timeout."""
+    """Several that open a new file at once all want to change its mode, and SQLite tells some of
+    them that it is locked without waiting for the busy timeout."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:

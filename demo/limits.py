@@ -6,8 +6,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Algorithm = Literal["sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"]
-BY = re.compile(r"(address|user|api_key|field:[a-z_]{1,40})(\+(address|user|api_key|field:[a-z_]{1,40}))*")
+Algorithm = Literal[
+    "sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"
+]
+BY = re.compile(
+    r"(address|user|api_key|field:[a-z_]{1,40})(\+(address|user|api_key|field:[a-z_]{1,40}))*"
+)
 COST = re.compile(r"field:[a-z_]{1,40}")
 PATTERN = re.compile(r"(\w+\.)*(\w+|\*)")
 
@@ -28,10 +32,11 @@ class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One limit: of one quota, or of several `quotas` at once.
 
-    `by` names whom it counts: address, user, api_key, field:<name of a form or JSON field>, or several joined by +.
-    `cost` is a number, or field:<name of a JSON field>: as many as the list has members, 1 where there is no list.
-    `count` failures gives a hit back when the answer was no error. `mode` dry-run counts and reports, and refuses nobody.
-    `block_after` refusals in a row shut a caller out for `block_seconds`.
+    `by` names whom it counts: address, user, api_key, field:<name of a form or JSON field>, or
+    several joined by +. `cost` is a number, or field:<name of a JSON field>: as many as the list
+    has members, 1 where there is no list. `count` failures gives a hit back when the answer was no
+    error. `mode` dry-run counts and reports, and refuses nobody. `block_after` refusals in a row
+    shut a caller out for `block_seconds`.
     """
 
     limit: int | None = None
@@ -49,7 +54,9 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not BY.fullmatch(self.by):
-            raise ValueError("by has to be address, user, api_key, field:<name>, or several joined by +")
+            raise ValueError(
+                "by has to be address, user, api_key, field:<name>, or several joined by +"
+            )
         one = self.limit is not None or self.window_seconds is not None
         if self.mode == "exempt" and (one or self.quotas):
             raise ValueError("what is exempt has no quota")
@@ -66,10 +73,14 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(self.cost, str):
             if not COST.fullmatch(self.cost):
                 raise ValueError("cost has to be a number or field:<name>")
-        elif self.mode != "exempt" and not 1 <= self.cost <= min(quota.limit for quota in self.all_quotas()):
+        elif self.mode != "exempt" and not 1 <= self.cost <= min(
+            quota.limit for quota in self.all_quotas()
+        ):
             raise ValueError("cost has to be from 1 to the limit")
         if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
-            raise ValueError("block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400")
+            raise ValueError(
+                "block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400"
+            )
 
     def all_quotas(self) -> tuple[QuotaSetting, ...]:
         """The quotas, however they were written."""
@@ -82,10 +93,13 @@ Limits: TypeAlias = Mapping[str, RateLimit | list[RateLimit]]
 
 
 def covering(limits: Limits, endpoint: str) -> tuple[str, tuple[RateLimit, ...]]:
-    """The pattern that an endpoint falls under and its limits: its own name, else the longest `prefix.*`, else `*`; with
-    none the pattern is empty. What is exempt has no limits."""
+    """The pattern that an endpoint falls under and its limits: its own name, else the longest
+    `prefix.*`, else `*`; with none the pattern is empty. What is exempt has no limits."""
     parts = endpoint.split(".")
-    patterns = [endpoint, *(".".join([*parts[:length], "*"]) for length in range(len(parts) - 1, -1, -1))]
+    patterns = [
+        endpoint,
+        *(".".join([*parts[:length], "*"]) for length in range(len(parts) - 1, -1, -1)),
+    ]
     for pattern in patterns:
         if pattern in limits:
             found = limits[pattern]
@@ -95,13 +109,18 @@ def covering(limits: Limits, endpoint: str) -> tuple[str, tuple[RateLimit, ...]]
 
 
 def without_target(limits: Limits, endpoints: Iterable[str], left_out: set[str]) -> str | None:
-    """A pattern that no endpoint falls under, or None; `left_out` are use cases that the app goes without."""
+    """A pattern that no endpoint falls under, or None; `left_out` are use cases that the app goes
+    without."""
     known = list(endpoints)
     for pattern in limits:
         if not PATTERN.fullmatch(pattern):
             return pattern
         prefix = pattern.removesuffix("*")
-        met = any(name.startswith(prefix) for name in known) if pattern.endswith("*") else pattern in known
+        met = (
+            any(name.startswith(prefix) for name in known)
+            if pattern.endswith("*")
+            else pattern in known
+        )
         if not met and pattern.partition(".")[0] not in left_out:
             return pattern
     return None

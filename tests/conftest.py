@@ -27,11 +27,13 @@ PRODUCTS = 500
 
 
 class InTwoBrowsers(LoadScopeScheduling):
-    """Every test by itself, but those of the browser in two groups, so that two browsers are started and not one by each
-    worker."""
+    """Every test by itself, but those of the browser in two groups, so that two browsers are
+    started and not one by each worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return f"browser {zlib.crc32(nodeid.encode()) % 2}" if "tests/browser/" in nodeid else nodeid
+        return (
+            f"browser {zlib.crc32(nodeid.encode()) % 2}" if "tests/browser/" in nodeid else nodeid
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -113,7 +115,8 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_app(
     redis_url: str, client: Client, tmp_path: Path, compiled: Compiled, seeded: Path
 ) -> Iterator[Callable[..., Flask]]:
-    """Apps with settings of a test's choice; two of one test share Redis and the database, as two workers do."""
+    """Apps with settings of a test's choice; two of one test share Redis and the database, as two
+    workers do."""
     made: list[Flask] = []
 
     def make(use_cases: tuple[str, ...] | None = None, **settings: Any) -> Flask:
@@ -176,7 +179,8 @@ def web(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def away(make_app: Callable[..., Flask]) -> Flask:
-    """An app whose Redis is not there, a port that nobody listens on, and whose breaker stays open once it knows."""
+    """An app whose Redis is not there, a port that nobody listens on, and whose breaker stays open
+    once it knows."""
     return make_app(REDIS_URL="redis://127.0.0.1:1", REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=60)
 
 

@@ -14,7 +14,8 @@ OF_EACH_ENDPOINT = 2
 
 @dataclass
 class Form:
-    """A form with its default values, and the ways to send it: each button's own name, value and address."""
+    """A form with its default values, and the ways to send it: each button's own name, value and
+    address."""
 
     method: str
     action: str
@@ -47,8 +48,15 @@ class Page(HTMLParser):
             self._select = given.get("name", "")
         elif self._form is not None and tag == "option" and self._select and "selected" in given:
             self._form.fields[self._select] = given.get("value", "")
-        elif self._form is not None and tag == "button" and "disabled" not in given and given.get("type") != "button":
-            self._form.buttons.append((given.get("name", ""), given.get("value", ""), given.get("formaction", "")))
+        elif (
+            self._form is not None
+            and tag == "button"
+            and "disabled" not in given
+            and given.get("type") != "button"
+        ):
+            self._form.buttons.append(
+                (given.get("name", ""), given.get("value", ""), given.get("formaction", ""))
+            )
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
@@ -56,8 +64,8 @@ class Page(HTMLParser):
 
 
 def crawl(web: FlaskClient, start: str = "/") -> Iterator[tuple[str, str, Any]]:
-    """Method, path and answer of everything that can be reached, but for what ends or changes the fault itself; of pages
-    that differ in an id only, the first two."""
+    """Method, path and answer of everything that can be reached, but for what ends or changes the
+    fault itself; of pages that differ in an id only, the first two."""
     adapter = web.application.url_map.bind("localhost")
     waiting: list[tuple[str, str, dict[str, str]]] = [("GET", start, {})]
     seen: set[str] = set()
@@ -65,13 +73,23 @@ def crawl(web: FlaskClient, start: str = "/") -> Iterator[tuple[str, str, Any]]:
     while waiting:
         method, path, data = waiting.pop(0)
         parts = urlsplit(path)
-        if parts.netloc or parts.scheme or parts.path in ("", "/choices") or parts.path.startswith("/static/"):
+        if (
+            parts.netloc
+            or parts.scheme
+            or parts.path in ("", "/choices")
+            or parts.path.startswith("/static/")
+        ):
             continue
         what = f"{method} {path} {sorted(data.items())}"
         if what in seen:
             continue
         seen.add(what)
-        endpoint = method, adapter.match(parts.path, method)[0] if adapter.test(parts.path, method) else parts.path
+        endpoint = (
+            method,
+            adapter.match(parts.path, method)[0]
+            if adapter.test(parts.path, method)
+            else parts.path,
+        )
         often[endpoint] += 1
         if often[endpoint] > OF_EACH_ENDPOINT * (3 if method == "POST" else 1):
             continue

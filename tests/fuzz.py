@@ -1,4 +1,5 @@
-"""Whatever is asked of the API, nothing fails and nothing is answered that /openapi.json does not tell.
+"""Whatever is asked of the API, nothing fails and nothing is answered that /openapi.json does not
+tell.
 
 `python -m tests.fuzz 5000` asks so many times, on a server of its own; the suite asks less often.
 """
@@ -26,7 +27,8 @@ WHAT_HOLDS = [not_a_server_error, *(CHECKS.get_one(name) for name in TOLD)]
 
 
 def run(app: Flask, cases: int) -> Counter[str]:
-    """Asks `cases` times or more, shared evenly; returns how often each status was answered. Raises for what is wrong."""
+    """Asks `cases` times or more, shared evenly; returns how often each status was answered. Raises
+    for what is wrong."""
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app).exclude(path_regex=STREAM)
     found = [operation.ok() for operation in schema.get_all_operations()]
     seen: Counter[str] = Counter()
@@ -57,7 +59,9 @@ def main(cases: int) -> None:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         path = Path(folder)
         settings = {"INSTANCE_PATH": folder, "PRODUCTS": 300, "DB_LATENCY_MS": 0, "RATE_LIMITS": {}}
-        app = create_app({**settings, "REDIS_URL": engine.start(path, keep=False), "SECRET_KEY": "of the tests"})
+        app = create_app(
+            {**settings, "REDIS_URL": engine.start(path, keep=False), "SECRET_KEY": "of the tests"}
+        )
         try:
             seen = run(app, cases)
         finally:

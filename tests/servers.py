@@ -1,4 +1,5 @@
-"""Redis for tests: TEST_REDIS_URL when it is set, else an embedded engine; private engines for tests that hurt theirs."""
+"""Redis for tests: TEST_REDIS_URL when it is set, else an embedded engine; private engines for
+tests that hurt theirs."""
 
 import os
 import signal
@@ -67,7 +68,9 @@ class PrivateEngine:
             "--dir",
             str(self.folder),
         ]
-        self.process = subprocess.Popen([*command, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*command, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until(self._answers)
 
     def _answers(self) -> bool:

@@ -1,4 +1,5 @@
-"""A real server for tests: gunicorn with real workers, on a port of its own, in a folder of its own."""
+"""A real server for tests: gunicorn with real workers, on a port of its own, in a folder of its
+own."""
 
 import contextlib
 import json
@@ -52,7 +53,13 @@ class Server:
     lines: list[str] = field(default_factory=list)
     url: str = ""
 
-    def request(self, path: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+    def request(
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
         data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
         request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
         opener = urllib.request.build_opener(_NoRedirect)
@@ -85,13 +92,21 @@ def processes() -> list[tuple[int, str]]:
     """Every process on this machine that has a command line. Linux and anything with ps."""
     listing = Path("/proc")
     if not (listing / "self" / "cmdline").exists():
-        lines = subprocess.run(["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = subprocess.run(
+            ["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         return [(int(line.split()[0]), line.strip().partition(" ")[2]) for line in lines]
     found = []
     for folder in listing.iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                command = (
+                    (folder / "cmdline")
+                    .read_bytes()
+                    .replace(b"\0", b" ")
+                    .decode(errors="replace")
+                    .strip()
+                )
                 if command:
                     found.append((int(folder.name), command))
     return found
@@ -110,7 +125,12 @@ def until(condition: Any, seconds: float = 10.0) -> Any:
 
 @contextlib.contextmanager
 def serve(
-    *, workers: int = 2, arguments: str = "", instance: Path | None = None, ready: bool = True, **environment: str
+    *,
+    workers: int = 2,
+    arguments: str = "",
+    instance: Path | None = None,
+    ready: bool = True,
+    **environment: str,
 ) -> Iterator[Server]:
     """Runs the app under gunicorn until the block ends."""
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:

@@ -30,7 +30,9 @@ def requests(app: Flask) -> list[tuple[str, str]]:
     found = []
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: SAMPLES[match[1]], rule.rule)
-        found += [(method, path) for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})]
+        found += [
+            (method, path) for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        ]
     return found
 
 
@@ -40,7 +42,8 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
         assert f'href="/{name.replace("_", "-")}/"' in page
     assert page.count('class="figure"') == len(USE_CASES)
     assert re.search(
-        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 3 commands.", page
+        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 3 commands.",
+        page,
     )
     taken = re.findall(r'<a href="/take/(\w+)/(\w+).zip" download>\2.py</a><br>([^<]+)</p>', page)
     assert list(dict.fromkeys(case for case, _, _ in taken)) == list(USE_CASES)
@@ -54,11 +57,16 @@ def test_every_page_comes_with_and_without_redis(app: Flask, away: Flask, path: 
     assert app.test_client().get(path).status_code == expected
     without = away.test_client().get(path)
     assert without.status_code == expected
-    assert 'id="redis-away"><p><strong>Redis is away.' in away.test_client().get(path).text or path == PAGES["error"]
+    assert (
+        'id="redis-away"><p><strong>Redis is away.' in away.test_client().get(path).text
+        or path == PAGES["error"]
+    )
 
 
 @pytest.mark.usefixtures("no_runs")
-def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(app: Flask, away: Flask) -> None:
+def test_no_request_is_a_500_with_or_without_redis_whatever_its_body(
+    app: Flask, away: Flask
+) -> None:
     bodies: list[dict[str, Any]] = [
         {},
         {"data": {"x": "1"}},
@@ -102,10 +110,17 @@ def test_static_files_are_named_by_their_content_and_kept_for_a_year(web: FlaskC
     path = re.findall(r'href="(/static/[0-9a-f]{12}/app\.css)"', page)[0]
     with web.get(path) as answer:
         assert answer.status_code == 200
-        assert {"max-age=31536000", "public", "immutable"} <= set(answer.headers["Cache-Control"].split(", "))
+        assert {"max-age=31536000", "public", "immutable"} <= set(
+            answer.headers["Cache-Control"].split(", ")
+        )
     with web.get("/static/000000000000/app.css") as old:
         assert (old.status_code, "immutable" in old.headers["Cache-Control"]) == (200, False)
-    for hostile in ("/static/x/../../wsgi.py", "/static/x/..%2f..%2fwsgi.py", "/static/x/nothing.css", "/static/app.css"):
+    for hostile in (
+        "/static/x/../../wsgi.py",
+        "/static/x/..%2f..%2fwsgi.py",
+        "/static/x/nothing.css",
+        "/static/app.css",
+    ):
         assert web.get(hostile).status_code == 404
 
 
@@ -116,18 +131,28 @@ def test_static_files_are_compressed_for_who_takes_it(web: FlaskClient, name: st
     with web.get(path) as plain, web.get(path, headers={"Accept-Encoding": "gzip"}) as packed:
         assert gzip.decompress(packed.data) == plain.data
         assert int(packed.headers["Content-Length"]) == len(packed.data)
-        assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+        assert (
+            packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+        )
         assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
-        assert "Accept-Encoding" in packed.headers["Vary"] and "Accept-Encoding" in plain.headers["Vary"]
+        assert (
+            "Accept-Encoding" in packed.headers["Vary"]
+            and "Accept-Encoding" in plain.headers["Vary"]
+        )
 
 
-def test_the_xray_shows_each_command_and_can_be_switched_off(make_app: Callable[..., Flask]) -> None:
+def test_the_xray_shows_each_command_and_can_be_switched_off(
+    make_app: Callable[..., Flask],
+) -> None:
     web, without = make_app().test_client(), make_app(XRAY=False).test_client()
     web.get("/catalog/products/42")
     page = web.get("/catalog/products/42").text
     assert "1 round trip, 1 command" in page
     assert re.search(r"<span>Redis [\d.]+ of [\d.]+ ms</span>", page)
-    assert '>MGET</a> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version' in page
+    assert (
+        '>MGET</a> <span class="key">demo:catalog:{page:html-42} demo:catalog:{page:scales}:version'
+        in page
+    )
     assert "demo/catalog/cache_aside.py:" in page
     bare = without.get("/catalog/products/42")
     assert "What Redis did</h2>" not in bare.text
@@ -176,7 +201,9 @@ BODIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.usefixtures("no_runs")
 @pytest.mark.parametrize("tested", ["app", "away"])
-def test_a_right_form_is_taken_or_a_503_never_a_500(request: pytest.FixtureRequest, tested: str) -> None:
+def test_a_right_form_is_taken_or_a_503_never_a_500(
+    request: pytest.FixtureRequest, tested: str
+) -> None:
     app: Flask = request.getfixturevalue(tested)
     web, met = app.test_client(), set()
     for rule in app.url_map.iter_rules():
@@ -185,14 +212,22 @@ def test_a_right_form_is_taken_or_a_503_never_a_500(request: pytest.FixtureReque
         path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: SAMPLES[match[1]], rule.rule)
         body = BODIES.get(rule.endpoint)
         body = {"scores": [body]} if body and path.endswith(":batch") else body
-        answer = web.post(path, json=body) if body else web.post(path, data=FORMS.get(rule.endpoint, {}))
+        answer = (
+            web.post(path, json=body) if body else web.post(path, data=FORMS.get(rule.endpoint, {}))
+        )
         known = rule.endpoint in FORMS or rule.endpoint in BODIES
         if tested == "app":
-            assert answer.status_code in ((200, 201, 303) if known else (200, 303, 400, 404, 409, 422)), rule
+            assert answer.status_code in (
+                (200, 201, 303) if known else (200, 303, 400, 404, 409, 422)
+            ), rule
         else:
             # The playground shows what limits do without Redis.
             refused = known and rule.endpoint != "rate_limit.fire"
-            assert answer.status_code == 503 if refused else answer.status_code in (303, 400, 409, 422, 503), rule
+            assert (
+                answer.status_code == 503
+                if refused
+                else answer.status_code in (303, 400, 409, 422, 503)
+            ), rule
             assert answer.status_code != 503 or answer.headers["Retry-After"] == "1"
         met.add(rule.endpoint)
     assert met >= {*FORMS, *BODIES}
@@ -215,28 +250,40 @@ def test_no_use_case_at_all_is_a_home_page(make_app: Callable[..., Flask]) -> No
 
 def test_the_banner_goes_when_redis_is_there(web: FlaskClient) -> None:
     for path in PAGES.values():
-        assert 'role="status" id="redis-away" hidden><p><strong>Redis is away.' in web.get(path).text
+        assert (
+            'role="status" id="redis-away" hidden><p><strong>Redis is away.' in web.get(path).text
+        )
 
 
 def test_every_static_file_of_a_page_is_there(web: FlaskClient) -> None:
-    paths = {found for page in PAGES.values() for found in re.findall(r'"(/static/[^"]+)"', web.get(page).text)}
+    paths = {
+        found
+        for page in PAGES.values()
+        for found in re.findall(r'"(/static/[^"]+)"', web.get(page).text)
+    }
     assert len(paths) >= 3
     for path in paths:
         with web.get(path) as answer:
             assert answer.status_code == 200
             assert "immutable" in answer.headers["Cache-Control"]
-            assert "Set-Cookie" not in answer.headers and "Cookie" not in answer.headers.get("Vary", "")
+            assert "Set-Cookie" not in answer.headers and "Cookie" not in answer.headers.get(
+                "Vary", ""
+            )
 
 
 @pytest.mark.parametrize(("seconds", "trips"), [(60.0, 0), (-1.0, 3)])
-def test_home_is_kept_for_a_while(app: Flask, monkeypatch: pytest.MonkeyPatch, seconds: float, trips: int) -> None:
+def test_home_is_kept_for_a_while(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, seconds: float, trips: int
+) -> None:
     monkeypatch.setattr("demo.teach.home.HOME_SECONDS", seconds)
     assert round_trips(app.test_client().get("/")) == 3
     again = app.test_client().get("/")
     assert round_trips(again) == trips and f"took {trips} round trips" in again.text
 
 
-def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("demo.teach.home.HOME_SECONDS", 60)
     other, visitor = app.test_client(), app.test_client()
     assert "Redis does not answer" not in other.get("/").text
@@ -245,7 +292,9 @@ def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(app: Flask, monkeypa
     assert "Redis does not answer" not in other.get("/").text
 
 
-def test_a_kept_home_holds_nothing_of_a_visitor(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_home_holds_nothing_of_a_visitor(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("demo.teach.home.HOME_SECONDS", 60)
     visitor, other = app.test_client(), app.test_client()
     visitor.post("/sessions/login", data=FORMS["sessions.login"])

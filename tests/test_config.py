@@ -30,12 +30,18 @@ WRONG: dict[Any, list[str]] = {
         ("DEMO_XRAY", "maybe", "DEMO_XRAY is wrong"),
         ("DEMO_RATE_LIMITS", "{", "DEMO_RATE_LIMITS is wrong"),
         ("DEMO_DB_LATENCY_MS", "-1", "DEMO_DB_LATENCY_MS has to be"),
-        ("DEMO_METRICS_ALLOW", '["10.0.0.0/99"]', "DEMO_METRICS_ALLOW has to be a list of networks"),
+        (
+            "DEMO_METRICS_ALLOW",
+            '["10.0.0.0/99"]',
+            "DEMO_METRICS_ALLOW has to be a list of networks",
+        ),
         ("DEMO_METRICS_ALLOW", "[1]", "DEMO_METRICS_ALLOW is wrong"),
         ("DEMO_COLOUR", "red", "DEMO_COLOUR is no setting"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence_that_names_it(variable: str, value: str, sentence: str) -> None:
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    variable: str, value: str, sentence: str
+) -> None:
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         config.load(environ={variable: value})
 
@@ -49,7 +55,12 @@ def test_settings_come_from_the_environment_and_overrides_win() -> None:
         "DEMO_PRODUCTS": "",
     }
     values = config.load({"POOL_SIZE": 9}, environ)
-    assert (values["POOL_SIZE"], values["RATE_LIMITS"], values["XRAY"], values["SECRET_KEY"]) == (9, {}, False, "123")
+    assert (values["POOL_SIZE"], values["RATE_LIMITS"], values["XRAY"], values["SECRET_KEY"]) == (
+        9,
+        {},
+        False,
+        "123",
+    )
     assert values["PRODUCTS"] == 10_000
     with pytest.raises(ConfigError, match="COLOUR is no setting"):
         config.load({"COLOUR": "red"}, {})
@@ -104,7 +115,9 @@ def test_every_variable_has_a_name_that_a_typo_is_noticed_by() -> None:
 )
 def test_a_value_of_the_wrong_type_is_refused_for_every_setting(name: str, text: str) -> None:
     variable = SETTINGS[name].env
-    with pytest.raises(ConfigError, match=rf"^{variable} (is wrong: .*|has to be from .*)\.$") as told:
+    with pytest.raises(
+        ConfigError, match=rf"^{variable} (is wrong: .*|has to be from .*)\.$"
+    ) as told:
         config.load(environ={variable: text})
     assert "\n" not in str(told.value)
 
@@ -127,8 +140,14 @@ def test_an_empty_variable_is_the_default(name: str) -> None:
 
 
 def test_text_is_taken_as_it_stands() -> None:
-    values = config.load({}, {"SECRET_KEY": '"q"', "DEMO_API_KEY": "null", "REDIS_URL": "redis://h"})
-    assert (values["SECRET_KEY"], values["API_KEY"], values["REDIS_URL"]) == ('"q"', "null", "redis://h")
+    values = config.load(
+        {}, {"SECRET_KEY": '"q"', "DEMO_API_KEY": "null", "REDIS_URL": "redis://h"}
+    )
+    assert (values["SECRET_KEY"], values["API_KEY"], values["REDIS_URL"]) == (
+        '"q"',
+        "null",
+        "redis://h",
+    )
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY", "REDIS_URL", "DATABASE_URL"])
@@ -150,7 +169,9 @@ def test_variables_of_others_are_left_alone() -> None:
 
 def test_a_rate_limit_is_checked_to_its_last_field() -> None:
     good = '{"home.index": {"limit": 3, "window_seconds": 1.5, "when_away": "deny"}}'
-    assert config.load({}, {"DEMO_RATE_LIMITS": good})["RATE_LIMITS"] == {"home.index": RateLimit(3, 1.5, "deny")}
+    assert config.load({}, {"DEMO_RATE_LIMITS": good})["RATE_LIMITS"] == {
+        "home.index": RateLimit(3, 1.5, "deny")
+    }
     for bad in (
         '{"a": {"limit": 0, "window_seconds": 1}}',
         '{"a": {"limit": 10001, "window_seconds": 1}}',
@@ -200,7 +221,9 @@ QUOTA = RateLimit(1, 1)
         ("monitor.livez", "monitor.livez"),
     ],
 )
-def test_an_endpoint_falls_under_its_name_else_the_longest_prefix(endpoint: str, pattern: str) -> None:
+def test_an_endpoint_falls_under_its_name_else_the_longest_prefix(
+    endpoint: str, pattern: str
+) -> None:
     exempt = RateLimit(mode="exempt")
     told = {
         "*": QUOTA,
@@ -233,7 +256,9 @@ def test_an_endpoint_falls_under_its_name_else_the_longest_prefix(endpoint: str,
     ],
 )
 def test_a_pattern_that_nothing_falls_under_is_found(pattern: str, fine: bool) -> None:
-    assert limits.without_target({pattern: QUOTA}, ["a.b", "static"], {"gone"}) == (None if fine else pattern)
+    assert limits.without_target({pattern: QUOTA}, ["a.b", "static"], {"gone"}) == (
+        None if fine else pattern
+    )
 
 
 def test_the_app_refuses_to_start_with_a_wrong_setting(make_app: Callable[..., Flask]) -> None:

@@ -30,7 +30,8 @@ def postgres_binaries() -> Path | None:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of a private Postgres on a unix socket. It refuses to run as root, so it runs as its own user then."""
+    """The URL of a private Postgres on a unix socket. It refuses to run as root, so it runs as its
+    own user then."""
     binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("needs a Postgres server")
@@ -39,9 +40,15 @@ def postgres() -> Iterator[str]:
         if who:
             shutil.chown(folder, "postgres")
         data = f"{folder}/data"
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        quiet: dict[str, Any] = {
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+            "cwd": folder,
+        }
         subprocess.run(
-            [*who, str(binaries / "initdb"), "-D", data, "-U", "demo", "-A", "trust", "-E", "UTF8"], check=True, **quiet
+            [*who, str(binaries / "initdb"), "-D", data, "-U", "demo", "-A", "trust", "-E", "UTF8"],
+            check=True,
+            **quiet,
         )
         options = ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
         server = subprocess.Popen([*who, str(binaries / "postgres"), *options], **quiet)
@@ -56,13 +63,19 @@ def postgres() -> Iterator[str]:
             server.wait(10)
 
 
-def test_a_postgres_database_without_an_encoding_will_do(make_app: Callable[..., Flask], postgres: str) -> None:
-    engine = create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+def test_a_postgres_database_without_an_encoding_will_do(
+    make_app: Callable[..., Flask], postgres: str
+) -> None:
+    engine = create_engine(
+        postgres.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         create = "CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         connection.exec_driver_sql(create)
     engine.dispose()
-    web = make_app(DATABASE_URL=postgres.replace("@/postgres", "@/plain"), PRODUCTS=50).test_client()
+    web = make_app(
+        DATABASE_URL=postgres.replace("@/postgres", "@/plain"), PRODUCTS=50
+    ).test_client()
     assert web.patch("/catalog/api/products/42", json={"name": "Lämp"}).json["name"] == "Lämp"
     assert web.get("/catalog/?q=l%C3%A4mp").status_code == 200
 
@@ -72,7 +85,8 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
 ) -> None:
     apps: list[Flask] = []
     threads = [
-        threading.Thread(target=lambda: apps.append(make_app(DATABASE_URL=postgres, PRODUCTS=1500))) for _ in range(3)
+        threading.Thread(target=lambda: apps.append(make_app(DATABASE_URL=postgres, PRODUCTS=1500)))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
@@ -88,8 +102,16 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.patch("/catalog/api/products/42", json={"price_cents": 5}).json["version"] == 2
     assert apps[1].test_client().get("/catalog/api/products/42").json["price_cents"] == 5
     assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
-    assert web.get("/readyz").json == {"database": "ok", "redis": "ok", "degraded": [], "stopping": False}
-    assert web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}).status_code == 303
+    assert web.get("/readyz").json == {
+        "database": "ok",
+        "redis": "ok",
+        "degraded": [],
+        "stopping": False,
+    }
+    assert (
+        web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}).status_code
+        == 303
+    )
     mine, taken = {"name": "ida", "password": "a long enough phrase"}, apps[1].test_client()
     assert web.post("/sessions/sign-up", data=mine).status_code == 303
     assert taken.post("/sessions/sign-up", data=mine).status_code == 422
@@ -133,7 +155,9 @@ def test_the_wait_is_spent_before_the_transaction_so_that_no_lock_is_held(
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
-        with quick.write() as connection:  # would deadlock if the slow one held the lock while it waits
+        with (
+            quick.write() as connection
+        ):  # would deadlock if the slow one held the lock while it waits
             connection.execute(text("INSERT INTO t VALUES (1)"))
 
     monkeypatch.setattr("demo.database.time.sleep", sleep)
@@ -142,7 +166,9 @@ def test_the_wait_is_spent_before_the_transaction_so_that_no_lock_is_held(
     assert waits == [0.05]
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mongodb://h/d", "sqlite+nothing:///x", "postgresql://h:port/d"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mongodb://h/d", "sqlite+nothing:///x", "postgresql://h:port/d"]
+)
 def test_a_wrong_database_url_is_one_sentence(url: str) -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL is wrong"):
         Database(url)

@@ -26,7 +26,12 @@ from tests.serving import REPOSITORY, serve
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.partition(" #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+COMMANDS = [
+    line.partition(" #")[0].strip()
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.splitlines()
+]
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -47,11 +52,17 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
     told = {}
     for names, defaults, _ in rows("Rate limits"):
-        told.update(zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False))
+        told.update(
+            zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False)
+        )
     fields = {field.name: field.default for field in msgspec.structs.fields(RateLimit)}
     needed = ("limit", "window_seconds", "quotas")
-    assert told == {name: json.dumps(default) for name, default in fields.items() if name not in needed}
-    assert {name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)} == set(fields)
+    assert told == {
+        name: json.dumps(default) for name, default in fields.items() if name not in needed
+    }
+    assert {
+        name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)
+    } == set(fields)
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:
@@ -65,12 +76,17 @@ def key_patterns() -> dict[str, re.Pattern[str]]:
     patterns = {}
     for cells in rows("Keys"):
         name = cells[0].strip("`")
-        text = "".join(".+?" if part.startswith("<") else re.escape(part) for part in re.split(r"(<[^>]+>)", name))
+        text = "".join(
+            ".+?" if part.startswith("<") else re.escape(part)
+            for part in re.split(r"(<[^>]+>)", name)
+        )
         patterns[name] = re.compile(text + r"(:members|:distinct)?")
     return patterns
 
 
-def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make_app: object) -> None:
+def test_every_key_of_a_run_stands_in_the_table_and_expires(
+    client: Client, make_app: object
+) -> None:
     app = make_app()  # type: ignore[operator]
     web = app.test_client()
     web.get("/catalog/products/42")
@@ -86,7 +102,10 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
     web.post("/sessions/lab", data={"race": "lost-update"})
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
-    web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"a": 1}})
+    web.post(
+        "/leaderboard/api/boards/main/scores",
+        json={"player": "mara", "score": 1, "metadata": {"a": 1}},
+    )
     part(Collector, app).flush()
     web.get("/analytics/")
     board = Leaderboard(client, "main")
@@ -115,7 +134,9 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(client: Client, make
 def test_the_python_of_the_readme_runs(redis_url: str) -> None:
     code = next(block for language, block in BLOCKS if language == "python")
     code = code.replace("redis.Redis(", f"redis.Redis.from_url({redis_url!r}, ")
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
     assert done.stdout.startswith("True "), done.stderr
 
 
@@ -125,7 +146,8 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         command
         for command in COMMANDS
         if not re.match(
-            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader)|\.venv/bin/(gunicorn|pip)|make (run|test)$", command
+            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader)|\.venv/bin/(gunicorn|pip)|make (run|test)$",
+            command,
         )
     ]
     compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
@@ -134,7 +156,9 @@ def test_every_command_of_the_readme_is_known_here() -> None:
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots"])
 def test_the_makefile_has_what_the_readme_names(target: str) -> None:
-    listed = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     assert re.search(rf"^{target}\s+\S", listed, re.MULTILINE)
     assert f"make {target}" in README
     subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, check=True)
@@ -149,12 +173,21 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
             if words[0] == "curl":
                 method = words[words.index("-X") + 1] if "-X" in words else "GET"
                 body = words[words.index("-d") + 1].encode() if "-d" in words else None
-                path = next(word for word in words if word.startswith(server.url)).removeprefix(server.url)
+                path = next(word for word in words if word.startswith(server.url)).removeprefix(
+                    server.url
+                )
                 answer = server.request(path, method, body)
                 assert answer.status in (200, 201), answer.text
                 ran += 1
-            elif words[:3] == [".venv/bin/flask", "--app", "wsgi"] and words[3] in ("play", "seed", "leaderboard"):
-                words = [str(server.instance / word) if word == "scores.jsonl" else word for word in words]
+            elif words[:3] == [".venv/bin/flask", "--app", "wsgi"] and words[3] in (
+                "play",
+                "seed",
+                "leaderboard",
+            ):
+                words = [
+                    str(server.instance / word) if word == "scores.jsonl" else word
+                    for word in words
+                ]
                 extra = ["--url", server.url] if words[3] == "play" else []
                 done = subprocess.run(
                     [sys.executable, "-m", "flask", *words[1:], *extra],
@@ -167,25 +200,42 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                 assert done.returncode == 0, done.stderr
                 ran += 1
         assert ran == 10
-        assert server.request("/catalog/api/products").json()["total"] == 10_000  # counting ends there
-        assert server.request("/leaderboard/api/boards/main?period=season:autumn").json()["total"] == 52
+        assert (
+            server.request("/catalog/api/products").json()["total"] == 10_000
+        )  # counting ends there
+        assert (
+            server.request("/leaderboard/api/boards/main?period=season:autumn").json()["total"]
+            == 52
+        )
 
 
 def _environment(instance: Path) -> dict[str, str]:
     import os
 
-    return {**os.environ, "DEMO_INSTANCE_PATH": str(instance), "DEMO_DB_LATENCY_MS": "0", "DEMO_PRODUCTS": "100"}
+    return {
+        **os.environ,
+        "DEMO_INSTANCE_PATH": str(instance),
+        "DEMO_DB_LATENCY_MS": "0",
+        "DEMO_PRODUCTS": "100",
+    }
 
 
 def test_flask_run_serves_for_development(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "routes"]
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=_environment(tmp_path / "instance"), capture_output=True, text=True, check=False
+        command,
+        cwd=REPOSITORY,
+        env=_environment(tmp_path / "instance"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "/catalog/products/<product_id>" in done.stdout
 
 
 def test_the_changelog_names_the_version_of_the_project() -> None:
-    version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
+    version = re.search(
+        r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE
+    )
     assert version and f"## {version[1]}" in (REPOSITORY / "CHANGELOG.md").read_text()

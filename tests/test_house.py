@@ -1,4 +1,5 @@
-"""The plan of the house, file by file: who may import whom, one name everywhere, what a script's header promises."""
+"""The plan of the house, file by file: who may import whom, one name everywhere, what a script's
+header promises."""
 
 import ast
 import re
@@ -22,11 +23,17 @@ DOORS = {
     *("transfer_commands", "refusal", "caller", "limits_table"),
     *("visitor", "own_page", "observed_race", "races"),
 }
-FILES = [path for name in USE_CASES for path in sorted((DEMO / name).glob("*.py")) if path.stem != "__init__"]
+FILES = [
+    path
+    for name in USE_CASES
+    for path in sorted((DEMO / name).glob("*.py"))
+    if path.stem != "__init__"
+]
 
 
 def is_door(path: Path) -> bool:
-    """Whether a file of a use case may know Flask: the views, in several rooms where one is too small."""
+    """Whether a file of a use case may know Flask: the views, in several rooms where one is too
+    small."""
     return path.stem in DOORS or path.stem.endswith("_views")
 
 
@@ -34,11 +41,16 @@ PATTERNS = [path for path in FILES if not is_door(path)]
 DOOR_FILES = [path for path in FILES if is_door(path)]
 SCRIPTS = sorted(DEMO.rglob("*.lua"))
 PATTERN_PACKAGES = {"redis", "msgspec"}
-OTHER_PACKAGES = {"serializers": {"zstandard"}, "encrypted": {"cryptography"}, "accounts": {"werkzeug"}}
+OTHER_PACKAGES = {
+    "serializers": {"zstandard"},
+    "encrypted": {"cryptography"},
+    "accounts": {"werkzeug"},
+}
 SQL_FILES = {"products", "outbox", "seed", "accounts"}
 CLI_FILES = {"play"}
-# Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected process brings has to ask for
-# its token under the leader's name for it; whoever sums up times has to read the buckets that they were put into.
+# Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected
+# process brings has to ask for its token under the leader's name for it; whoever sums up times has
+# to read the buckets that they were put into.
 SHARED = {"demo.client.leader": {"history"}, "demo.observe.redis_sums": {"sampler", "overview"}}
 
 
@@ -72,9 +84,13 @@ def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Pat
         top = name.partition(".")[0]
         if top == "demo":
             shared = path.stem in SHARED.get(name, set())
-            assert shared or name.startswith(f"demo.{path.parent.name}"), f"{module_of(path)} imports {name}"
+            assert shared or name.startswith(f"demo.{path.parent.name}"), (
+                f"{module_of(path)} imports {name}"
+            )
         else:
-            assert top in allowed | set(sys.stdlib_module_names), f"{module_of(path)} imports {name}"
+            assert top in allowed | set(sys.stdlib_module_names), (
+                f"{module_of(path)} imports {name}"
+            )
 
 
 @pytest.mark.parametrize("path", DOOR_FILES, ids=module_of)
@@ -83,7 +99,9 @@ def test_a_use_case_never_imports_another_nor_the_app(path: Path) -> None:
         if name.startswith("demo"):
             assert name != "demo.app"
             other = name.split(".")[1] if "." in name else ""
-            assert other not in set(USE_CASES) - {path.parent.name}, f"{module_of(path)} imports {name}"
+            assert other not in set(USE_CASES) - {path.parent.name}, (
+                f"{module_of(path)} imports {name}"
+            )
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -113,7 +131,9 @@ def test_a_floor_knows_only_those_below_it(path: Path) -> None:
 
 def test_no_import_runs_in_a_circle() -> None:
     files = {module_of(path): path for path in DEMO.rglob("*.py") if path.stem != "__init__"}
-    left = {name: {other for other in imports(path) if other in files} for name, path in files.items()}
+    left = {
+        name: {other for other in imports(path) if other in files} for name, path in files.items()
+    }
     while free := [name for name, needs in left.items() if not needs]:
         left = {name: needs - set(free) for name, needs in left.items() if name not in free}
     assert not left
@@ -122,7 +142,9 @@ def test_no_import_runs_in_a_circle() -> None:
 def test_every_pattern_imports_where_flask_is_not_installed() -> None:
     lines = "; ".join(f"import {module_of(path)}" for path in PATTERNS)
     code = f"import sys; sys.modules['flask'] = None; {lines}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -194,17 +216,23 @@ def test_a_scripts_header_is_true(script: Path) -> None:
     for kind in ("KEYS", "ARGV"):
         used = {int(number) for number in re.findall(rf"{kind}\[(\d+)", body)}
         documented = {int(number) for number in re.findall(rf"{kind}\[(\d+)", told)}
-        assert used <= documented, f"{script.name}: {kind} {used - documented} are not in the header"
-        assert documented <= used | set(range(3, 9)), f"{script.name}: {kind} {documented - used} are never read"
+        assert used <= documented, (
+            f"{script.name}: {kind} {used - documented} are not in the header"
+        )
+        assert documented <= used | set(range(3, 9)), (
+            f"{script.name}: {kind} {documented - used} are never read"
+        )
     assert "redis.call('KEYS'" not in body
     assert "os.time" not in body
 
 
 def test_no_forbidden_command_or_serialiser() -> None:
     words = re.compile(
-        r"\.keys\(\s*[\"']|\bflushdb\b|\bflushall\b|\.monitor\(|\bpickle\.|decode_responses=True", re.IGNORECASE
+        r"\.keys\(\s*[\"']|\bflushdb\b|\bflushall\b|\.monitor\(|\bpickle\.|decode_responses=True",
+        re.IGNORECASE,
     )
-    # These two show what pickle costs and what it can do; neither reads it from Redis or from a visitor.
+    # These two show what pickle costs and what it can do; neither reads it from Redis or from a
+    # visitor.
     shown = {DEMO / "catalog" / name for name in ("serializers.py", "hostile_pickle.py")}
     for path in {*DEMO.rglob("*.py"), *SCRIPTS} - shown:
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -218,7 +246,9 @@ def test_only_the_pool_opens_connections() -> None:
             assert not re.search(r"\bRedis\(|from_url\(", path.read_text()), path
 
 
-def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client, make_app: object) -> None:
+def test_the_keys_of_every_command_share_a_slot_and_are_declared(
+    client: Client, make_app: object
+) -> None:
     from demo.catalog.write_behind import Versioned, WriteBehind
     from demo.client.leader import Leader
     from demo.leaderboard.ranking import Leaderboard
@@ -230,11 +260,18 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
     seen: list[tuple[str, list[str]]] = []
     original = record_step
 
-    def spy(kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True) -> None:
+    def spy(
+        kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True
+    ) -> None:
         for args, _ in asked:
             if args[0] == "EVALSHA":
                 keys = args[3 : 3 + int(str(args[2]))]
-                seen.append((str(args[1]), [key.decode() if isinstance(key, bytes) else str(key) for key in keys]))
+                seen.append(
+                    (
+                        str(args[1]),
+                        [key.decode() if isinstance(key, bytes) else str(key) for key in keys],
+                    )
+                )
         original(kind, label, began, asked, sent)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -247,9 +284,14 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         web.post("/sessions/sign-up", data={"name": "ida", "password": "a long enough phrase"})
         web.post("/sessions/devices/link")
         link = re.search(r"code=([\w.-]+)", web.get("/sessions/devices").text)
-        web.application.test_client().post("/sessions/second-device", data={"code": link[1] if link else ""})
+        web.application.test_client().post(
+            "/sessions/second-device", data={"code": link[1] if link else ""}
+        )
         web.post("/sessions/lab", data={"race": "revived"})
-        web.post("/sessions/password", data={"password": "a long enough phrase", "new": "another long phrase"})
+        web.post(
+            "/sessions/password",
+            data={"password": "a long enough phrase", "new": "another long phrase"},
+        )
         web.post("/sessions/logout")
         web.post("/rate-limit/", data={"count": "3"})
         web.get("/catalog/lab/hashes/")
@@ -265,7 +307,9 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
         board.remove("mara")
         board.trim(0)
         with pytest.raises(Unsigned, match="seconds off"):
-            Signatures(client, "x").check("5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b"")
+            Signatures(client, "x").check(
+                "5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b""
+            )
         board.top(1)
         leader = Leader(client, "sampler", "slots")
         leader.campaign()
@@ -282,9 +326,15 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(client: Client,
 
 
 def test_nothing_names_the_machine() -> None:
-    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.split()
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.split()
     words = re.compile("/work" + "/|/ro" + "ot/")
     for name in files:
         path = REPOSITORY / name
-        if path.suffix in (".py", ".md", ".lua", ".html", ".css", ".js", ".yaml", ".toml", ".txt", "") and path.is_file():
+        if (
+            path.suffix
+            in (".py", ".md", ".lua", ".html", ".css", ".js", ".yaml", ".toml", ".txt", "")
+            and path.is_file()
+        ):
             assert not words.search(path.read_text()), name

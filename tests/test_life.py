@@ -20,13 +20,25 @@ from tests.servers import private_engine
 from tests.serving import GTHREAD, Answer, Server, processes, serve, until
 
 WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
-PAGES = ["/", "/catalog/", "/catalog/products/7", "/sessions/", "/rate-limit/", "/leaderboard/boards/main", "/monitor/"]
+PAGES = [
+    "/",
+    "/catalog/",
+    "/catalog/products/7",
+    "/sessions/",
+    "/rate-limit/",
+    "/leaderboard/boards/main",
+    "/monitor/",
+]
 BANNER = 'id="redis-away"><p><strong>Redis is away.'
-embedded = pytest.mark.skipif(bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine")
+embedded = pytest.mark.skipif(
+    bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine"
+)
 
 
 def post_score(server: Server, player: str, score: int) -> Answer:
-    return server.request("/leaderboard/api/boards/main/scores", "POST", {"player": player, "score": score})
+    return server.request(
+        "/leaderboard/api/boards/main/scores", "POST", {"player": player, "score": score}
+    )
 
 
 @WORKERS
@@ -43,7 +55,10 @@ def test_fifty_first_readers_over_two_workers_run_one_query(arguments: str) -> N
             answers = list(pool.map(read, range(50)))
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
-        queries = sum('db;dur=0.00;desc="0 visits"' not in answer.headers["Server-Timing"] for answer in answers)
+        queries = sum(
+            'db;dur=0.00;desc="0 visits"' not in answer.headers["Server-Timing"]
+            for answer in answers
+        )
         assert queries == 1
         assert sum("fwd=miss" in answer.headers["Cache-Status"] for answer in answers) == 1
 
@@ -149,18 +164,25 @@ def test_a_killed_engine_is_back_and_no_page_gave_a_500(arguments: str) -> None:
         killed = time.monotonic()
         until(lambda: server.engine_pid() not in (None, pid), 5)
         until(lambda: server.request("/readyz").status == 200, 5)
-        assert time.monotonic() - killed < 5  # not a measurement: that it comes back at all, and soon
+        assert (
+            time.monotonic() - killed < 5
+        )  # not a measurement: that it comes back at all, and soon
         until(lambda: post_score(server, "noor", 1300).status == 201, 5)
         stop.set()
         for thread in threads:
             thread.join()
         assert {status for _, status in seen} <= {200}, {entry for entry in seen if entry[1] != 200}
-        boards = until(lambda: _fresh([server.request("/leaderboard/api/boards/main") for _ in range(6)]), 5)
-        assert {tuple(entry["player"] for entry in board["entries"]) for board in boards} == {("noor", "mara")}
+        boards = until(
+            lambda: _fresh([server.request("/leaderboard/api/boards/main") for _ in range(6)]), 5
+        )
+        assert {tuple(entry["player"] for entry in board["entries"]) for board in boards} == {
+            ("noor", "mara")
+        }
 
 
 def _fresh(answers: list[Answer]) -> list[Any]:
-    """The boards, once every worker has found the engine again: until then some are a 503 or a stale snapshot."""
+    """The boards, once every worker has found the engine again: until then some are a 503 or a
+    stale snapshot."""
     fresh = all(answer.status == 200 and "Cache-Status" not in answer.headers for answer in answers)
     return [answer.json() for answer in answers] if fresh else []
 
@@ -188,7 +210,11 @@ def test_with_redis_paused_every_page_comes_and_the_policy_is_on_it() -> None:
 
 
 def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> None:
-    with serve(arguments="--max-requests 20 --max-requests-jitter 5", DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(
+        arguments="--max-requests 20 --max-requests-jitter 5",
+        DEMO_PRODUCTS="24",
+        DEMO_DB_LATENCY_MS="0",
+    ) as server:
         first = {pid for pid, command in processes() if "gunicorn" in command}
         assert {server.request("/catalog/products/7").status for _ in range(150)} == {200}
         until(lambda: len([line for line in server.lines if "Booting worker" in line]) > 2)
@@ -200,18 +226,32 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
     ("environment", "sentence"),
     [
         ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme has to be"),
-        ({"REDIS_URL": "redis+cluster://127.0.0.1:1"}, "no node of redis+cluster://127.0.0.1:1 answers as a cluster"),
+        (
+            {"REDIS_URL": "redis+cluster://127.0.0.1:1"},
+            "no node of redis+cluster://127.0.0.1:1 answers as a cluster",
+        ),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
-        ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "DATABASE_URL: the database does not answer"),
+        (
+            {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"},
+            "DATABASE_URL: the database does not answer",
+        ),
         ({"DEMO_POOL_SIZE": "many"}, "DEMO_POOL_SIZE is wrong"),
         ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is no setting"),
         ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY has to be from 1 to 256."),
         ({"PORT": "70000"}, "PORT has to be from 1 to 65535."),
-        ({"DEMO_ENGINE_MAXMEMORY_MB": "x", "REDIS_URL": ""}, "DEMO_ENGINE_MAXMEMORY_MB has to be from"),
-        ({"DEMO_RATE_LIMITS": '{"nowhere.at_all": {"limit": 1, "window_seconds": 1}}'}, "no endpoint nowhere.at_all"),
+        (
+            {"DEMO_ENGINE_MAXMEMORY_MB": "x", "REDIS_URL": ""},
+            "DEMO_ENGINE_MAXMEMORY_MB has to be from",
+        ),
+        (
+            {"DEMO_RATE_LIMITS": '{"nowhere.at_all": {"limit": 1, "window_seconds": 1}}'},
+            "no endpoint nowhere.at_all",
+        ),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_one_sentence(environment: dict[str, str], sentence: str) -> None:
+def test_a_wrong_setting_ends_the_start_with_one_sentence(
+    environment: dict[str, str], sentence: str
+) -> None:
     with serve(ready=False, **environment) as server:
         assert server.process.wait(30) == 1
         until(lambda: sentence in "".join(server.lines))
@@ -224,7 +264,12 @@ def test_several_masters_may_start_on_one_new_instance_at_once(tmp_path: Path) -
     with ThreadPoolExecutor(2) as pool:
 
         def total(_: int) -> int:
-            with serve(instance=tmp_path / "instance", workers=1, DEMO_PRODUCTS="2000", DEMO_DB_LATENCY_MS="0") as server:
+            with serve(
+                instance=tmp_path / "instance",
+                workers=1,
+                DEMO_PRODUCTS="2000",
+                DEMO_DB_LATENCY_MS="0",
+            ) as server:
                 return int(server.request("/catalog/api/products").json()["total"])
 
         assert list(pool.map(total, range(2))) == [2000, 2000]
@@ -233,9 +278,13 @@ def test_several_masters_may_start_on_one_new_instance_at_once(tmp_path: Path) -
 def test_logs_hold_no_secret(tmp_path: Path) -> None:
     with serve(DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0", SECRET_KEY="key-of-the-test") as server:
         form = b"name=mara&password=correct+horse"
-        answer = server.request("/sessions/login", "POST", form, {"Content-Type": "application/x-www-form-urlencoded"})
+        answer = server.request(
+            "/sessions/login", "POST", form, {"Content-Type": "application/x-www-form-urlencoded"}
+        )
         assert answer.status == 303
-        cookie = next(value for value in answer.headers.get_all("Set-Cookie") if value.startswith("session="))
+        cookie = next(
+            value for value in answer.headers.get_all("Set-Cookie") if value.startswith("session=")
+        )
         sid = cookie.split(";")[0].removeprefix("session=")
         me = server.request("/sessions/api/me", headers={"Cookie": f"session={sid}"})
         assert json.loads(me.body)["user"] == "mara"
@@ -245,9 +294,14 @@ def test_logs_hold_no_secret(tmp_path: Path) -> None:
 
 
 def test_a_kill_between_commit_and_invalidation_loses_nothing(tmp_path: Path) -> None:
-    """Redis is paused and the worker has no open connection: with its change committed it waits for one, and is killed."""
+    """Redis is paused and the worker has no open connection: with its change committed it waits for
+    one, and is killed."""
     path = "/catalog/api/products/42"
-    settings = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_REDIS_TIMEOUT_SECONDS": "20"}
+    settings = {
+        "DEMO_PRODUCTS": "100",
+        "DEMO_DB_LATENCY_MS": "0",
+        "DEMO_REDIS_TIMEOUT_SECONDS": "20",
+    }
     with private_engine() as engine:
         settings["REDIS_URL"] = engine.url
         with serve(instance=tmp_path / "instance", workers=1, **settings) as server:
@@ -272,15 +326,18 @@ def _patch_in_vain(server: Server, path: str) -> None:
 
 
 def _committed_version(tmp_path: Path) -> int:
-    with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "catalog.sqlite3")) as connection:
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "instance" / "catalog.sqlite3")
+    ) as connection:
         return int(connection.execute("SELECT version FROM products WHERE id = 42").fetchone()[0])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["killed", "paused", "full"])
 def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back(what: str) -> None:
-    """Three readers and a writer go on meanwhile; what was written while Redis was away is seen once it is back. A worker
-    that has not found Redis again says that its change is pending: nobody may rely on it yet."""
+    """Three readers and a writer go on meanwhile; what was written while Redis was away is seen
+    once it is back. A worker that has not found Redis again says that its change is pending:
+    nobody may rely on it yet."""
     settings = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0"}
     with private_engine() as engine, serve(REDIS_URL=engine.url, **settings) as server:
         written, told = [1], [1]
@@ -299,14 +356,18 @@ def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back
 
         def write() -> None:
             while not over.wait(0.02):
-                answer = server.request("/catalog/api/products/7", "PATCH", {"price_cents": written[0]})
+                answer = server.request(
+                    "/catalog/api/products/7", "PATCH", {"price_cents": written[0]}
+                )
                 statuses.add(answer.status)
                 written[0] = answer.json()["version"]
                 if "pending" not in answer.headers.get("Cache-Status", ""):
                     told[0] = written[0]
 
         paths = ("/catalog/products/7", "/catalog/api/products/7", "/catalog/products/7?xray=0")
-        threads = [threading.Thread(target=read, args=(path,)) for path in paths] + [threading.Thread(target=write)]
+        threads = [threading.Thread(target=read, args=(path,)) for path in paths] + [
+            threading.Thread(target=write)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -343,15 +404,17 @@ def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back
 
 
 def _untold(server: Server) -> int:
-    with contextlib.closing(sqlite3.connect(server.instance / "catalog.sqlite3", timeout=5)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(server.instance / "catalog.sqlite3", timeout=5)
+    ) as connection:
         count: int = connection.execute("SELECT count(*) FROM catalog_outbox").fetchone()[0]
     return count
 
 
 @WORKERS
 def test_term_under_load_drops_no_request_that_was_taken(arguments: str) -> None:
-    """Each client opens a connection for each request, and goes on until it is refused. Nothing that a worker had taken is
-    left without its answer."""
+    """Each client opens a connection for each request, and goes on until it is refused. Nothing
+    that a worker had taken is left without its answer."""
     with serve(arguments=arguments, DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="50") as server:
         host = server.url.removeprefix("http://")
         answered, dropped, refused = [0] * 16, list[str](), [0] * 16
@@ -375,7 +438,9 @@ def test_term_under_load_drops_no_request_that_was_taken(arguments: str) -> None
                     if answer.status != 200:
                         dropped.append(str(answer.status))
                 except ConnectionResetError:
-                    refused[number] += 1  # it lay in the queue of a listener that closed: nobody had taken it
+                    refused[number] += (
+                        1  # it lay in the queue of a listener that closed: nobody had taken it
+                    )
                 except (OSError, http.client.HTTPException) as error:
                     dropped.append(repr(error))
                 finally:

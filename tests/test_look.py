@@ -1,4 +1,5 @@
-"""What can be said of the look without a browser: contrast of every pair of colours, and the size of what is sent."""
+"""What can be said of the look without a browser: contrast of every pair of colours, and the size
+of what is sent."""
 
 import re
 
@@ -9,7 +10,10 @@ from tests.browser.chromium import PAGES
 from tests.serving import REPOSITORY
 
 CSS = (REPOSITORY / "static" / "app.css").read_text()
-TOKENS = {name: (light, dark) for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", CSS)}
+TOKENS = {
+    name: (light, dark)
+    for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", CSS)
+}
 WORD = re.compile(r"[\w-]+")
 TEXT = [
     *((ink, "bg") for ink in ("ink", "muted", "link", "brand")),
@@ -28,7 +32,9 @@ SHAPES = [
 
 def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -37,7 +43,9 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize(("ink", "ground", "least"), [(*pair, 4.5) for pair in TEXT] + [(*pair, 3.0) for pair in SHAPES])
+@pytest.mark.parametrize(
+    ("ink", "ground", "least"), [(*pair, 4.5) for pair in TEXT] + [(*pair, 3.0) for pair in SHAPES]
+)
 def test_contrast(ink: str, ground: str, least: float) -> None:
     for theme in (0, 1):
         assert contrast(TOKENS[ink][theme], TOKENS[ground][theme]) >= least
@@ -45,9 +53,22 @@ def test_contrast(ink: str, ground: str, least: float) -> None:
 
 def test_the_stylesheet_has_no_rule_that_no_page_uses() -> None:
     plain = re.sub(r"/\*.*?\*/", "", CSS, flags=re.DOTALL)
-    classes = {name for rule in re.findall(r"([^{}]+)\{", plain) for name in re.findall(r"\.([a-z][\w-]*)", rule)}
-    files = [path for folder in ("templates", "demo", "static") for path in (REPOSITORY / folder).rglob("*.*")]
-    words = {word for path in files if path.suffix in (".html", ".py", ".js") for word in WORD.findall(path.read_text())}
+    classes = {
+        name
+        for rule in re.findall(r"([^{}]+)\{", plain)
+        for name in re.findall(r"\.([a-z][\w-]*)", rule)
+    }
+    files = [
+        path
+        for folder in ("templates", "demo", "static")
+        for path in (REPOSITORY / folder).rglob("*.*")
+    ]
+    words = {
+        word
+        for path in files
+        if path.suffix in (".html", ".py", ".js")
+        for word in WORD.findall(path.read_text())
+    }
     charts = {f"p-{word}" for word in words}  # a line of a chart is p-<colour>
     assert not classes - words - charts
 

@@ -1,4 +1,5 @@
-"""How much work one warm request is: Python calls counted exactly, so that no feature raises them unseen."""
+"""How much work one warm request is: Python calls counted exactly, so that no feature raises them
+unseen."""
 
 import sys
 from collections.abc import Callable
@@ -46,9 +47,7 @@ def calls(app: Flask, path: str, method: str = "GET", json: Any = None) -> tuple
 
 
 @pytest.mark.parametrize("what", MOST_CALLS)
-def test_a_warm_request_is_at_most_so_many_calls(
-    what: str, make_app: Callable[..., Flask]
-) -> None:
+def test_a_warm_request_is_at_most_so_many_calls(what: str, make_app: Callable[..., Flask]) -> None:
     limits = {"rate_limit.api.hit": {"limit": 1, "window_seconds": 60}}
     app = make_app(RATE_LIMITS=limits if what == "refused hit" else {}, XRAY="with x-ray" in what)
     asked: tuple[Any, ...] = {

@@ -1,1 +1,2 @@
-"""Counting what happens, without asking Redis in any request and without keeping whom it happened to."""
+"""Counting what happens, without asking Redis in any request and without keeping whom it happened
+to."""

@@ -1,8 +1,10 @@
-"""Who came back: a bitmap for each day, in which each visitor of the day has set one bit, at a place that is his all month.
+"""Who came back: a bitmap for each day, in which each visitor of the day has set one bit, at a
+place that is his all month.
 
-The place is the visitor's hash modulo POSITIONS, so nothing has to be looked up and no list of visitors is kept: a bitmap
-cannot say whose bit it is. Two may share a place; linear counting corrects the counts for that. Of n visitors the error is
-about n / √(2 · POSITIONS) · n / POSITIONS, far below one for a thousand; a bitmap takes 32 kB.
+The place is the visitor's hash modulo POSITIONS, so nothing has to be looked up and no list of
+visitors is kept: a bitmap cannot say whose bit it is. Two may share a place; linear counting
+corrects the counts for that. Of n visitors the error is about n / √(2 · POSITIONS) · n / POSITIONS,
+far below one for a thousand; a bitmap takes 32 kB.
 
 Source: Whang, Vander-Zanden, Taylor, "A linear-time probabilistic counting algorithm", 1990.
 """
@@ -21,8 +23,9 @@ OFFSETS = (1, 7)
 
 @dataclass(frozen=True)
 class Cohort:
-    """The visitors of a day, and how many of them came again so many days later; None where that cannot be known: the day
-    has not come, or it is in another month, when everybody has another place."""
+    """The visitors of a day, and how many of them came again so many days later; None where that
+    cannot be known: the day has not come, or it is in another month, when everybody has another
+    place."""
 
     day: date
     visitors: int
@@ -44,20 +47,26 @@ class ActiveDays:
             pipeline.expire(_key(on), KEPT_SECONDS)
 
     def cohorts(self, today: date, days: int = 8) -> tuple[Cohort, ...]:
-        """The visitors of each of the last days, today included, and who of them came back. One round trip; raises
-        RedisError."""
+        """The visitors of each of the last days, today included, and who of them came back. One
+        round trip; raises RedisError."""
         dates = [today - timedelta(days=ago) for ago in range(days - 1, -1, -1)]
         reply = self._script(keys=["demo:analytics:{active}:both", *map(_key, dates)], args=OFFSETS)
         width = 1 + len(OFFSETS)
         rows = [reply[i : i + width] for i in range(0, len(reply), width)]
         bits = [row[0] for row in rows]
         return tuple(
-            Cohort(on, _estimate(bits[i]), tuple(_again(dates, bits, i, row[1:], place) for place in range(len(OFFSETS))))
+            Cohort(
+                on,
+                _estimate(bits[i]),
+                tuple(_again(dates, bits, i, row[1:], place) for place in range(len(OFFSETS))),
+            )
             for i, (on, row) in enumerate(zip(dates, rows, strict=True))
         )
 
 
-def _again(dates: Sequence[date], bits: Sequence[int], i: int, both: Sequence[int], place: int) -> int | None:
+def _again(
+    dates: Sequence[date], bits: Sequence[int], i: int, both: Sequence[int], place: int
+) -> int | None:
     later = i + OFFSETS[place]
     if later >= len(dates) or dates[later].month != dates[i].month:
         return None

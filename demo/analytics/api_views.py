@@ -27,13 +27,18 @@ def get_dashboard() -> Response:
 @bp.get("/views.csv")
 @documented(query=Asked, answer=str, errors=(503,), media="text/csv")
 def get_views() -> Response:
-    """The chart's buckets, a line each; nothing stands where views were dropped and none was written."""
+    """The chart's buckets, a line each; nothing stands where views were dropped and none was
+    written."""
     asked = read_query(Asked)
     found, _ = read(asked.resolution)
     text = io.StringIO()
     lines = csv.writer(text)
     lines.writerow(("start", "views", "made_up", "dropped"))
-    lines.writerows((bucket.start, bucket.views, bucket.made_up, bucket.dropped) for bucket in found.buckets)
+    lines.writerows(
+        (bucket.start, bucket.views, bucket.made_up, bucket.dropped) for bucket in found.buckets
+    )
     response = Response(text.getvalue(), mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="views-by-{asked.resolution}.csv"'
+    response.headers["Content-Disposition"] = (
+        f'attachment; filename="views-by-{asked.resolution}.csv"'
+    )
     return response

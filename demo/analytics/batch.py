@@ -8,8 +8,8 @@ MAX_PRODUCTS = 2_000
 
 
 class Batch:
-    """Views by name, products, and visitors as they are called in this process only. What would make it larger than its
-    bounds is left out, and `left_out` counts it."""
+    """Views by name, products, and visitors as they are called in this process only. What would
+    make it larger than its bounds is left out, and `left_out` counts it."""
 
     def __init__(self) -> None:
         self.views: Counter[str] = Counter()

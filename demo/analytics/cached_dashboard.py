@@ -38,7 +38,8 @@ def answer(resolution: str) -> SharedAnswer:
 
 
 def read(resolution: str) -> tuple[Dashboard, bool]:
-    """The dashboard, two seconds old or so while anybody reads it, and whether it came from the cache. Raises RedisError."""
+    """The dashboard, two seconds old or so while anybody reads it, and whether it came from the
+    cache. Raises RedisError."""
 
     def compute() -> bytes:
         return msgspec.json.encode(dashboard.read(collector(), resolution))

@@ -1,9 +1,11 @@
-"""Gathers in the process, and writes once a second and at the end, in one pipeline: no request waits for it.
+"""Gathers in the process, and writes once a second and at the end, in one pipeline: no request
+waits for it.
 
-A process that is killed loses what it has gathered since, a second's worth. While Redis is away what was gathered is let go
-and counted as dropped, in the minute it belongs to, and told when Redis is back: a number that is known to be missing. Of
-a pipeline that is refused in part, only the views that were refused are dropped. A write is never tried twice, it may have
-arrived: views whose answer is lost count as dropped, drops whose answer is lost are told no more.
+A process that is killed loses what it has gathered since, a second's worth. While Redis is away
+what was gathered is let go and counted as dropped, in the minute it belongs to, and told when Redis
+is back: a number that is known to be missing. Of a pipeline that is refused in part, only the views
+that were refused are dropped. A write is never tried twice, it may have arrived: views whose answer
+is lost count as dropped, drops whose answer is lost are told no more.
 """
 
 import atexit
@@ -36,8 +38,8 @@ log = logging.getLogger(__name__)
 
 
 class Collector:
-    """`note` costs no round trip and starts the writer, a thread, in the process that serves. `told` hears how many views
-    were dropped."""
+    """`note` costs no round trip and starts the writer, a thread, in the process that serves.
+    `told` hears how many views were dropped."""
 
     def __init__(
         self,
@@ -51,7 +53,11 @@ class Collector:
         self._interval_seconds = interval_seconds
         self._salts = Salts(client)
         self.counters, self.uniques = Counters(client), UniqueVisitors(client)
-        self.presence, self.active, self.trending = Presence(client), ActiveDays(client), Trending(client)
+        self.presence, self.active, self.trending = (
+            Presence(client),
+            ActiveDays(client),
+            Trending(client),
+        )
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._batch = Batch()
         self._untold: Counter[tuple[str, int]] = Counter()  # by resolution and minute
@@ -92,8 +98,9 @@ class Collector:
             return not refused
 
     def write(self, batch: Batch, untold: Counter[tuple[str, int]] | None = None) -> Counter[str]:
-        """One pipeline with all of a batch; the views that Redis refused, by resolution. The drops of `untold` are told
-        along and taken out of it as they are sent; what is refused of them comes back. Raises RedisError."""
+        """One pipeline with all of a batch; the views that Redis refused, by resolution. The drops
+        of `untold` are told along and taken out of it as they are sent; what is refused of them
+        comes back. Raises RedisError."""
         at = self.now()
         today = datetime.fromtimestamp(at, UTC).date()
         by_day = self._hashed(batch, salts.day(today))
@@ -103,7 +110,12 @@ class Collector:
         told: list[tuple[tuple[str, int], int]] = []
         for key, count in untold.items() if untold else ():
             resolution, minute = key
-            told += [(key, share) for _, share in self.counters.incr(pipeline, {DROPPED: count}, minute, (resolution,))]
+            told += [
+                (key, share)
+                for _, share in self.counters.incr(
+                    pipeline, {DROPPED: count}, minute, (resolution,)
+                )
+            ]
         self.presence.add(pipeline, by_month, at)
         self.active.add(pipeline, by_month, today)
         self.trending.add(pipeline, batch.products, at)
@@ -149,8 +161,8 @@ class Collector:
         self._told(max(counts.values()))
 
     def _learn_the_time(self) -> None:
-        """Now and then, and whether the salts are still the same; before drops are told too, which are sent once: that Redis
-        is away has to be known before."""
+        """Now and then, and whether the salts are still the same; before drops are told too, which
+        are sent once: that Redis is away has to be known before."""
         due = time.monotonic() - self._asked_at > CLOCK_SECONDS
         if due or self._untold:
             seconds, micros = self._client.time()
@@ -173,7 +185,9 @@ class Collector:
                 return
             self._pid, self._batch = os.getpid(), Batch()
             nobody = contextvars.Context()  # not that of the request which happens to come first
-            self._thread = threading.Thread(target=nobody.run, args=(self._run,), name="analytics", daemon=True)
+            self._thread = threading.Thread(
+                target=nobody.run, args=(self._run,), name="analytics", daemon=True
+            )
             self._thread.start()
             atexit.register(self.close)
 

@@ -1,8 +1,10 @@
-"""Counts by name per minute, hour and day: each is written in all three, and the finer ones are forgotten sooner.
+"""Counts by name per minute, hour and day: each is written in all three, and the finer ones are
+forgotten sooner.
 
-A hash holds the buckets of one stretch of time, a field for each bucket and name, so a chart is two HGETALL and nothing has
-to be moved from minutes to hours later. The names come from the program, never from a visitor: they are what bounds a hash.
-Times are seconds since 1970 by Redis' clock, handed in.
+A hash holds the buckets of one stretch of time, a field for each bucket and name, so a chart is two
+HGETALL and nothing has to be moved from minutes to hours later. The names come from the program,
+never from a visitor: they are what bounds a hash. Times are seconds since 1970 by Redis' clock,
+handed in.
 """
 
 from collections import defaultdict
@@ -13,7 +15,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Resolution:
-    """Buckets of `bucket_seconds`, so many of them in a hash, which expires `kept_seconds` after its last write."""
+    """Buckets of `bucket_seconds`, so many of them in a hash, which expires `kept_seconds` after
+    its last write."""
 
     name: str
     bucket_seconds: int
@@ -35,7 +38,8 @@ RESOLUTIONS = {
 
 @dataclass(frozen=True)
 class Series:
-    """`counts[name][i]` is what was counted in the bucket that begins at `starts[i]`, the last one of which is not over."""
+    """`counts[name][i]` is what was counted in the bucket that begins at `starts[i]`, the last one
+    of which is not over."""
 
     starts: tuple[int, ...]
     counts: Mapping[str, tuple[int, ...]]
@@ -52,10 +56,14 @@ class Counters:
         self._client = client
 
     def incr(
-        self, pipeline: Any, counts: Mapping[str, int], at: float, resolutions: Iterable[str] = RESOLUTIONS
+        self,
+        pipeline: Any,
+        counts: Mapping[str, int],
+        at: float,
+        resolutions: Iterable[str] = RESOLUTIONS,
     ) -> list[tuple[str, int]]:
-        """Adds to the buckets of a time, as commands of the caller's pipeline; tells of each of them in which resolution it
-        counts how much: any may be refused by itself."""
+        """Adds to the buckets of a time, as commands of the caller's pipeline; tells of each of
+        them in which resolution it counts how much: any may be refused by itself."""
         added = []
         for resolution in map(RESOLUTIONS.__getitem__, resolutions):
             key = resolution.key(int(at))
@@ -69,7 +77,8 @@ class Counters:
         return added
 
     def series(self, resolution: Resolution, now: float, buckets: int | None = None) -> Series:
-        """The last buckets, the running one included. One round trip, mostly of two hashes; raises RedisError."""
+        """The last buckets, the running one included. One round trip, mostly of two hashes; raises
+        RedisError."""
         count, size = buckets or resolution.shown, resolution.bucket_seconds
         last = int(now) - int(now) % size
         starts = tuple(range(last - (count - 1) * size, last + 1, size))
@@ -84,4 +93,6 @@ class Counters:
                 place = (begin + int(bucket) * size - starts[0]) // size
                 if 0 <= place < count:
                     found[name][place] = int(value)
-        return Series(starts, {name: tuple(values) for name, values in found.items() if any(values)})
+        return Series(
+            starts, {name: tuple(values) for name, values in found.items() if any(values)}
+        )

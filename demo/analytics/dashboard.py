@@ -16,7 +16,8 @@ LABELS = {"minute": "%H:%M", "hour": "%d %b %H:00", "day": "%d %b"}
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """A stretch of time: views of visitors and made-up ones, None where none was written and some were dropped."""
+    """A stretch of time: views of visitors and made-up ones, None where none was written and some
+    were dropped."""
 
     start: int
     label: str
@@ -48,10 +49,16 @@ def read(collector: Collector, resolution: str, now: float | None = None) -> Das
     at = collector.now() if now is None else now
     today: date = datetime.fromtimestamp(at, UTC).date()
     series = collector.counters.series(RESOLUTIONS[resolution], at)
-    named = {name: sum(counts) for name, counts in series.counts.items() if name not in (DROPPED, MADE_UP)}
+    named = {
+        name: sum(counts)
+        for name, counts in series.counts.items()
+        if name not in (DROPPED, MADE_UP)
+    }
     buckets = []
     for place, start in enumerate(series.starts):
-        made_up, dropped = (series.counts.get(name, ())[place : place + 1] for name in (MADE_UP, DROPPED))
+        made_up, dropped = (
+            series.counts.get(name, ())[place : place + 1] for name in (MADE_UP, DROPPED)
+        )
         views = sum(series.counts[name][place] for name in named)
         gap = bool(dropped and dropped[0]) and not views
         buckets.append(

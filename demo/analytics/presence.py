@@ -1,4 +1,5 @@
-"""Who is here now: a sorted set of visitors by when they were seen last, those of long ago removed as others come.
+"""Who is here now: a sorted set of visitors by when they were seen last, those of long ago removed
+as others come.
 
 They are known by their month's hashes, as those of a day change at midnight, when many are here.
 """
@@ -19,7 +20,8 @@ class Presence:
         self.window_seconds = window_seconds
 
     def add(self, pipeline: Any, visitors: Collection[str], at: float) -> None:
-        """They were seen at this time, as commands of the caller's pipeline. A late one does not put anybody back."""
+        """They were seen at this time, as commands of the caller's pipeline. A late one does not
+        put anybody back."""
         if not visitors:
             return
         pipeline.zadd(KEY, dict.fromkeys(visitors, at), gt=True)

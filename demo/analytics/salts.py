@@ -1,8 +1,10 @@
-"""Who a visitor is, without keeping who it is: a keyed hash of address and browser, whose key is thrown away.
+"""Who a visitor is, without keeping who it is: a keyed hash of address and browser, whose key is
+thrown away.
 
-Redis holds the salt of a period, made by the first process that asks (SET NX), and forgets it when the period is over: what
-was hashed with it can then be tied to no address any more, not even by trying them all. A visitor has another hash in each
-period, so those of two periods cannot be joined either.
+Redis holds the salt of a period, made by the first process that asks (SET NX), and forgets it when
+the period is over: what was hashed with it can then be tied to no address any more, not even by
+trying them all. A visitor has another hash in each period, so those of two periods cannot be joined
+either.
 """
 
 import hashlib
@@ -40,14 +42,20 @@ class Salts:
         if salt is None:
             mine = secrets.token_hex(16).encode()
             kept = DAY_KEPT_SECONDS if period.startswith("day") else MONTH_KEPT_SECONDS
-            salt = self._client.set(f"demo:analytics:{{salt}}:{period}", mine, nx=True, get=True, ex=kept) or mine
+            salt = (
+                self._client.set(
+                    f"demo:analytics:{{salt}}:{period}", mine, nx=True, get=True, ex=kept
+                )
+                or mine
+            )
             if len(self._known) >= 4:
                 self._known.clear()
             self._known[period] = salt
         return salt
 
     def forget(self) -> None:
-        """Asks again: a Redis that has lost its data has another salt by now, which the other processes use."""
+        """Asks again: a Redis that has lost its data has another salt by now, which the other
+        processes use."""
         self._known.clear()
 
 
@@ -57,7 +65,8 @@ def hashed(identity: str, salt: bytes) -> str:
 
 
 def identity(address: str, agent: str) -> str:
-    """What makes two requests the same visitor: the network address, of IPv6 its /64, and the browser's name."""
+    """What makes two requests the same visitor: the network address, of IPv6 its /64, and the
+    browser's name."""
     return f"{_network(address)} {agent[:LONGEST_AGENT]}"
 
 

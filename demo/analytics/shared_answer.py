@@ -1,6 +1,8 @@
-"""An answer that is dear to work out, shared by all workers: fresh for a moment, then worked out again by one reader.
+"""An answer that is dear to work out, shared by all workers: fresh for a moment, then worked out
+again by one reader.
 
-The others are served the last one meanwhile. Who finds none at all works it out for himself: nobody waits.
+The others are served the last one meanwhile. Who finds none at all works it out for himself: nobody
+waits.
 """
 
 import secrets
@@ -20,8 +22,8 @@ class SharedAnswer:
         self._fresh_ms = int(fresh_seconds * 1000)
 
     def get(self, compute: Callable[[], bytes]) -> tuple[bytes, bool]:
-        """The answer, and whether it came from the cache. One round trip where it is fresh, two where another one renews
-        it; raises RedisError."""
+        """The answer, and whether it came from the cache. One round trip where it is fresh, two
+        where another one renews it; raises RedisError."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.get(self.key)
         pipeline.pttl(self.key)

@@ -1,7 +1,9 @@
-"""What is looked at most of late: a sorted set for each stretch of time, those of the last hour or day united when asked.
+"""What is looked at most of late: a sorted set for each stretch of time, those of the last hour or
+day united when asked.
 
-A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The running one has just begun,
-so the hour is the last 55 to 60 minutes, the day the last 22 to 24 hours. A set keeps its MOST leading members.
+A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The
+running one has just begun, so the hour is the last 55 to 60 minutes, the day the last 22 to 24
+hours. A set keeps its MOST leading members.
 """
 
 from collections.abc import Mapping
@@ -53,7 +55,8 @@ class Trending:
             pipeline.expire(key, span.bucket_seconds * (span.buckets + 1))
 
     def top(self, span: Span, now: float, count: int = 10) -> tuple[Rising, ...]:
-        """The most counted; of equals the last by name comes first. One round trip; raises RedisError."""
+        """The most counted; of equals the last by name comes first. One round trip; raises
+        RedisError."""
         stretches = [span.key(now - ago * span.bucket_seconds) for ago in range(span.buckets)]
         reply = self._script(keys=["demo:analytics:{trending}:united", *stretches], args=[count])
         return tuple(Rising(reply[i].decode(), int(reply[i + 1])) for i in range(0, len(reply), 2))

@@ -1,9 +1,10 @@
-"""How many different visitors: a HyperLogLog for each day, 12 kB however many come, with a standard error of 0.81 %.
+"""How many different visitors: a HyperLogLog for each day, 12 kB however many come, with a standard
+error of 0.81 %.
 
-A week and a month are the union of their days, so somebody who comes daily counts once; on the first of a month everybody is
-new, as the salt of their names is. While they are few an exact set
-stands beside, to show what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog cannot say who
-was counted; the set could, by the day's hash, so it goes with the day's salt.
+A week and a month are the union of their days, so somebody who comes daily counts once; on the
+first of a month everybody is new, as the salt of their names is. While they are few an exact set
+stands beside, to show what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog
+cannot say who was counted; the set could, by the day's hash, so it goes with the day's salt.
 
 Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentation, "HyperLogLog".
 """
@@ -42,9 +43,11 @@ class UniqueVisitors:
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._full_on: date | None = None
 
-    def add(self, pipeline: Any, visitors: Collection[str], by_day: Collection[str], on: date) -> None:
-        """Counts visitors by what they are called this month, and by what they are called this day, as commands of the
-        caller's pipeline. The answer to the last of them is for `learn`."""
+    def add(
+        self, pipeline: Any, visitors: Collection[str], by_day: Collection[str], on: date
+    ) -> None:
+        """Counts visitors by what they are called this month, and by what they are called this day,
+        as commands of the caller's pipeline. The answer to the last of them is for `learn`."""
         if visitors:
             pipeline.pfadd(_day(on), *visitors)
             pipeline.expire(_day(on), DAY_KEPT_SECONDS)
@@ -59,20 +62,26 @@ class UniqueVisitors:
             self._full_on = on
 
     def roll_up(self, on: date) -> None:
-        """Merges a day and the one before into their months, which are kept for longer. To be done now and then, and again
-        without harm. Raises RedisError."""
+        """Merges a day and the one before into their months, which are kept for longer. To be done
+        now and then, and again without harm. Raises RedisError."""
         for one in (on - timedelta(days=1), on):
             self._client.pfmerge(_month(one), _day(one))
             self._client.expire(_month(one), MONTH_KEPT_SECONDS)
 
     def count(self, on: date) -> Uniques:
-        """The figures of a day, of the week and the month that it is in, and of the month before as it was rolled up. One
-        round trip; raises RedisError."""
-        yesterday, monday, first = on - timedelta(days=1), on - timedelta(days=on.weekday()), on.replace(day=1)
+        """The figures of a day, of the week and the month that it is in, and of the month before as
+        it was rolled up. One round trip; raises RedisError."""
+        yesterday, monday, first = (
+            on - timedelta(days=1),
+            on - timedelta(days=on.weekday()),
+            on.replace(day=1),
+        )
         unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(first, on)]
         unions.append([_month(first - timedelta(days=1))])
         keys = [_exact(on), *(key for union in unions for key in union)]
-        exact, day, before, week, month, last = map(int, self._script(keys=keys, args=[len(union) for union in unions]))
+        exact, day, before, week, month, last = map(
+            int, self._script(keys=keys, args=[len(union) for union in unions])
+        )
         return Uniques(day, before, week, month, last, exact if exact <= MAX_EXACT else None)
 
 

@@ -70,7 +70,9 @@ def visit() -> Any:
     try:
         made = convert(request.form, Made)
     except Invalid as error:
-        return render_template("analytics/index.html", **_figures(), listings=[], error=str(error.description)), 422
+        return render_template(
+            "analytics/index.html", **_figures(), listings=[], error=str(error.description)
+        ), 422
     batch = Batch()
     for _ in range(made.count):
         visitor = int(random.triangular(0, VISITORS, 0))
@@ -85,7 +87,9 @@ def visit() -> Any:
     if refused:
         raise RedisAway()
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
-    flash_cookie.put(response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors.")
+    flash_cookie.put(
+        response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors."
+    )
     return response
 
 

@@ -38,7 +38,8 @@ def shelf() -> Shelf:
 
 
 def corner() -> str:
-    """The visitor's own corner of the cache, for one who has chosen another database than the others."""
+    """The visitor's own corner of the cache, for one who has chosen another database than the
+    others."""
     chosen = pull_the_plug.current()
     return f"-{chosen.visitor}" if chosen.database else ""
 
@@ -72,8 +73,9 @@ def looked_for() -> Cached[Rendered] | None:
 
 
 def page(cached: Cached[Rendered], lessons: str) -> Response:
-    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be in it, else filled, and
-    with the x-ray come the `lessons` of a template, which are the same on every page of its kind."""
+    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be
+    in it, else filled, and with the x-ray come the `lessons` of a template, which are the same
+    on every page of its kind."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True
@@ -98,8 +100,8 @@ def deliver(cached: Cached[Rendered], content_type: str) -> Response:
 
 
 def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) -> Whole:
-    """The same before Flask is asked. To be asked again each time: a browser's own copy would not hear of an
-    invalidation."""
+    """The same before Flask is asked. To be asked again each time: a browser's own copy would not
+    hear of an invalidation."""
     rendered = cached.value
     assert rendered is not None
     gzipped = rendered.gzipped and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
@@ -135,7 +137,11 @@ def cache_status(cached: Cached[Any]) -> str:
     elif cached.status is CacheStatus.STALE:
         words = "hit; ttl=-1; detail=stale"
     else:
-        forwarded = {CacheStatus.MISS: "miss", CacheStatus.EXPIRED: "stale", CacheStatus.BYPASS: "bypass"}[cached.status]
+        forwarded = {
+            CacheStatus.MISS: "miss",
+            CacheStatus.EXPIRED: "stale",
+            CacheStatus.BYPASS: "bypass",
+        }[cached.status]
         words = f"fwd={forwarded}{'; stored' if cached.ttl_seconds else ''}"
     return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
 

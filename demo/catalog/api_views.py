@@ -32,9 +32,9 @@ bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 class Query(Words, frozen=True):
     """What a list can be asked for, or else its `ids`."""
 
-    ids: Annotated[str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")] = msgspec.field(
-        default=""
-    )
+    ids: Annotated[
+        str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")
+    ] = msgspec.field(default="")
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -69,7 +69,9 @@ def list_products() -> Response:
 
     def draw(listing: Listing) -> bytes:
         total, limit, offset = listing.total, words.limit, words.offset
-        return msgspec.json.encode({"products": listing.products, "total": total, "limit": limit, "offset": offset})
+        return msgspec.json.encode(
+            {"products": listing.products, "total": total, "limit": limit, "offset": offset}
+        )
 
     return deliver(shelf().listing(words, "json", draw, corner=corner()), JSON)
 
@@ -86,9 +88,16 @@ def get_product(product_id: str) -> Response:
 
 
 @bp.patch("/products/<product_id>")
-@documented(body=Change, answer=Product, path=PRODUCT, example=Change(price_cents=3850), errors=(400, 404, 413, 503))
+@documented(
+    body=Change,
+    answer=Product,
+    path=PRODUCT,
+    example=Change(price_cents=3850),
+    errors=(400, 404, 413, 503),
+)
 def patch_product(product_id: str) -> Response:
-    """Changes a product; the answer is sent when no reader can get the old one from the cache any more."""
+    """Changes a product; the answer is sent when no reader can get the old one from the cache any
+    more."""
     number = checked_id(product_id)
     change = read_json(Change)
     if all(value is msgspec.UNSET for value in msgspec.structs.asdict(change).values()):
@@ -128,7 +137,11 @@ def change_product(number: int, change: Change) -> tuple[Product, bool]:
 def read_words(fixed: dict[str, int]) -> Words:
     """What a list is asked for, from the query. Raises Invalid."""
     words = read_query(Words)
-    changes: dict[str, Any] = {"q": " ".join(words.q.split()), "category": known_category(words.category), **fixed}
+    changes: dict[str, Any] = {
+        "q": " ".join(words.q.split()),
+        "category": known_category(words.category),
+        **fixed,
+    }
     words = msgspec.structs.replace(words, **changes)
     if not words.q.isprintable():
         raise Invalid({"q": "no control characters"})
@@ -137,10 +150,15 @@ def read_words(fixed: dict[str, int]) -> Words:
 
 def _by_ids(text: str) -> Response:
     numbers = text.split(",")
-    if not all(is_integer(number) and 1 <= int(number) <= products.MAX_ID for number in numbers) or len(numbers) > MOST_IDS:
+    if (
+        not all(is_integer(number) and 1 <= int(number) <= products.MAX_ID for number in numbers)
+        or len(numbers) > MOST_IDS
+    ):
         raise Invalid({"ids": f"1 to {MOST_IDS} ids, with commas between them"})
     answers = shelf().products_json(list(dict.fromkeys(map(int, numbers))), corner=corner())
-    found = [msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None]
+    found = [
+        msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None
+    ]
     response = Response(msgspec.json.encode({"products": found}), mimetype="application/json")
     worst = max(answers.values(), key=lambda cached: list(CacheStatus).index(cached.status))
     return with_status(response, worst)

@@ -1,7 +1,9 @@
-"""The catalog as its pages use it: rendered answers behind one cache, and every write followed by its invalidation.
+"""The catalog as its pages use it: rendered answers behind one cache, and every write followed by
+its invalidation.
 
-Each answer belongs to groups: a product's page to its category and to the block of products that show each other, a list
-to its category and to the category's lists. A write makes the block and the lists a miss; by hand a category goes whole.
+Each answer belongs to groups: a product's page to its category and to the block of products that
+show each other, a list to its category and to the category's lists. A write makes the block and the
+lists a miss; by hand a category goes whole.
 """
 
 import logging
@@ -34,12 +36,13 @@ class Words(msgspec.Struct, frozen=True):
 
 
 class Shelf:
-    """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a connection each.
+    """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a
+    connection each.
 
-    `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this process, where answers
-    came from, and `counted` is told of each. A `corner` is a visitor's own: the same answers under other keys, so that
-    nobody else waits for a database that somebody has made slow for himself. `late` is called when an event was left in
-    the outbox.
+    `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this
+    process, where answers came from, and `counted` is told of each. A `corner` is a visitor's own:
+    the same answers under other keys, so that nobody else waits for a database that somebody has
+    made slow for himself. `late` is called when an event was left in the outbox.
     """
 
     def __init__(
@@ -73,7 +76,12 @@ class Shelf:
         self.deliverer = Deliverer(database, self._tell)
 
     def product(
-        self, product_id: int, draw: Callable[[ProductPage], str], *, corner: str = "", cached: bool = True
+        self,
+        product_id: int,
+        draw: Callable[[ProductPage], str],
+        *,
+        corner: str = "",
+        cached: bool = True,
     ) -> Cached[Rendered]:
         """One product's page, made by `draw`; with `cached` false straight from the database."""
 
@@ -88,9 +96,13 @@ class Shelf:
         groups = groups_of(product_id)
         if not cached:
             began = time.perf_counter()
-            return self._counted(Cached(load(), CacheStatus.BYPASS, load_ms=(time.perf_counter() - began) * 1000))
+            return self._counted(
+                Cached(load(), CacheStatus.BYPASS, load_ms=(time.perf_counter() - began) * 1000)
+            )
         loader = load_for_the_corner if corner else load
-        return self._counted(self.cache.get_or_load(f"html-{product_id}{corner}", loader, groups=groups))
+        return self._counted(
+            self.cache.get_or_load(f"html-{product_id}{corner}", loader, groups=groups)
+        )
 
     def products_json(self, ids: Sequence[int], *, corner: str = "") -> dict[int, Cached[Rendered]]:
         """Products as JSON, each its own answer: one round trip when all are cached."""
@@ -98,20 +110,29 @@ class Shelf:
         def load(keys: list[str]) -> dict[str, Rendered | None]:
             with self._database.read() as connection:
                 found = products.load_products(connection, [wanted[key] for key in keys])
-            return {key: render(msgspec.json.encode(found[wanted[key]])) for key in keys if wanted[key] in found}
+            return {
+                key: render(msgspec.json.encode(found[wanted[key]]))
+                for key in keys
+                if wanted[key] in found
+            }
 
         wanted = {f"json-{number}{corner}": number for number in ids}
-        answers = self.cache.get_many({key: groups_of(number) for key, number in wanted.items()}, load)
+        answers = self.cache.get_many(
+            {key: groups_of(number) for key, number in wanted.items()}, load
+        )
         return {number: self._counted(answers[key]) for key, number in wanted.items()}
 
     def listing(
         self, words: Words, kind: str, draw: Callable[[Listing], bytes | None], *, corner: str = ""
     ) -> Cached[Rendered]:
-        """One page of a list, made by `draw`, as `kind`: html or json; none where `draw` says that there is none."""
+        """One page of a list, made by `draw`, as `kind`: html or json; none where `draw` says that
+        there is none."""
 
         def load() -> Rendered | None:
             with self._database.read() as connection:
-                listing = products.load_listing(connection, words.category or None, words.q, words.offset, words.limit)
+                listing = products.load_listing(
+                    connection, words.category or None, words.q, words.offset, words.limit
+                )
             drawn = draw(listing)
             return None if drawn is None else render(drawn)
 
@@ -130,8 +151,11 @@ class Shelf:
         return served, self.outcomes["MISS"] + self.outcomes["EXPIRED"]
 
     def change(self, product_id: int, change: Change) -> tuple[Product | None, bool]:
-        """Writes a change; None when there is no such product. The second tells whether the caches could be told."""
-        return self._write(lambda connection: products.change_product(connection, product_id, change))
+        """Writes a change; None when there is no such product. The second tells whether the caches
+        could be told."""
+        return self._write(
+            lambda connection: products.change_product(connection, product_id, change)
+        )
 
     def take_one(self, product_id: int) -> tuple[Product | None, bool]:
         """Takes one from the stock; None when there is no such product or it is sold out."""
@@ -143,8 +167,8 @@ class Shelf:
         return self.cache.invalidate(f"html-{product_id}", f"json-{product_id}", *corners)
 
     def drop_category(self, category: str) -> None:
-        """Invalidates by hand every page and list that shows the category; an empty one: the lists of all. Raises
-        RedisError."""
+        """Invalidates by hand every page and list that shows the category; an empty one: the lists
+        of all. Raises RedisError."""
         self.cache.invalidate(groups=[*filter(None, [category]), "lists-all"])
 
     def drop_all_lists(self) -> None:
@@ -163,11 +187,16 @@ class Shelf:
         return written, event is None or self._publish(event)
 
     def _publish(self, event: Event) -> bool:
-        """After the commit: tells the caches, and removes the event. Where Redis is away the event stays in the outbox."""
+        """After the commit: tells the caches, and removes the event. Where Redis is away the event
+        stays in the outbox."""
         try:
             self._tell(event)
         except RedisError as error:
-            log.warning("product %s: written, not invalidated yet: %s", event.product_id, type(error).__name__)
+            log.warning(
+                "product %s: written, not invalidated yet: %s",
+                event.product_id,
+                type(error).__name__,
+            )
             self._late()
             return False
         with self._database.write(wait=False) as connection:
@@ -175,8 +204,11 @@ class Shelf:
         return True
 
     def _tell(self, event: Event) -> None:
-        """Invalidates every answer that shows the product: its block's pages, and every list that can."""
-        self.cache.invalidate(groups=[block_group(event.product_id), f"lists-{event.category}", "lists-all"])
+        """Invalidates every answer that shows the product: its block's pages, and every list that
+        can."""
+        self.cache.invalidate(
+            groups=[block_group(event.product_id), f"lists-{event.category}", "lists-all"]
+        )
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1

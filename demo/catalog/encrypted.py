@@ -1,14 +1,18 @@
-"""Field-level encryption of what is sensitive before it goes into a cache: who reads Redis reads no address and no account.
+"""Field-level encryption of what is sensitive before it goes into a cache: who reads Redis reads no
+address and no account.
 
-Each sensitive field is a Fernet token of its own (AES-128-CBC and HMAC-SHA256), with a key that is derived from the
-master key, the Redis key and the field's name by HKDF. Fernet has no associated data; this binds a token to its place all
-the same: moved to another customer or another field, it does not decrypt. Before the token stands a short id of the
-master key, so that an operator sees what still has to be rotated. The first key encrypts, all of them decrypt.
+Each sensitive field is a Fernet token of its own (AES-128-CBC and HMAC-SHA256), with a key that is
+derived from the master key, the Redis key and the field's name by HKDF. Fernet has no associated
+data; this binds a token to its place all the same: moved to another customer or another field, it
+does not decrypt. Before the token stands a short id of the master key, so that an operator sees
+what still has to be rotated. The first key encrypts, all of them decrypt.
 
-What does not decrypt, or is not what it says, is a miss, and is logged without its value. Times, sizes and plain fields
-stay visible. Whoever has the master keys reads everything: they come from outside of Redis, and never go there.
+What does not decrypt, or is not what it says, is a miss, and is logged without its value. Times,
+sizes and plain fields stay visible. Whoever has the master keys reads everything: they come from
+outside of Redis, and never go there.
 
-Sources: Fernet specification, https://github.com/fernet/spec; RFC 5869 (HKDF); cryptography's MultiFernet.
+Sources: Fernet specification, https://github.com/fernet/spec; RFC 5869 (HKDF); cryptography's
+MultiFernet.
 """
 
 import base64
@@ -29,8 +33,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Held:
-    """One field as Redis holds it: its bytes, and the id of the master key that it was encrypted with, None for a plain
-    one."""
+    """One field as Redis holds it: its bytes, and the id of the master key that it was encrypted
+    with, None for a plain one."""
 
     name: str
     raw: bytes
@@ -38,22 +42,37 @@ class Held:
 
 
 class Encrypted(Generic[T]):
-    """Structs as hashes, the `sensitive` fields encrypted. `keys` are master keys of 32 bytes, the newest first."""
+    """Structs as hashes, the `sensitive` fields encrypted. `keys` are master keys of 32 bytes, the
+    newest first."""
 
     def __init__(
-        self, client: Any, type: type[T], sensitive: Sequence[str], keys: Sequence[bytes], *, ttl_seconds: int
+        self,
+        client: Any,
+        type: type[T],
+        sensitive: Sequence[str],
+        keys: Sequence[bytes],
+        *,
+        ttl_seconds: int,
     ) -> None:
         if not keys or any(len(key) < 32 for key in keys):
             raise ValueError("at least one key, of 32 bytes or more")
         names = [field.name for field in msgspec.structs.fields(type)]
         if not set(sensitive) <= set(names):
             raise ValueError("sensitive fields have to be fields of the type")
-        self._client, self._type, self._names, self._sensitive = client, type, names, frozenset(sensitive)
+        self._client, self._type, self._names, self._sensitive = (
+            client,
+            type,
+            names,
+            frozenset(sensitive),
+        )
         self._keys, self._ttl_seconds = list(keys), ttl_seconds
 
     def put(self, key: str, value: T) -> None:
         """Writes all fields, with a TTL. One round trip. Raises RedisError."""
-        fields = {name: self._seal(key, name, msgspec.json.encode(getattr(value, name))) for name in self._names}
+        fields = {
+            name: self._seal(key, name, msgspec.json.encode(getattr(value, name)))
+            for name in self._names
+        }
         pipeline = self._client.pipeline(transaction=True)
         pipeline.delete(key)
         pipeline.hset(key, mapping=fields)
@@ -61,13 +80,17 @@ class Encrypted(Generic[T]):
         pipeline.execute()
 
     def get(self, key: str) -> T | None:
-        """The value; None when it is not there whole, does not decrypt, or has other fields. Raises RedisError."""
+        """The value; None when it is not there whole, does not decrypt, or has other fields. Raises
+        RedisError."""
         raw = self._client.hgetall(key)
         if not raw:
             return None
         try:
             fields = {name.decode(): data for name, data in raw.items()}
-            opened = {name: msgspec.json.decode(self._open(key, name, data)) for name, data in fields.items()}
+            opened = {
+                name: msgspec.json.decode(self._open(key, name, data))
+                for name, data in fields.items()
+            }
             if set(opened) != set(self._names):
                 raise ValueError("other fields than the type has")
             return msgspec.convert(opened, self._type)
@@ -76,7 +99,8 @@ class Encrypted(Generic[T]):
             return None
 
     def get_or_load(self, key: str, loader: Callable[[], T]) -> tuple[T, bool]:
-        """The value, and whether it was there; what is loaded is put. Raises RedisError, and what `loader` raises."""
+        """The value, and whether it was there; what is loaded is put. Raises RedisError, and what
+        `loader` raises."""
         found = self.get(key)
         if found is not None:
             return found, True
@@ -85,8 +109,8 @@ class Encrypted(Generic[T]):
         return loaded, False
 
     def rotate(self, key: str) -> bool:
-        """Encrypts again with the first key what another one has encrypted; whether there was something whole to rotate.
-        Raises RedisError."""
+        """Encrypts again with the first key what another one has encrypted; whether there was
+        something whole to rotate. Raises RedisError."""
         found = self.get(key)
         if found is None:
             return False
@@ -95,7 +119,9 @@ class Encrypted(Generic[T]):
 
     def held(self, key: str) -> list[Held]:
         """What Redis really holds. Raises RedisError."""
-        fields = {name.decode("utf-8", "replace"): raw for name, raw in self._client.hgetall(key).items()}
+        fields = {
+            name.decode("utf-8", "replace"): raw for name, raw in self._client.hgetall(key).items()
+        }
         known = {key_id(master) for master in self._keys}
         found = []
         for name, raw in sorted(fields.items()):

@@ -32,9 +32,15 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 CUSTOMERS = {
-    "mara": Profile("Mara", "NL", "gold", "mara@example.org", "+31 20 555 0142", "NL00BANK0123456789"),
-    "noor": Profile("Noor", "BE", "silver", "noor@example.org", "+32 2 555 01 17", "BE00123412341234"),
-    "sven": Profile("Sven", "SE", "gold", "sven@example.org", "+46 8 555 0191", "SE0050000000054910000003"),
+    "mara": Profile(
+        "Mara", "NL", "gold", "mara@example.org", "+31 20 555 0142", "NL00BANK0123456789"
+    ),
+    "noor": Profile(
+        "Noor", "BE", "silver", "noor@example.org", "+32 2 555 01 17", "BE00123412341234"
+    ),
+    "sven": Profile(
+        "Sven", "SE", "gold", "sven@example.org", "+46 8 555 0191", "SE0050000000054910000003"
+    ),
 }
 
 
@@ -73,7 +79,9 @@ def index() -> Response:
         current_app.logger.warning("profiles: read around the cache: %s", type(error).__name__)
     by_name = {each.name: each for each in held}
     rows = [
-        Shown(name, mask(value) if name in SENSITIVE else value, name in SENSITIVE, by_name.get(name))
+        Shown(
+            name, mask(value) if name in SENSITIVE else value, name in SENSITIVE, by_name.get(name)
+        )
         for name, value in msgspec.structs.asdict(profile).items()
     ]
     body = render_template(
@@ -117,7 +125,9 @@ def change() -> Any:
         get_redis().hset(key, "email", stolen)
         refused = store.get(key) is None
         said = f"{other}’s encrypted email was copied into {deed.customer}’s profile in Redis: " + (
-            "it does not decrypt there, so the profile counts as a miss and is made anew." if refused else "it was accepted."
+            "it does not decrypt there, so the profile counts as a miss and is made anew."
+            if refused
+            else "it was accepted."
         )
     response = redirect(url_for("catalog.encryption.index", customer=deed.customer), 303)
     flash_cookie.put(response, "message", said)
@@ -131,9 +141,8 @@ def _rotate(key: str, customer: str) -> str:
     old = {each.key_id for each in after.held(key) if each.key_id}
     after.rotate(key)
     new = {each.key_id for each in after.held(key) if each.key_id}
-    return (
-        f"Written with key {', '.join(sorted(old))}, read with both keys, encrypted again with key {', '.join(sorted(new))}."
-    )
+    was, now = ", ".join(sorted(old)), ", ".join(sorted(new))
+    return f"Written with key {was}, read with both keys, encrypted again with key {now}."
 
 
 def _store(version: int) -> Encrypted[Profile]:
@@ -141,7 +150,8 @@ def _store(version: int) -> Encrypted[Profile]:
 
 
 def _masters(version: int) -> list[bytes]:
-    """The keys that are known at a version, the newest first; in a real system they come from a key store."""
+    """The keys that are known at a version, the newest first; in a real system they come from a key
+    store."""
     secret = str(current_app.secret_key).encode()
     return [derive(secret, f"profiles {number}".encode()) for number in range(version, -1, -1)]
 

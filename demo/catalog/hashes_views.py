@@ -40,8 +40,8 @@ class Shape:
 
 @bp.get("/")
 def index() -> Response:
-    """Writes the product that is asked for, else the first, both ways under keys of this request, measures, and removes
-    them."""
+    """Writes the product that is asked for, else the first, both ways under keys of this request,
+    measures, and removes them."""
     given = request.args.get("product")
     number = int(given) if given and is_integer(given) and 1 <= int(given) <= products.MAX_ID else 0
     with get_database().read() as connection:
@@ -53,14 +53,19 @@ def index() -> Response:
         return _page(None, given or "", {}, 422)
     short = msgspec.structs.replace(product, description=product.description[:SHORT])
     try:
-        tables = {"As it is": _measure(product), f"With its description cut to {SHORT} characters": _measure(short)}
+        tables = {
+            "As it is": _measure(product),
+            f"With its description cut to {SHORT} characters": _measure(short),
+        }
     except RedisError as error:
         current_app.logger.warning("hashes: nothing measured: %s", type(error).__name__)
         tables = {}
     return _page(product, "", tables, 200)
 
 
-def _page(product: Product | None, given: str, tables: dict[str, tuple[Shape, Shape]], status: int) -> Response:
+def _page(
+    product: Product | None, given: str, tables: dict[str, tuple[Shape, Shape]], status: int
+) -> Response:
     body = render_template(
         "catalog/hashes.html",
         product=product,
@@ -85,14 +90,22 @@ def _measure(product: Product) -> tuple[Shape, Shape]:
         "hash": HashStore(client, Product, ttl_seconds=TTL_SECONDS),
     }
     try:
-        string, table = (_shape(client, name, store, f"{tag}:{name}", product) for name, store in stores.items())
+        string, table = (
+            _shape(client, name, store, f"{tag}:{name}", product) for name, store in stores.items()
+        )
     finally:
         with suppress(RedisError):
             client.unlink(f"{tag}:string", f"{tag}:hash")
     return string, table
 
 
-def _shape(client: Client, name: str, store: StringStore[Product] | HashStore[Product], key: str, product: Product) -> Shape:
+def _shape(
+    client: Client,
+    name: str,
+    store: StringStore[Product] | HashStore[Product],
+    key: str,
+    product: Product,
+) -> Shape:
     store.put(key, product)
     return Shape(
         name,

@@ -1,7 +1,8 @@
 """What a hostile pickle would have done, in a process with nothing to harm.
 
-The payload is fixed and ours. A child without the site's packages, with an empty environment, in a folder of its own that
-is removed afterwards, and with little memory, time and disk, unpickles it and tells what happened.
+The payload is fixed and ours. A child without the site's packages, with an empty environment, in a
+folder of its own that is removed afterwards, and with little memory, time and disk, unpickles it
+and tells what happened.
 """
 
 import io
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 3.0
-# Protocol 0 by hand: call builtins.exec with this text. A pickle is a program, and this is a whole one.
+# Protocol 0 by hand: call builtins.exec with this text. A pickle is a program, and this is a whole
+# one.
 DEED = "import os; open('taken-over.txt', 'w').write('uid %d, environment %s' % (os.getuid(), sorted(os.environ)))"
 PAYLOAD = b"cbuiltins\nexec\n(V" + DEED.encode() + b"\ntR."
-# The child sets its own limits: preexec_fn is not safe under gevent and threads. macOS refuses a limit of the memory.
+# The child sets its own limits: preexec_fn is not safe under gevent and threads. macOS refuses a
+# limit of the memory.
 CHILD = """
 import pickle, resource, sys
 limits = {"CPU": 1, "FSIZE": 4096, "NOFILE": 16, "NPROC": 0, "CORE": 0}
@@ -31,7 +34,8 @@ pickle.loads(data)
 
 @dataclass(frozen=True)
 class Deed:
-    """The file that appeared and what is in it, empty when nothing happened, and the child's last words if it had any."""
+    """The file that appeared and what is in it, empty when nothing happened, and the child's last
+    words if it had any."""
 
     file: str
     content: str
@@ -47,7 +51,10 @@ def disassemble() -> str:
 
 def let_it_run() -> Deed:
     """Unpickles the payload where it can do no harm. Raises OSError, SubprocessError."""
-    with tempfile.TemporaryDirectory(prefix="hostile-pickle-") as folder, tempfile.TemporaryFile() as words:
+    with (
+        tempfile.TemporaryDirectory(prefix="hostile-pickle-") as folder,
+        tempfile.TemporaryFile() as words,
+    ):
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", CHILD],
             input=PAYLOAD,
@@ -62,7 +69,9 @@ def let_it_run() -> Deed:
         error = words.read(4096).decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         if done.returncode < 0:
             error = f"ended by signal {-done.returncode}"
-        files = sorted(path for path in Path(folder).iterdir() if path.is_file() and not path.is_symlink())
+        files = sorted(
+            path for path in Path(folder).iterdir() if path.is_file() and not path.is_symlink()
+        )
         if not files:
             return Deed("", "", error)
         return Deed(files[0].name, files[0].read_text("utf-8", "replace")[:200], error)

@@ -1,15 +1,19 @@
-"""A near cache: values held in this process, so that a hit costs no round trip, dropped when Redis says that they changed.
+"""A near cache: values held in this process, so that a hit costs no round trip, dropped when Redis
+says that they changed.
 
-One connection per process asks for CLIENT TRACKING in broadcast mode: Redis then tells it of every key with our prefix
-that is written, deleted, expired or evicted, whoever did it. A reader reserves a place before it asks Redis and fills it
-only if no message took it away meanwhile, so a message that overtakes the reply is not lost. While there is no
-subscription nothing is held, and when it breaks all is dropped.
+One connection per process asks for CLIENT TRACKING in broadcast mode: Redis then tells it of every
+key with our prefix that is written, deleted, expired or evicted, whoever did it. A reader reserves
+a place before it asks Redis and fills it only if no message took it away meanwhile, so a message
+that overtakes the reply is not lost. While there is no subscription nothing is held, and when it
+breaks all is dropped.
 
-What it costs in freshness: after an invalidation by another process an old value can be served until the message is here,
-usually for less than a millisecond, on a connection that died in silence for `heartbeat_seconds` and one timeout of the
-connection, and never for longer than `max_age_seconds`. An invalidation by this process takes effect at once.
+What it costs in freshness: after an invalidation by another process an old value can be served
+until the message is here, usually for less than a millisecond, on a connection that died in silence
+for `heartbeat_seconds` and one timeout of the connection, and never for longer than
+`max_age_seconds`. An invalidation by this process takes effect at once.
 
-Source: Redis documentation, "Client-side caching in Redis". Not for a cluster, where each node tells of its own keys only.
+Source: Redis documentation, "Client-side caching in Redis". Not for a cluster, where each node
+tells of its own keys only.
 """
 
 import logging
@@ -40,8 +44,8 @@ class Place:
 class NearCache:
     """At most `max_entries` values of `max_bytes` in all, the least recently used go first.
 
-    `client` is a redis-py client on one server or behind Sentinel. The subscription begins with the first reservation,
-    which comes after a fork, in a thread of its own.
+    `client` is a redis-py client on one server or behind Sentinel. The subscription begins with the
+    first reservation, which comes after a fork, in a thread of its own.
     """
 
     def __init__(
@@ -55,7 +59,11 @@ class NearCache:
         heartbeat_seconds: float = 1.0,
     ) -> None:
         self._client, self._prefix = client, prefix
-        self.max_entries, self.max_bytes, self.max_age_seconds = max_entries, max_bytes, max_age_seconds
+        self.max_entries, self.max_bytes, self.max_age_seconds = (
+            max_entries,
+            max_bytes,
+            max_age_seconds,
+        )
         self._heartbeat_seconds = heartbeat_seconds
         self._lock = threading.Lock()
         self._places: OrderedDict[str, Place] = OrderedDict()
@@ -94,8 +102,8 @@ class NearCache:
             return place.value
 
     def reserve(self, name: str, depends_on: Sequence[str] = ()) -> Place | None:
-        """A place to fill with what Redis is about to answer; a change of `name` or of what it depends on takes it away.
-        None while there is no subscription."""
+        """A place to fill with what Redis is about to answer; a change of `name` or of what it
+        depends on takes it away. None while there is no subscription."""
         if self._pid != os.getpid():
             self._start()
         place = Place(name, tuple(depends_on))

@@ -1,4 +1,5 @@
-"""No cache: each read asks the database, each write changes it. What every strategy is measured against."""
+"""No cache: each read asks the database, each write changes it. What every strategy is measured
+against."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,10 +8,14 @@ T = TypeVar("T")
 
 
 class NoCache(Generic[T]):
-    """`load(key)` gives a value or None, `change_row(key, change)` changes one in a transaction of its own and returns it,
-    None when there is none. What they raise is raised here."""
+    """`load(key)` gives a value or None, `change_row(key, change)` changes one in a transaction of
+    its own and returns it, None when there is none. What they raise is raised here."""
 
-    def __init__(self, load: Callable[[str], T | None], change_row: Callable[[str, Callable[[T], T]], T | None]) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], T | None],
+        change_row: Callable[[str, Callable[[T], T]], T | None],
+    ) -> None:
         self._load, self._change_row = load, change_row
 
     def read(self, key: str) -> T | None:

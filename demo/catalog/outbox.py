@@ -1,10 +1,13 @@
-"""The outbox: an event is written in the SQL transaction of the change that it tells of, and delivered until it was.
+"""The outbox: an event is written in the SQL transaction of the change that it tells of, and
+delivered until it was.
 
-Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches would go on showing what
-is no more. So the event is a row: whoever commits also tells the caches and removes the row; where that fails, or nobody
-lives to do it, a pass in the background does, of one process for all. Telling twice does no harm.
+Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches
+would go on showing what is no more. So the event is a row: whoever commits also tells the caches
+and removes the row; where that fails, or nobody lives to do it, a pass in the background does, of
+one process for all. Telling twice does no harm.
 
-Source: C. Richardson, "Transactional outbox", https://microservices.io/patterns/data/transactional-outbox.html
+Source: C. Richardson, "Transactional outbox",
+https://microservices.io/patterns/data/transactional-outbox.html
 """
 
 import logging
@@ -39,7 +42,9 @@ class Event:
 
 def add(connection: Connection, product_id: int, category: str) -> Event:
     """Writes the event in the caller's transaction."""
-    statement = insert(outbox).values(product_id=product_id, category=category).returning(outbox.c.id)
+    statement = (
+        insert(outbox).values(product_id=product_id, category=category).returning(outbox.c.id)
+    )
     return Event(connection.execute(statement).scalar_one(), product_id, category)
 
 
@@ -60,13 +65,17 @@ def remove(connection: Connection, events: Sequence[Event]) -> None:
 
 
 class Deliverer:
-    """Delivers what is left over: `publish` tells the caches of one event and raises RedisError when it cannot.
+    """Delivers what is left over: `publish` tells the caches of one event and raises RedisError
+    when it cannot.
 
-    `step` is for a job that one process of all runs, and that only while Redis is there; what waits meanwhile waits in
-    the database. `database` has `read` and `write`, which give a connection each.
+    `step` is for a job that one process of all runs, and that only while Redis is there; what waits
+    meanwhile waits in the database. `database` has `read` and `write`, which give a connection
+    each.
     """
 
-    def __init__(self, database: Any, publish: Callable[[Event], None], interval_seconds: float = 0.5) -> None:
+    def __init__(
+        self, database: Any, publish: Callable[[Event], None], interval_seconds: float = 0.5
+    ) -> None:
         self._database = database
         self._publish = publish
         self._interval_seconds = interval_seconds
@@ -88,7 +97,7 @@ class Deliverer:
             log.info("outbox: %d late invalidations delivered", len(events))
 
     def step(self, _: int = 0) -> float:
-        """A pass, and after how many seconds the next is due: any process may have left something. Raises
-        SQLAlchemyError. Needs no fencing token, since telling twice does no harm."""
+        """A pass, and after how many seconds the next is due: any process may have left something.
+        Raises SQLAlchemyError. Needs no fencing token, since telling twice does no harm."""
         self.deliver()
         return self._interval_seconds

@@ -1,4 +1,5 @@
-"""A picture for each product, drawn from its number: the category gives the shape, the number the colours."""
+"""A picture for each product, drawn from its number: the category gives the shape, the number the
+colours."""
 
 from demo.catalog.products import SLUGS
 
@@ -13,14 +14,26 @@ COLOURS = (
 )
 # Each shape: (path of the body, path of the detail), in a field of 240 by 200.
 SHAPES = {
-    "backpacks": ("M80 70q0-30 40-30t40 30v80q0 14-14 14H94q-14 0-14-14z", "M96 112h48v34H96zM104 44v-12h32v12"),
+    "backpacks": (
+        "M80 70q0-30 40-30t40 30v80q0 14-14 14H94q-14 0-14-14z",
+        "M96 112h48v34H96zM104 44v-12h32v12",
+    ),
     "bicycles": (
         "M70 104a32 32 0 1 0 .1 0zm0 10a22 22 0 1 1-.1 0zM170 104a32 32 0 1 0 .1 0zm0 10a22 22 0 1 1-.1 0z",
         "M68 136l30-56h46l26 56-6 3-22-45h-34l20 45-4 3H72z",
     ),
-    "blankets": ("M60 60h120v90q-15 12-30 0t-30 0-30 0-30 0z", "M60 80h120v10H60zM60 104h120v10H60z"),
-    "books": ("M72 44h88q10 0 10 10v92q0 10-10 10H72z", "M72 44h14v112H72zM100 72h52v8h-52zM100 90h36v8h-36z"),
-    "boots": ("M88 44h36v60l46 18q10 4 10 16v18H84z", "M84 146h96v10H84zM96 60h20v6H96zM96 76h20v6H96z"),
+    "blankets": (
+        "M60 60h120v90q-15 12-30 0t-30 0-30 0-30 0z",
+        "M60 80h120v10H60zM60 104h120v10H60z",
+    ),
+    "books": (
+        "M72 44h88q10 0 10 10v92q0 10-10 10H72z",
+        "M72 44h14v112H72zM100 72h52v8h-52zM100 90h36v8h-36z",
+    ),
+    "boots": (
+        "M88 44h36v60l46 18q10 4 10 16v18H84z",
+        "M84 146h96v10H84zM96 60h20v6H96zM96 76h20v6H96z",
+    ),
     "bowls": ("M56 84h128q0 62-50 70h-28q-50-8-50-70z", "M96 154h48v8H96zM56 84h128v10H56z"),
     "chairs": ("M82 40h14v68h58q8 0 8 8v48h-12v-42H94v42H82z", "M82 98h80v12H82z"),
     "clocks": ("M120 40a60 60 0 1 0 .1 0z", "M116 62h8v36l24 16-5 7-27-18z"),
@@ -36,9 +49,15 @@ SHAPES = {
     ),
     "knives": ("M62 96h92q28 2 34 24H62z", "M40 96h34v24H40q-8-12 0-24z"),
     "lamps": ("M92 44h56l30 58H62z", "M115 102h10v44h22v12H93v-12h22z"),
-    "mugs": ("M72 58h80v90q0 10-10 10H82q-10 0-10-10z", "M152 76h14q20 0 20 26t-20 26h-14v-12h12q10 0 10-14t-10-14h-12z"),
+    "mugs": (
+        "M72 58h80v90q0 10-10 10H82q-10 0-10-10z",
+        "M152 76h14q20 0 20 26t-20 26h-14v-12h12q10 0 10-14t-10-14h-12z",
+    ),
     "pans": ("M56 104a44 44 0 0 1 88 0q0 44-44 44t-44-44z", "M142 96h66v14h-66z"),
-    "radios": ("M54 74h132v82H54z", "M84 92a22 22 0 1 0 .1 0zM124 94h48v8h-48zM124 114h48v8h-48zM150 74l24-34 6 4-22 30z"),
+    "radios": (
+        "M54 74h132v82H54z",
+        "M84 92a22 22 0 1 0 .1 0zM124 94h48v8h-48zM124 114h48v8h-48zM150 74l24-34 6 4-22 30z",
+    ),
     "ropes": (
         "M120 48a54 54 0 1 0 .1 0zm0 24a30 30 0 1 1-.1 0z",
         "M120 60a42 42 0 1 0 .1 0zm0 8a34 34 0 1 1-.1 0zM160 132l30 26-7 8-30-26z",
@@ -53,8 +72,14 @@ SHAPES = {
         "M76 78h88v14H76zM88 106a12 12 0 1 0 .1 0zM152 106a12 12 0 1 0 .1 0zM78 154h10v12H78zM152 154h10v12h-10z",
     ),
     "tents": ("M120 44l76 112H44z", "M120 84l28 72H92z"),
-    "tools": ("M52 88h136v70H52z", "M92 88V68q0-8 8-8h40q8 0 8 8v20h-12V72h-32v16zM110 112h20v16h-20z"),
-    "vases": ("M102 44h36q-4 22 14 44t0 54q-8 16-20 16h-24q-12 0-20-16t0-54 14-44z", "M92 96h56v10H92z"),
+    "tools": (
+        "M52 88h136v70H52z",
+        "M92 88V68q0-8 8-8h40q8 0 8 8v20h-12V72h-32v16zM110 112h20v16h-20z",
+    ),
+    "vases": (
+        "M102 44h36q-4 22 14 44t0 54q-8 16-20 16h-24q-12 0-20-16t0-54 14-44z",
+        "M92 96h56v10H92z",
+    ),
 }
 
 

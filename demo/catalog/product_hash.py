@@ -1,7 +1,9 @@
-"""The same product as a hash: a field for each attribute, so that one can be read or changed without the others.
+"""The same product as a hash: a field for each attribute, so that one can be read or changed
+without the others.
 
-A string is one value: reading a field reads all of it, and changing one is read, change, and write back if nobody was
-quicker. A hash changes a field where it lies. It lives and expires as a whole: a TTL for each field came later (Redis 7.4).
+A string is one value: reading a field reads all of it, and changing one is read, change, and write
+back if nobody was quicker. A hash changes a field where it lies. It lives and expires as a whole: a
+TTL for each field came later (Redis 7.4).
 """
 
 import logging
@@ -16,7 +18,8 @@ log = logging.getLogger(__name__)
 
 
 class StringStore(Generic[T]):
-    """Structs as strings of msgpack under keys that the caller names. `client` is a redis-py client of bytes."""
+    """Structs as strings of msgpack under keys that the caller names. `client` is a redis-py client
+    of bytes."""
 
     def __init__(self, client: Any, type: type[T], *, ttl_seconds: int) -> None:
         self._client, self._ttl_seconds = client, ttl_seconds
@@ -42,8 +45,8 @@ class StringStore(Generic[T]):
         return None if found is None else getattr(found, name)
 
     def add(self, key: str, name: str, amount: int) -> int | None:
-        """Adds to one attribute: reads, changes, and writes back if it is still what was read. Two round trips when nobody
-        is quicker; None when there is none."""
+        """Adds to one attribute: reads, changes, and writes back if it is still what was read. Two
+        round trips when nobody is quicker; None when there is none."""
         while (raw := self._client.get(key)) is not None:
             value = self._decoder.decode(raw)
             number = int(getattr(value, name)) + amount
@@ -70,7 +73,8 @@ class HashStore(Generic[T]):
         pipeline.execute()
 
     def get(self, key: str) -> T | None:
-        """Reads all of it; a field that is missing, foreign or of another type makes it a miss. One round trip."""
+        """Reads all of it; a field that is missing, foreign or of another type makes it a miss. One
+        round trip."""
         raw = self._client.hgetall(key)
         if not raw:
             return None
@@ -89,8 +93,9 @@ class HashStore(Generic[T]):
         return None if raw is None else msgspec.json.decode(raw)
 
     def add(self, key: str, name: str, amount: int) -> int:
-        """Adds to one attribute where it lies. One round trip. A key that is gone would come back with this field alone
-        and for ever, so it is given its TTL again, and reading it whole is a miss."""
+        """Adds to one attribute where it lies. One round trip. A key that is gone would come back
+        with this field alone and for ever, so it is given its TTL again, and reading it whole is
+        a miss."""
         pipeline = self._client.pipeline(transaction=True)
         pipeline.hincrby(key, name, amount)
         pipeline.expire(key, self._ttl_seconds)

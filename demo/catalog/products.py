@@ -1,7 +1,8 @@
 """The products: a table, what a page needs of it, and the rule which products are related.
 
-Related are the other products of the same category in the same block of `BLOCK` ids. The rule is symmetric, so whoever
-edits a product knows without asking which cached pages show it: those of its block.
+Related are the other products of the same category in the same block of `BLOCK` ids. The rule is
+symmetric, so whoever edits a product knows without asking which cached pages show it: those of its
+block.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,8 @@ products = Table(
     Index("products_by_category", "category", "id"),
 )
 COLUMNS = tuple(
-    products.c[name] for name in ("id", "sku", "name", "description", "category", "price_cents", "stock", "version")
+    products.c[name]
+    for name in ("id", "sku", "name", "description", "category", "price_cents", "stock", "version")
 )
 
 
@@ -111,7 +113,8 @@ class ProductPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One page of a list: the products from `offset` on, and how many there are (at most COUNTED_AT_MOST are counted)."""
+    """One page of a list: the products from `offset` on, and how many there are (at most
+    COUNTED_AT_MOST are counted)."""
 
     products: tuple[Product, ...]
     total: int
@@ -120,9 +123,15 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What may change of a product; an absent field stays. Prices in cents."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] | msgspec.UnsetType = msgspec.UNSET
-    description: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | msgspec.UnsetType = msgspec.UNSET
-    price_cents: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_CENTS)] | msgspec.UnsetType = msgspec.UNSET
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    description: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    price_cents: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_CENTS)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
     stock: Annotated[int, msgspec.Meta(ge=0, le=MAX_STOCK)] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -150,30 +159,46 @@ def load_products(connection: Connection, ids: Sequence[int]) -> dict[int, Produ
 
 def load_page(connection: Connection, product_id: int) -> ProductPage | None:
     """A product and its relatives, or None when there is none of that id."""
-    rows = connection.execute(select(*COLUMNS).where(products.c.id.in_(block_of(product_id))).order_by(products.c.id)).all()
+    rows = connection.execute(
+        select(*COLUMNS).where(products.c.id.in_(block_of(product_id))).order_by(products.c.id)
+    ).all()
     found = {row.id: row for row in rows}
     if product_id not in found:
         return None
-    related = tuple(Related(row.id, row.name, row.price_cents, image_url(row.id)) for row in rows if row.id != product_id)
+    related = tuple(
+        Related(row.id, row.name, row.price_cents, image_url(row.id))
+        for row in rows
+        if row.id != product_id
+    )
     return ProductPage(_product(found[product_id]), related)
 
 
-def load_listing(connection: Connection, category: str | None, words: str, offset: int, limit: int) -> Listing:
+def load_listing(
+    connection: Connection, category: str | None, words: str, offset: int, limit: int
+) -> Listing:
     """Products by id, of one category or all, whose name or SKU holds `words` (any case)."""
     where = []
     if category is not None:
         where.append(products.c.category == category)
     if words:
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        where.append(or_(products.c.name.ilike(pattern, escape="\\"), products.c.sku.ilike(pattern, escape="\\")))
+        where.append(
+            or_(
+                products.c.name.ilike(pattern, escape="\\"),
+                products.c.sku.ilike(pattern, escape="\\"),
+            )
+        )
     matching = select(products.c.id).where(*where).limit(COUNTED_AT_MOST).subquery()
     total = connection.scalar(select(func.count()).select_from(matching)) or 0
-    rows = connection.execute(select(*COLUMNS).where(*where).order_by(products.c.id).offset(offset).limit(limit)).all()
+    rows = connection.execute(
+        select(*COLUMNS).where(*where).order_by(products.c.id).offset(offset).limit(limit)
+    ).all()
     return Listing(tuple(_product(row) for row in rows), total)
 
 
 def change_product(connection: Connection, product_id: int, change: Change) -> Product | None:
-    """Writes a change and raises the version by 1 in one statement; None when there is no such product."""
+    """Writes a change and raises the version by 1 in one statement; None when there is no such
+    product."""
     values = msgspec.structs.asdict(change)
     values = {name: value for name, value in values.items() if value is not msgspec.UNSET}
     statement = (
@@ -187,13 +212,17 @@ def change_product(connection: Connection, product_id: int, change: Change) -> P
 
 
 def write_newer(connection: Connection, newer: Sequence[Product]) -> None:
-    """Writes stock and price of products whose version is higher than the one that is there; others are left alone."""
+    """Writes stock and price of products whose version is higher than the one that is there; others
+    are left alone."""
     for product in newer:
         connection.execute(
             update(products)
             .where(products.c.id == product.id, products.c.version < product.version)
             .values(
-                stock=product.stock, price_cents=product.price_cents, version=product.version, updated_at=datetime.now(UTC)
+                stock=product.stock,
+                price_cents=product.price_cents,
+                version=product.version,
+                updated_at=datetime.now(UTC),
             )
         )
 
@@ -203,7 +232,9 @@ def take_one(connection: Connection, product_id: int) -> Product | None:
     statement = (
         update(products)
         .where(products.c.id == product_id, products.c.stock > 0)
-        .values(stock=products.c.stock - 1, version=products.c.version + 1, updated_at=datetime.now(UTC))
+        .values(
+            stock=products.c.stock - 1, version=products.c.version + 1, updated_at=datetime.now(UTC)
+        )
         .returning(*COLUMNS)
     )
     row = connection.execute(statement).one_or_none()

@@ -1,7 +1,9 @@
-"""Whole answers as they go over the wire: rendered and compressed once, by whoever loads them, with a strong ETag.
+"""Whole answers as they go over the wire: rendered and compressed once, by whoever loads them, with
+a strong ETag.
 
-Compressing costs more than everything else in a cached request, so it is done where a miss is paid for anyway. A strong
-ETag names bytes, so the compressed answer has another one than the plain (RFC 9110, 8.8.3).
+Compressing costs more than everything else in a cached request, so it is done where a miss is paid
+for anyway. A strong ETag names bytes, so the compressed answer has another one than the plain (RFC
+9110, 8.8.3).
 """
 
 import gzip

@@ -1,4 +1,5 @@
-"""Makes the catalog from a seed: product N is the same on every machine, whoever makes it, in any order."""
+"""Makes the catalog from a seed: product N is the same on every machine, whoever makes it, in any
+order."""
 
 import random
 from collections.abc import Callable
@@ -86,8 +87,8 @@ def make_product(number: int) -> dict[str, Any]:
 
 
 def seed(engine: Engine, wanted: int, progress: Callable[[int], None] = lambda made: None) -> int:
-    """Makes products until there are `wanted`, and returns how many were made. Several processes may call it at once:
-    one makes them, the others wait for it and find nothing left to do."""
+    """Makes products until there are `wanted`, and returns how many were made. Several processes
+    may call it at once: one makes them, the others wait for it and find nothing left to do."""
     with engine.connect() as connection:
         complete = set(metadata.tables) <= set(inspect(connection).get_table_names())
         if complete and _count(connection) >= wanted:

@@ -1,7 +1,9 @@
-"""How a value is written into Redis: JSON, MessagePack and pickle, plain and compressed, measured on real values.
+"""How a value is written into Redis: JSON, MessagePack and pickle, plain and compressed, measured
+on real values.
 
-Nothing in this app reads pickle from Redis. Here it is written, and read back from its own bytes a moment later, only to
-be measured: whoever can write to a Redis from which pickle is read runs any code that he likes (see hostile_pickle.py).
+Nothing in this app reads pickle from Redis. Here it is written, and read back from its own bytes a
+moment later, only to be measured: whoever can write to a Redis from which pickle is read runs any
+code that he likes (see hostile_pickle.py).
 
 Source: Python documentation, "pickle": "Only unpickle data you trust".
 """
@@ -87,7 +89,9 @@ def measure(value: Any) -> list[Measured]:
 
 def what_is_kept() -> list[Kept]:
     """Each sample through each format and back."""
-    return [_through(name, type_name, value) for type_name, value in SAMPLES.items() for name in FORMATS]
+    return [
+        _through(name, type_name, value) for type_name, value in SAMPLES.items() for name in FORMATS
+    ]
 
 
 def _through(name: str, type_name: str, value: Any) -> Kept:

@@ -22,7 +22,8 @@ _children = threading.BoundedSemaphore(2)
 
 @bp.get("/")
 def index() -> Response:
-    """Measures in this very request: the product that is asked for, else the list's first, and the list."""
+    """Measures in this very request: the product that is asked for, else the list's first, and the
+    list."""
     given = request.args.get("product")
     number = int(given) if given and is_integer(given) and 1 <= int(given) <= products.MAX_ID else 0
     with get_database().read() as connection:
@@ -38,9 +39,14 @@ def index() -> Response:
         "catalog/serializers.html",
         product=product,
         given=given,
-        tables={name: serializers.measure(msgspec.to_builtins(value)) for name, value in values.items()},
+        tables={
+            name: serializers.measure(msgspec.to_builtins(value)) for name, value in values.items()
+        },
         formats=list(serializers.FORMATS),
-        types={type_name: [each for each in kept if each.type == type_name] for type_name in serializers.SAMPLES},
+        types={
+            type_name: [each for each in kept if each.type == type_name]
+            for type_name in serializers.SAMPLES
+        },
         deed=flash_cookie.take("pickle"),
         disassembly=hostile_pickle.disassemble(),
         refused=_refused_by_ours(),
@@ -57,7 +63,9 @@ def index() -> Response:
 def run_pickle() -> Any:
     """Lets the payload do its deed in a child with nothing to harm; two at a time."""
     if not _children.acquire(blocking=False):
-        raise ServiceUnavailable("Others are trying this just now. Please try again in a few seconds.")
+        raise ServiceUnavailable(
+            "Others are trying this just now. Please try again in a few seconds."
+        )
     try:
         deed = hostile_pickle.let_it_run()
     except (OSError, subprocess.SubprocessError) as error:
@@ -65,7 +73,9 @@ def run_pickle() -> Any:
     finally:
         _children.release()
     response = redirect(url_for("catalog.serializers.index", _anchor="pickle"), 303)
-    flash_cookie.put(response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error})
+    flash_cookie.put(
+        response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error}
+    )
     return response
 
 

@@ -1,4 +1,5 @@
-"""A stampede on purpose: many readers ask for one key at the same moment, and each tells what happened to it."""
+"""A stampede on purpose: many readers ask for one key at the same moment, and each tells what
+happened to it."""
 
 import contextvars
 import threading
@@ -12,7 +13,8 @@ from demo.catalog.cache_aside import Busy, Cache, CacheStatus
 
 
 class Reader(msgspec.Struct, frozen=True, array_like=True):
-    """One reader: how it got its value, and when, in ms since the start of all; FAILED when it got none."""
+    """One reader: how it got its value, and when, in ms since the start of all; FAILED when it got
+    none."""
 
     status: str
     began_ms: float
@@ -21,10 +23,14 @@ class Reader(msgspec.Struct, frozen=True, array_like=True):
 
 
 def run(
-    cache: Cache[Any] | None, key: str, loader: Callable[[], Any], readers: int, failures: tuple[type[Exception], ...] = ()
+    cache: Cache[Any] | None,
+    key: str,
+    loader: Callable[[], Any],
+    readers: int,
+    failures: tuple[type[Exception], ...] = (),
 ) -> tuple[list[Reader], int]:
-    """All readers at once, in threads; without a cache each loads for itself. The readers by their start, and how often
-    `loader` was called. What `loader` may raise is in `failures`."""
+    """All readers at once, in threads; without a cache each loads for itself. The readers by their
+    start, and how often `loader` was called. What `loader` may raise is in `failures`."""
     loads: list[int] = []
     done: list[Reader] = []
     gate = threading.Barrier(readers)
@@ -49,9 +55,16 @@ def run(
         except refused:
             status = "FAILED"
         ended = time.perf_counter()
-        done.append(Reader(status, round((began - zero) * 1000, 1), round((ended - began) * 1000, 1), collapsed))
+        done.append(
+            Reader(
+                status, round((began - zero) * 1000, 1), round((ended - began) * 1000, 1), collapsed
+            )
+        )
 
-    threads = [threading.Thread(target=contextvars.copy_context().run, args=(read,)) for _ in range(readers)]
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(read,))
+        for _ in range(readers)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

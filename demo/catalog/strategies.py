@@ -1,6 +1,8 @@
-"""The strategies over the same products: one interface, five ways to keep a cache and a database together.
+"""The strategies over the same products: one interface, five ways to keep a cache and a database
+together.
 
-`CommonRecipe` is the one that most articles show, and the wrong one to copy: it is here to be measured beside the others.
+`CommonRecipe` is the one that most articles show, and the wrong one to copy: it is here to be
+measured beside the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +39,8 @@ class Strategy(Protocol):
 
 
 class Rows:
-    """The products of one database, and how often it was asked. `visit` is called on the way to it and on the way back: it
-    may wait, and raise."""
+    """The products of one database, and how often it was asked. `visit` is called on the way to it
+    and on the way back: it may wait, and raise."""
 
     def __init__(self, database: Any, visit: Callable[[], None]) -> None:
         self._database, self._visit = database, visit
@@ -74,7 +76,9 @@ class Rows:
         """Changes that come late, each only over a lower version, in one transaction."""
         self._visit()
         self.writes += 1
-        newer = [msgspec.structs.replace(change.value, version=change.version) for change in changes]
+        newer = [
+            msgspec.structs.replace(change.value, version=change.version) for change in changes
+        ]
         with self._database.write() as connection:
             products.write_newer(connection, newer)
 
@@ -90,14 +94,16 @@ class CacheAside:
         return self._cache.get_or_load(key, lambda: self._rows.load(key)).value
 
     def update(self, key: str, change: Callable[[Product], Product]) -> Product | None:
-        """Writes, then invalidates. Raises RedisError when it is written and the cache could not be told."""
+        """Writes, then invalidates. Raises RedisError when it is written and the cache could not be
+        told."""
         changed = self._rows.change_row(key, change)
         self._cache.invalidate(key)
         return changed
 
 
 class CommonRecipe:
-    """GET, and SET what was loaded; on a write DEL. Without a lease a slow reader puts an old row back."""
+    """GET, and SET what was loaded; on a write DEL. Without a lease a slow reader puts an old row
+    back."""
 
     def __init__(self, client: Any, name: str, rows: Rows) -> None:
         self._client, self._rows = client, rows
@@ -117,7 +123,8 @@ class CommonRecipe:
         return found
 
     def update(self, key: str, change: Callable[[Product], Product]) -> Product | None:
-        """Writes, then deletes. Raises RedisError when it is written and the cache could not be told."""
+        """Writes, then deletes. Raises RedisError when it is written and the cache could not be
+        told."""
         changed = self._rows.change_row(key, change)
         self._client.delete(self._key % key)
         return changed
@@ -130,7 +137,9 @@ def build(kind: str, client: Any, name: str, rows: Rows) -> Strategy:
     if kind == "aside":
         return CacheAside(Cache(client, name, Product, ttl_seconds=60), rows)
     if kind == "through":
-        return WriteThrough(Cache(client, name, Product, ttl_seconds=60), rows.load, rows.change_row)
+        return WriteThrough(
+            Cache(client, name, Product, ttl_seconds=60), rows.load, rows.change_row
+        )
     if kind == "behind":
         return behind(client, name, rows)
     return NoCache(rows.load, rows.change_row)
@@ -138,4 +147,12 @@ def build(kind: str, client: Any, name: str, rows: Rows) -> Strategy:
 
 def behind(client: Any, name: str, rows: Rows) -> WriteBehind[Product]:
     """Write-behind, for a reader or for a worker."""
-    return WriteBehind(client, name, Product, rows.load_versioned, rows.save_batch, keep_seconds=600, lease_seconds=1)
+    return WriteBehind(
+        client,
+        name,
+        Product,
+        rows.load_versioned,
+        rows.save_batch,
+        keep_seconds=600,
+        lease_seconds=1,
+    )

@@ -66,9 +66,12 @@ def run() -> Any:
         options = convert(request.form, Options)
     except Invalid as error:
         return _page(None, errors=error.errors, given=request.form.to_dict(), status=422)
-    get_redis().ping()  # Without Redis there is nothing to compare, and that is said before the work.
+    # Without Redis there is nothing to compare, and that is said before the work.
+    get_redis().ping()
     if not _running.acquire(blocking=False):
-        raise ServiceUnavailable("Another run is under way in this worker. Please try again in a few seconds.")
+        raise ServiceUnavailable(
+            "Another run is under way in this worker. Please try again in a few seconds."
+        )
     try:
         outcomes = _run(options)
     finally:

@@ -23,7 +23,8 @@ bp = Blueprint("trials", __name__, url_prefix="/products/<product_id>", cli_grou
 
 
 class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """In what state the readers find the entry: not there, past its time, or with no cache before the database."""
+    """In what state the readers find the entry: not there, past its time, or with no cache before
+    the database."""
 
     start: Literal["cold", "stale", "bare"] = "cold"
 
@@ -45,7 +46,9 @@ def burst(product_id: str) -> Any:
     load = partial(shelf().load_page, number)
     if start == "stale":
         shelf().overdue.get_or_load(key, load)
-    readers, loads = stampede.run(None if start == "bare" else shelf().trials, key, load, READERS, (SQLAlchemyError,))
+    readers, loads = stampede.run(
+        None if start == "bare" else shelf().trials, key, load, READERS, (SQLAlchemyError,)
+    )
     with suppress(RedisError):
         shelf().trials.invalidate(key)
     return _back(number, Result(start, loads, readers))
@@ -59,7 +62,9 @@ def missing(product_id: str) -> Any:
     readers: list[Reader] = []
     loads = 0
     for _ in range(MISSES):
-        more, loaded = stampede.run(shelf().trials, str(absent), partial(shelf().load_page, absent), 1, (SQLAlchemyError,))
+        more, loaded = stampede.run(
+            shelf().trials, str(absent), partial(shelf().load_page, absent), 1, (SQLAlchemyError,)
+        )
         readers += more
         loads += loaded
     return _back(number, Result("missing", loads, readers))

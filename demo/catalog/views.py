@@ -7,7 +7,17 @@ from functools import partial
 from typing import Any
 
 import click
-from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
@@ -25,7 +35,16 @@ from demo.catalog import (
     trials_views,
     whole_answers,
 )
-from demo.catalog.answering import checked_id, corner, is_integer, known_category, looked_for, page, shelf, with_status
+from demo.catalog.answering import (
+    checked_id,
+    corner,
+    is_integer,
+    known_category,
+    looked_for,
+    page,
+    shelf,
+    with_status,
+)
 from demo.catalog.api_views import change_product, read_words
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import NEAR_PREFIX, Shelf, Words
@@ -53,7 +72,9 @@ def init(app: Flask, services: Services) -> None:
     """Makes the catalog where there is none, and the cache before it."""
     config, client = app.config, services.redis
     if config["NEAR_CACHE"] and hasattr(client, "get_node_from_key"):
-        raise ConfigError("DEMO_NEAR_CACHE works with one server or behind Sentinel, not with a cluster.")
+        raise ConfigError(
+            "DEMO_NEAR_CACHE works with one server or behind Sentinel, not with a cluster."
+        )
     seed.seed(services.database.engine, config["PRODUCTS"])
     near = NearCache(client, NEAR_PREFIX) if config["NEAR_CACHE"] else None
     made = Shelf(
@@ -79,15 +100,21 @@ def init(app: Flask, services: Services) -> None:
     services.sums.ask["catalog"] = made.lookups
     if near:
         services.closing.callback(near.close)
-    if not any(limits.covering(config["RATE_LIMITS"], name)[1] for name in ("catalog.product", "catalog.api.get_product")):
+    if not any(
+        limits.covering(config["RATE_LIMITS"], name)[1]
+        for name in ("catalog.product", "catalog.api.get_product")
+    ):
         services.before_flask.windows.append(whole_answers.window(app, made, _draw_product))
     app.register_blueprint(bp)
 
 
 @bp.app_errorhandler(Busy)
 def busy(_: Busy) -> Response:
-    """A reader has waited long enough: better to come back than to add to what makes the database slow."""
-    return errors.answer(ServiceUnavailable("The database is too slow just now. Nothing was changed."))
+    """A reader has waited long enough: better to come back than to add to what makes the database
+    slow."""
+    return errors.answer(
+        ServiceUnavailable("The database is too slow just now. Nothing was changed.")
+    )
 
 
 def card() -> tuple[str, str, str]:
@@ -103,7 +130,9 @@ def card() -> tuple[str, str, str]:
 def index() -> Response:
     """A list of products by category, words and page."""
     page_text = request.args.get("page", "1")
-    number = min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if is_integer(page_text) else 1
+    number = (
+        min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if is_integer(page_text) else 1
+    )
     words = read_words({"limit": PAGE_SIZE, "offset": (number - 1) * PAGE_SIZE})
     cached = shelf().listing(words, "html", partial(_draw_list, words, number), corner=corner())
     if cached.value is None:
@@ -150,7 +179,11 @@ def set_price(product_id: str) -> Any:
         return Response(_draw_product(found, errors=error.errors, given=given), 422)
     changed, told = change_product(number, change)
     euros = current_app.jinja_env.filters["euros"]
-    return _written(number, f"Price changed to {euros(changed.price_cents)}; this is version {changed.version}.", told)
+    return _written(
+        number,
+        f"Price changed to {euros(changed.price_cents)}; this is version {changed.version}.",
+        told,
+    )
 
 
 @bp.post("/products/<product_id>/buy")
@@ -175,19 +208,24 @@ def drop(product_id: str) -> Any:
 
 @bp.post("/drop")
 def drop_category() -> Any:
-    """Invalidates by hand everything that shows a category; back to the product that asked, or to the list."""
+    """Invalidates by hand everything that shows a category; back to the product that asked, or to
+    the list."""
     category = known_category(request.form.get("category", ""))
     shelf().drop_category(category)
     text = request.form.get("product", "")
     if text:
-        return _back(checked_id(text), "Every cached page and list of this category is out of date now.")
+        return _back(
+            checked_id(text), "Every cached page and list of this category is out of date now."
+        )
     response = redirect(url_for("catalog.index", category=category or None), 303)
     flash_cookie.put(response, "message", "Every cached list of this category is out of date now.")
     return response
 
 
 @bp.cli.command("seed", help="Make products until there are N.")
-@click.option("--products", "wanted", type=click.IntRange(1, 5_000_000), default=10_000, show_default=True)
+@click.option(
+    "--products", "wanted", type=click.IntRange(1, 5_000_000), default=10_000, show_default=True
+)
 def seed_command(wanted: int) -> None:
     """Makes more products; those that are there stay as they are."""
     with click.progressbar(length=wanted, label="Products") as bar:
@@ -218,7 +256,9 @@ def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
     ).encode()
 
 
-def _draw_product(found: ProductPage, errors: Mapping[str, str] | None = None, given: str = "") -> str:
+def _draw_product(
+    found: ProductPage, errors: Mapping[str, str] | None = None, given: str = ""
+) -> str:
     return render_template(
         "catalog/product.html",
         product=found.product,
@@ -237,7 +277,11 @@ def _cents(text: str) -> int:
     cents = int(price["euros"]) * 100 + int((price["cents"] or "0").ljust(2, "0")) if price else -1
     if not 0 <= cents <= products.MAX_PRICE_CENTS:
         most = f"{products.MAX_PRICE_CENTS // 100:,}".replace(",", "\u202f")
-        raise Invalid({"price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."})
+        raise Invalid(
+            {
+                "price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."
+            }
+        )
     return cents
 
 

@@ -1,4 +1,5 @@
-"""Products before Flask is asked: the page without its x-ray for who has no cookie, the JSON for anybody."""
+"""Products before Flask is asked: the page without its x-ray for who has no cookie, the JSON for
+anybody."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +31,11 @@ def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Wind
         number, json = int(path["id"]), bool(path["api"])
         bare = "HTTP_COOKIE" not in environ and (query == "xray=0" or not (query or shown))
         theirs = f"{pull_the_plug.COOKIE}=" in environ.get("HTTP_COOKIE", "")
-        return partial(answer, environ, number, json) if (not query and not theirs if json else bare) else None
+        return (
+            partial(answer, environ, number, json)
+            if (not query and not theirs if json else bare)
+            else None
+        )
 
     def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
         def draw_in_context(page: ProductPage) -> str:
@@ -42,11 +47,18 @@ def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Wind
             return drawn
 
         try:
-            cached = shelf.products_json([number])[number] if json else shelf.product(number, draw_in_context)
+            cached = (
+                shelf.products_json([number])[number]
+                if json
+                else shelf.product(number, draw_in_context)
+            )
         except Exception as error:  # raised again where Flask handles it
             environ[OUTCOME] = error
             return None
-        environ[OUTCOME], environ[ENDPOINT] = cached, "catalog.api.get_product" if json else "catalog.product"
+        environ[OUTCOME], environ[ENDPOINT] = (
+            cached,
+            "catalog.api.get_product" if json else "catalog.product",
+        )
         return None if cached.value is None else whole(environ, cached, JSON if json else HTML)
 
     return look

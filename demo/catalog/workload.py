@@ -1,8 +1,10 @@
-"""One workload against any strategy: threads that read and buy, some trouble in the middle, and what came of it.
+"""One workload against any strategy: threads that read and buy, some trouble in the middle, and
+what came of it.
 
-An answer is stale when a change of the same product had been acknowledged before the reader began, and the answer is from
-before it. A write is lost when it was acknowledged and, after everything is written that still waited, is not in the
-database. The products that are asked for follow a power law with a seed, so that every strategy gets the same questions.
+An answer is stale when a change of the same product had been acknowledged before the reader began,
+and the answer is from before it. A write is lost when it was acknowledged and, after everything is
+written that still waited, is not in the database. The products that are asked for follow a power
+law with a seed, so that every strategy gets the same questions.
 """
 
 import random
@@ -43,8 +45,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one strategy made of it. Latencies in ms; `pending` waited for the database when the worker was killed,
-    `replayed` were taken over from it."""
+    """What one strategy made of it. Latencies in ms; `pending` waited for the database when the
+    worker was killed, `replayed` were taken over from it."""
 
     kind: str
     operations: int
@@ -75,14 +77,18 @@ class Tally:
         self.bought = 0
 
 
-def run(strategy: Strategy, options: Options, progress: Callable[[float], None]) -> tuple[Tally, float]:
-    """All operations, or as many as fit into SECONDS_AT_MOST; `progress` is told the share that is done. The tally, and
-    the seconds that it took."""
+def run(
+    strategy: Strategy, options: Options, progress: Callable[[float], None]
+) -> tuple[Tally, float]:
+    """All operations, or as many as fit into SECONDS_AT_MOST; `progress` is told the share that is
+    done. The tally, and the seconds that it took."""
     tally, began = Tally(), time.monotonic()
 
     def work(number: int) -> None:
         chance = random.Random(options.seed * 100 + number)
-        for _ in range(options.operations // options.readers + (number < options.operations % options.readers)):
+        for _ in range(
+            options.operations // options.readers + (number < options.operations % options.readers)
+        ):
             if time.monotonic() - began > SECONDS_AT_MOST:
                 return
             key = str(min(int(chance.paretovariate(0.8)), PRODUCTS))
@@ -122,10 +128,13 @@ def _operate(strategy: Strategy, key: str, write: bool, tally: Tally) -> None:
 
 
 def _buy(strategy: Strategy, key: str) -> Product | None:
-    """Takes one from the stock. Written although the cache could not be told is written: it is acknowledged."""
+    """Takes one from the stock. Written although the cache could not be told is written: it is
+    acknowledged."""
 
     def take(product: Product) -> Product:
-        return msgspec.structs.replace(product, stock=product.stock - 1, version=product.version + 1)
+        return msgspec.structs.replace(
+            product, stock=product.stock - 1, version=product.version + 1
+        )
 
     try:
         return strategy.update(key, take)

@@ -1,7 +1,8 @@
 """The workload's own process: options on standard input, outcomes on standard output, both JSON.
 
-It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody else is affected, and
-its load is not on the worker that serves pages. As a worker of write-behind it saves batches until it is killed.
+It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody
+else is affected, and its load is not on the worker that serves pages. As a worker of write-behind
+it saves batches until it is killed.
 """
 
 import contextlib
@@ -26,7 +27,8 @@ from demo.database import Database, sqlite_url
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What the process is to do. `worker` is a worker of the run's write-behind, which never ends by itself."""
+    """What the process is to do. `worker` is a worker of the run's write-behind, which never ends
+    by itself."""
 
     redis_url: str
     run: str
@@ -58,7 +60,12 @@ class Trouble:
     def progress(self, share: float) -> None:
         """Is told how much is done."""
         middle = 1 / 3 <= share < 2 / 3
-        if share >= 0.5 and self.options.failure == "memory" and self.forget and self._once.acquire(blocking=False):
+        if (
+            share >= 0.5
+            and self.options.failure == "memory"
+            and self.forget
+            and self._once.acquire(blocking=False)
+        ):
             self.forget()
         self.gate.shut = middle and self.options.failure == "redis"
         self.database_gone = middle and self.options.failure == "database"
@@ -87,7 +94,8 @@ def main() -> None:
 
 
 def serve(client: Client, task: Task, trouble: Trouble) -> None:
-    """A worker that takes its time between commit and acknowledgement, so that a kill finds it there."""
+    """A worker that takes its time between commit and acknowledgement, so that a kill finds it
+    there."""
     with _database(task, "behind") as database:
         store = behind(client, f"{task.run}-behind", Rows(database, trouble.visit))
         acknowledge = store._acknowledge
@@ -112,7 +120,9 @@ def measure(kind: str, client: Client, task: Task, trouble: Trouble) -> Outcome:
         rows = Rows(database, trouble.visit)
         name = f"{task.run}-{kind}"
         strategy = build(kind, client, name, rows)
-        trouble.forget = lambda: _clean(client, name, strategy)  # what a Redis without persistence does when it restarts
+        trouble.forget = lambda: _clean(
+            client, name, strategy
+        )  # what a Redis without persistence does when it restarts
         pending = replayed = None
         if isinstance(strategy, WriteBehind):
             tally, seconds, pending, replayed = _run_behind(strategy, task, trouble)
@@ -176,8 +186,11 @@ def _run_with_a_killed_worker(
     return tally, seconds, pending[0] if pending else store.pending(), _drain(store)
 
 
-def _kill_within_a_batch(store: WriteBehind[products.Product], worker: subprocess.Popen[bytes]) -> int:
-    """Kills the worker once it has read what it has not acknowledged, a second later at most; how many changes wait.
+def _kill_within_a_batch(
+    store: WriteBehind[products.Product], worker: subprocess.Popen[bytes]
+) -> int:
+    """Kills the worker once it has read what it has not acknowledged, a second later at most; how
+    many changes wait.
 
     It is stopped first: between a look and a kill it could still acknowledge.
     """
@@ -224,7 +237,11 @@ def _clean(client: Client, name: str, strategy: object) -> None:
     ids = range(1, PRODUCTS + 1)
     names = [f"demo:catalog:{{{name}:{number}}}" for number in ids]
     if isinstance(strategy, WriteBehind):
-        names = [strategy.stream, strategy.dead, *(strategy.entry_key(str(number)) for number in ids)]
+        names = [
+            strategy.stream,
+            strategy.dead,
+            *(strategy.entry_key(str(number)) for number in ids),
+        ]
     pipeline = client.pipeline(transaction=False)
     for key in names:
         pipeline.unlink(key)
@@ -232,7 +249,13 @@ def _clean(client: Client, name: str, strategy: object) -> None:
 
 
 def _outcome(
-    kind: str, tally: Tally, seconds: float, rows: Rows, lost: int, pending: int | None, replayed: int | None
+    kind: str,
+    tally: Tally,
+    seconds: float,
+    rows: Rows,
+    lost: int,
+    pending: int | None,
+    replayed: int | None,
 ) -> Outcome:
     return Outcome(
         kind,

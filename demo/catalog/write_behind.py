@@ -1,17 +1,20 @@
-"""Write-behind: a write goes to Redis alone, and a worker brings it to the database later, in batches.
+"""Write-behind: a write goes to Redis alone, and a worker brings it to the database later, in
+batches.
 
-One script changes the entry and adds the change to a stream, so there is never one without the other. A worker of a
-consumer group reads a batch, saves it in one transaction, and only then acknowledges; what a worker that died had read is
-claimed by another, and saved again, which does no harm: a row takes a change only if its version is higher. So changes
-of one key arrive in their order, with two workers and after a crash too. A miss looks through the changes that wait before
-it believes the database. A change that cannot be saved does not hold up the others: after `max_deliveries` it goes to a
-second stream, of a thousand at most, for a person to look at.
+One script changes the entry and adds the change to a stream, so there is never one without the
+other. A worker of a consumer group reads a batch, saves it in one transaction, and only then
+acknowledges; what a worker that died had read is claimed by another, and saved again, which does no
+harm: a row takes a change only if its version is higher. So changes of one key arrive in their
+order, with two workers and after a crash too. A miss looks through the changes that wait before it
+believes the database. A change that cannot be saved does not hold up the others: after
+`max_deliveries` it goes to a second stream, of a thousand at most, for a person to look at.
 
-What can be lost: changes that Redis forgets before they are saved. It has to persist (appendfsync everysec: the last
-second), a failover loses what was not replicated, and its policy has to be noeviction; a change waits `keep_seconds` at
-most.
+What can be lost: changes that Redis forgets before they are saved. It has to persist (appendfsync
+everysec: the last second), a failover loses what was not replicated, and its policy has to be
+noeviction; a change waits `keep_seconds` at most.
 
-Source: Redis documentation, "Streams", consumer groups. All keys share one cluster slot, since one script needs them.
+Source: Redis documentation, "Streams", consumer groups. All keys share one cluster slot, since one
+script needs them.
 """
 
 import logging
@@ -47,7 +50,8 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True)
 class Flushed:
-    """One pass of a worker: changes saved, of which `claimed` had been read by another one, and changes given up."""
+    """One pass of a worker: changes saved, of which `claimed` had been read by another one, and
+    changes given up."""
 
     saved: int
     claimed: int
@@ -55,10 +59,11 @@ class Flushed:
 
 
 class WriteBehind(Generic[T]):
-    """Values of one type under `demo:catalog:{behind-<name>}:entry:<key>`; `name` and keys are our own, never typed.
+    """Values of one type under `demo:catalog:{behind-<name>}:entry:<key>`; `name` and keys are our
+    own, never typed.
 
-    `load(key)` gives a Versioned or None; `save_batch(changes)` writes them in one transaction, each only over a lower
-    version. Clean entries live `ttl_seconds`.
+    `load(key)` gives a Versioned or None; `save_batch(changes)` writes them in one transaction,
+    each only over a lower version. Clean entries live `ttl_seconds`.
     """
 
     def __init__(
@@ -78,7 +83,9 @@ class WriteBehind(Generic[T]):
         self._client, self._load, self._save_batch, self._sleep = client, load, save_batch, sleep
         self._tag = f"demo:catalog:{{behind-{name}}}"
         self.stream, self.dead = f"{self._tag}:stream", f"{self._tag}:dead"
-        self._ttl_ms, self._keep_ms, self._lease_ms = (int(s * 1000) for s in (ttl_seconds, keep_seconds, lease_seconds))
+        self._ttl_ms, self._keep_ms, self._lease_ms = (
+            int(s * 1000) for s in (ttl_seconds, keep_seconds, lease_seconds)
+        )
         self._max_deliveries = max_deliveries
         self._decoder, self._encoder = msgspec.msgpack.Decoder(type), msgspec.msgpack.Encoder()
         self._change = client.register_script(HERE.with_suffix(".lua").read_text())
@@ -90,14 +97,14 @@ class WriteBehind(Generic[T]):
         return f"{self._tag}:entry:{key}"
 
     def read(self, key: str) -> T | None:
-        """The value, changes that the database has not seen included. Raises RedisError, since the database alone may be
-        behind, and Contended."""
+        """The value, changes that the database has not seen included. Raises RedisError, since the
+        database alone may be behind, and Contended."""
         found = self._get(key)
         return None if found is None else found.value
 
     def update(self, key: str, change: Callable[[T], T]) -> T | None:
-        """The changed value, None when there is none. Nothing is written when it raises RedisError or Contended, but for
-        a reply that was lost on its way."""
+        """The changed value, None when there is none. Nothing is written when it raises RedisError
+        or Contended, but for a reply that was lost on its way."""
         for _ in range(100):
             found = self._get(key)
             if found is None:
@@ -109,10 +116,13 @@ class WriteBehind(Generic[T]):
         raise Contended(key)
 
     def flush(self, consumer: str, *, count: int = 50, idle_ms: int = 5000) -> Flushed:
-        """One pass of a worker: saves up to `count` changes that nobody has read, and as many that somebody read
-        `idle_ms` ago and never acknowledged. Does not wait for any. Raises RedisError."""
+        """One pass of a worker: saves up to `count` changes that nobody has read, and as many that
+        somebody read `idle_ms` ago and never acknowledged. Does not wait for any. Raises
+        RedisError."""
         try:
-            claimed = self._client.xautoclaim(self.stream, GROUP, consumer, idle_ms, "0-0", count=count)[1]
+            claimed = self._client.xautoclaim(
+                self.stream, GROUP, consumer, idle_ms, "0-0", count=count
+            )[1]
             fresh = self._client.xreadgroup(GROUP, consumer, {self.stream: ">"}, count=count)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
@@ -120,7 +130,11 @@ class WriteBehind(Generic[T]):
             self._make_group()
             return self.flush(consumer, count=count, idle_ms=idle_ms)
         read = [message for _, messages in fresh or [] for message in messages]
-        changes = [(number, change) for number, fields in [*claimed, *read] if (change := self._decode(number, fields))]
+        changes = [
+            (number, change)
+            for number, fields in [*claimed, *read]
+            if (change := self._decode(number, fields))
+        ]
         saved, dead = self._save(changes)
         return Flushed(saved, len(claimed), dead)
 
@@ -165,7 +179,13 @@ class WriteBehind(Generic[T]):
         told = self._client.xpending_range(self.stream, GROUP, number, number, 1)
         if not told or told[0]["times_delivered"] < self._max_deliveries:
             return 0  # It stays unacknowledged, and is claimed again.
-        self._bury({"key": change.key, "version": change.version, "value": self._encoder.encode(change.value)})
+        self._bury(
+            {
+                "key": change.key,
+                "version": change.version,
+                "value": self._encoder.encode(change.value),
+            }
+        )
         self._acknowledge([(number, change)])
         return 1
 
@@ -188,14 +208,17 @@ class WriteBehind(Generic[T]):
                     version, _, payload = raw.split(b"|", 2)
                     return Versioned(key, int(version), self._decoder.decode(payload))
                 except (ValueError, msgspec.MsgspecError) as error:
-                    log.warning("%s does not decode and counts as a miss: %s", name, type(error).__name__)
+                    log.warning(
+                        "%s does not decode and counts as a miss: %s", name, type(error).__name__
+                    )
                     self._client.delete(name)
                     continue
             self._sleep(0.01)
         raise Contended(key)
 
     def _load_under(self, lease: str, key: str) -> bytes | None:
-        """The entry as it is stored now; empty when there is none to load, None when the lease was lost."""
+        """The entry as it is stored now; empty when there is none to load, None when the lease was
+        lost."""
         loaded = None
         try:
             loaded = self._load(key)
@@ -209,11 +232,17 @@ class WriteBehind(Generic[T]):
     def _decode(self, number: bytes, fields: dict[bytes, bytes]) -> Versioned[T] | None:
         """A change; what is none is put with those that were given up."""
         try:
-            return Versioned(fields[b"key"].decode(), int(fields[b"version"]), self._decoder.decode(fields[b"value"]))
+            return Versioned(
+                fields[b"key"].decode(),
+                int(fields[b"version"]),
+                self._decoder.decode(fields[b"value"]),
+            )
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
             log.warning("a change does not decode and is given up: %s", type(error).__name__)
             self._bury(fields)
-            self._done(keys=[self.stream, self.entry_key("")], args=[GROUP, self._ttl_ms, number, 0])
+            self._done(
+                keys=[self.stream, self.entry_key("")], args=[GROUP, self._ttl_ms, number, 0]
+            )
             return None
 
     def _bury(self, fields: dict[Any, Any]) -> None:

@@ -1,12 +1,15 @@
-"""Write-through: the writer puts the new value into the cache itself, so that the next reader has a hit.
+"""Write-through: the writer puts the new value into the cache itself, so that the next reader has a
+hit.
 
-Setting after the commit is not enough: two writers can set in another order than they committed, and a reader who loaded
-before can set after. So the writer first puts a lease in the place of the entry, which ends every load that is under way;
-commits; and stores the value only if its own lease is still there. If it is not, another writer began meanwhile, nobody
-can tell whose commit came last, and the entry is dropped.
+Setting after the commit is not enough: two writers can set in another order than they committed,
+and a reader who loaded before can set after. So the writer first puts a lease in the place of the
+entry, which ends every load that is under way; commits; and stores the value only if its own lease
+is still there. If it is not, another writer began meanwhile, nobody can tell whose commit came
+last, and the entry is dropped.
 
-When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written, and what lies in the cache is a
-lease, or, where the lease was not taken either, the old value until its time is over. An outbox closes that.
+When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written, and what
+lies in the cache is a lease, or, where the lease was not taken either, the old value until its time
+is over. An outbox closes that.
 """
 
 import logging
@@ -70,4 +73,6 @@ class WriteThrough(Generic[T]):
         try:
             self._cache.invalidate(key)
         except REDIS_ERRORS as error:
-            log.warning("%s: the lease is left to run out: %s", self._cache.name, type(error).__name__)
+            log.warning(
+                "%s: the lease is left to run out: %s", self._cache.name, type(error).__name__
+            )

@@ -1,1 +1,2 @@
-"""Everything between the app and the wire: the one pool, its connections, the breaker, the embedded engine."""
+"""Everything between the app and the wire: the one pool, its connections, the breaker, the embedded
+engine."""

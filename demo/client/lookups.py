@@ -1,5 +1,5 @@
-"""A name is looked up within a time, which `getaddrinfo` has no bound for: that of a server that died may take ten seconds
-to be not found, and whoever connects would stand still so long.
+"""A name is looked up within a time, which `getaddrinfo` has no bound for: that of a server that
+died may take ten seconds to be not found, and whoever connects would stand still so long.
 """
 
 import ipaddress
@@ -12,8 +12,9 @@ os.register_at_fork(after_in_child=_running.clear)
 
 
 def wait_for(host: str, seconds: float | None) -> None:
-    """Returns when the name can be looked up, or cannot, and one knows at once. Raises TimeoutError past the time; the
-    lookup goes on, one of each name, and who comes meanwhile waits for the same."""
+    """Returns when the name can be looked up, or cannot, and one knows at once. Raises TimeoutError
+    past the time; the lookup goes on, one of each name, and who comes meanwhile waits for the
+    same."""
     if _is_address(host):
         return
     mine = threading.Event()
@@ -21,7 +22,9 @@ def wait_for(host: str, seconds: float | None) -> None:
     if done is mine:
         try:
             threading.Thread(target=_look_up, args=(host, done), name="lookup", daemon=True).start()
-        except RuntimeError:  # no thread is begun any more as the process ends: who connects looks it up alone
+        except (
+            RuntimeError
+        ):  # no thread is begun any more as the process ends: who connects looks it up alone
             _end(host, done)
     if not done.wait(seconds):
         raise TimeoutError(f"{host} was not looked up within {seconds} s")

@@ -1,4 +1,5 @@
-"""The one connection pool: one client on one bounded pool per process, with short timeouts and no retries.
+"""The one connection pool: one client on one bounded pool per process, with short timeouts and no
+retries.
 
 `connect` makes the client from a URL. It speaks bytes (no `decode_responses`): sessions, pages and
 counters share it, and each pattern decodes for itself. What stands around each round trip is the
@@ -39,7 +40,8 @@ from demo.client.wire import Around, Client, ClusterClient
 def connect(
     url: str, *, pool_size: int, timeout_seconds: float, around: Sequence[Around] = ()
 ) -> Client:
-    """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster, whose map it needs.
+    """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster,
+    whose map it needs.
 
     Raises AddressError when the URL is wrong or no node of a cluster answers as one.
     """
@@ -84,18 +86,24 @@ def connect(
                     max_connections=pool_size,
                     timeout=timeout_seconds,
                     maint_notifications_config=off,
-                    **{key: value for key, value in options.items() if key not in ("username", "password")},
+                    **{
+                        key: value
+                        for key, value in options.items()
+                        if key not in ("username", "password")
+                    },
                 )
             )
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError):
-            raise AddressError("REDIS_URL is wrong: an option after its question mark is not known.") from None
+            raise AddressError(
+                "REDIS_URL is wrong: an option after its question mark is not known."
+            ) from None
     return Client(connection_pool=pool, around=around)
 
 
 def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:
-    """Those that are asked for the master, each once, all together within the timeout; such as have a password of their own
-    are taken to have the one of Redis."""
+    """Those that are asked for the master, each once, all together within the timeout; such as have
+    a password of their own are taken to have the one of Redis."""
     passwords = [None] if address.password is None else [None, address.password]
     each_seconds = timeout_seconds / (len(passwords) * len(address.hosts))
     options: dict[str, Any] = {
@@ -104,7 +112,10 @@ def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:
         "retry": Retry(NoBackoff(), 0),
         "ssl": address.tls,
     }
-    made = [Sentinel(list(address.hosts), sentinel_kwargs={**options, "password": password}) for password in passwords]
+    made = [
+        Sentinel(list(address.hosts), sentinel_kwargs={**options, "password": password})
+        for password in passwords
+    ]
     made[0].sentinels = [client for sentinel in made for client in sentinel.sentinels]
     for client in made[0].sentinels:
         with_quick_lookups(client.connection_pool)
@@ -112,8 +123,9 @@ def _sentinels(address: Address, timeout_seconds: float) -> Sentinel:
 
 
 def check(client: Client, url: str) -> str | None:
-    """Asks Redis whether it is there and lets us in. None when it is; a sentence when it is away, which it may be at a
-    start. Raises AddressError with a sentence for what only a person can mend: a wrong password, no permission."""
+    """Asks Redis whether it is there and lets us in. None when it is; a sentence when it is away,
+    which it may be at a start. Raises AddressError with a sentence for what only a person can
+    mend: a wrong password, no permission."""
     try:
         client.ping()
     except (AuthenticationError, NoPermissionError, ResponseError) as error:

@@ -11,12 +11,21 @@ It is that of the `limits` library and others.
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379, "": 6379}
 
 
 class AddressError(Exception):
-    """REDIS_URL cannot be used. The message is one sentence that names the setting and never a secret."""
+    """REDIS_URL cannot be used. The message is one sentence that names the setting and never a
+    secret."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,16 @@ def parse(url: str) -> Address:
             raise ValueError("it names several hosts, which only +sentinel and +cluster take")
         if len(path) > 1 or (path and (kind == "cluster" or not path[0].isdigit())):
             raise ValueError("what follows the hosts has to be a database number")
-        return Address(url, kind, scheme == "rediss", hosts, user, password, service, int(path[0]) if path else 0)
+        return Address(
+            url,
+            kind,
+            scheme == "rediss",
+            hosts,
+            user,
+            password,
+            service,
+            int(path[0]) if path else 0,
+        )
     except ValueError as error:
         reason = str(error) if "@" not in str(error) else "it cannot be read"
         raise AddressError(f"REDIS_URL is wrong: {reason}.") from None

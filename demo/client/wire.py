@@ -1,8 +1,9 @@
 """The wire: every round trip to Redis passes here, whatever client sends it.
 
-A trip is what goes out at once: one command or one pipeline. `around` holds the wrappers of a client,
-outermost first. Each wrapper gets the trip and the function that sends it on, and returns the replies,
-one per command. An error that Redis answered is a reply; an error that kept the replies away is raised.
+A trip is what goes out at once: one command or one pipeline. `around` holds the wrappers of a
+client, outermost first. Each wrapper gets the trip and the function that sends it on, and returns
+the replies, one per command. An error that Redis answered is a reply; an error that kept the
+replies away is raised.
 
 A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
 else, so a wrapper holds for all three. Without wrappers a client behaves like redis-py's own.
@@ -111,9 +112,7 @@ class Client(Redis):
                 pool.release(connection)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        pipeline = _Pipeline(
-            self.connection_pool, self.response_callbacks, transaction, shard_hint
-        )
+        pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         pipeline.send = self.send
         return pipeline
 

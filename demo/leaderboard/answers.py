@@ -28,7 +28,8 @@ class Period(StrEnum):
 
 
 class Mode(StrEnum):
-    """What counts when a player has a score already: the better one, the one that came last, or both together."""
+    """What counts when a player has a score already: the better one, the one that came last, or
+    both together."""
 
     BEST = "best"
     LATEST = "latest"
@@ -36,14 +37,18 @@ class Mode(StrEnum):
 
 
 class Ranking(StrEnum):
-    """What equal scores do to the ranks behind them: competition counts the players above (1, 2, 2, 4), dense the distinct
-    scores above (1, 2, 2, 3)."""
+    """What equal scores do to the ranks behind them: competition counts the players above (1, 2, 2,
+    4), dense the distinct scores above (1, 2, 2, 3)."""
 
     COMPETITION = "competition"
     DENSE = "dense"
 
 
-LIFE_SECONDS = {Period.ALL: KEPT_SECONDS, Period.WEEK: 35 * DAY_SECONDS, Period.DAY: 8 * DAY_SECONDS}
+LIFE_SECONDS = {
+    Period.ALL: KEPT_SECONDS,
+    Period.WEEK: 35 * DAY_SECONDS,
+    Period.DAY: 8 * DAY_SECONDS,
+}
 
 
 class Conflict(Exception):
@@ -51,8 +56,9 @@ class Conflict(Exception):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A player's place in one period after a submission: `best` is the score that counts, `previous_rank` is None for a
-    newcomer, `percentile` the share of players, in percent, whose rank is not better."""
+    """A player's place in one period after a submission: `best` is the score that counts,
+    `previous_rank` is None for a newcomer, `percentile` the share of players, in percent, whose
+    rank is not better."""
 
     best: int
     rank: int
@@ -63,8 +69,8 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """The complete answer to one submitted score: the standings after it, by period. `replayed` tells that nothing was
-    counted now, because the same request was answered so before."""
+    """The complete answer to one submitted score: the standings after it, by period. `replayed`
+    tells that nothing was counted now, because the same request was answered so before."""
 
     board: str
     player: str
@@ -93,7 +99,8 @@ class Refused:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One row: a 1-based rank, shared by equal scores. `metadata` is the JSON text that came with a score, or None."""
+    """One row: a 1-based rank, shared by equal scores. `metadata` is the JSON text that came with a
+    score, or None."""
 
     rank: int
     player: str
@@ -102,8 +109,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rows of one period, best first, and how many players there are in all; `cursor` leads to the rows that follow
-    these, whatever moves meanwhile, and is None at the end."""
+    """Rows of one period, best first, and how many players there are in all; `cursor` leads to the
+    rows that follow these, whatever moves meanwhile, and is None at the end."""
 
     period: str
     total: int
@@ -118,15 +125,18 @@ def percentile(rank: int, total: int) -> float:
 
 
 def check_player(player: str) -> str:
-    """The name as it is kept, composed (NFC), so that "é" is one player however it was typed. Raises ValueError unless it
-    is a name: 1 to 64 characters, none of them for control, no space at the ends."""
+    """The name as it is kept, composed (NFC), so that "é" is one player however it was typed.
+    Raises ValueError unless it is a name: 1 to 64 characters, none of them for control, no space
+    at the ends."""
     if not player.isascii():
         player = unicodedata.normalize("NFC", player)
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
         raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
     if player.isascii() and player.isprintable() and player[0] != " " != player[-1]:
         return player
-    if player != player.strip().strip(BLANKS) or any(not c.isprintable() and c not in JOINERS for c in player):
+    if player != player.strip().strip(BLANKS) or any(
+        not c.isprintable() and c not in JOINERS for c in player
+    ):
         raise ValueError("player: no control characters, no space at the ends")
     if not player.strip(JOINERS + BLANKS):
         raise ValueError("player: nothing in it can be seen")
@@ -141,5 +151,9 @@ def check_metadata(metadata: str | None) -> None:
 
 def check_score(score: int) -> None:
     """Raises ValueError unless a double holds it, and the next one, exactly."""
-    if isinstance(score, bool) or not isinstance(score, int) or not -MAX_SCORE <= score <= MAX_SCORE:
+    if (
+        isinstance(score, bool)
+        or not isinstance(score, int)
+        or not -MAX_SCORE <= score <= MAX_SCORE
+    ):
         raise ValueError("score: a whole number within ±(2^53 − 1)")

@@ -9,7 +9,16 @@ from flask import Response, current_app, request
 from werkzeug.exceptions import NotFound, Unauthorized
 
 from demo.client.wire import Client
-from demo.leaderboard.answers import IDEMPOTENCY_KEY, Conflict, Post, Refused, Submission, check_metadata, check_player
+from demo.leaderboard.answers import (
+    IDEMPOTENCY_KEY,
+    Conflict,
+    Period,
+    Post,
+    Refused,
+    Submission,
+    check_metadata,
+    check_player,
+)
 from demo.leaderboard.board_access import bp, known, leaderboard, submit, submit_many, top
 from demo.leaderboard.bodies import (
     Around,
@@ -35,16 +44,28 @@ from demo.web.services import get_redis
 from demo.web.validation import Invalid, fields, read_json, read_query
 
 MAX_BATCH_BYTES = 1024 * 1024
-KEY = Header("Idempotency-Key", "a request counts once under it, for a day", r"^[\x21-\x7e]{1,255}$", "game-7-of-mara")
+KEY = Header(
+    "Idempotency-Key",
+    "a request counts once under it, for a day",
+    r"^[\x21-\x7e]{1,255}$",
+    "game-7-of-mara",
+)
 SIGNED = tuple(
     Header(f"Demo-{name}", about, pattern, example, "SIGNING_SECRET")
     for name, about, pattern, example in (
         ("Timestamp", "seconds since the epoch", r"^[0-9]{1,12}$", "1795392000"),
         ("Nonce", "taken once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
-        ("Signature", "HMAC-SHA-256 of timestamp, nonce, method, path and body", r"^[0-9a-f]{64}$", "0" * 64),
+        (
+            "Signature",
+            "HMAC-SHA-256 of timestamp, nonce, method, path and body",
+            r"^[0-9a-f]{64}$",
+            "0" * 64,
+        ),
     )
 )
-REPLAYED = {"Idempotency-Replayed": "true, when nothing was counted now because the same was counted before under the key"}
+REPLAYED = {
+    "Idempotency-Replayed": "true, when nothing was counted now because the same was counted before under the key"
+}
 BOARD = {"board": "main"}
 
 
@@ -81,7 +102,8 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 def submit_score(board: str, many: bool = False) -> Response:
-    """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered as the first time."""
+    """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered
+    as the first time."""
     name = known(board, field=True)
     _check_signature()
     key = _idempotency_key()
@@ -92,7 +114,9 @@ def submit_score(board: str, many: bool = False) -> Response:
     try:
         check_player(posted.player)
         check_metadata(metadata)
-        done = submit(name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key)
+        done = submit(
+            name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key
+        )
     except Conflict:
         raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
     except ValueError as error:
@@ -123,7 +147,9 @@ def _submit_batch(name: str, key: str | None) -> Response:
         raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
     for index, result in zip(places, done, strict=True):
         results[index] = _result(index, result)
-    body = Results(name, sum(isinstance(one, Counted) for one in results), [one for one in results if one])
+    body = Results(
+        name, sum(isinstance(one, Counted) for one in results), [one for one in results if one]
+    )
     counted = [one.replayed for one in done if isinstance(one, Submission)]
     return _answer(body, 200, key is not None and bool(counted) and all(counted))
 
@@ -131,7 +157,8 @@ def _submit_batch(name: str, key: str | None) -> Response:
 def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
     if isinstance(done, Refused):
         return Uncounted(index, [Wrong(done.field, done.detail)])
-    return Counted(**placed(done.standings["all"]), index=index, player=done.player, score=done.score)  # type: ignore[index]
+    standing = done.standings[Period.ALL]
+    return Counted(**placed(standing), index=index, player=done.player, score=done.score)
 
 
 @bp.get("/api/boards/<board>")
@@ -167,20 +194,29 @@ def _check_signature() -> None:
     secret = current_app.config["SIGNING_SECRET"]
     if not secret:
         return
-    stamp, nonce, signature = (request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature"))
+    stamp, nonce, signature = (
+        request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature")
+    )
     try:
-        _signatures(get_redis(), secret).check(stamp, nonce, signature, request.method, _signed_path(), request.get_data())
+        _signatures(get_redis(), secret).check(
+            stamp, nonce, signature, request.method, _signed_path(), request.get_data()
+        )
     except Unsigned as error:
         raise Unauthorized(str(error), www_authenticate=None) from None
 
 
 def _signed_path() -> str:
-    """The path as the client asked for it, with its query: what a proxy has taken off its beginning is put back."""
+    """The path as the client asked for it, with its query: what a proxy has taken off its beginning
+    is put back."""
     query = request.query_string.decode("latin-1")
     path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
     if unquote(path.partition("?")[0]) != request.path:
         return str(path)
-    told = request.headers.get("X-Forwarded-Prefix", "") if current_app.config["TRUSTED_PROXIES"] else ""
+    told = (
+        request.headers.get("X-Forwarded-Prefix", "")
+        if current_app.config["TRUSTED_PROXIES"]
+        else ""
+    )
     return (request.script_root or told).rstrip("/") + str(path)
 
 

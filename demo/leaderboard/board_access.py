@@ -1,4 +1,5 @@
-"""What the rooms of the leaderboard share: the blueprint, the boards, and what this process has read of them last."""
+"""What the rooms of the leaderboard share: the blueprint, the boards, and what this process has
+read of them last."""
 
 import math
 import threading
@@ -25,10 +26,9 @@ from demo.web.validation import Invalid
 
 SNAPSHOTS = 64
 REFUSED = f"{RedisAway.description} Nothing was changed."
-LOST = "Redis did not answer. Whether the score counts is not known: look at the board before you send it again."
-LOST_ONCE = (
-    "Redis did not answer. Whether the score counts is not known: sent again, with the same Idempotency-Key, it counts once."
-)
+_NOT_KNOWN = "Redis did not answer. Whether the score counts is not known:"
+LOST = f"{_NOT_KNOWN} look at the board before you send it again."
+LOST_ONCE = f"{_NOT_KNOWN} sent again, with the same Idempotency-Key, it counts once."
 BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
@@ -68,7 +68,9 @@ def top(board: str, period: str, offset: int, limit: int, cursor: str | None = N
     """The rows, or the last ones that this process read of them; RedisError when there are none."""
     key = (board, period, offset, limit, cursor)
     try:
-        seen = Seen(leaderboard(board).page(offset, limit, period, cursor=cursor), datetime.now(UTC), False)
+        seen = Seen(
+            leaderboard(board).page(offset, limit, period, cursor=cursor), datetime.now(UTC), False
+        )
     except RedisError:
         last = _snapshots.get(key)
         if last is None:
@@ -79,8 +81,8 @@ def top(board: str, period: str, offset: int, limit: int, cursor: str | None = N
 
 
 def look(board: str, period: str, player: str) -> tuple[Seen, Look | None]:
-    """What a page shows of a board, in one round trip; or the last rows that this process read of it, and RedisError when
-    there are none."""
+    """What a page shows of a board, in one round trip; or the last rows that this process read of
+    it, and RedisError when there are none."""
     key = (board, period, 0, ROWS, None)
     try:
         found = _watched(get_redis()).look(leaderboard(board), period, player)
@@ -120,20 +122,29 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
     return done
 
 
-def submit_many(board: str, posts: Sequence[Post], key: str | None, body: bytes) -> list[Submission | Refused]:
+def submit_many(
+    board: str, posts: Sequence[Post], key: str | None, body: bytes
+) -> list[Submission | Refused]:
     """The same for many, which came in this body."""
     try:
         done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
         current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
-        raise RedisAway("Redis went away. Send the same again: with an Idempotency-Key nothing counts twice.") from None
+        raise RedisAway(
+            "Redis went away. Send the same again: with an Idempotency-Key nothing counts twice."
+        ) from None
     _remember(board, done)
     return done
 
 
 def _remember(board: str, done: Sequence[Submission | Refused]) -> None:
-    """Puts the board first on the list with the first, second, fourth, … player of its day, and what failed again."""
-    days = [one.standings[Period.DAY] for one in done if isinstance(one, Submission) and not one.replayed]
+    """Puts the board first on the list with the first, second, fourth, … player of its day, and
+    what failed again."""
+    days = [
+        one.standings[Period.DAY]
+        for one in done
+        if isinstance(one, Submission) and not one.replayed
+    ]
     grown = any(day.previous_rank is None and day.total & (day.total - 1) == 0 for day in days)
     if not grown and board not in _unlisted:
         return

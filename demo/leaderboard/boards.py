@@ -1,4 +1,5 @@
-"""The list of boards: a sorted set by the time when a board was last seen in use, to name them by, and who leads each."""
+"""The list of boards: a sorted set by the time when a board was last seen in use, to name them by,
+and who leads each."""
 
 import time
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def names(client: Any, count: int = 50) -> list[str]:
 
 
 def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:
-    """Who leads each board, all of them in one round trip. Of a board that others have written into nobody does."""
+    """Who leads each board, all of them in one round trip. Of a board that others have written into
+    nobody does."""
     pipeline = client.pipeline(transaction=False)
     for board in boards:
         key = board.redis_keys("all")[0]
@@ -56,6 +58,8 @@ def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:
             ((member, stored),) = first
             with suppress(DataError, OverflowError):
                 score = int(stored)
-                lead = replace(lead, player=name_of(member), score=score if board.lower_is_better else -score)
+                lead = replace(
+                    lead, player=name_of(member), score=score if board.lower_is_better else -score
+                )
         found.append(lead)
     return found

@@ -1,4 +1,5 @@
-"""The bodies and queries of the leaderboard's API, as types that check what is read and make what is sent."""
+"""The bodies and queries of the leaderboard's API, as types that check what is read and make what
+is sent."""
 
 from typing import Annotated, Any
 
@@ -22,7 +23,10 @@ from demo.leaderboard.watched import ROWS
 PERIOD = rf"^(?:all|week|day|{reading.PAST.pattern})\Z"
 CURSOR = rf"^{reading.CURSOR.pattern}\Z"
 Score = Annotated[int, msgspec.Meta(ge=-MAX_SCORE, le=MAX_SCORE)]
-Name = Annotated[str, msgspec.Meta(description=f"1 to {MAX_PLAYER_CHARACTERS} visible characters", examples=["mara"])]
+Name = Annotated[
+    str,
+    msgspec.Meta(description=f"1 to {MAX_PLAYER_CHARACTERS} visible characters", examples=["mara"]),
+]
 
 
 class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +67,8 @@ class Around(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A player's place in a period: `percentile` is the share of players, in percent, whose rank is not better."""
+    """A player's place in a period: `percentile` is the share of players, in percent, whose rank is
+    not better."""
 
     best: int
     rank: int

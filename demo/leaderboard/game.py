@@ -1,11 +1,13 @@
 """A game of ten seconds whose score is earned: type the words that the server has chosen.
 
-A ticket says when the server handed out which words, for which board, signed so that nobody else can write one. The answer
-comes back with it. By the server's own clock there lie SECONDS and some grace between the two at most, so a score has a
-ceiling: who answers after t seconds can have typed MOST_PER_SECOND · t characters and no more. The ticket's number is used
-as idempotency key, so a ticket counts once.
+A ticket says when the server handed out which words, for which board, signed so that nobody else
+can write one. The answer comes back with it. By the server's own clock there lie SECONDS and some
+grace between the two at most, so a score has a ceiling: who answers after t seconds can have typed
+MOST_PER_SECOND · t characters and no more. The ticket's number is used as idempotency key, so a
+ticket counts once.
 
-What this cannot tell is who typed: a program may, at the pace of the quickest typist. The bound holds for it too.
+What this cannot tell is who typed: a program may, at the pace of the quickest typist. The bound
+holds for it too.
 """
 
 import hashlib
@@ -45,7 +47,8 @@ class Round:
 
 @dataclass(frozen=True)
 class Result:
-    """An answer that counts: points, characters of right words, and the seconds that it took by the server's clock."""
+    """An answer that counts: points, characters of right words, and the seconds that it took by the
+    server's clock."""
 
     score: int
     characters: int
@@ -61,7 +64,9 @@ def start(secret: str, board: str, now_ms: int) -> Round:
 def read(secret: str, board: str, ticket: str) -> Round:
     """The game of a ticket. Raises Refused when this server has not signed it for this board."""
     found = TICKET.fullmatch(ticket)
-    if not found or not hmac.compare_digest(found["mac"], _mac(secret, board, int(found["ms"]), found["number"])):
+    if not found or not hmac.compare_digest(
+        found["mac"], _mac(secret, board, int(found["ms"]), found["number"])
+    ):
         raise Refused("This is no ticket of this board: start again.")
     return _round(ticket, found["number"], int(found["ms"]))
 
@@ -77,7 +82,9 @@ def judge(game: Round, typed: str, now_ms: int) -> Result:
             break
         characters += len(word)
     if characters > MOST_PER_SECOND * seconds:
-        raise Refused(f"{characters} characters in {seconds:.1f} s: nobody types so fast. Not counted.")
+        raise Refused(
+            f"{characters} characters in {seconds:.1f} s: nobody types so fast. Not counted."
+        )
     return Result(POINTS * characters, characters, seconds)
 
 
@@ -86,4 +93,6 @@ def _round(ticket: str, number: str, began_ms: int) -> Round:
 
 
 def _mac(secret: str, board: str, now_ms: int, number: str) -> str:
-    return hmac.new(f"game:{secret}".encode(), f"{board}.{now_ms}.{number}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(
+        f"game:{secret}".encode(), f"{board}.{now_ms}.{number}".encode(), hashlib.sha256
+    ).hexdigest()

@@ -55,7 +55,9 @@ def answer_game(board: str) -> Any:
         return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     told = f"{result.characters} characters in {result.seconds:.1f} s, {result.score} points. "
-    flash_cookie.put(response, "message", told + sentence(done.standings[Period.ALL], player, result.score))
+    flash_cookie.put(
+        response, "message", told + sentence(done.standings[Period.ALL], player, result.score)
+    )
     return response
 
 

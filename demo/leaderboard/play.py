@@ -41,8 +41,11 @@ FIRST = [
 
 
 def post(url: str, body: dict[str, Any]) -> int:
-    """Posts one score and returns the status; waits as long as a 429 or 503 asks for, ten times at most."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
+    """Posts one score and returns the status; waits as long as a 429 or 503 asks for, ten times at
+    most."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
     for _ in range(10):
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
@@ -56,9 +59,16 @@ def post(url: str, body: dict[str, Any]) -> int:
 
 @click.command("play")
 @click.option("--players", type=click.IntRange(1, 1_000_000), default=200, show_default=True)
-@click.option("--rate", type=click.FloatRange(0.1, 10_000), default=None, help="posts a second at most; as fast as it goes")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 10_000),
+    default=None,
+    help="posts a second at most; as fast as it goes",
+)
 @click.option("--board", default="main", show_default=True)
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="where the app answers")
+@click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, help="where the app answers"
+)
 @click.option("--seed", type=int, default=None, help="the same scores again")
 def command(players: int, rate: float | None, board: str, url: str, seed: int | None) -> None:
     """Post a score for each of N simulated players."""
@@ -76,13 +86,18 @@ def command(players: int, rate: float | None, board: str, url: str, seed: int | 
         return post(target, bodies[number])
 
     try:
-        with ThreadPoolExecutor(8) as pool, click.progressbar(length=players, label="Players") as bar:
+        with (
+            ThreadPoolExecutor(8) as pool,
+            click.progressbar(length=players, label="Players") as bar,
+        ):
             statuses = []
             for status in pool.map(post_in_time, range(players)):
                 statuses.append(status)
                 bar.update(1)
     except OSError as error:
-        raise click.ClickException(f"{url} does not answer ({error}). Is the app running?") from None
+        raise click.ClickException(
+            f"{url} does not answer ({error}). Is the app running?"
+        ) from None
     except (ValueError, http.client.HTTPException) as error:
         raise click.ClickException(f"{target} is no address ({error}).") from None
     done = statuses.count(201)

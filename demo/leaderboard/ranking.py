@@ -1,20 +1,26 @@
-"""A leaderboard on sorted sets: all-time, ISO week and day at once, in one script and one round trip; or all-time alone.
+"""A leaderboard on sorted sets: all-time, ISO week and day at once, in one script and one round
+trip; or all-time alone.
 
-- Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are integers within
-  ±(2^53 − 1), which a sorted set holds exactly; a sum that leaves them is refused before anything is written.
-- Equal scores share a rank (competition ranking: 1, 1, 3); among them, who reached the score first is listed first.
-- Many submissions go in steps of STEP, so that no script holds Redis for long: a few milliseconds. Each step is atomic,
-  and each submission has its own result; one that is refused undoes none of the others.
-- A board that is made with dense ranking keeps its distinct scores in a sorted set of their own, in the same step: it has
-  to be so from its first score on.
-- A submission with an idempotency key counts once: sent again within a day it is answered as it was the first time.
-- Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names those of the day
-  that it believes in, and the script refuses when that is another one; then the caller asks again, once, with the day
-  that Redis told. Keys of a past day live on for a week, of a past week for four.
+- Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are
+  integers within ±(2^53 − 1), which a sorted set holds exactly; a sum that leaves them is refused
+  before anything is written.
+- Equal scores share a rank (competition ranking: 1, 1, 3); among them, who reached the score first
+  is listed first.
+- Many submissions go in steps of STEP, so that no script holds Redis for long: a few milliseconds.
+  Each step is atomic, and each submission has its own result; one that is refused undoes none of
+  the others.
+- A board that is made with dense ranking keeps its distinct scores in a sorted set of their own, in
+  the same step: it has to be so from its first score on.
+- A submission with an idempotency key counts once: sent again within a day it is answered as it was
+  the first time.
+- Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names
+  those of the day that it believes in, and the script refuses when that is another one; then the
+  caller asks again, once, with the day that Redis told. Keys of a past day live on for a week, of a
+  past week for four.
 
-How ties are kept in order: the member is "<sequence>:<player>" and the score is stored negated (as it is where lower is
-better), so the sorted set's own order (by score, then by bytes) is best first, then earliest first. A hash leads from
-the player to the sequence and the score.
+How ties are kept in order: the member is "<sequence>:<player>" and the score is stored negated (as
+it is where lower is better), so the sorted set's own order (by score, then by bytes) is best first,
+then earliest first. A hash leads from the player to the sequence and the score.
 """
 
 import hashlib
@@ -68,11 +74,14 @@ class Leaderboard(Upkeep):
         request: bytes | None = None,
         now_ms: int | None = None,
     ) -> Submission:
-        """Submits a score to each period. Raises ValueError for what it does not take, a sum past ±(2^53 − 1) included,
-        and Conflict when the idempotency key was used for another request; then nothing is written. What tells requests
-        apart is `request` where it is given, else the other arguments."""
+        """Submits a score to each period. Raises ValueError for what it does not take, a sum past
+        ±(2^53 − 1) included, and Conflict when the idempotency key was used for another request;
+        then nothing is written. What tells requests apart is `request` where it is given, else
+        the other arguments."""
         args = self._checked(player, score, mode, metadata)
-        reply = self._ask(args, _digest(request or args, idempotency_key), idempotency_key, now_ms, 0)
+        reply = self._ask(
+            args, _digest(request or args, idempotency_key), idempotency_key, now_ms, 0
+        )
         done = self._submission(reply, 2, args[0], score)
         if done is None:
             raise ValueError(f"score: {SUM}")
@@ -86,24 +95,29 @@ class Leaderboard(Upkeep):
         request: bytes | None = None,
         now_ms: int | None = None,
     ) -> list[Submission | Refused]:
-        """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for each. Raises ValueError
-        for none or too many, and Conflict as `submit` does, before anything is written. With an idempotency key each step
-        counts once: who sends the same again after an error in between is answered for the steps that were done, and the
-        others are done."""
+        """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for
+        each. Raises ValueError for none or too many, and Conflict as `submit` does, before
+        anything is written. With an idempotency key each step counts once: who sends the same
+        again after an error in between is answered for the steps that were done, and the others
+        are done."""
         if not 1 <= len(posts) <= MOST:
             raise ValueError(f"scores: from 1 to {MOST}")
         results: list[Submission | Refused | None] = [None] * len(posts)
         good: list[tuple[int, list[Any]]] = []
         for number, post in enumerate(posts):
             try:
-                good.append((number, self._checked(post.player, post.score, post.mode, post.metadata)))
+                good.append(
+                    (number, self._checked(post.player, post.score, post.mode, post.metadata))
+                )
             except ValueError as error:
                 field, _, detail = str(error).partition(": ")
                 results[number] = Refused(post.player, field, detail)
         digest = _digest(request or [posts], idempotency_key)
         for begin in range(0, len(good), STEP):
             step = good[begin : begin + STEP]
-            reply = self._ask([arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin)
+            reply = self._ask(
+                [arg for _, args in step for arg in args], digest, idempotency_key, now_ms, begin
+            )
             width = (len(reply) - 2) // len(step)
             for place, (number, args) in enumerate(step):
                 post = posts[number]
@@ -115,11 +129,21 @@ class Leaderboard(Upkeep):
         player = check_player(player)
         check_score(score)
         check_metadata(metadata)
-        return [player, self._sign * score, mode if mode.__class__ is Mode else Mode(mode), metadata or ""]
+        return [
+            player,
+            self._sign * score,
+            mode if mode.__class__ is Mode else Mode(mode),
+            metadata or "",
+        ]
 
-    def _ask(self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int) -> list[Any]:
-        # Whether there is a conflict is decided in the first step alone: the digest is in the names of the later ones.
-        once = [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
+    def _ask(
+        self, args: list[Any], digest: str, key: str | None, now_ms: int | None, begin: int
+    ) -> list[Any]:
+        # Whether there is a conflict is decided in the first step alone: the digest is in the names
+        # of the later ones.
+        once = (
+            [self._once(key) + (f":{digest}:{begin}" if begin else "")] if key is not None else []
+        )
         now, dense = self._now(now_ms), "1" if self.dense else ""
         for _ in range(2):
             today = self._day()
@@ -131,7 +155,9 @@ class Leaderboard(Upkeep):
                 self._keys_of = (day, keys + self._distinct_keys(self.periods))
             keys = self._keys_of[1] + once
             reply: list[Any] = self._run(
-                self._script, keys, [day, now, self._lives, anew, dense, self.channel, digest, *args]
+                self._script,
+                keys,
+                [day, now, self._lives, anew, dense, self.channel, digest, *args],
             )
             if reply[0] == CONFLICT:
                 raise Conflict("the idempotency key was used for another request")
@@ -154,15 +180,20 @@ class Leaderboard(Upkeep):
             stored, above, before, total, is_best = reply[at : at + 5]
             share = 100 * (total - above + 1) / total
             rank, previous = reply[at + 5 : at + 7] if self.dense else (above, before)
-            standings[period] = Standing(self._sign * stored, rank, previous or None, total, share, is_best == 1)
+            standings[period] = Standing(
+                self._sign * stored, rank, previous or None, total, share, is_best == 1
+            )
             at += width
         return Submission(self.board, player, score, standings, reply[0] == REPLAYED)
 
 
 def _digest(request: bytes | list[Any], key: str | None) -> str:
-    """What tells one request from another; empty without a key. Raises ValueError for a key that is none."""
+    """What tells one request from another; empty without a key. Raises ValueError for a key that is
+    none."""
     if key is None:
         return ""
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
-    return hashlib.sha256(request if isinstance(request, bytes) else repr(request).encode()).hexdigest()
+    return hashlib.sha256(
+        request if isinstance(request, bytes) else repr(request).encode()
+    ).hexdigest()

@@ -1,7 +1,9 @@
-"""Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round trip, with metadata.
+"""Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round
+trip, with metadata.
 
-A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`, `season:<name>`. Which day
-is running Redis tells: who asks for another one is told so, and asks once more.
+A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`,
+`season:<name>`. Which day is running Redis tells: who asks for another one is told so, and asks
+once more.
 """
 
 import re
@@ -15,9 +17,21 @@ from msgspec import DecodeError
 from msgspec.msgpack import decode
 from redis.exceptions import DataError, NoScriptError, RedisError
 
-from demo.leaderboard.answers import BOARD, DAY_SECONDS, MAX_ROWS, Entry, Page, Period, Ranking, check_player, percentile
+from demo.leaderboard.answers import (
+    BOARD,
+    DAY_SECONDS,
+    MAX_ROWS,
+    Entry,
+    Page,
+    Period,
+    Ranking,
+    check_player,
+    percentile,
+)
 
-PAST = re.compile(r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+PAST = re.compile(
+    r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
+)
 CURSOR = re.compile(r"(-?[0-9]{1,16})\.([0-9a-f]{12})")
 RUNNING = (Period.WEEK, Period.DAY)
 NOT_UTF8 = "a name that is not UTF-8: others have written into this board"
@@ -25,9 +39,10 @@ HERE = Path(__file__)
 
 
 class Reading:
-    """The reads of one board. `client` is a redis-py client of bytes; each method is one round trip, two when it believes
-    in another day than Redis, and raises RedisError, also for rows that others have written; ValueError for what it does
-    not take. `redis_ms` tells the time in milliseconds in place of Redis, for tests."""
+    """The reads of one board. `client` is a redis-py client of bytes; each method is one round
+    trip, two when it believes in another day than Redis, and raises RedisError, also for rows
+    that others have written; ValueError for what it does not take. `redis_ms` tells the time in
+    milliseconds in place of Redis, for tests."""
 
     def __init__(
         self,
@@ -60,9 +75,11 @@ class Reading:
         """The first `count` rows."""
         return self.page(0, count, period)
 
-    def page(self, offset: int, count: int, period: str = Period.ALL, *, cursor: str | None = None) -> Page:
-        """`count` rows, MAX_ROWS at most: from `offset` on, or those that follow a page's `cursor`. By cursor every row
-        that stays where it is comes exactly once, however the others move."""
+    def page(
+        self, offset: int, count: int, period: str = Period.ALL, *, cursor: str | None = None
+    ) -> Page:
+        """`count` rows, MAX_ROWS at most: from `offset` on, or those that follow a page's `cursor`.
+        By cursor every row that stays where it is comes exactly once, however the others move."""
         if offset < 0 or not 0 <= count <= MAX_ROWS:
             raise ValueError(f"offset has to be 0 or more, count from 0 to {MAX_ROWS}")
         found = CURSOR.fullmatch(cursor) if cursor is not None else None
@@ -73,7 +90,8 @@ class Reading:
         return page
 
     def around(self, player: str, radius: int, period: str = Period.ALL) -> Page | None:
-        """The player's row with up to `radius` neighbours on each side; None when the player is not on the board."""
+        """The player's row with up to `radius` neighbours on each side; None when the player is not
+        on the board."""
         player = check_player(player)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
@@ -97,7 +115,10 @@ class Reading:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
         rows = list(zip(*[iter(self._run_on(period, self._players, names))] * 5, strict=True))
         rows.sort(key=lambda row: (_integer(row[2]), row[3]))
-        return tuple(self._entry(rank, names[number - 1], score, metadata) for number, rank, score, _, metadata in rows)
+        return tuple(
+            self._entry(rank, names[number - 1], score, metadata)
+            for number, rank, score, _, metadata in rows
+        )
 
     def size(self, period: str = Period.ALL) -> int:
         """How many players there are."""
@@ -110,13 +131,19 @@ class Reading:
 
     def _distinct_keys(self, periods: Sequence[str]) -> list[str]:
         """The distinct scores of some periods, which only dense ranking needs."""
-        return [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
+        return (
+            [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
+        )
 
     def _read_keys(self, period: str) -> tuple[str, ...]:
         if period == Period.ALL:
             return self._all_keys
         key, members = self.redis_keys(period)
-        return key, members, f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata"
+        return (
+            key,
+            members,
+            f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata",
+        )
 
     def _day(self) -> int:
         return int((self._clock() + self._ahead_seconds) // DAY_SECONDS)
@@ -130,7 +157,9 @@ class Reading:
             return "all"
         if period not in RUNNING:
             if not PAST.fullmatch(period):
-                raise ValueError("period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>")
+                raise ValueError(
+                    "period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>"
+                )
             return str(period)
         if period not in self.periods:
             raise ValueError(f"period: this board keeps no {period}")
@@ -151,7 +180,10 @@ class Reading:
         if first < 0:
             return None, 0
         skipped = 2 if first else 0
-        members, scores = found[skipped::2], [self._sign * _integer(stored) for stored in found[skipped + 1 :: 2]]
+        members, scores = (
+            found[skipped::2],
+            [self._sign * _integer(stored) for stored in found[skipped + 1 :: 2]],
+        )
         if not scores:
             return Page(period, total, first, ()), above
         ranks, rank, equals = [], dense if self.dense else above, scores[0]
@@ -161,11 +193,18 @@ class Reading:
             ranks.append(rank)
         names = [member[13:] for member in members]
         texts = [text or None for text in described] or [None] * len(scores)
-        more = f"{self._sign * scores[-1]}.{members[-1][:12]}" if first + len(scores) < total else None
-        return Page(period, total, first, tuple(map(Entry, ranks, names, scores, texts)), more), above
+        more = (
+            f"{self._sign * scores[-1]}.{members[-1][:12]}" if first + len(scores) < total else None
+        )
+        return Page(
+            period, total, first, tuple(map(Entry, ranks, names, scores, texts)), more
+        ), above
 
-    def _run_on(self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()) -> Any:
-        """Runs a script on a period's keys, with `more` before the distinct scores, on the day that Redis has."""
+    def _run_on(
+        self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()
+    ) -> Any:
+        """Runs a script on a period's keys, with `more` before the distinct scores, on the day that
+        Redis has."""
         for _ in range(2):
             day = self._day() if period in RUNNING else ""
             keys = [*self._read_keys(period), *more, *self._distinct_keys([period])]
@@ -186,14 +225,17 @@ class Reading:
 
 
 def _integer(stored: bytes | str) -> int:
-    """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that is not finite."""
+    """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that
+    is not finite."""
     try:
         return int(stored)
     except ValueError:
         try:
             return int(float(stored))
         except OverflowError:
-            raise DataError("a score that is not finite: others have written into this board") from None
+            raise DataError(
+                "a score that is not finite: others have written into this board"
+            ) from None
 
 
 def name_of(member: bytes) -> str:

@@ -1,13 +1,16 @@
-"""Signed submissions: who has the secret made the request, exactly this one, just now, and it is taken once.
+"""Signed submissions: who has the secret made the request, exactly this one, just now, and it is
+taken once.
 
-A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-Nonce`, 16 to 64 letters, digits, - or _ of
-its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the secret, of the lines timestamp, nonce, method, path with
-its query, and the SHA-256 of the body in hex. The path is that which the client asks for, with whatever a proxy takes off
-its beginning. The time is compared with Redis', and the nonce is remembered for as long as
-the signature would be taken: one round trip, before anything is counted, for what bears a right signature alone.
+A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-Nonce`, 16 to 64
+letters, digits, - or _ of its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the
+secret, of the lines timestamp, nonce, method, path with its query, and the SHA-256 of the body in
+hex. The path is that which the client asks for, with whatever a proxy takes off its beginning. The
+time is compared with Redis', and the nonce is remembered for as long as the signature would be
+taken: one round trip, before anything is counted, for what bears a right signature alone.
 
-So a nonce is used up whatever comes after it, a request that then fails included: who sends it again signs it anew, with
-another nonce and the same Idempotency-Key, which is what makes it count once.
+So a nonce is used up whatever comes after it, a request that then fails included: who sends it
+again signs it anew, with another nonce and the same Idempotency-Key, which is what makes it count
+once.
 """
 
 import hashlib
@@ -32,17 +35,26 @@ def sign(secret: str, timestamp: str, nonce: str, method: str, path: str, body: 
 
 
 class Signatures:
-    """Checks them. `client` is a redis-py client of bytes; `window_seconds` is how far a clock may be off either way."""
+    """Checks them. `client` is a redis-py client of bytes; `window_seconds` is how far a clock may
+    be off either way."""
 
     def __init__(self, client: Any, secret: str, *, window_seconds: int = WINDOW_SECONDS) -> None:
         self._client, self._secret, self.window_seconds = client, secret, window_seconds
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def check(
-        self, timestamp: str, nonce: str, signature: str, method: str, path: str, body: bytes, *, now_ms: int | None = None
+        self,
+        timestamp: str,
+        nonce: str,
+        signature: str,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        now_ms: int | None = None,
     ) -> None:
-        """Raises Unsigned unless it is signed, on time and not seen before; RedisError. One round trip, none for a
-        signature that is wrong."""
+        """Raises Unsigned unless it is signed, on time and not seen before; RedisError. One round
+        trip, none for a signature that is wrong."""
         if not timestamp or not nonce or not signature:
             raise Unsigned("Demo-Timestamp, Demo-Nonce and Demo-Signature are needed.")
         if not TIMESTAMP.fullmatch(timestamp):
@@ -51,7 +63,9 @@ class Signatures:
             raise Unsigned("Demo-Nonce has to be 16 to 64 letters, digits, - or _.")
         expected = sign(self._secret, timestamp, nonce, method, path, body)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
-            raise Unsigned("Demo-Signature does not fit this timestamp, nonce, method, path and body.")
+            raise Unsigned(
+                "Demo-Signature does not fit this timestamp, nonce, method, path and body."
+            )
         key = f"demo:leaderboard:{{nonce:{hashlib.sha256(nonce.encode()).hexdigest()}}}"
         args = [timestamp, self.window_seconds, "" if now_ms is None else now_ms]
         answer = self._script(keys=[key], args=args)

@@ -1,17 +1,21 @@
 """Live boards: one subscriber for the whole process, which fans out to all who watch.
 
-Whoever changes a board publishes a hint on its channel. A hint says nothing but "look": the board is read then, once for all
-viewers and at most once in `interval_seconds` however many posts there are, and who sees something new is sent it. So a
-hint that comes twice, late or not at all does no harm: every board is also read after each (re)connect, once its channel is
-confirmed, and every `again_seconds`, for what nobody publishes: a key that expires, midnight, a server that forgets.
+Whoever changes a board publishes a hint on its channel. A hint says nothing but "look": the board
+is read then, once for all viewers and at most once in `interval_seconds` however many posts there
+are, and who sees something new is sent it. So a hint that comes twice, late or not at all does no
+harm: every board is also read after each (re)connect, once its channel is confirmed, and every
+`again_seconds`, for what nobody publishes: a key that expires, midnight, a server that forgets.
 
-Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither keeps a place. When the
-streams end, whoever is in the middle of a write is cut off, so that a client that does not read holds no server up.
+Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
+keeps a place. When the streams end, whoever is in the middle of a write is cut off, so that a
+client that does not read holds no server up.
 
-A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is back.
+A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is
+back.
 
-The subscriber's connection is its own, made as the client's pool makes them, so that viewers take none from requests. It
-begins with the first viewer, which comes after a fork, and ends with the last one.
+The subscriber's connection is its own, made as the client's pool makes them, so that viewers take
+none from requests. It begins with the first viewer, which comes after a fork, and ends with the
+last one.
 """
 
 import contextvars
@@ -42,8 +46,8 @@ class Full(Exception):
 
 
 class Room:
-    """A board and a period that somebody watches. `due` is when it has to be read, by the monotonic clock; None until its
-    channel is confirmed."""
+    """A board and a period that somebody watches. `due` is when it has to be read, by the monotonic
+    clock; None until its channel is confirmed."""
 
     def __init__(self, board: Leaderboard, period: str) -> None:
         self.board, self.period = board, period
@@ -54,8 +58,9 @@ class Room:
 
 
 class Streams:
-    """The live boards of a process. `most` bounds the viewers, `write_seconds` how long one may take to take an event,
-    `stopping` is asked all the time and ends every stream, `counted` is told how many viewers there are."""
+    """The live boards of a process. `most` bounds the viewers, `write_seconds` how long one may
+    take to take an event, `stopping` is asked all the time and ends every stream, `counted` is
+    told how many viewers there are."""
 
     def __init__(
         self,
@@ -97,7 +102,8 @@ class Streams:
         gone: Callable[[], bool] = lambda: False,
         cut: Callable[[], None] = lambda: None,
     ) -> Viewer:
-        """A viewer of a board and, with a name, of a player on it. Raises Full; ValueError for a period that is none."""
+        """A viewer of a board and, with a name, of a player on it. Raises Full; ValueError for a
+        period that is none."""
 
         def leave(viewer: Viewer) -> None:
             self._leave(viewer, room, player)
@@ -117,8 +123,13 @@ class Streams:
             self._viewers.add(viewer)
             self._counted(self.viewers)
             if self._pid != os.getpid() or self._thread is None:
-                self._pid, nothing = os.getpid(), contextvars.Context()  # not what the first viewer's request has in its own
-                self._thread = threading.Thread(target=nothing.run, args=(self._run,), name="live-boards", daemon=True)
+                self._pid, nothing = (
+                    os.getpid(),
+                    contextvars.Context(),
+                )  # not what the first viewer's request has in its own
+                self._thread = threading.Thread(
+                    target=nothing.run, args=(self._run,), name="live-boards", daemon=True
+                )
                 self._thread.start()
         return viewer
 
@@ -143,7 +154,8 @@ class Streams:
         return self._closed or self._stopping()
 
     def _goes_on(self) -> bool:
-        """Whether this thread does: once it is told no it is no longer the one, and the next viewer starts another."""
+        """Whether this thread does: once it is told no it is no longer the one, and the next viewer
+        starts another."""
         with self._lock:
             over, mine = self._is_over(), self._thread is threading.current_thread()
             if mine and self._rooms and not over:
@@ -222,7 +234,9 @@ class Streams:
                 if connection.can_read(timeout=self._pause()):
                     self._hear(connection)
                     heard = time.monotonic()
-                elif time.monotonic() - heard > PING_SECONDS:  # a connection that died in silence answers no more
+                elif (
+                    time.monotonic() - heard > PING_SECONDS
+                ):  # a connection that died in silence answers no more
                     connection.send_command("PING")
                     self._hear(connection)
                     heard = time.monotonic()
@@ -265,13 +279,18 @@ class Streams:
     def _pause(self) -> float:
         now = time.monotonic()
         with self._lock:
-            due = min((room.due for room in self._rooms.values() if room.due is not None), default=now + POLL_SECONDS)
+            due = min(
+                (room.due for room in self._rooms.values() if room.due is not None),
+                default=now + POLL_SECONDS,
+            )
         return max(0.0, min(POLL_SECONDS, due - now))
 
     def _read_what_is_due(self) -> None:
         now = time.monotonic()
         with self._lock:
-            rooms = [room for room in self._rooms.values() if room.due is not None and room.due <= now]
+            rooms = [
+                room for room in self._rooms.values() if room.due is not None and room.due <= now
+            ]
             for room in rooms:
                 room.due = now + self._again_seconds
             watched = [(room, dict(room.groups)) for room in rooms]
@@ -281,22 +300,27 @@ class Streams:
                 before = {player: group.event for player, group in groups.items()}
                 events = self._watched.read(room.board, room.period, before)
             except (RedisError, ValueError, TypeError) as error:  # away, or not written by us
-                log.info("live boards: %s cannot be read: %s", room.board.board, type(error).__name__)
+                log.info(
+                    "live boards: %s cannot be read: %s", room.board.board, type(error).__name__
+                )
                 room.due = time.monotonic() + RETRY_SECONDS
                 for group in groups.values():
                     group.lose()
                 continue
-            # Where many players are watched, reading takes longer, and is done less often. One that nobody asked for does
-            # not keep the next one waiting.
+            # Where many players are watched, reading takes longer, and is done less often. One that
+            # nobody asked for does not keep the next one waiting.
             took = time.monotonic() - began
-            room.not_before = began + (max(self._interval_seconds, REST * took) if room.hinted else 0)
+            room.not_before = began + (
+                max(self._interval_seconds, REST * took) if room.hinted else 0
+            )
             room.hinted = False
             for player, group in groups.items():
                 group.show(events[player])
 
 
 def _own_connection(client: Any) -> Any:
-    """A connection to the client's server that is not one of its pool's; in a cluster any node hears of every message."""
+    """A connection to the client's server that is not one of its pool's; in a cluster any node
+    hears of every message."""
     pool = getattr(client, "connection_pool", None)
     if pool is None:
         pool = client.get_redis_connection(client.get_random_node()).connection_pool

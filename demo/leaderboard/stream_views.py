@@ -1,4 +1,5 @@
-"""A board as a stream of server-sent events. It holds neither a connection of the pool nor a session of the database."""
+"""A board as a stream of server-sent events. It holds neither a connection of the pool nor a
+session of the database."""
 
 import socket
 import threading
@@ -25,7 +26,10 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
 SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
 LAST = Header(
-    "Last-Event-ID", "the last event that the client has: it is not sent again", rf"^.{{0,{EVENT_ID_CHARACTERS}}}$", "0"
+    "Last-Event-ID",
+    "the last event that the client has: it is not sent again",
+    rf"^.{{0,{EVENT_ID_CHARACTERS}}}$",
+    "0",
 )
 _making = threading.Lock()
 
@@ -38,13 +42,15 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Line:
-    """The connection of a request, where gunicorn tells it: whether the client has left, which a write finds out too late,
-    hanging up, so that a server that ends does not wait for a next request, and cutting it. What lies there unread is
-    bounded: it grows to megabytes else."""
+    """The connection of a request, where gunicorn tells it: whether the client has left, which a
+    write finds out too late, hanging up, so that a server that ends does not wait for a next
+    request, and cutting it. What lies there unread is bounded: it grows to megabytes else."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given = environ.get("gunicorn.socket")
-        self._socket = getattr(given, "_sock", given)  # gevent's would wait where this one is to look
+        self._socket = getattr(
+            given, "_sock", given
+        )  # gevent's would wait where this one is to look
         if self._socket is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
@@ -91,9 +97,17 @@ class Answer:
 
 
 @bp.get("/api/boards/<board>/stream")
-@documented(query=Wanted, answer=str, path={"board": "main"}, errors=(503,), headers=(LAST,), media="text/event-stream")
+@documented(
+    query=Wanted,
+    answer=str,
+    path={"board": "main"},
+    errors=(503,),
+    headers=(LAST,),
+    media="text/event-stream",
+)
 def stream(board: str) -> Response:
-    """The top ten and, with a player, his row and his neighbours: now, and whenever something of it has changed."""
+    """The top ten and, with a player, his row and his neighbours: now, and whenever something of it
+    has changed."""
     name, wanted = known(board, field=True), read_query(Wanted)
     player = wanted.player
     if player:
@@ -108,12 +122,21 @@ def stream(board: str) -> Response:
     streams, line = _streams(), Line(request.environ)
     last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
     try:
-        viewer = streams.open(leaderboard(name), wanted.period, player, last_event_id=last, gone=line.is_dead, cut=line.cut)
+        viewer = streams.open(
+            leaderboard(name),
+            wanted.period,
+            player,
+            last_event_id=last,
+            gone=line.is_dead,
+            cut=line.cut,
+        )
     except Full:
         raise ServiceUnavailable(
             f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."
         ) from None
-    return Response(Answer(viewer, line), mimetype="text/event-stream", headers=HEADERS, direct_passthrough=True)
+    return Response(
+        Answer(viewer, line), mimetype="text/event-stream", headers=HEADERS, direct_passthrough=True
+    )
 
 
 def _streams() -> Streams:
@@ -125,10 +148,11 @@ def _streams() -> Streams:
             told = server.of(app)
             made = shared.keep(
                 Streams(
-                shared.redis,
-                most=min(app.config["STREAM_VIEWERS"], told.open_answers),
-                stopping=lambda: not told.goes_on(),
-                counted=STREAMS_OPEN.set,
-            ))
+                    shared.redis,
+                    most=min(app.config["STREAM_VIEWERS"], told.open_answers),
+                    stopping=lambda: not told.goes_on(),
+                    counted=STREAMS_OPEN.set,
+                )
+            )
             shared.closing.callback(made.close)
     return made

@@ -1,9 +1,11 @@
-"""Scores out of files and into files, a line each: CSV with a heading (player, score, mode, metadata) or JSON lines.
+"""Scores out of files and into files, a line each: CSV with a heading (player, score, mode,
+metadata) or JSON lines.
 
-Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how far it came. A batch
-of an import that was cut off between Redis and that note is sent again. That changes nothing of what is best or latest;
-batches in which scores are added up bear an idempotency key, so that they count once. A key is of one import, by a random
-number in the note: the same file imported anew counts anew.
+Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how
+far it came. A batch of an import that was cut off between Redis and that note is sent again. That
+changes nothing of what is best or latest; batches in which scores are added up bear an idempotency
+key, so that they count once. A key is of one import, by a random number in the note: the same file
+imported anew counts anew.
 """
 
 import csv
@@ -49,8 +51,9 @@ class Done:
 
 
 def posts(file: Path) -> Iterator[tuple[int, bytes, Post | str]]:
-    """Of each line its number, as editors count, its bytes, and a post or what is wrong with it. A heading is no line of
-    these; an empty line is wrong. Each stands for itself: a quote that is not closed costs its own line alone."""
+    """Of each line its number, as editors count, its bytes, and a post or what is wrong with it. A
+    heading is no line of these; an empty line is wrong. Each stands for itself: a quote that is
+    not closed costs its own line alone."""
     as_csv, names = file.suffix == ".csv", []
     with file.open("rb") as opened:
         for number, raw in enumerate(opened, 1):
@@ -69,25 +72,39 @@ def posts(file: Path) -> Iterator[tuple[int, bytes, Post | str]]:
                 names = cells
             else:
                 given = {name: cell for name, cell in zip(names, cells, strict=False) if cell != ""}
-                yield number, raw, _post({**given, **({"": ""} if len(cells) > len(names) else {})}, from_csv=True)
+                yield (
+                    number,
+                    raw,
+                    _post(
+                        {**given, **({"": ""} if len(cells) > len(names) else {})}, from_csv=True
+                    ),
+                )
 
 
 def _post(given: Any, *, from_csv: bool = False) -> Post | str:
     try:
         if from_csv and "metadata" in given:
             given["metadata"] = msgspec.json.decode(given["metadata"])
-        line = msgspec.convert(given, Line, strict=False) if from_csv else msgspec.json.decode(given, type=Line)
+        line = (
+            msgspec.convert(given, Line, strict=False)
+            if from_csv
+            else msgspec.json.decode(given, type=Line)
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return str(error).replace("`", "")
     return Post(
-        line.player, line.score, line.mode, None if line.metadata is None else msgspec.json.encode(line.metadata).decode()
+        line.player,
+        line.score,
+        line.mode,
+        None if line.metadata is None else msgspec.json.encode(line.metadata).decode(),
     )
 
 
 def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None]) -> Done:
-    """Submits every line, in batches of MOST; `say` is told the number and fault of each line that is left out, once its
-    batch is done, `moved` how many lines are done. Raises RedisError, after which a second call goes on behind the last
-    batch; Stopped when that cannot be done rightly."""
+    """Submits every line, in batches of MOST; `say` is told the number and fault of each line that
+    is left out, once its batch is done, `moved` how many lines are done. Raises RedisError,
+    after which a second call goes on behind the last batch; Stopped when that cannot be done
+    rightly."""
     note = Note(file, board.board)
     last = note.read() or {"lines": 0, "run": secrets.token_hex(8), "at": time.time()}
     before, counted, refused, passed = last["lines"], 0, 0, hashlib.sha256()
@@ -129,7 +146,8 @@ def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None])
 
 
 def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int], None]) -> int:
-    """Writes the rows of a period, best first, and returns how many in this run; `moved` is told how many of how many."""
+    """Writes the rows of a period, best first, and returns how many in this run; `moved` is told
+    how many of how many."""
     note, written = Note(file, f"{board.board} {period}"), 0
     last = note.read() if file.exists() else {}
     with file.open("r+" if last else "w", encoding="utf-8", newline="") as out:
@@ -154,12 +172,16 @@ def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int]
 
 
 def _write(out: Any, entry: Entry, as_csv: bool) -> None:
-    metadata = (entry.metadata or "").replace("\n", " ").replace("\r", " ")  # between the parts of its JSON
+    metadata = (
+        (entry.metadata or "").replace("\n", " ").replace("\r", " ")
+    )  # between the parts of its JSON
     if as_csv:
         csv.writer(out).writerow((entry.player, entry.score, metadata))
         return
     more = {"metadata": msgspec.Raw(metadata.encode())} if metadata else {}
-    out.write(msgspec.json.encode({"player": entry.player, "score": entry.score, **more}).decode() + "\n")
+    out.write(
+        msgspec.json.encode({"player": entry.player, "score": entry.score, **more}).decode() + "\n"
+    )
 
 
 class Note:

@@ -1,5 +1,5 @@
-"""`flask --app wsgi leaderboard import FILE` and `export FILE`: scores out of files and into files, at any size; and
-`season NAME`, which closes one."""
+"""`flask --app wsgi leaderboard import FILE` and `export FILE`: scores out of files and into files,
+at any size; and `season NAME`, which closes one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,9 @@ from demo.web.services import get_redis
 
 TOLD = 100
 CLEAR = "\033[1G\033[K"  # the progress bar's line, on a terminal
-group = AppGroup("leaderboard", help="Scores out of files and into files, .csv or .jsonl; the end of a season.")
+group = AppGroup(
+    "leaderboard", help="Scores out of files and into files, .csv or .jsonl; the end of a season."
+)
 
 
 def _board(_: click.Context, __: click.Parameter, name: str) -> str:
@@ -43,7 +45,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise click.ClickException(f"Redis went away ({type(error).__name__}). The same command goes on.") from None
+        raise click.ClickException(
+            f"Redis went away ({type(error).__name__}). The same command goes on."
+        ) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except transfer.Stopped as error:
@@ -51,10 +55,13 @@ def _told() -> Iterator[None]:
 
 
 @group.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_file)
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_file
+)
 @click.option("--board", default="main", show_default=True, callback=_board)
 def load(file: Path, board: str) -> None:
-    """Submit each line; broken off, the same command goes on. Lines that are wrong are told and left out."""
+    """Submit each line; broken off, the same command goes on. Lines that are wrong are told and
+    left out."""
     faults = 0
 
     def say(number: int, fault: str) -> None:
@@ -74,7 +81,9 @@ def load(file: Path, board: str) -> None:
         if done.counted or done.before:
             boards.remember(get_redis(), board)
     more = f", {done.before} were done before" if done.before else ""
-    click.echo(f"{done.counted} of {length} lines counted on board {board}, {done.refused} left out{more}")
+    click.echo(
+        f"{done.counted} of {length} lines counted on board {board}, {done.refused} left out{more}"
+    )
 
 
 @group.command("export")
@@ -82,7 +91,8 @@ def load(file: Path, board: str) -> None:
 @click.option("--board", default="main", show_default=True, callback=_board)
 @click.option("--period", default="all", show_default=True, callback=_period)
 def save(file: Path, board: str, period: str) -> None:
-    """Write the rows, best first; broken off, the same command goes on. What moves meanwhile may be there twice or not."""
+    """Write the rows, best first; broken off, the same command goes on. What moves meanwhile may be
+    there twice or not."""
     with _told(), click.progressbar(length=1, label="Rows") as bar:
 
         def moved(rows: int, total: int) -> None:

@@ -20,10 +20,14 @@ class Upkeep(Reading):
         self._season = client.register_script(HERE.with_name("upkeep_season.lua").read_text())
 
     def remove(self, player: str, *, now_ms: int | None = None) -> bool:
-        """Takes a player off the running periods, metadata included; False when nobody of that name was there."""
+        """Takes a player off the running periods, metadata included; False when nobody of that name
+        was there."""
         player = check_player(player)
         for _ in range(2):
-            keys = [f"{self._beginning}metadata", *(key for period in self.periods for key in self.redis_keys(period))]
+            keys = [
+                f"{self._beginning}metadata",
+                *(key for period in self.periods for key in self.redis_keys(period)),
+            ]
             keys += self._distinct_keys(self.periods)
             args = [player, self._day(), self._now(now_ms), self.channel, len(self.periods)]
             found, redis_ms = self._remove(keys=keys, args=args)
@@ -33,8 +37,8 @@ class Upkeep(Reading):
         raise RuntimeError("the day turned twice within one removal")
 
     def trim(self, keep: int, period: str = Period.ALL) -> int:
-        """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went. Metadata belongs to the
-        all-time row and goes with it."""
+        """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went.
+        Metadata belongs to the all-time row and goes with it."""
         if keep < 0:
             raise ValueError("keep has to be 0 or more")
         whole = period == Period.ALL or period.startswith("season:")
@@ -46,15 +50,21 @@ class Upkeep(Reading):
         return removed
 
     def season(self, name: str, *, now_ms: int | None = None) -> int:
-        """Closes the all-time board into the archive `season:<name>`, which is kept for KEPT_SECONDS, and returns how many
-        played in it. The running week and day go on. Metadata is archived with its player, and stays on the board
-        for who is in the running week or day. Raises ValueError when the name is taken."""
+        """Closes the all-time board into the archive `season:<name>`, which is kept for
+        KEPT_SECONDS, and returns how many played in it. The running week and day go on. Metadata
+        is archived with its player, and stays on the board for who is in the running week or
+        day. Raises ValueError when the name is taken."""
         if not BOARD.fullmatch(name):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
         archive = f"season:{name}"
         for _ in range(2):
             running = [self.redis_keys(period)[0] for period in self.periods[1:]]
-            keys = [*self._read_keys(Period.ALL), *self._read_keys(archive), f"{self._beginning}seasons", *running]
+            keys = [
+                *self._read_keys(Period.ALL),
+                *self._read_keys(archive),
+                f"{self._beginning}seasons",
+                *running,
+            ]
             keys += self._distinct_keys([Period.ALL, archive])
             day = self._day() if running else ""
             args = [day, self._now(now_ms), name, KEPT_SECONDS * 1000, self.channel, len(running)]
@@ -70,4 +80,6 @@ class Upkeep(Reading):
 
     def seasons(self) -> list[str]:
         """The names of the closed seasons, the last one first."""
-        return [name.decode() for name in self._client.zrevrange(f"{self._beginning}seasons", 0, -1)]
+        return [
+            name.decode() for name in self._client.zrevrange(f"{self._beginning}seasons", 0, -1)
+        ]

@@ -1,7 +1,8 @@
-"""Who looks at a live board: a group for all who watch the same, and for each viewer an endless answer.
+"""Who looks at a live board: a group for all who watch the same, and for each viewer an endless
+answer.
 
-A viewer has no queue. It remembers what it was sent last, and when it is its turn it takes what is the newest then: who
-reads slowly gets fewer events, holds nobody up and costs no more memory.
+A viewer has no queue. It remembers what it was sent last, and when it is its turn it takes what is
+the newest then: who reads slowly gets fewer events, holds nobody up and costs no more memory.
 """
 
 import threading
@@ -16,8 +17,9 @@ AWAY = b"event: away\ndata: {}\n\n"
 
 
 class Group:
-    """All who watch the same player of the same board and period. `turn` grows with each change, which one thread alone
-    makes; `changed` is set then, and another takes its place: who takes it before he looks at the turn misses nothing."""
+    """All who watch the same player of the same board and period. `turn` grows with each change,
+    which one thread alone makes; `changed` is set then, and another takes its place: who takes
+    it before he looks at the turn misses nothing."""
 
     def __init__(self) -> None:
         self.changed = threading.Event()
@@ -53,9 +55,9 @@ class Group:
 
 
 class Viewer:
-    """One answer, as WSGI iterates over it: events when there are any, a comment when there are none for a while. `gone`
-    tells whether the client has left, `cut` ends its connection, be it in the middle of a write, `leave` is called once, at
-    the end."""
+    """One answer, as WSGI iterates over it: events when there are any, a comment when there are
+    none for a while. `gone` tells whether the client has left, `cut` ends its connection, be it
+    in the middle of a write, `leave` is called once, at the end."""
 
     def __init__(
         self,
@@ -82,7 +84,8 @@ class Viewer:
         return event
 
     def writes_for(self, now: float) -> float:
-        """How many seconds ago, by the monotonic clock, it took what it is still writing; 0 while it waits."""
+        """How many seconds ago, by the monotonic clock, it took what it is still writing; 0 while
+        it waits."""
         return now - self._taken if self._taken else 0.0
 
     def _next(self) -> bytes:

@@ -8,7 +8,16 @@ import msgspec
 from flask import Flask, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from demo.leaderboard import api_views, boards, game_views, play, reading, stream, stream_views, transfer_commands
+from demo.leaderboard import (
+    api_views,
+    boards,
+    game_views,
+    play,
+    reading,
+    stream,
+    stream_views,
+    transfer_commands,
+)
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.board_access import (
     PlayerName,
@@ -34,7 +43,11 @@ HERE = Path(__file__).parent
 MAIN = "main"
 REFRESH_SECONDS = 10
 ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
-RUNNING = [(Period.DAY.value, "Today"), (Period.WEEK.value, "This week"), (Period.ALL.value, "All time")]
+RUNNING = [
+    (Period.DAY.value, "Today"),
+    (Period.WEEK.value, "This week"),
+    (Period.ALL.value, "All time"),
+]
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
 bp.cli.add_command(transfer_commands.group)
@@ -64,7 +77,9 @@ def index() -> Any:
     leads: list[boards.Lead] | None = None
     try:
         names = boards.names(get_redis())
-        leads = boards.leads(get_redis(), [leaderboard(name) for name in dict.fromkeys([MAIN, *names])])
+        leads = boards.leads(
+            get_redis(), [leaderboard(name) for name in dict.fromkeys([MAIN, *names])]
+        )
     except RedisError as error:
         current_app.logger.debug("boards: not listed: %s", type(error).__name__)
     page = render_template(
@@ -80,7 +95,8 @@ def index() -> Any:
 
 @bp.get("/boards/<board>")
 def board(board: str) -> str:
-    """One board: the top, and around one player. For who has no live page it reloads by itself, until `?refresh=0`."""
+    """One board: the top, and around one player. For who has no live page it reloads by itself,
+    until `?refresh=0`."""
     return _board_page(known(board), {}, {})
 
 
@@ -95,14 +111,23 @@ def post_score(board: str) -> Any:
         player = check_player(player)
     except ValueError:
         errors["player"] = "Player: 1 to 64 visible characters."
-    if not (text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 17 and abs(int(text)) <= MAX_SCORE):
-        errors["score"] = "Score: a whole number within ±9\u202f007\u202f199\u202f254\u202f740\u202f991."
+    if not (
+        text.removeprefix("-").isdecimal()
+        and text.isascii()
+        and len(text) <= 17
+        and abs(int(text)) <= MAX_SCORE
+    ):
+        errors["score"] = (
+            "Score: a whole number within ±9\u202f007\u202f199\u202f254\u202f740\u202f991."
+        )
     if errors:
         return _board_page(name, errors, {"player": player[:64], "score": text[:32]}), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     if not request.form.get("twice"):
         done = submit(name, player, int(text), None)
-        flash_cookie.put(response, "message", sentence(done.standings[Period.ALL], player, int(text)))
+        flash_cookie.put(
+            response, "message", sentence(done.standings[Period.ALL], player, int(text))
+        )
         return response
     key = secrets.token_hex(8)
     told: list[tuple[int, bool, str]] = []
@@ -110,7 +135,9 @@ def post_score(board: str) -> Any:
         try:
             done = submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key)
         except ValueError as error:
-            return _board_page(name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}), 422
+            return _board_page(
+                name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}
+            ), 422
         except RedisAway as away:
             if not told:
                 raise
@@ -124,7 +151,9 @@ def post_score(board: str) -> Any:
                 "total": overall.total,
             }
             told.append((201, done.replayed, msgspec.json.encode(body).decode()))
-    flash_cookie.put(response, "twice", {"key": key, "score": int(text), "player": player, "answers": told})
+    flash_cookie.put(
+        response, "twice", {"key": key, "score": int(text), "player": player, "answers": told}
+    )
     return response
 
 

@@ -1,8 +1,9 @@
-"""What the viewers of a board watch: its top, and around some players, read in one round trip; for a page once, and for
-live pages written as events.
+"""What the viewers of a board watch: its top, and around some players, read in one round trip; for
+a page once, and for live pages written as events.
 
-An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows everything. Its id is a
-digest of what it says, so that a viewer who comes back can tell what he has, and two processes agree on it.
+An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows
+everything. Its id is a digest of what it says, so that a viewer who comes back can tell what he
+has, and two processes agree on it.
 """
 
 import hashlib
@@ -23,8 +24,9 @@ PLAYERS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Event:
-    """The state of a board for one player, or for nobody: all viewers share `head`, those of one player `tail`, which is
-    made from the rows that are kept in `part` to see whether they have changed."""
+    """The state of a board for one player, or for nobody: all viewers share `head`, those of one
+    player `tail`, which is made from the rows that are kept in `part` to see whether they have
+    changed."""
 
     id: str
     head: bytes
@@ -55,12 +57,20 @@ class Watched:
     def look(self, board: Leaderboard, period: str, player: str = "") -> Look:
         """The board for one page, the names of its last seasons included, in one round trip."""
         total, seasons, top, *parts = self._ask(board, period, [player] if player else [])
-        around = Page(period, total, parts[0][0], _rows(board, parts[0])) if parts and parts[0] else None
-        return Look(Page(period, total, 0, _rows(board, top)), around, tuple(name.decode() for name in seasons))
+        around = (
+            Page(period, total, parts[0][0], _rows(board, parts[0])) if parts and parts[0] else None
+        )
+        return Look(
+            Page(period, total, 0, _rows(board, top)),
+            around,
+            tuple(name.decode() for name in seasons),
+        )
 
-    def read(self, board: Leaderboard, period: str, before: Mapping[str, Event | None]) -> dict[str, Event]:
-        """An event for each player, "" stands for none, with the events that they had before: what has not changed is not
-        written anew. One round trip for PLAYERS_AT_ONCE."""
+    def read(
+        self, board: Leaderboard, period: str, before: Mapping[str, Event | None]
+    ) -> dict[str, Event]:
+        """An event for each player, "" stands for none, with the events that they had before: what
+        has not changed is not written anew. One round trip for PLAYERS_AT_ONCE."""
         events: dict[str, Event] = {}
         players = list(before)
         for at in range(0, max(1, len(players)), PLAYERS_AT_ONCE):
@@ -68,9 +78,14 @@ class Watched:
             named = [player for player in some if player]
             total, _, top, *parts = self._ask(board, period, named)
             entries = [_json(entry) for entry in _rows(board, top)]
-            head = _line({"board": board.board, "period": period, "total": total, "entries": entries})[:-1]
+            head = _line(
+                {"board": board.board, "period": period, "total": total, "entries": entries}
+            )[:-1]
             digest = _digest(head)
-            for player, part in [*zip(named, parts, strict=True), *([("", None)] if "" in some else [])]:
+            for player, part in [
+                *zip(named, parts, strict=True),
+                *([("", None)] if "" in some else []),
+            ]:
                 old = before[player]
                 if old and old.part == part:
                     events[player] = Event(digest + old.id[len(digest) :], head, old.tail, part)
@@ -82,7 +97,9 @@ class Watched:
         return events
 
     def _ask(self, board: Leaderboard, period: str, players: Sequence[str]) -> Any:
-        return board._run_on(period, self._script, [ROWS, RADIUS, *players], [f"{board._beginning}seasons"])
+        return board._run_on(
+            period, self._script, [ROWS, RADIUS, *players], [f"{board._beginning}seasons"]
+        )
 
 
 def _digest(text: bytes) -> str:
@@ -90,7 +107,8 @@ def _digest(text: bytes) -> str:
 
 
 def _line(value: Any) -> bytes:
-    """JSON without line breaks, which would end the event: inside of metadata they are no more than spaces."""
+    """JSON without line breaks, which would end the event: inside of metadata they are no more than
+    spaces."""
     return msgspec.json.encode(value).replace(b"\n", b" ").replace(b"\r", b" ")
 
 
@@ -103,7 +121,9 @@ def _rows(board: Leaderboard, part: list[Any]) -> tuple[Entry, ...]:
     first, rank, *flat = part
     rows: list[Entry] = []
     equals = None
-    for place, (member, stored, metadata) in enumerate(zip(*[iter(flat)] * 3, strict=True), start=first + 1):
+    for place, (member, stored, metadata) in enumerate(
+        zip(*[iter(flat)] * 3, strict=True), start=first + 1
+    ):
         if equals is not None and equals != stored:
             rank = rank + 1 if board.dense else place
         equals = stored

@@ -1,5 +1,6 @@
-"""What a person who knows Redis would say after a look at this server: findings in plain words, why, and the command that
-mends it. What is harmless in development is said to be so, and is no alarm.
+"""What a person who knows Redis would say after a look at this server: findings in plain words,
+why, and the command that mends it. What is harmless in development is said to be so, and is no
+alarm.
 
 Each check is a function of the facts that returns a finding, None where all is well, or NOT_KNOWN.
 """
@@ -26,10 +27,15 @@ CHECKS: dict[str, Callable[[Facts, Limits], Outcome]] = {
 WEIGHTS = ("act", "heed", "note")
 
 
-def advise(facts: Facts, limits: Limits | None = None) -> tuple[list[Finding], list[str], list[str]]:
+def advise(
+    facts: Facts, limits: Limits | None = None
+) -> tuple[list[Finding], list[str], list[str]]:
     """The findings, the gravest first, what was found to be well, and what could not be looked at."""
     found = {title: check(facts, limits or Limits()) for title, check in CHECKS.items()}
     findings = [finding for finding in found.values() if isinstance(finding, Finding)]
     findings.sort(key=lambda finding: WEIGHTS.index(finding.weight))
-    well, not_known = ([title for title, finding in found.items() if finding == outcome] for outcome in (None, NOT_KNOWN))
+    well, not_known = (
+        [title for title, finding in found.items() if finding == outcome]
+        for outcome in (None, NOT_KNOWN)
+    )
     return findings, well, not_known

@@ -1,8 +1,9 @@
 """The offline optimum: which requests a cache would answer that knew the future.
 
-On a miss with no room, forget whatever is asked for last, the newcomer included (L. A. Belady, 1966; that no other choice
-keeps more of equal-sized entries was proved by Mattson and others in 1970). A heap of next uses makes it O(n log n); its
-entries from before a key was asked for again are skipped when they come up.
+On a miss with no room, forget whatever is asked for last, the newcomer included (L. A. Belady,
+1966; that no other choice keeps more of equal-sized entries was proved by Mattson and others in
+1970). A heap of next uses makes it O(n log n); its entries from before a key was asked for again
+are skipped when they come up.
 """
 
 import heapq
@@ -10,8 +11,8 @@ from collections.abc import Hashable, Sequence
 
 
 def hits(trace: Sequence[Hashable], capacity: int) -> list[bool]:
-    """For each request, whether it is answered from `capacity` entries of equal size. Raises ValueError when that is
-    negative."""
+    """For each request, whether it is answered from `capacity` entries of equal size. Raises
+    ValueError when that is negative."""
     if capacity < 0:
         raise ValueError(f"capacity: {capacity} is negative")
     never = len(trace)

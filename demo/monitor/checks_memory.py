@@ -34,7 +34,11 @@ def evicts_sessions(facts: Facts, _: Limits) -> Outcome:
 def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Outcome:
     """Noeviction, where a cache has to make room."""
     server = facts.server
-    if server.eviction_policy != "noeviction" or "catalog" not in facts.use_cases or not server.maxmemory_bytes:
+    if (
+        server.eviction_policy != "noeviction"
+        or "catalog" not in facts.use_cases
+        or not server.maxmemory_bytes
+    ):
         return None
     share = server.memory_bytes / server.maxmemory_bytes
     if "sessions" not in facts.use_cases:

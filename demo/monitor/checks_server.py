@@ -3,7 +3,10 @@
 from demo.monitor.facts import NOT_KNOWN, Facts, Finding, Limits, Outcome
 
 Version = tuple[int, int]
-TESTED: dict[str, tuple[Version, Version]] = {"Redis": ((7, 0), (8, 99)), "Valkey": ((8, 0), (9, 99))}
+TESTED: dict[str, tuple[Version, Version]] = {
+    "Redis": ((7, 0), (8, 99)),
+    "Valkey": ((8, 0), (9, 99)),
+}
 LOOPBACK = {"127.0.0.1", "-127.0.0.1", "::1", "-::1", "localhost"}
 
 
@@ -36,7 +39,11 @@ def nothing_persists(facts: Facts, _: Limits) -> Outcome:
         "note" if facts.embedded else "heed",
         "A restart of the server signs everybody out",
         "It writes nothing to disk, neither a log nor a snapshot, and sessions and scores lie only there."
-        + (" That was chosen here, by DEMO_KEEP_DATA=false, and is fine in development." if facts.embedded else ""),
+        + (
+            " That was chosen here, by DEMO_KEEP_DATA=false, and is fine in development."
+            if facts.embedded
+            else ""
+        ),
         "CONFIG SET appendonly yes",
     )
 
@@ -49,7 +56,9 @@ def no_password(facts: Facts, _: Limits) -> Outcome:
         return NOT_KNOWN
     if not facts.open_door:
         return None
-    near = facts.protected or (facts.bind is not None and facts.bind != "" and set(facts.bind.split()) <= LOOPBACK)
+    near = facts.protected or (
+        facts.bind is not None and facts.bind != "" and set(facts.bind.split()) <= LOOPBACK
+    )
     return Finding(
         "no-password",
         "note" if near else "act",
@@ -61,10 +70,15 @@ def no_password(facts: Facts, _: Limits) -> Outcome:
     )
 
 
-def untested_version(facts: Facts, _: Limits, tested: dict[str, tuple[Version, Version]] | None = None) -> Outcome:
+def untested_version(
+    facts: Facts, _: Limits, tested: dict[str, tuple[Version, Version]] | None = None
+) -> Outcome:
     """A server that these patterns were not tested on."""
     least, most = (tested or TESTED).get(facts.server.engine, ((0, 0), (999, 0)))
-    parts = [int("".join(c for c in part if c.isdigit()) or 0) for part in facts.server.version.split(".")[:2]]
+    parts = [
+        int("".join(c for c in part if c.isdigit()) or 0)
+        for part in facts.server.version.split(".")[:2]
+    ]
     version = (parts[0], parts[1] if len(parts) > 1 else 0)
     if least <= version <= most:
         return None

@@ -1,4 +1,5 @@
-"""The history as a page draws it and as a program reads it: columns of figures, one for each moment."""
+"""The history as a page draws it and as a program reads it: columns of figures, one for each
+moment."""
 
 import time
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ Column = list[float | None]
 
 @dataclass(frozen=True)
 class Columns:
-    """At most MOST moments, `at` in seconds since 1970, `labels` in hours and minutes of UTC, and seconds where all of it
-    is shorter than SHORT_MS. None where nobody sampled. Ratios are in per cent, rates are means; times are in ms, and of
-    each group the worst, so that no peak is lost."""
+    """At most MOST moments, `at` in seconds since 1970, `labels` in hours and minutes of UTC, and
+    seconds where all of it is shorter than SHORT_MS. None where nobody sampled. Ratios are in
+    per cent, rates are means; times are in ms, and of each group the worst, so that no peak is
+    lost."""
 
     at: list[float]
     labels: list[str]
@@ -56,15 +58,22 @@ def of(points: Sequence[Point]) -> Columns:
         [max((p.late_us / 1000 for p in group), default=None) for group in groups],
         {name: [_share(_moments(group, name)) for group in groups] for name in names},
         {
-            name: [max((m.p95_us / 1000 for m in _moments(group, name) if m.p95_us), default=None) for group in groups]
+            name: [
+                max((m.p95_us / 1000 for m in _moments(group, name) if m.p95_us), default=None)
+                for group in groups
+            ]
             for name in names
         },
-        {name: [_mean([m.commands / 10 for m in _moments(group, name)]) for group in groups] for name in names},
+        {
+            name: [_mean([m.commands / 10 for m in _moments(group, name)]) for group in groups]
+            for name in names
+        },
     )
 
 
 def twin(seen: Overview) -> dict[str, Any]:
-    """The overview with names for everything, for JSON; histograms, which are for summing up, left out."""
+    """The overview with names for everything, for JSON; histograms, which are for summing up, left
+    out."""
     return {
         "at": seen.at,
         "sampled_seconds_ago": seen.sampled_seconds_ago,
@@ -111,7 +120,8 @@ def _share(moments: Sequence[Moment]) -> float | None:
 
 
 def _growth(groups: Sequence[Sequence[Point]], field: str) -> Column:
-    """By how much a counter rose since the group before; None after a gap; after a restart it counts from nothing."""
+    """By how much a counter rose since the group before; None after a gap; after a restart it
+    counts from nothing."""
     column: Column = []
     before: int | None = None
     for group in groups:

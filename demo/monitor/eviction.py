@@ -1,7 +1,9 @@
-"""What is asked of an eviction run, what came of it, and the one loop that asks an engine and fills it again.
+"""What is asked of an eviction run, what came of it, and the one loop that asks an engine and fills
+it again.
 
-Redis keeps the time of the last use in whole seconds, so a run that is over in one second would have no order to evict
-by. The requests are therefore spread evenly over SECONDS, and the memory holds several seconds' worth of them.
+Redis keeps the time of the last use in whole seconds, so a run that is over in one second would
+have no order to evict by. The requests are therefore spread evenly over SECONDS, and the memory
+holds several seconds' worth of them.
 """
 
 from collections.abc import Sequence
@@ -19,14 +21,17 @@ SECONDS = 15.0
 BATCH = 40
 POINTS = 30
 VALUE = b"v" * 400
-ENTRY_BYTES = 600  # about what one of them takes with its key, its expiry and its places in two tables
+ENTRY_BYTES = (
+    600  # about what one of them takes with its key, its expiry and its places in two tables
+)
 SESSIONS = 200
 SESSION_SECONDS = 86_400
 CACHE_SECONDS = 600
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the visitor chooses; the memory is what the cache gets, in kB, on top of an engine with its sessions."""
+    """What the visitor chooses; the memory is what the cache gets, in kB, on top of an engine with
+    its sessions."""
 
     trace: Kind = "zipf"
     requests: Annotated[int, msgspec.Meta(ge=20_000, le=40_000)] = 24_000
@@ -40,9 +45,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One policy: of `asked` requests `hits` were answered. `points` are shares of hits, POINTS over the whole trace, none
-    for those that were not reached; `sessions` are still there; `refused` writes found no room; `entries` at most were
-    held at once, not counting sessions."""
+    """One policy: of `asked` requests `hits` were answered. `points` are shares of hits, POINTS
+    over the whole trace, none for those that were not reached; `sessions` are still there;
+    `refused` writes found no room; `entries` at most were held at once, not counting sessions."""
 
     policy: str
     asked: int
@@ -54,8 +59,9 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A whole run. `share` of it is done, 1 also when time was up before `complete`. `capacity` is what the optimum was
-    given, its `optimum_hits` are over as many requests as every policy was asked; both are 0 until the end."""
+    """A whole run. `share` of it is done, 1 also when time was up before `complete`. `capacity` is
+    what the optimum was given, its `optimum_hits` are over as many requests as every policy was
+    asked; both are 0 until the end."""
 
     share: float
     results: list[Result]
@@ -85,7 +91,8 @@ class Subject:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + memory_bytes)
 
     def ask(self, keys: Sequence[int]) -> None:
-        """Reads a batch in one round trip, and writes what was missing in a second one. Raises RedisError."""
+        """Reads a batch in one round trip, and writes what was missing in a second one. Raises
+        RedisError."""
         pipeline = self.client.pipeline(transaction=False)
         for key in keys:
             pipeline.get(f"cache:{key}")
@@ -99,8 +106,8 @@ class Subject:
         self._keys = max(self._keys, size)
 
     def look(self) -> int:
-        """How many sessions are there; counting them does not count as a use. What lay beside them since the last look
-        was at most `entries`."""
+        """How many sessions are there; counting them does not count as a use. What lay beside them
+        since the last look was at most `entries`."""
         there = int(self.client.exists(*self.signed_in))
         self.entries = max(self.entries, self._keys - there)
         self._keys = 0
@@ -110,11 +117,14 @@ class Subject:
         """What came of it so far."""
         there, answered = self.look(), self.answered
         points = in_points(answered, requests)
-        return Result(self.policy, len(answered), sum(answered), points, there, self.refused, self.entries)
+        return Result(
+            self.policy, len(answered), sum(answered), points, there, self.refused, self.entries
+        )
 
 
 def in_points(answered: Sequence[bool], requests: int) -> list[float | None]:
-    """The share of hits in each of POINTS equal parts of the trace, none where a part has not been asked for."""
+    """The share of hits in each of POINTS equal parts of the trace, none where a part has not been
+    asked for."""
     edges = [requests * part // POINTS for part in range(POINTS + 1)]
     parts = [answered[first:last] for first, last in zip(edges, edges[1:], strict=False)]
     return [round(sum(part) / len(part), 4) if part else None for part in parts]
@@ -122,7 +132,10 @@ def in_points(answered: Sequence[bool], requests: int) -> list[float | None]:
 
 def verdict(outcome: Outcome) -> str:
     """A finished run in one sentence, best policy first."""
-    shares = sorted(((100 * found.hits / max(1, found.asked), found.policy) for found in outcome.results), reverse=True)
+    shares = sorted(
+        ((100 * found.hits / max(1, found.asked), found.policy) for found in outcome.results),
+        reverse=True,
+    )
     told = ", ".join(f"{policy} {share:.1f} %" for share, policy in shares)
     best = 100 * outcome.optimum_hits / max(1, outcome.results[0].asked if outcome.results else 0)
     return f"Answered from memory: {told}. Nobody could have done better than {best:.1f} %."

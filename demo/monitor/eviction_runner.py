@@ -1,9 +1,11 @@
-"""The eviction run's own process: one line of JSON on standard input, a line for each step on standard output.
+"""The eviction run's own process: one line of JSON on standard input, a line for each step on
+standard output.
 
-Five private engines, without a port and without a file, live in the folder that it is given. All of it ends, and the folder
-is removed, when the run is over, when its time is up, on SIGTERM, and as soon as standard input is closed: the kernel
-closes that with the process that started it, however that one ends. Should this process be killed itself, the kernel kills
-its engines (Linux), and the folder is its owner's to remove.
+Five private engines, without a port and without a file, live in the folder that it is given. All of
+it ends, and the folder is removed, when the run is over, when its time is up, on SIGTERM, and as
+soon as standard input is closed: the kernel closes that with the process that started it, however
+that one ends. Should this process be killed itself, the kernel kills its engines (Linux), and the
+folder is its owner's to remove.
 """
 
 import ctypes
@@ -31,7 +33,8 @@ REPORT_SECONDS = 1.0
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What the process is to do, with which server binary; after `longest_seconds` it tells what it has."""
+    """What the process is to do, with which server binary; after `longest_seconds` it tells what it
+    has."""
 
     binary: str
     folder: str
@@ -68,17 +71,41 @@ def _end_with_the_owner() -> None:
 
 
 def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> list[Subject]:
-    """One engine a policy, all begun before the first is waited for. Raises RedisError when one does not answer."""
+    """One engine a policy, all begun before the first is waited for. Raises RedisError when one
+    does not answer."""
     sockets = {policy: folder / f"{number}.sock" for number, policy in enumerate(POLICIES)}
     for place in sockets.values():
-        command = [task.binary, "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "700"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning"]
+        command = [
+            task.binary,
+            "--port",
+            "0",
+            "--unixsocket",
+            str(place),
+            "--unixsocketperm",
+            "700",
+        ]
+        command += [
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(folder),
+            "--loglevel",
+            "warning",
+        ]
         nowhere = subprocess.DEVNULL
-        engines.append(subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=_die_with_parent))
+        engines.append(
+            subprocess.Popen(
+                command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=_die_with_parent
+            )
+        )
     until = time.monotonic() + START_SECONDS
     subjects = []
     for policy, place in sockets.items():
-        client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis(
+            unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
         while not _answers(client) and time.monotonic() < until:
             time.sleep(0.01)
         subjects.append(Subject(client, policy, task.options.memory_kb * 1024))
@@ -99,7 +126,8 @@ def _die_with_parent() -> None:
 
 
 def _measure(task: Task, subjects: list[Subject]) -> None:
-    """The same batch to each engine in turn, at the same pace; then the optimum over what all were asked."""
+    """The same batch to each engine in turn, at the same pace; then the optimum over what all were
+    asked."""
     options = task.options
     keys = trace(options.trace, options.requests, options.room, options.seed)
     began = reported = time.monotonic()
@@ -113,14 +141,19 @@ def _measure(task: Task, subjects: list[Subject]) -> None:
         done = min(done + BATCH, len(keys))
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            _tell(Outcome(done / len(keys), [subject.result(len(keys)) for subject in subjects], name))
+            _tell(
+                Outcome(done / len(keys), [subject.result(len(keys)) for subject in subjects], name)
+            )
     results = [subject.result(len(keys)) for subject in subjects]
-    # A batch is a small memory of its own: what was missed early in it is written after what was found late in it.
+    # A batch is a small memory of its own: what was missed early in it is written after what was
+    # found late in it.
     capacity = max(result.entries for result in results) + BATCH
     best = belady.hits(keys[:done], capacity)
     seconds = round(time.monotonic() - began, 1)
     points = in_points(best, len(keys))
-    _tell(Outcome(1.0, results, name, done == len(keys), True, capacity, sum(best), points, seconds))
+    _tell(
+        Outcome(1.0, results, name, done == len(keys), True, capacity, sum(best), points, seconds)
+    )
 
 
 def _tell(outcome: Outcome) -> None:

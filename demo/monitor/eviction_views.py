@@ -87,8 +87,9 @@ def _binary() -> str | None:
 
 
 def _begin(options: Options, binary: str) -> str:
-    """Starts the process and a thread that tells what it says; the run's name. One run at a time, whoever asks: the claim is
-    renewed with each line that the process says, so it ends soon should this worker die."""
+    """Starts the process and a thread that tells what it says; the run's name. One run at a time,
+    whoever asks: the claim is renewed with each line that the process says, so it ends soon
+    should this worker die."""
     client, name = get_redis(), secrets.token_hex(8)
     folder: Path | None = None
     claim = Leader(client, "eviction", name, ttl_seconds=WATCHED_SECONDS)
@@ -97,11 +98,15 @@ def _begin(options: Options, binary: str) -> str:
         raise ServiceUnavailable("Another run is under way. Please try again in a few seconds.")
     try:
         client.set(_watched(name), 1, ex=WATCHED_SECONDS)
-        client.set(_key(name), msgspec.json.encode(Run(options, Outcome(0.0, []))), ex=WATCHED_SECONDS)
+        client.set(
+            _key(name), msgspec.json.encode(Run(options, Outcome(0.0, []))), ex=WATCHED_SECONDS
+        )
         folders.sweep()
         folder = folders.temporary("eviction")
         command = [sys.executable, "-m", "demo.monitor.eviction_runner"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
+        )
     except (OSError, RedisError) as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +116,9 @@ def _begin(options: Options, binary: str) -> str:
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
     shared = get_redis()
-    threading.Thread(target=_follow, args=(process, task, shared, name, options, folder, claim), daemon=True).start()
+    threading.Thread(
+        target=_follow, args=(process, task, shared, name, options, folder, claim), daemon=True
+    ).start()
     return name
 
 
@@ -124,8 +131,8 @@ def _follow(
     folder: Path,
     claim: Leader,
 ) -> None:
-    """Keeps each line that the process says, until it is over, the claim is lost or nobody has looked for WATCHED_SECONDS;
-    then ends it."""
+    """Keeps each line that the process says, until it is over, the claim is lost or nobody has
+    looked for WATCHED_SECONDS; then ends it."""
     assert process.stdin and process.stdout
     over = False
     held = folders.lock(folder / "alive.lock", exclusive=False)
@@ -206,8 +213,11 @@ def _series(outcome: Outcome) -> list[tuple[str, str, list[float | None]]]:
 
 
 def _ends(series: list[tuple[str, str, list[float | None]]]) -> list[tuple[str, str, int]]:
-    """Where each line's name stands, beside its end, in pixels from the top, and never one on another."""
-    lasts = {name: [value for value in values if value is not None][-1:] for name, _, values in series}
+    """Where each line's name stands, beside its end, in pixels from the top, and never one on
+    another."""
+    lasts = {
+        name: [value for value in values if value is not None][-1:] for name, _, values in series
+    }
     placed: list[tuple[str, str, int]] = []
     for name, colour, _ in sorted(series, key=lambda line: lasts[line[0]], reverse=True):
         wanted = round(PLOT_HEIGHT * (1 - (lasts[name] or [0.0])[0]))

@@ -10,9 +10,9 @@ from demo.monitor.survey import Survey
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known at this moment. `save` is the server's RDB schedule, `bind` its addresses, `open_door` whether its
-    default user needs no password, `clock_ahead_seconds` our clock less Redis'; None where it does not tell, or nobody has
-    looked."""
+    """What is known at this moment. `save` is the server's RDB schedule, `bind` its addresses,
+    `open_door` whether its default user needs no password, `clock_ahead_seconds` our clock less
+    Redis'; None where it does not tell, or nobody has looked."""
 
     server: Snapshot
     use_cases: tuple[str, ...]
@@ -41,7 +41,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """`weight`: act (something is or will be lost), heed (it can go wrong), note (fine as it is, not everywhere)."""
+    """`weight`: act (something is or will be lost), heed (it can go wrong), note (fine as it is,
+    not everywhere)."""
 
     code: str
     weight: Literal["act", "heed", "note"]

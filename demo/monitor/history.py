@@ -1,7 +1,7 @@
 """A day of history at ten seconds: one point each, about 200 bytes, in a stream that holds 8,640.
 
-A point is stored by a script that asks who leads now: what a process brings that lost the lead, by a pause say, is refused,
-and no time is told twice.
+A point is stored by a script that asks who leads now: what a process brings that lost the lead, by
+a pause say, is refused, and no time is told twice.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,8 +29,9 @@ class Moment(msgspec.Struct, array_like=True):
 
 
 class Point(msgspec.Struct, array_like=True):
-    """Ten seconds. Memory in bytes at their end; `hits`, `misses`, `evicted` and `expired` are the server's, since it
-    started; `trip_us` is the shortest of some round trips, `late_us` the most that a timer was late in the sampler."""
+    """Ten seconds. Memory in bytes at their end; `hits`, `misses`, `evicted` and `expired` are the
+    server's, since it started; `trip_us` is the shortest of some round trips, `late_us` the most
+    that a timer was late in the sampler."""
 
     at_ms: int
     memory: int
@@ -52,9 +53,17 @@ class History:
         self._add = client.register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def add(self, token: int, point: Point, state: bytes = b"") -> bool:
-        """Whether the point is kept: its time is new. `state` goes along, if there is any. Raises Superseded when `token`
-        is not the last one, and RedisError."""
-        args = [token, point.at_ms, msgspec.msgpack.encode(point), POINTS, KEPT_SECONDS * 1000, state, STATE_SECONDS * 1000]
+        """Whether the point is kept: its time is new. `state` goes along, if there is any. Raises
+        Superseded when `token` is not the last one, and RedisError."""
+        args = [
+            token,
+            point.at_ms,
+            msgspec.msgpack.encode(point),
+            POINTS,
+            KEPT_SECONDS * 1000,
+            state,
+            STATE_SECONDS * 1000,
+        ]
         done = self._add(keys=[STREAM, token_key("sampler"), STATE], args=args)
         if done < 0:
             raise Superseded
@@ -77,7 +86,8 @@ def decode(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int) -> list[list[Point]]:
-    """The points in at most `most` groups of the same length in time, empty ones where nobody sampled."""
+    """The points in at most `most` groups of the same length in time, empty ones where nobody
+    sampled."""
     if not points:
         return []
     first, last = points[0].at_ms, points[-1].at_ms

@@ -1,4 +1,5 @@
-"""/metrics, for whom it is meant: an address of DEMO_METRICS_ALLOW, or who bears DEMO_METRICS_TOKEN."""
+"""/metrics, for whom it is meant: an address of DEMO_METRICS_ALLOW, or who bears
+DEMO_METRICS_TOKEN."""
 
 import hmac
 import ipaddress
@@ -14,7 +15,8 @@ bp = Blueprint("metrics", __name__, cli_group=None)
 
 @bp.get("/metrics")
 def exposition() -> Response:
-    """Prometheus' text format, the sum of all workers. What is not counted but looked up, is looked up now."""
+    """Prometheus' text format, the sum of all workers. What is not counted but looked up, is looked
+    up now."""
     if not (_bears_the_token() or _comes_from_there()):
         raise Forbidden(
             "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token."
@@ -26,7 +28,9 @@ def exposition() -> Response:
 
 def _bears_the_token() -> bool:
     token = current_app.config["METRICS_TOKEN"]
-    return bool(token) and hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+    return bool(token) and hmac.compare_digest(
+        request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
+    )
 
 
 def _comes_from_there() -> bool:

@@ -1,7 +1,9 @@
-"""Names from the server, made fit for a page that anybody may open: bounded, printable, nobody's secret in them.
+"""Names from the server, made fit for a page that anybody may open: bounded, printable, nobody's
+secret in them.
 
-What tells of a visitor, his session's key or his address in a limit's, is replaced by four digits of a digest, which tell
-two apart. Of a key that is not this app's only the part before its first colon is shown.
+What tells of a visitor, his session's key or his address in a limit's, is replaced by four digits
+of a digest, which tell two apart. Of a key that is not this app's only the part before its first
+colon is shown.
 """
 
 import hashlib
@@ -41,5 +43,7 @@ def shown_command(words: bytes | str) -> str:
 
 def printable(text: str, most: int) -> str:
     """What can be read of a text, `most` characters of it."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most])
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most]
+    )
     return shown if len(text) <= most else f"{shown[:most]}…"

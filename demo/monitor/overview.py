@@ -1,7 +1,8 @@
-"""All that the monitor's page tells, asked in one round trip (in a cluster: of one node, and a few trips more).
+"""All that the monitor's page tells, asked in one round trip (in a cluster: of one node, and a few
+trips more).
 
-What the server does not permit is left out and said to be so; what nobody has sampled yet is missing. Raises only where
-Redis does not answer at all, or does not permit INFO.
+What the server does not permit is left out and said to be so; what nobody has sampled yet is
+missing. Raises only where Redis does not answer at all, or does not permit INFO.
 """
 
 import time
@@ -28,7 +29,8 @@ SPANS = {"hour": 360, "day": history.POINTS}
 
 @dataclass(frozen=True)
 class Figures:
-    """One use case over the last NOW_SECONDS; sizes from the last look around. What is not known is None."""
+    """One use case over the last NOW_SECONDS; sizes from the last look around. What is not known is
+    None."""
 
     name: str
     commands_a_second: float
@@ -54,8 +56,8 @@ class Slow:
 
 @dataclass(frozen=True)
 class Overview:
-    """The page. `at` is Redis' time; `sampled_seconds_ago` None: nobody has sampled. `denied` names what the server does not
-    permit to be asked."""
+    """The page. `at` is Redis' time; `sampled_seconds_ago` None: nobody has sampled. `denied` names
+    what the server does not permit to be asked."""
 
     at: float
     server: Snapshot
@@ -81,7 +83,9 @@ class Known:
     embedded: bool
 
 
-def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[], float] = time.time) -> Overview:
+def overview(
+    client: Any, known: Known, *, span: str = "hour", clock: Callable[[], float] = time.time
+) -> Overview:
     """Asks. Raises RedisError."""
     asked = {
         "INFO": ("INFO",),
@@ -96,7 +100,9 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
         raise told["INFO"]
     at = _time(told["TIME"], began)
     server = read_info(told["INFO"])
-    recent = [entry for entry in stored[0] if int(entry[0].split(b"-")[0]) >= (at - NOW_SECONDS) * 1000]
+    recent = [
+        entry for entry in stored[0] if int(entry[0].split(b"-")[0]) >= (at - NOW_SECONDS) * 1000
+    ]
     gathered = reports.gather(recent, NOW_SECONDS)
     points = history.decode(stored[1])
     state = _state(stored[2])
@@ -132,7 +138,9 @@ def overview(client: Any, known: Known, *, span: str = "hour", clock: Callable[[
     )
 
 
-def _ask(client: Any, asked: dict[str, tuple[str, ...]], points: int) -> tuple[dict[str, Any], list[Any]]:
+def _ask(
+    client: Any, asked: dict[str, tuple[str, ...]], points: int
+) -> tuple[dict[str, Any], list[Any]]:
     """The answers by name, an exception for what is refused, and those from our own keys."""
     cluster = hasattr(client, "get_node_from_key")
     pipeline = client.pipeline(transaction=False)
@@ -174,7 +182,9 @@ def _text(value: Any) -> str:
 def _needs_no_password(reply: Any) -> bool | None:
     if isinstance(reply, Exception) or not reply:
         return None
-    flags: list[Any] = reply.get("flags") or reply.get(b"flags") or [] if isinstance(reply, dict) else reply[1]
+    flags: list[Any] = (
+        reply.get("flags") or reply.get(b"flags") or [] if isinstance(reply, dict) else reply[1]
+    )
     names = {_text(flag) for flag in flags}
     return "nopass" in names and "off" not in names
 
@@ -190,7 +200,8 @@ def _slow(reply: Any) -> tuple[Slow, ...]:
     if isinstance(reply, Exception):
         return ()
     return tuple(
-        Slow(float(entry["start_time"]), entry["duration"] / 1000, shown_command(entry["command"])) for entry in reply
+        Slow(float(entry["start_time"]), entry["duration"] / 1000, shown_command(entry["command"]))
+        for entry in reply
     )
 
 

@@ -1,8 +1,9 @@
-"""What each process has counted, brought together in one stream: a report every two seconds, two minutes of them kept by who
-samples.
+"""What each process has counted, brought together in one stream: a report every two seconds, two
+minutes of them kept by who samples.
 
-The server gives each report its time, so that all clocks are one. A report is sent once: where its answer is lost nobody
-knows whether it arrived, and a gap of two seconds is better than counting twice.
+The server gives each report its time, so that all clocks are one. A report is sent once: where its
+answer is lost nobody knows whether it arrived, and a gap of two seconds is better than counting
+twice.
 """
 
 from collections import Counter
@@ -20,7 +21,8 @@ EVERY_SECONDS, KEPT_SECONDS, AT_MOST, HOT_KEYS = 2.0, 120, 5_000, 5
 
 
 class Room(msgspec.Struct, array_like=True):
-    """One use case in one report: commands, lookups that found something or not, round trips by bucket of time."""
+    """One use case in one report: commands, lookups that found something or not, round trips by
+    bucket of time."""
 
     commands: int
     hits: int
@@ -29,8 +31,9 @@ class Room(msgspec.Struct, array_like=True):
 
 
 class Report(msgspec.Struct, array_like=True):
-    """What one process did since its last report. `pool_peak` is how many of `pool_size` connections it held at once at
-    most; `hot` tells about how often single keys were asked for, by names fit to be shown."""
+    """What one process did since its last report. `pool_peak` is how many of `pool_size`
+    connections it held at once at most; `hot` tells about how often single keys were asked for,
+    by names fit to be shown."""
 
     process: str
     pool_peak: int
@@ -89,7 +92,10 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
         for name, room in report.rooms.items():
             add(rooms.setdefault(name, Room(0, 0, 0, {})), room)
     return Gathered(
-        seconds, rooms, tuple(sorted(workers.values(), key=lambda w: w.process)), tuple(hot.most_common(HOT_KEYS))
+        seconds,
+        rooms,
+        tuple(sorted(workers.values(), key=lambda w: w.process)),
+        tuple(hot.most_common(HOT_KEYS)),
     )
 
 
@@ -103,8 +109,9 @@ def add(mine: Room, theirs: Room) -> None:
 
 
 class Reporter:
-    """One process' job: takes what its `sums` hold, and sends it. `name` tells the process, `pool` its peak and its size;
-    `not_sent` is the error that proves that a report never left: then it counts again with the next one."""
+    """One process' job: takes what its `sums` hold, and sends it. `name` tells the process, `pool`
+    its peak and its size; `not_sent` is the error that proves that a report never left: then it
+    counts again with the next one."""
 
     def __init__(
         self,
@@ -121,7 +128,9 @@ class Reporter:
         """Sends a report; after how many seconds the next is due. Raises RedisError."""
         sums, keys = self._sums.take()
         peak, size = self._pool()
-        rooms = {name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()}
+        rooms = {
+            name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()
+        }
         hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
         try:
             send(self._client, Report(self._name(), peak, size, rooms, hot))

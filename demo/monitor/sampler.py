@@ -1,4 +1,5 @@
-"""The job of the one elected process: every ten seconds a point of history, every minute a look around in memory."""
+"""The job of the one elected process: every ten seconds a point of history, every minute a look
+around in memory."""
 
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ SURVEY_SECONDS, TRIPS = 60.0, 5
 
 
 class State(msgspec.Struct, array_like=True):
-    """What changes slowly. `clients` counts connections by the name that they bear; `by` is who sampled. `cluster` is what
-    CLUSTER INFO says, empty without one."""
+    """What changes slowly. `clients` counts connections by the name that they bear; `by` is who
+    sampled. `cluster` is what CLUSTER INFO says, empty without one."""
 
     at: float
     by: str
@@ -47,7 +48,8 @@ class Sampler:
         self._looked = float("-inf")
 
     def step(self, token: int) -> float:
-        """A point for the ten seconds that are over; after how many seconds the next are. Raises RedisError, Superseded."""
+        """A point for the ten seconds that are over; after how many seconds the next are. Raises
+        RedisError, Superseded."""
         seconds, microseconds = self._client.time(**self._where())
         now_ms = seconds * 1000 + microseconds // 1000
         whole_ms = int(STEP_SECONDS * 1000)
@@ -57,7 +59,9 @@ class Sampler:
             self._looked = self._clock()
             state = self._look_around(now_ms / 1000)
         self._history.add(token, self._point(end_ms, whole_ms), state)
-        self._client.xtrim(reports.STREAM, minid=now_ms - reports.KEPT_SECONDS * 1000, approximate=False)
+        self._client.xtrim(
+            reports.STREAM, minid=now_ms - reports.KEPT_SECONDS * 1000, approximate=False
+        )
         return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
 
     def _point(self, end_ms: int, whole_ms: int) -> Point:
@@ -91,11 +95,17 @@ class Sampler:
 
     def _look_around(self, now: float) -> bytes:
         found = survey(self._client, seconds=self._survey_seconds)
-        return msgspec.msgpack.encode(State(now, self._name(), found, self._clients(), self._cluster()))
+        return msgspec.msgpack.encode(
+            State(now, self._name(), found, self._clients(), self._cluster())
+        )
 
     def _where(self) -> dict[str, Any]:
         """Of a cluster, one node is asked for what each has of its own."""
-        return {"target_nodes": self._client.get_default_node()} if hasattr(self._client, "get_node_from_key") else {}
+        return (
+            {"target_nodes": self._client.get_default_node()}
+            if hasattr(self._client, "get_node_from_key")
+            else {}
+        )
 
     def _clients(self) -> dict[str, int]:
         names: dict[str, int] = {}
@@ -103,7 +113,10 @@ class Sampler:
             for connection in self._client.client_list(_type="normal"):
                 name = shown_client(connection.get("name", ""))
                 names[name] = names.get(name, 0) + 1
-        except (ResponseError, AttributeError):  # not permitted, or a cluster, which answers by node
+        except (
+            ResponseError,
+            AttributeError,
+        ):  # not permitted, or a cluster, which answers by node
             return {}
         return dict(sorted(names.items(), key=lambda item: -item[1])[:16])
 
@@ -114,7 +127,13 @@ class Sampler:
             told = self._client.cluster_info(**self._where())
         except RedisError:
             return {}
-        wanted = ("cluster_state", "cluster_slots_ok", "cluster_slots_fail", "cluster_known_nodes", "cluster_size")
+        wanted = (
+            "cluster_state",
+            "cluster_slots_ok",
+            "cluster_slots_fail",
+            "cluster_known_nodes",
+            "cluster_size",
+        )
         return {name: str(told[name]) for name in wanted if name in told}
 
 

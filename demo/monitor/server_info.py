@@ -11,9 +11,9 @@ REPLICA = re.compile(r"slave\d+")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Figures of one moment. Memory in bytes; `maxmemory_bytes` 0 is no limit; `hit_ratio` is the server's over all keys
-    since it started, None before the first read. `tcp_port` 0: a socket of this machine only. `replica_lag_bytes` is what
-    the slowest replica has not acknowledged."""
+    """Figures of one moment. Memory in bytes; `maxmemory_bytes` 0 is no limit; `hit_ratio` is the
+    server's over all keys since it started, None before the first read. `tcp_port` 0: a socket
+    of this machine only. `replica_lag_bytes` is what the slowest replica has not acknowledged."""
 
     engine: str
     version: str
@@ -58,7 +58,9 @@ def read_info(info: dict[str, Any]) -> Snapshot:
     # Valkey says 7.2.4 as its redis_version for the sake of old clients, and its own beside it.
     valkey = info.get("valkey_version")
     offset = info.get("master_repl_offset", 0)
-    replicas = [value for name, value in info.items() if isinstance(value, dict) and REPLICA.fullmatch(name)]
+    replicas = [
+        value for name, value in info.items() if isinstance(value, dict) and REPLICA.fullmatch(name)
+    ]
     return Snapshot(
         engine="Valkey" if valkey else "Redis",
         version=str(valkey or info["redis_version"]),
@@ -71,7 +73,11 @@ def read_info(info: dict[str, Any]) -> Snapshot:
         expired=info["expired_keys"],
         clients=info["connected_clients"],
         commands_a_second=info["instantaneous_ops_per_sec"],
-        keys=sum(value["keys"] for name, value in info.items() if isinstance(value, dict) and DATABASE.fullmatch(name)),
+        keys=sum(
+            value["keys"]
+            for name, value in info.items()
+            if isinstance(value, dict) and DATABASE.fullmatch(name)
+        ),
         hit_ratio=hits / (hits + misses) if hits + misses else None,
         hits=hits,
         misses=misses,
@@ -82,10 +88,13 @@ def read_info(info: dict[str, Any]) -> Snapshot:
         refused_connections=info.get("rejected_connections", 0),
         role=str(info.get("role", "master")),
         replicas=info.get("connected_slaves", 0),
-        replica_lag_bytes=max((offset - replica.get("offset", offset) for replica in replicas), default=0),
+        replica_lag_bytes=max(
+            (offset - replica.get("offset", offset) for replica in replicas), default=0
+        ),
         link=str(info.get("master_link_status", "")),
         aof=bool(info.get("aof_enabled", 0)),
         unsaved_changes=info.get("rdb_changes_since_last_save", 0),
-        last_save_ok=info.get("rdb_last_bgsave_status", "ok") == "ok" and info.get("aof_last_write_status", "ok") == "ok",
+        last_save_ok=info.get("rdb_last_bgsave_status", "ok") == "ok"
+        and info.get("aof_last_write_status", "ok") == "ok",
         tcp_port=info.get("tcp_port", 0),
     )

@@ -1,8 +1,10 @@
-"""What lies in memory: keys and bytes by use case, the biggest keys, keys that never expire. By SCAN and MEMORY USAGE.
+"""What lies in memory: keys and bytes by use case, the biggest keys, keys that never expire. By
+SCAN and MEMORY USAGE.
 
-A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table by hash, and hashes are
-as good as chance, so what it has seen by then is a random sample: sums are scaled up, with twice their standard error
-beside them (sampling without replacement, W. Cochran, Sampling Techniques, 1977). Seen in full, nothing is estimated.
+A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table
+by hash, and hashes are as good as chance, so what it has seen by then is a random sample: sums are
+scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
+Sampling Techniques, 1977). Seen in full, nothing is estimated.
 """
 
 import math
@@ -21,7 +23,8 @@ ROOM = re.compile(rb"demo:([a-z_]{1,24}):")
 
 
 class Size(msgspec.Struct, array_like=True):
-    """Of one use case: keys, bytes, and by how much the bytes may be wrong either way (95 %); 0 when all were seen."""
+    """Of one use case: keys, bytes, and by how much the bytes may be wrong either way (95 %); 0
+    when all were seen."""
 
     keys: int
     bytes: int
@@ -29,8 +32,8 @@ class Size(msgspec.Struct, array_like=True):
 
 
 class Survey(msgspec.Struct, array_like=True):
-    """`seen` of `total` keys were looked at. `biggest` are the biggest of them with their bytes; `endless` counts those of
-    this app that never expire, with the names of some."""
+    """`seen` of `total` keys were looked at. `biggest` are the biggest of them with their bytes;
+    `endless` counts those of this app that never expire, with the names of some."""
 
     seen: int
     total: int
@@ -40,7 +43,9 @@ class Survey(msgspec.Struct, array_like=True):
     endless_names: list[str]
 
 
-def survey(client: Any, *, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> Survey:
+def survey(
+    client: Any, *, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
+) -> Survey:
     """Looks around for about so many seconds. Raises RedisError."""
     until = clock() + seconds
     cluster = hasattr(client, "get_node_from_key")

@@ -1,8 +1,9 @@
-"""Request traces with a seed: the same keys in the same order for every policy, and for the offline optimum.
+"""Request traces with a seed: the same keys in the same order for every policy, and for the offline
+optimum.
 
-Popularity follows Zipf's law (the key of rank r is asked for in proportion to 1 / r), as Breslau and others measured on web
-caches in 1999. A loop and a scan are the classic enemies of least recently used; favourites that change are those of
-least frequently used.
+Popularity follows Zipf's law (the key of rank r is asked for in proportion to 1 / r), as Breslau
+and others measured on web caches in 1999. A loop and a scan are the classic enemies of least
+recently used; favourites that change are those of least frequently used.
 """
 
 import itertools
@@ -19,8 +20,10 @@ def trace(kind: Kind, requests: int, room: int, seed: int) -> list[int]:
     """`requests` numbers of keys for a memory of about `room` entries.
 
     - zipf: the same favourites all the time;
-    - scan: zipf, but in the middle third every other request is for a key that nobody asks for again;
-    - loop: one key after the other, over and over, twice as many as there is room for; the seed is where it begins;
+    - scan: zipf, but in the middle third every other request is for a key that nobody asks for
+      again;
+    - loop: one key after the other, over and over, twice as many as there is room for; the seed is
+      where it begins;
     - shift: zipf, with other favourites in each third.
     """
     chance = random.Random(seed)

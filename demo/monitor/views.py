@@ -1,4 +1,5 @@
-"""The monitor's page and its JSON twin, and the probes: /livez for the process, /readyz for what it needs."""
+"""The monitor's page and its JSON twin, and the probes: /livez for the process, /readyz for what it
+needs."""
 
 import os
 from pathlib import Path
@@ -97,13 +98,18 @@ def index() -> str:
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
-        listings=[listing.of_function(survey), listing.of_file(Path(__file__).with_name("history.lua"))],
+        listings=[
+            listing.of_function(survey),
+            listing.of_file(Path(__file__).with_name("history.lua")),
+        ],
     )
 
 
 def verdict(seen: Overview) -> str:
     """Is all well? In one sentence."""
-    acts, heeds = (sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed"))
+    acts, heeds = (
+        sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed")
+    )
     if acts:
         return f"{acts} thing{'s' * (acts > 1)} should be done now"
     if heeds:
@@ -132,8 +138,8 @@ def livez() -> dict[str, str]:
 @bp.get("/readyz")
 @documented(answer=Ready, also={503: Ready})
 def readyz() -> Any:
-    """200 when Redis and the database answer and the process is not about to end, else 503; the body says what is not
-    well."""
+    """200 when Redis and the database answer and the process is not about to end, else 503; the
+    body says what is not well."""
     state = {"redis": "ok", "database": "ok"}
     try:
         get_redis().ping()
@@ -154,12 +160,21 @@ def _overview(span: str) -> Overview:
     names = tuple(services().titles)
     config = current_app.config
     workers = os.environ.get("WEB_CONCURRENCY", "1")
-    known = Known(names, config["POOL_SIZE"], int(workers) if workers.isdecimal() else 1, not config["REDIS_URL"])
+    known = Known(
+        names,
+        config["POOL_SIZE"],
+        int(workers) if workers.isdecimal() else 1,
+        not config["REDIS_URL"],
+    )
     return overview(get_redis(), known, span=span)
 
 
 def _why(error: RedisError) -> str:
-    return "Redis does not permit INFO" if isinstance(error, NoPermissionError) else "Redis does not answer"
+    return (
+        "Redis does not permit INFO"
+        if isinstance(error, NoPermissionError)
+        else "Redis does not answer"
+    )
 
 
 def engine() -> str:

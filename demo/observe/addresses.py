@@ -1,4 +1,5 @@
-"""A network address as it may be shown and logged: enough to tell places apart, not enough to tell who."""
+"""A network address as it may be shown and logged: enough to tell places apart, not enough to tell
+who."""
 
 import ipaddress
 from functools import lru_cache

@@ -16,13 +16,17 @@ class HttpMetrics:
 
     def __init__(self, client: Any, breaker: Breaker) -> None:
         self._client, self._breaker = client, breaker
-        self._told: tuple[bool, int] | None = None  # not at the start: gauges belong to the process that serves
+        self._told: tuple[bool, int] | None = (
+            None  # not at the start: gauges belong to the process that serves
+        )
         self._peak = 0
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
         endpoint, method = environ.get(ENDPOINT) or "none", environ["REQUEST_METHOD"]
-        metrics.count(metrics.REQUESTS, endpoint, method if method in METHODS else "other", str(status))
+        metrics.count(
+            metrics.REQUESTS, endpoint, method if method in METHODS else "other", str(status)
+        )
         metrics.observe(metrics.LATENCY, seconds, endpoint)
         trace: Trace | None = environ.get(TRACE)
         if trace:
@@ -30,7 +34,8 @@ class HttpMetrics:
         self.stand()
 
     def stand(self) -> None:
-        """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them too."""
+        """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them
+        too."""
         used, most = connections.use(self._client)
         self._peak = max(self._peak, used)
         told = self._breaker.is_open, most
@@ -41,8 +46,11 @@ class HttpMetrics:
         metrics.POOL_IN_USE.set(used)
 
     def use(self) -> tuple[int, int]:
-        """How many connections were out at once at most since this was asked last, and how many there may be. Of Sentinel
-        and of a cluster it is the most that was seen as an answer went out."""
+        """How many connections were out at once at most since this was asked last, and how many
+        there may be. Of Sentinel and of a cluster it is the most that was seen as an answer went
+        out."""
         peak, self._peak = self._peak, 0
         pool = getattr(self._client, "connection_pool", None)
-        return pool.peak() if isinstance(pool, BoundedPool) else peak, connections.use(self._client)[1]
+        return pool.peak() if isinstance(pool, BoundedPool) else peak, connections.use(
+            self._client
+        )[1]

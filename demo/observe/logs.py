@@ -1,7 +1,9 @@
-"""The log: human lines for a terminal, one JSON object a line for a container; each bears the id of its request.
+"""The log: human lines for a terminal, one JSON object a line for a container; each bears the id of
+its request.
 
-The id comes from X-Request-ID where that is plain, or is made; of a W3C traceparent the trace id is kept too. No line
-holds a query, a cookie, a body or a full address: what a client typed is quoted, so that it cannot begin a line.
+The id comes from X-Request-ID where that is plain, or is made; of a W3C traceparent the trace id is
+kept too. No line holds a query, a cookie, a body or a full address: what a client typed is quoted,
+so that it cannot begin a line.
 """
 
 import json
@@ -49,7 +51,8 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": "request" if hasattr(record, "figures") else _masked(record.getMessage()),
@@ -66,8 +69,9 @@ class Json(logging.Formatter):
 
 
 def init(form: Format) -> None:
-    """Sets up the root logger, unless somebody has: JSON goes to stdout, text to stderr. Of werkzeug's own server the lines
-    about requests, with address and query, are left out: each has ours."""
+    """Sets up the root logger, unless somebody has: JSON goes to stdout, text to stderr. Of
+    werkzeug's own server the lines about requests, with address and query, are left out: each
+    has ours."""
     logging.getLogger("werkzeug").addFilter(_is_no_request)
     if logging.root.handlers:
         return

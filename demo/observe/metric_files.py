@@ -1,7 +1,7 @@
 """The files that workers count in: those of dead workers become one, as each scrape reads them all.
 
-A scrape must see a worker's figures once, in its own file or in the common one, so it holds the lock of the folder, which
-all scrapes share and folding does not.
+A scrape must see a worker's figures once, in its own file or in the common one, so it holds the
+lock of the folder, which all scrapes share and folding does not.
 """
 
 import contextlib
@@ -23,19 +23,25 @@ def reading(folder: Path) -> IO[bytes] | None:
 
 
 def fold(folder: Path) -> None:
-    """Adds what dead processes have counted to the common files, and removes theirs. Waits for nobody: what cannot be done
-    while somebody reads is done the next time."""
+    """Adds what dead processes have counted to the common files, and removes theirs. Waits for
+    nobody: what cannot be done while somebody reads is done the next time."""
     held = lock(folder / "fold.lock", exclusive=True, wait=False)
     if held is None:
         return
     with held:
         for kind in KINDS:
-            dead = [path for path in folder.glob(f"{kind}_*.db") if _is_dead(path.stem.rpartition("_")[2])]
+            dead = [
+                path
+                for path in folder.glob(f"{kind}_*.db")
+                if _is_dead(path.stem.rpartition("_")[2])
+            ]
             if not dead:
                 continue
             with contextlib.closing(Figures(str(folder / f"{kind}_folded.db"))) as common:
                 for path in dead:
-                    for key, value, timestamp, _ in list(Figures.read_all_values_from_file(str(path))):  # all or none
+                    for key, value, timestamp, _ in list(
+                        Figures.read_all_values_from_file(str(path))
+                    ):  # all or none
                         common.write_value(key, common.read_value(key)[0] + value, timestamp)
                     path.unlink()
 

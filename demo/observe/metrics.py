@@ -1,15 +1,22 @@
 """What is counted for operators, in the words of Prometheus, over all workers.
 
-Under gunicorn every worker writes into files of one folder (PROMETHEUS_MULTIPROC_DIR, set before the workers start), so
-that /metrics tells the sum whichever of them answers, and nothing is lost when a worker is recycled. Without that
-variable there is one process, and it counts for itself.
+Under gunicorn every worker writes into files of one folder (PROMETHEUS_MULTIPROC_DIR, set before
+the workers start), so that /metrics tells the sum whichever of them answers, and nothing is lost
+when a worker is recycled. Without that variable there is one process, and it counts for itself.
 """
 
 import os
 from functools import lru_cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 from demo.observe import metric_files
 
@@ -23,7 +30,12 @@ RATE_LIMIT_DECISIONS = Counter(
     ("limit", "outcome"),
     registry=registry,
 )
-STREAMS_OPEN = Gauge("demo_streams_open", "Viewers of live boards, now", registry=registry, multiprocess_mode="livesum")
+STREAMS_OPEN = Gauge(
+    "demo_streams_open",
+    "Viewers of live boards, now",
+    registry=registry,
+    multiprocess_mode="livesum",
+)
 
 
 REQUESTS = Counter(
@@ -63,7 +75,12 @@ OUTBOX_PENDING = Gauge(
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
-BREAKERS_OPEN = Gauge("demo_breakers_open", "Workers for whom Redis is away", multiprocess_mode="livesum", registry=registry)
+BREAKERS_OPEN = Gauge(
+    "demo_breakers_open",
+    "Workers for whom Redis is away",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
 POOL_SIZE = Gauge(
     "demo_pool_connections_max",
     "Connections to Redis that all workers together may hold",
@@ -98,17 +115,24 @@ def observe(histogram: Histogram, value: float, *labels: str) -> None:
 
 
 def in_this_process(counter: Counter, **labels: str) -> int:
-    """What this process has counted under these values of some labels, the others whatever they are; a value that ends in *
-    stands for all that begin so."""
+    """What this process has counted under these values of some labels, the others whatever they
+    are; a value that ends in * stands for all that begin so."""
     wanted = {name: value.removesuffix("*") for name, value in labels.items()}
     exact = {name for name, value in labels.items() if not value.endswith("*")}
-    samples = [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+    samples = [
+        sample
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    ]
     return int(
         sum(
             sample.value
             for sample in samples
             if all(
-                sample.labels[name] == value if name in exact else sample.labels[name].startswith(value)
+                sample.labels[name] == value
+                if name in exact
+                else sample.labels[name].startswith(value)
                 for name, value in wanted.items()
             )
         )

@@ -1,9 +1,9 @@
-"""Traces for OpenTelemetry, as an option: what the x-ray saw of a request becomes a span with a child for each visit to
-Redis and to the database.
+"""Traces for OpenTelemetry, as an option: what the x-ray saw of a request becomes a span with a
+child for each visit to Redis and to the database.
 
-Nothing is instrumented twice: the spans are made when the answer's head goes out, of what was recorded anyway. They bear
-commands' names, never keys or values. A W3C traceparent is the parent, its tracestate goes along. Settings are
-OpenTelemetry's own, OTEL_….
+Nothing is instrumented twice: the spans are made when the answer's head goes out, of what was
+recorded anyway. They bear commands' names, never keys or values. A W3C traceparent is the parent,
+its tracestate goes along. Settings are OpenTelemetry's own, OTEL_….
 """
 
 import os
@@ -33,7 +33,9 @@ class Spans:
         seen: Trace | None = environ.get(TRACE)
         traced_seconds = ticks - seen.started if seen else 0.0
         method, endpoint = environ["REQUEST_METHOD"], environ.get(ENDPOINT)
-        carried = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
+        carried = {
+            name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")
+        }
         parent = self._propagator.extract(carried)
         span = self._tracer.start_span(
             f"{method} {endpoint}" if endpoint else method,
@@ -46,7 +48,11 @@ class Spans:
         for step in seen.steps if seen else ():
             began = now - round(traced_seconds * 1e9 - step.start_ms * 1e6)
             child = self._tracer.start_span(
-                step.label, around, api.SpanKind.CLIENT, {"db.system.name": SYSTEMS[step.kind]}, start_time=began
+                step.label,
+                around,
+                api.SpanKind.CLIENT,
+                {"db.system.name": SYSTEMS[step.kind]},
+                start_time=began,
             )
             child.end(began + round(step.duration_ms * 1e6))
         if status >= 500:
@@ -59,8 +65,12 @@ class Spans:
 
 
 def from_environment() -> Spans | None:
-    """Spans to where OTEL_EXPORTER_OTLP_ENDPOINT says, or None. Raises ConfigError where the SDK is missing."""
-    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    """Spans to where OTEL_EXPORTER_OTLP_ENDPOINT says, or None. Raises ConfigError where the SDK is
+    missing."""
+    if (
+        not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    ):
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

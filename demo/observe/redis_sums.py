@@ -1,9 +1,10 @@
-"""What this process has asked of Redis, summed up by use case: commands, reads that found something, times of round trips.
+"""What this process has asked of Redis, summed up by use case: commands, reads that found
+something, times of round trips.
 
-A command belongs to the use case that its first key names, `demo:<use_case>:…`; a round trip that measures keys, to none.
-Times go into buckets, four to each doubling, so that a percentile is right to within an eighth, sums of many processes stay
-right, and noting costs about a microsecond. Nothing is asked of Redis here; `take` hands the sums over to whoever carries
-them there.
+A command belongs to the use case that its first key names, `demo:<use_case>:…`; a round trip that
+measures keys, to none. Times go into buckets, four to each doubling, so that a percentile is right
+to within an eighth, sums of many processes stay right, and noting costs about a microsecond.
+Nothing is asked of Redis here; `take` hands the sums over to whoever carries them there.
 """
 
 import random
@@ -28,7 +29,8 @@ _LOOKS = "MEMORY USAGE"
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a time: from 8 microseconds on four to each doubling, below that one for each microsecond."""
+    """The bucket of a time: from 8 microseconds on four to each doubling, below that one for each
+    microsecond."""
     us = int(seconds * 1e6)
     if us < 8:
         return max(us, 0)
@@ -56,7 +58,8 @@ def percentile_ms(times: dict[int, int], percent: float) -> float | None:
 
 @dataclass
 class Sums:
-    """Of one use case: commands, lookups by whether they found something, round trips by bucket of their time."""
+    """Of one use case: commands, lookups by whether they found something, round trips by bucket of
+    their time."""
 
     commands: int = 0
     hits: int = 0
@@ -65,8 +68,8 @@ class Sums:
 
 
 class RedisSums:
-    """The sums of one process. `ask` holds, for a use case that knows better than its keys what a hit is, what tells its
-    hits and misses since the process began. `chance` is from 0 to 1."""
+    """The sums of one process. `ask` holds, for a use case that knows better than its keys what a
+    hit is, what tells its hits and misses since the process began. `chance` is from 0 to 1."""
 
     def __init__(self, chance: Callable[[], float] | None = None) -> None:
         self._chance = chance or random.Random().random  # not of the state that all threads share
@@ -91,7 +94,9 @@ class RedisSums:
         self.note(trip.commands, replies, time.perf_counter() - began)
         return replies
 
-    def note(self, commands: Sequence[tuple[Any, ...]], replies: Iterable[Any], seconds: float) -> None:
+    def note(
+        self, commands: Sequence[tuple[Any, ...]], replies: Iterable[Any], seconds: float
+    ) -> None:
         """One round trip: its commands, what was answered, how long it took."""
         with self._lock:
             sums = None
@@ -108,7 +113,8 @@ class RedisSums:
                 sums = sums or mine
                 self._until_hot -= 1
                 if self._until_hot < 0:
-                    # Each HOT_EACH-th on average: exactly so, requests of as many commands would show one key only.
+                    # Each HOT_EACH-th on average: exactly so, requests of as many commands would
+                    # show one key only.
                     self._until_hot = int(self._chance() * (2 * HOT_EACH - 1))
                     if room != OTHER and (key in self._keys or len(self._keys) < HOT_AT_MOST):
                         self._keys[key] += HOT_EACH
@@ -116,7 +122,8 @@ class RedisSums:
                 sums.times[bucket_of(seconds)] += 1
 
     def take(self) -> tuple[dict[str, Sums], Counter[str]]:
-        """The sums since the last call, and about how often single keys were asked for; what was taken counts no more."""
+        """The sums since the last call, and about how often single keys were asked for; what was
+        taken counts no more."""
         with self._lock:
             sums, self._sums = self._sums, {}
             keys, self._keys = self._keys, Counter()
@@ -125,7 +132,9 @@ class RedisSums:
             self._asked[room] = now
             mine = sums.setdefault(room, Sums())
             mine.hits, mine.misses = now[0] - before[0], now[1] - before[1]
-        return {room: mine for room, mine in sums.items() if mine.commands or mine.hits or mine.misses}, keys
+        return {
+            room: mine for room, mine in sums.items() if mine.commands or mine.hits or mine.misses
+        }, keys
 
     def put_back(self, sums: dict[str, Sums]) -> None:
         """What was taken and could not be sent counts again."""

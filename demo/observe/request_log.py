@@ -1,4 +1,5 @@
-"""Around everything: each request gets its id, its line in the log, and its span where traces are sent."""
+"""Around everything: each request gets its id, its line in the log, and its span where traces are
+sent."""
 
 import json
 import logging
@@ -22,7 +23,8 @@ Ended = Callable[[dict[str, Any], int, float], None]
 
 
 class RequestLog:
-    """WSGI middleware. `ended` are told of each answer when its head goes out: environment, status, seconds."""
+    """WSGI middleware. `ended` are told of each answer when its head goes out: environment, status,
+    seconds."""
 
     def __init__(self, inner: WSGI) -> None:
         self._inner = inner
@@ -53,8 +55,11 @@ def _forget() -> None:
 
 
 def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
-    """One line: what was asked, without its query, what was answered, what it took, and from which network."""
-    path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")[:200]
+    """One line: what was asked, without its query, what was answered, what it took, and from which
+    network."""
+    path = (
+        environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")[:200]
+    )
     level = logging.DEBUG if path in QUIET and status < 500 else logging.INFO
     if not logs.requests.isEnabledFor(level):
         return

@@ -1,6 +1,8 @@
-"""The trace of a request: what it asked of Redis and of the database, kept for as long as the request runs.
+"""The trace of a request: what it asked of Redis and of the database, kept for as long as the
+request runs.
 
-Commands are kept as they were sent; `demo.teach.describe` puts them into words only where they are shown.
+Commands are kept as they were sent; `demo.teach.describe` puts them into words only where they are
+shown.
 """
 
 import sys
@@ -19,7 +21,9 @@ from demo.client.wire import Send, Trip
 TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
 Asked = tuple[tuple[Any, ...], Any]
 DEMO = Path(__file__).resolve().parent.parent
-PASSES_ON = tuple(str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py"))
+PASSES_ON = tuple(
+    str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py")
+)
 
 
 @dataclass(frozen=True)
@@ -107,19 +111,33 @@ def end_trace() -> None:
     _current.set(None)
 
 
-def record_step(kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True) -> None:
-    """Adds a step that began at `began` (time.perf_counter) and ends now: what was asked, each with its reply. Without a
-    running request it does nothing."""
+def record_step(
+    kind: str, label: str, began: float, asked: tuple[Asked, ...] = (), sent: bool = True
+) -> None:
+    """Adds a step that began at `began` (time.perf_counter) and ends now: what was asked, each with
+    its reply. Without a running request it does nothing."""
     trace = _current.get()
     if trace is None:
         return
     now = time.perf_counter()
     source, line = _call_site() if trace.detailed else ("", 0)
-    trace.steps.append(Step(kind, label, (began - trace.started) * 1000, (now - began) * 1000, source, line, asked, sent))
+    trace.steps.append(
+        Step(
+            kind,
+            label,
+            (began - trace.started) * 1000,
+            (now - began) * 1000,
+            source,
+            line,
+            asked,
+            sent,
+        )
+    )
 
 
 def around(trip: Trip, send: Send) -> list[Any]:
-    """Records each round trip of a running request: what was asked, what came back, how long it took."""
+    """Records each round trip of a running request: what was asked, what came back, how long it
+    took."""
     trace = _current.get()
     if trace is None:
         return send(trip)

@@ -49,7 +49,12 @@ class Hit(Question, frozen=True, forbid_unknown_fields=True):
 
 
 @bp.post("/hits")
-@documented(body=Hit, answer=Answer, example=Hit("me", limit=5, window_seconds=10), errors=(400, 413, 429, 503))
+@documented(
+    body=Hit,
+    answer=Answer,
+    example=Hit("me", limit=5, window_seconds=10),
+    errors=(400, 413, 429, 503),
+)
 def hit() -> Response:
     """Counts a hit. Identities are each caller's own: nobody uses up those of another."""
     wanted = read_json(Hit)
@@ -57,7 +62,9 @@ def hit() -> Response:
         raise Invalid({"cost": f"at most the limit, {wanted.limit}"})
     limiter, identity = _limiter(wanted), _identity(wanted)
     if not cap.take(caller(), f"{identity} {limiter.redis_keys('')}", 2 * wanted.window_seconds):
-        raise Invalid({"identity": f"at most {cap.most} at once; one is free again after two of its windows"})
+        raise Invalid(
+            {"identity": f"at most {cap.most} at once; one is free again after two of its windows"}
+        )
     return _answer(wanted, limiter, limiter.hit(identity, wanted.cost))
 
 
@@ -82,7 +89,9 @@ def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int 
     if decision.allowed or status == 200:
         response = Response(msgspec.json.encode(body), mimetype="application/json")
     else:
-        response = problem(429, **headers.problem("api", limiter.quotas, decision), **msgspec.to_builtins(body))
+        response = problem(
+            429, **headers.problem("api", limiter.quotas, decision), **msgspec.to_builtins(body)
+        )
         response.headers["Retry-After"] = str(headers.retry_after(decision))
     response.headers["RateLimit-Policy"] = headers.policy("api", limiter.quotas)
     response.headers["RateLimit"] = headers.state("api", limiter.quotas, decision)
@@ -100,5 +109,7 @@ def _limiter(wanted: Question) -> Limiter:
 @lru_cache(maxsize=256)
 def _made(client: Client, algorithm: str, limit: int, window_seconds: float) -> Limiter:
     # The name holds the quota, so that two quotas never share a count.
-    name = f"api-{limit}-{window_seconds:.15g}" + ("" if algorithm == "sliding_window_log" else f"-{algorithm}")
+    name = f"api-{limit}-{window_seconds:.15g}" + (
+        "" if algorithm == "sliding_window_log" else f"-{algorithm}"
+    )
     return ALGORITHMS[algorithm](client, name, Quota(limit, window_seconds))

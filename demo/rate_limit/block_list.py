@@ -1,8 +1,10 @@
-"""A block list: who is refused so many times in a row is refused for a while without Redis being asked.
+"""A block list: who is refused so many times in a row is refused for a while without Redis being
+asked.
 
-It stands in front of any limiter and has its interface. What it knows lies in this process: each worker learns by itself,
-so a caller whose requests are spread over workers is blocked after at most as many refusals in each. The list is bounded:
-past `most` identities the one that was longest unseen is forgotten.
+It stands in front of any limiter and has its interface. What it knows lies in this process: each
+worker learns by itself, so a caller whose requests are spread over workers is blocked after at most
+as many refusals in each. The list is bounded: past `most` identities the one that was longest
+unseen is forgotten.
 """
 
 import threading
@@ -19,7 +21,8 @@ V = TypeVar("V")
 
 
 class BlockList:
-    """`after` refusals in a row block an identity for `seconds`. `clock` is a monotonic clock in seconds."""
+    """`after` refusals in a row block an identity for `seconds`. `clock` is a monotonic clock in
+    seconds."""
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class BlockList:
                 self._remember(self._refusals, identity, count)
                 return decision
             self._remember(self._blocked, identity, self._clock() + self._seconds)
-        return replace(decision, retry_after_seconds=max(decision.retry_after_seconds, self._seconds))
+        return replace(
+            decision, retry_after_seconds=max(decision.retry_after_seconds, self._seconds)
+        )
 
     def peek(self, identity: str) -> Decision:
         """As the limiter's, but for who is blocked. Raises RedisError."""

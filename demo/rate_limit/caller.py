@@ -31,7 +31,8 @@ def _part(by: str) -> str:
 
 
 def _field(name: str) -> str:
-    """A field of the form, or of a JSON body, written one way: how somebody spells a name must not give a new quota."""
+    """A field of the form, or of a JSON body, written one way: how somebody spells a name must not
+    give a new quota."""
     request.get_data()  # kept, so that reading it as a form leaves it to the view
     given: Any = None if "/api/" in request.path else request.form.get(name)
     if given is None and ("/api/" in request.path or not request.form):

@@ -1,7 +1,9 @@
-"""The fixed window: a counter for each window of the clock. The cheapest, and the one that can be cheated.
+"""The fixed window: a counter for each window of the clock. The cheapest, and the one that can be
+cheated.
 
-Who sends `limit` hits just before a window ends and `limit` just after gets twice the limit through within moments: in a
-window of any other position up to 2 × limit are admitted. Its place is counting, for instance hits by the hour.
+Who sends `limit` hits just before a window ends and `limit` just after gets twice the limit through
+within moments: in a window of any other position up to 2 × limit are admitted. Its place is
+counting, for instance hits by the hour.
 
 Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an admitted hit.
 """
@@ -12,6 +14,7 @@ from demo.rate_limit.limiter import Limiter
 
 
 class FixedWindow(Limiter):
-    """Windows begin at multiples of their length since 1970 by Redis' clock, the same for all identities."""
+    """Windows begin at multiples of their length since 1970 by Redis' clock, the same for all
+    identities."""
 
     lua = Path(__file__).with_suffix(".lua")

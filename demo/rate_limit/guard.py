@@ -1,7 +1,9 @@
-"""The guard: applies RATE_LIMITS before a view runs, and says so in the headers of every limited answer.
+"""The guard: applies RATE_LIMITS before a view runs, and says so in the headers of every limited
+answer.
 
-Several limits of one endpoint are asked one after the other; what the first ones counted is given back when a later one
-refuses. Without Redis each limit follows its own policy, which the headers name.
+Several limits of one endpoint are asked one after the other; what the first ones counted is given
+back when a later one refuses. Without Redis each limit follows its own policy, which the headers
+name.
 """
 
 import os
@@ -75,7 +77,8 @@ class Guard:
 
 
 def _cost(rule: Rule) -> int:
-    """What a request takes. Raises Invalid for a list that is longer than the limit: it would never fit."""
+    """What a request takes. Raises Invalid for a list that is longer than the limit: it would never
+    fit."""
     if isinstance(rule.cost, int):
         return rule.cost
     name = rule.cost.removeprefix("field:")
@@ -97,7 +100,9 @@ def _before() -> Response | None:
         outcome = rule.check(whom(rule.by), cost)
         metrics.count(metrics.RATE_LIMIT_DECISIONS, rule.name, outcome.name)
         outcomes.append(outcome)
-        if outcome.refused or (outcome.decision is None and outcome.fallback == "deny" and not rule.dry_run):
+        if outcome.refused or (
+            outcome.decision is None and outcome.fallback == "deny" and not rule.dry_run
+        ):
             for number, earlier in enumerate(outcomes[:-1]):
                 outcomes[number] = earlier.rule.refund(earlier)
             if outcome.decision is None:
@@ -110,6 +115,9 @@ def _after(response: Response) -> Response:
     outcomes: list[Outcome] | None = g.get("rate_limits")
     if outcomes:
         if response.status_code < 400:
-            outcomes = [outcome.rule.refund(outcome) if outcome.rule.only_failures else outcome for outcome in outcomes]
+            outcomes = [
+                outcome.rule.refund(outcome) if outcome.rule.only_failures else outcome
+                for outcome in outcomes
+            ]
         add_headers(response, outcomes)
     return response

@@ -1,9 +1,10 @@
 """What a limited answer says of its limits, for clients to pace themselves.
 
-RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651) by draft-ietf-httpapi-ratelimit-headers-11 (May
-2026): a policy's quota `q` in window `w`, what remains of it `r` and when it is whole again, or lets this request pass,
-`t`. Seconds are whole and rounded up, so a hit after `t` passes. Retry-After stands on refusals only and never tells
-less. Parameters of our own bear a prefix, as the draft asks.
+RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651) by
+draft-ietf-httpapi-ratelimit-headers-11 (May 2026): a policy's quota `q` in window `w`, what remains
+of it `r` and when it is whole again, or lets this request pass, `t`. Seconds are whole and rounded
+up, so a hit after `t` passes. Retry-After stands on refusals only and never tells less. Parameters
+of our own bear a prefix, as the draft asks.
 """
 
 import math
@@ -43,7 +44,9 @@ def item(name: str, quota: Quota, count: int) -> str:
 
 def whole_seconds(decision: Decision) -> int:
     """When to come back, for who was refused; when all is free, for who passed."""
-    return math.ceil(decision.reset_after_seconds if decision.allowed else decision.retry_after_seconds)
+    return math.ceil(
+        decision.reset_after_seconds if decision.allowed else decision.retry_after_seconds
+    )
 
 
 def retry_after(decision: Decision) -> int:
@@ -51,7 +54,9 @@ def retry_after(decision: Decision) -> int:
     return max(1, math.ceil(decision.retry_after_seconds))
 
 
-def problem(name: str, quotas: Iterable[Quota], decision: Decision, block_after: int = 0) -> dict[str, Any]:
+def problem(
+    name: str, quotas: Iterable[Quota], decision: Decision, block_after: int = 0
+) -> dict[str, Any]:
     """The members of a refusal's problem (RFC 9457), its status aside."""
     seconds = retry_after(decision)
     if decision.blocked:
@@ -60,12 +65,21 @@ def problem(name: str, quotas: Iterable[Quota], decision: Decision, block_after:
     else:
         kind, title = QUOTA_EXCEEDED, "Quota exceeded"
         detail = f"At most {decision.limit} in this window. Try again in {seconds} s."
-    return {"type": kind, "title": title, "detail": detail, "violated-policies": violated(name, quotas, decision)}
+    return {
+        "type": kind,
+        "title": title,
+        "detail": detail,
+        "violated-policies": violated(name, quotas, decision),
+    }
 
 
 def violated(name: str, quotas: Iterable[Quota], decision: Decision) -> list[str]:
     """The policies that a refused request went against."""
     together = tuple(quotas)
     answers = decision.by_quota or (decision,) * len(together)
-    names = [item(name, quota, len(together)) for quota, answer in zip(together, answers, strict=True) if not answer.allowed]
+    names = [
+        item(name, quota, len(together))
+        for quota, answer in zip(together, answers, strict=True)
+        if not answer.allowed
+    ]
     return names or [name]

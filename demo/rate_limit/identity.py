@@ -1,7 +1,8 @@
 """Whom a limit counts: an address, written one way.
 
-A visitor with IPv6 has a whole /64 to choose from, so that is what counts; IPv4 inside of IPv6 is IPv4; a port that a
-proxy has added is left out. What is no address at all shares one identity, so that nobody gets a quota by sending nonsense.
+A visitor with IPv6 has a whole /64 to choose from, so that is what counts; IPv4 inside of IPv6 is
+IPv4; a port that a proxy has added is left out. What is no address at all shares one identity, so
+that nobody gets a quota by sending nonsense.
 """
 
 import ipaddress

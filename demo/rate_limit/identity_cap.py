@@ -1,7 +1,7 @@
 """How many identities a caller may make up at once, so that nobody fills Redis with them.
 
-Kept in the process and bounded itself: it costs no round trip, and with several workers each has its own count. An identity
-holds its place for as long as its key can live.
+Kept in the process and bounded itself: it costs no round trip, and with several workers each has
+its own count. An identity holds its place for as long as its key can live.
 """
 
 import threading
@@ -11,9 +11,12 @@ from collections.abc import Callable
 
 
 class IdentityCap:
-    """At most `most` identities a caller, of the `callers` that were seen last. `clock` is monotonic, in seconds."""
+    """At most `most` identities a caller, of the `callers` that were seen last. `clock` is
+    monotonic, in seconds."""
 
-    def __init__(self, most: int = 50, callers: int = 2000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int = 50, callers: int = 2000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.most, self._callers, self._clock = most, callers, clock
         self._lock = threading.Lock()
         self._held: OrderedDict[str, dict[str, float]] = OrderedDict()

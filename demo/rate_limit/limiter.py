@@ -1,8 +1,10 @@
-"""What all algorithms of this folder share: a quota, a complete answer, and one script call that gives it.
+"""What all algorithms of this folder share: a quota, a complete answer, and one script call that
+gives it.
 
-Several quotas in one limiter ("10 a second and 500 an hour") are asked in the same script and counted all or nothing. The
-clock is Redis' own, read inside the script, so that all workers have the same; every key that a script writes expires.
-A limiter asks Redis once a call and hands RedisError on: what to do without Redis is for the caller to decide.
+Several quotas in one limiter ("10 a second and 500 an hour") are asked in the same script and
+counted all or nothing. The clock is Redis' own, read inside the script, so that all workers have
+the same; every key that a script writes expires. A limiter asks Redis once a call and hands
+RedisError on: what to do without Redis is for the caller to decide.
 """
 
 import hashlib
@@ -27,7 +29,9 @@ class Quota:
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= 100_000 or not 0.001 <= self.window_seconds <= 86_400:
-            raise ValueError("a limit is from 1 to 100000 hits, a window from 0.001 to 86400 seconds")
+            raise ValueError(
+                "a limit is from 1 to 100000 hits, a window from 0.001 to 86400 seconds"
+            )
 
     @property
     def window_us(self) -> int:
@@ -39,10 +43,11 @@ class Quota:
 class Decision:
     """One complete answer, all of the same instant.
 
-    `remaining` hits of cost 1 would pass right now; a refused hit would pass after `retry_after_seconds`; after
-    `reset_after_seconds` without a hit the whole quota is free; `used` is what is taken of it, this hit included if it was
-    counted. Of several quotas it is the tightest, and `by_quota` holds the answer of each. `blocked` tells that nobody was
-    asked, because the identity is on a block list.
+    `remaining` hits of cost 1 would pass right now; a refused hit would pass after
+    `retry_after_seconds`; after `reset_after_seconds` without a hit the whole quota is free; `used`
+    is what is taken of it, this hit included if it was counted. Of several quotas it is the
+    tightest, and `by_quota` holds the answer of each. `blocked` tells that nobody was asked,
+    because the identity is on a block list.
     """
 
     allowed: bool
@@ -56,8 +61,9 @@ class Decision:
 
 
 class Limiter:
-    """A limiter under `demo:rate_limit:{<name>:<identity>}`. `client` is a redis-py client; `count_refused` makes a
-    refused hit count too, so that who keeps trying stays out. Subclasses name their Lua file."""
+    """A limiter under `demo:rate_limit:{<name>:<identity>}`. `client` is a redis-py client;
+    `count_refused` makes a refused hit count too, so that who keeps trying stays out. Subclasses
+    name their Lua file."""
 
     lua: ClassVar[Path]
 
@@ -67,7 +73,10 @@ class Limiter:
         self.quotas = quotas
         self.smallest_limit = min(quota.limit for quota in quotas)
         self._client, self._beginning = client, f"demo:rate_limit:{{{_plain(name)}:"
-        numbers = [int(count_refused), *(number for quota in quotas for number in (quota.limit, quota.window_us))]
+        numbers = [
+            int(count_refused),
+            *(number for quota in quotas for number in (quota.limit, quota.window_us)),
+        ]
         self._arguments = tuple(str(number).encode() for number in numbers)
         self._script = client.register_script(self.lua.read_text())
         self._sha = self._script.sha.encode()
@@ -79,11 +88,13 @@ class Limiter:
         return self._ask(identity, cost, now_us)
 
     def peek(self, identity: str, *, now_us: int | None = None) -> Decision:
-        """The state without counting anything; `allowed` and `retry_after_seconds` are those of a hit of cost 1."""
+        """The state without counting anything; `allowed` and `retry_after_seconds` are those of a
+        hit of cost 1."""
         return self._ask(identity, 0, now_us)
 
     def refund(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
-        """Gives back a hit that was counted, for instance because what it paid for failed; then as `peek`."""
+        """Gives back a hit that was counted, for instance because what it paid for failed; then as
+        `peek`."""
         if not 1 <= cost <= self.smallest_limit:
             raise ValueError(f"cost has to be from 1 to the limit, {self.smallest_limit}")
         return self._ask(identity, -cost, now_us)
@@ -93,7 +104,8 @@ class Limiter:
         self._client.unlink(*self.redis_keys(identity))
 
     def redis_keys(self, identity: str) -> list[str]:
-        """One key a quota, all in one slot of a cluster. What is not plain, whatever a caller typed, is hashed."""
+        """One key a quota, all in one slot of a cluster. What is not plain, whatever a caller
+        typed, is hashed."""
         first = f"{self._beginning}{_plain(identity)}}}"
         if len(self.quotas) == 1:
             return [first]
@@ -108,19 +120,42 @@ class Limiter:
             reply = self._script(keys=keys, args=args)
         if len(keys) == 1:
             return _decision(self.smallest_limit, reply)
-        return tightest([_decision(quota.limit, reply[4 * i : 4 * i + 4]) for i, quota in enumerate(self.quotas)])
+        return tightest(
+            [
+                _decision(quota.limit, reply[4 * i : 4 * i + 4])
+                for i, quota in enumerate(self.quotas)
+            ]
+        )
 
 
 def tightest(answers: Sequence[Decision]) -> Decision:
-    """One answer for several quotas: of the one that refuses longest, or that has least left; it passes when all do."""
-    worst = min(answers, key=lambda answer: (answer.allowed, -answer.retry_after_seconds, answer.remaining))
-    return replace(worst, retry_after_seconds=max(answer.retry_after_seconds for answer in answers), by_quota=tuple(answers))
+    """One answer for several quotas: of the one that refuses longest, or that has least left; it
+    passes when all do."""
+    worst = min(
+        answers, key=lambda answer: (answer.allowed, -answer.retry_after_seconds, answer.remaining)
+    )
+    return replace(
+        worst,
+        retry_after_seconds=max(answer.retry_after_seconds for answer in answers),
+        by_quota=tuple(answers),
+    )
 
 
 def _decision(limit: int, reply: list[int]) -> Decision:
     allowed, used, retry_us, reset_us = reply
-    return Decision(allowed == 1, limit, limit - used if used < limit else 0, retry_us / 1e6, reset_us / 1e6, used)
+    return Decision(
+        allowed == 1,
+        limit,
+        limit - used if used < limit else 0,
+        retry_us / 1e6,
+        reset_us / 1e6,
+        used,
+    )
 
 
 def _plain(part: str) -> str:
-    return part if PLAIN.fullmatch(part) else "~" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return (
+        part
+        if PLAIN.fullmatch(part)
+        else "~" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    )

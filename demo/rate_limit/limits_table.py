@@ -13,10 +13,21 @@ def rows() -> list[tuple[str, ...]]:
     settings = current_app.config["RATE_LIMITS"]
     for endpoint in sorted(current_app.view_functions):
         for limit in covering(settings, endpoint)[1]:
-            quotas = ", ".join(f"{quota.limit} in {quota.window_seconds:g} s" for quota in limit.all_quotas())
+            quotas = ", ".join(
+                f"{quota.limit} in {quota.window_seconds:g} s" for quota in limit.all_quotas()
+            )
             only = ", failures only" if limit.count == "failures" else ""
             block = f", blocked after {limit.block_after}" if limit.block_after else ""
-            found.append((endpoint, quotas + only + block, limit.algorithm, limit.by, limit.when_away, limit.mode))
+            found.append(
+                (
+                    endpoint,
+                    quotas + only + block,
+                    limit.algorithm,
+                    limit.by,
+                    limit.when_away,
+                    limit.mode,
+                )
+            )
     return found
 
 
@@ -25,4 +36,8 @@ def rows() -> list[tuple[str, ...]]:
 def command() -> None:
     """One line for each limit of each endpoint."""
     for row in rows():
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, (34, 34, 22, 22, 8, 0), strict=True)).rstrip())
+        click.echo(
+            "  ".join(
+                f"{cell:<{width}}" for cell, width in zip(row, (34, 34, 22, 22, 8, 0), strict=True)
+            ).rstrip()
+        )

@@ -1,8 +1,10 @@
-"""A limiter in the process, for while Redis is away: the exact log, of this worker's share of the quota.
+"""A limiter in the process, for while Redis is away: the exact log, of this worker's share of the
+quota.
 
-With `workers` workers each admits `limit // workers`, so that together they admit no more than the limit. Where the limit
-is less than that, a worker admits one hit in a window that is as much longer. What was counted in Redis before is not
-known here, and nothing of this is handed back to Redis after: for one window around each change a caller may have both.
+With `workers` workers each admits `limit // workers`, so that together they admit no more than the
+limit. Where the limit is less than that, a worker admits one hit in a window that is as much
+longer. What was counted in Redis before is not known here, and nothing of this is handed back to
+Redis after: for one window around each change a caller may have both.
 """
 
 import threading
@@ -16,8 +18,8 @@ MOST_IDENTITIES = 10_000
 
 
 class LocalLimiter:
-    """The interface of a limiter, without a client. `clock` is a monotonic clock in seconds. Past `most` identities the one
-    that was longest unseen is forgotten."""
+    """The interface of a limiter, without a client. `clock` is a monotonic clock in seconds. Past
+    `most` identities the one that was longest unseen is forgotten."""
 
     def __init__(
         self,
@@ -78,7 +80,9 @@ class LocalLimiter:
                 over = 0 if all(fits) else len(log) + max(price, 1) - quota.limit
                 retry = log[over - 1] + quota.window_seconds - now if over > 0 else 0.0
                 reset = log[-1] + quota.window_seconds - now if log else 0.0
-                answers.append(Decision(fit, quota.limit, quota.limit - len(log), retry, reset, len(log)))
+                answers.append(
+                    Decision(fit, quota.limit, quota.limit - len(log), retry, reset, len(log))
+                )
         return answers[0] if len(answers) == 1 else tightest(answers)
 
 

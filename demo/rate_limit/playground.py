@@ -1,9 +1,10 @@
 """The same traffic through five limiters: what each admits, on one time line.
 
-Every hit is really sent to every lane, at one time that was read from Redis' clock for all of them. Patterns that would
-take a while, a steady stream or a burst around a window's edge, are sent with the clock set back, so that they lie in the
-moments just past and whoever looks need not wait. A sixth lane asks the application's clock in place of Redis': two
-workers take turns, a limit's worth of hits each, and the clock of one is ahead.
+Every hit is really sent to every lane, at one time that was read from Redis' clock for all of them.
+Patterns that would take a while, a steady stream or a burst around a window's edge, are sent with
+the clock set back, so that they lie in the moments just past and whoever looks need not wait. A
+sixth lane asks the application's clock in place of Redis': two workers take turns, a limit's worth
+of hits each, and the clock of one is ahead.
 """
 
 import time
@@ -31,8 +32,9 @@ class Hit:
 
 @dataclass(frozen=True)
 class Lane:
-    """What a lane shows: its state now, its bytes in Redis, and how its admitted hits differ from those of the exact log:
-    `worst` is the most in one window of any position, `extra` and `missing` count hits that the log refused or admitted."""
+    """What a lane shows: its state now, its bytes in Redis, and how its admitted hits differ from
+    those of the exact log: `worst` is the most in one window of any position, `extra` and
+    `missing` count hits that the log refused or admitted."""
 
     name: str
     state: Decision
@@ -43,8 +45,8 @@ class Lane:
 
 
 class Playground:
-    """The lanes under one quota, for any visitor. `skew_seconds` above 0 adds the lane with the application's clock.
-    Raises RedisError."""
+    """The lanes under one quota, for any visitor. `skew_seconds` above 0 adds the lane with the
+    application's clock. Raises RedisError."""
 
     def __init__(
         self,
@@ -70,7 +72,8 @@ class Playground:
         self._life_ms = round(3 * quota.window_seconds * 1000) + 60_000
 
     def play(self, visitor: str, pattern: Pattern, count: int = 1) -> None:
-        """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty lanes."""
+        """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty
+        lanes."""
         history = self._history_key(visitor)
         now, before = self._ask(history, lines=False)
         if pattern == "burst":
@@ -103,7 +106,8 @@ class Playground:
         return [limiter.redis_keys(visitor)[0] for limiter in self.lanes.values()]
 
     def look(self, visitor: str) -> tuple[list[Hit], list[Lane], int]:
-        """The hits of the last windows, the lanes, and the time in microseconds. Two round trips, and one for each lane."""
+        """The hits of the last windows, the lanes, and the time in microseconds. Two round trips,
+        and one for each lane."""
         states = {name: limiter.peek(visitor) for name, limiter in self.lanes.items()}
         now, lines = self._ask(self._history_key(visitor), lines=True)
         with self._client.pipeline(transaction=False) as pipeline:
@@ -120,7 +124,9 @@ class Playground:
                     name,
                     state,
                     size or 0,
-                    fullest_window([hits[number].at_us for number in sorted(admitted)], self.quota.window_us),
+                    fullest_window(
+                        [hits[number].at_us for number in sorted(admitted)], self.quota.window_us
+                    ),
                     len(admitted - exact),
                     len(exact - admitted),
                 )
@@ -131,7 +137,8 @@ class Playground:
         return f"demo:rate_limit:{{{self._name}:{visitor}}}:history"
 
     def _ask(self, history: str, *, lines: bool) -> tuple[int, Any]:
-        """The time in microseconds by the server that holds the history, and its lines or their number."""
+        """The time in microseconds by the server that holds the history, and its lines or their
+        number."""
         seconds, microseconds, kept = self._script(keys=[history], args=[int(lines)])
         return int(seconds) * 1_000_000 + int(microseconds), kept
 
@@ -149,7 +156,9 @@ class Playground:
     def _steady(self, now: int) -> list[int]:
         """Half as many again as are allowed, evenly over the last two windows."""
         count = 3 * self.quota.limit
-        return [now - 2 * self.quota.window_us * (count - number) // count for number in range(count)]
+        return [
+            now - 2 * self.quota.window_us * (count - number) // count for number in range(count)
+        ]
 
 
 def fullest_window(times: list[int], window_us: int) -> int:

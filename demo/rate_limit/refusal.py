@@ -34,9 +34,16 @@ def refusal(outcome: Outcome) -> Response:
     if wants_json():
         response = problem(429, **members)
     else:
-        back = request.full_path.rstrip("?") if request.method == "GET" else page_before() or url_for("home.index")
+        back = (
+            request.full_path.rstrip("?")
+            if request.method == "GET"
+            else page_before() or url_for("home.index")
+        )
         page = render_template(
-            "rate_limit/refused.html", detail=members["detail"], seconds=headers.retry_after(decision), back=back
+            "rate_limit/refused.html",
+            detail=members["detail"],
+            seconds=headers.retry_after(decision),
+            back=back,
         )
         response = Response(page, 429)
     response.vary.add("Accept")

@@ -1,4 +1,5 @@
-"""One limit as it is applied: the limiter of its algorithm, its block list, and its policy for while Redis is away."""
+"""One limit as it is applied: the limiter of its algorithm, its block list, and its policy for
+while Redis is away."""
 
 import logging
 import re
@@ -18,8 +19,8 @@ Policy = Literal["allow", "deny", "local"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one limit said of one request. `fallback` names the policy that stood in for Redis; without a decision nobody
-    counted: `allow` let the request through, `deny` has to refuse it."""
+    """What one limit said of one request. `fallback` names the policy that stood in for Redis;
+    without a decision nobody counted: `allow` let the request through, `deny` has to refuse it."""
 
     rule: "Rule"
     identity: str
@@ -37,16 +38,19 @@ class Outcome:
         """The outcome in a word, for metrics."""
         if self.decision is None:
             return f"fallback_{self.fallback}"
-        passed = "passed" if self.decision.allowed else "blocked" if self.decision.blocked else "refused"
+        passed = (
+            "passed" if self.decision.allowed else "blocked" if self.decision.blocked else "refused"
+        )
         if self.fallback:
             return f"fallback_local_{passed}"
         return "would_refuse" if self.rule.dry_run and not self.decision.allowed else passed
 
 
 class Rule:
-    """A limiter under a name of its own. `cost` is a number, or names the field whose members are counted.
-    `workers` share what `local` admits; `block_after` refusals in a row block for
-    `block_seconds`; `dry_run` counts and refuses nobody; `only_failures` gives a hit back where the answer was no error."""
+    """A limiter under a name of its own. `cost` is a number, or names the field whose members are
+    counted. `workers` share what `local` admits; `block_after` refusals in a row block for
+    `block_seconds`; `dry_run` counts and refuses nobody; `only_failures` gives a hit back where
+    the answer was no error."""
 
     def __init__(
         self,
@@ -85,7 +89,9 @@ class Rule:
         try:
             return Outcome(self, identity, self.limiter.hit(identity, cost), cost=cost)
         except RedisError as error:
-            log.warning("rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__)
+            log.warning(
+                "rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__
+            )
         decision = self.local.hit(identity, cost) if self.when_away == "local" else None
         return Outcome(self, identity, decision, self.when_away, cost)
 

@@ -88,7 +88,9 @@ def fire() -> Any:
     try:
         _playground(burst).play(_visitor(), burst.pattern, burst.count)
     except RedisError:
-        flash_cookie.put(response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES})
+        flash_cookie.put(
+            response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES}
+        )
     return response
 
 
@@ -121,7 +123,9 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
         answer=_answer(quota, log.state) if log else None,
         refused=refused,
         caller=caller(),
-        remote=request.environ.get("werkzeug.proxy_fix.orig", request.environ).get("REMOTE_ADDR", ""),
+        remote=request.environ.get("werkzeug.proxy_fix.orig", request.environ).get(
+            "REMOTE_ADDR", ""
+        ),
         forwarded=request.headers.get("X-Forwarded-For", "")[:200],
         hops=current_app.config["TRUSTED_PROXIES"],
         limits=limits_table.rows(),
@@ -149,7 +153,9 @@ def _answer(quota: Quota, state: Decision) -> dict[str, str]:
 
 
 def _playground(chosen: Chosen) -> Playground:
-    return _made(get_redis(), Quota(chosen.limit, chosen.window_seconds), chosen.count_refused, chosen.skew)
+    return _made(
+        get_redis(), Quota(chosen.limit, chosen.window_seconds), chosen.count_refused, chosen.skew
+    )
 
 
 @lru_cache(maxsize=64)
@@ -162,15 +168,23 @@ def _without_redis(burst: Burst, policy: Policy) -> str:
     """What each hit of a burst meets under one policy, as the guard applies it: a mark each."""
     workers = part(guard.Guard).workers
     rule = _local_rule(get_redis(), policy, burst.limit, burst.window_seconds, workers)
-    outcomes = [rule.check(_visitor()) for _ in range(burst.count if burst.pattern == "burst" else 2 * burst.limit)]
+    outcomes = [
+        rule.check(_visitor())
+        for _ in range(burst.count if burst.pattern == "burst" else 2 * burst.limit)
+    ]
     return "".join(
-        str(int(outcome.decision.allowed if outcome.decision else outcome.fallback == "allow")) for outcome in outcomes
+        str(int(outcome.decision.allowed if outcome.decision else outcome.fallback == "allow"))
+        for outcome in outcomes
     )
 
 
 @lru_cache(maxsize=256)
-def _local_rule(client: Client, policy: Policy, limit: int, window_seconds: int, workers: int) -> Rule:
-    return Rule(client, "playground", Quota(limit, window_seconds), when_away=policy, workers=workers)
+def _local_rule(
+    client: Client, policy: Policy, limit: int, window_seconds: int, workers: int
+) -> Rule:
+    return Rule(
+        client, "playground", Quota(limit, window_seconds), when_away=policy, workers=workers
+    )
 
 
 def _counted(outcome: str) -> int:

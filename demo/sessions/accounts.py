@@ -1,9 +1,12 @@
 """Accounts: names and scrypt hashes in the database.
 
-- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB); they stand nowhere else.
+- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB); they stand
+  nowhere else.
 - An unknown name costs the same visit and the same hash as a known one.
-- The demo accounts are everybody's, so their password stays; who wants one of his own makes one, and may change it.
-- An account of one's own that nobody has signed in to for KEEP_DAYS is dropped: longer than anything of it is in Redis.
+- The demo accounts are everybody's, so their password stays; who wants one of his own makes one,
+  and may change it.
+- An account of one's own that nobody has signed in to for KEEP_DAYS is dropped: longer than
+  anything of it is in Redis.
 """
 
 import hmac
@@ -41,7 +44,9 @@ DEMO_HASH = (
     "scrypt:32768:8:1$aeEfX6PpX510Gb5J$d9f3f3448fb0774a0ca3d57afc651844bd2fd71d24277133c7be0098ae761f3b"
     "19b132e8527d819b7ad967fde4b710a5e388da08476665167e8ab66eaa413555"
 )
-NOBODY = "scrypt:32768:8:1$aeEfX6PpX510Gb5J$" + "0" * 128  # the hash of no password that anybody knows
+NOBODY = (
+    "scrypt:32768:8:1$aeEfX6PpX510Gb5J$" + "0" * 128
+)  # the hash of no password that anybody knows
 metadata = MetaData()
 accounts = Table(
     "accounts",
@@ -76,13 +81,19 @@ def is_prepared(connection: Connection) -> bool:
 
 
 def prepare(connection: Connection) -> None:
-    """Makes what is not there yet. Any number of processes may start at once: on SQLite the caller's transaction is one that
-    writes from the beginning, on Postgres the lock is taken here."""
+    """Makes what is not there yet. Any number of processes may start at once: on SQLite the
+    caller's transaction is one that writes from the beginning, on Postgres the lock is taken
+    here."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
     metadata.create_all(connection)
     for name in set(DEMO_NAMES) - _shared(connection):
-        row = {"name": name, "password_hash": DEMO_HASH, "is_shared": True, "signed_in_at": datetime.now(UTC)}
+        row = {
+            "name": name,
+            "password_hash": DEMO_HASH,
+            "is_shared": True,
+            "signed_in_at": datetime.now(UTC),
+        }
         connection.execute(insert(accounts), row)
 
 
@@ -94,13 +105,20 @@ def find(connection: Connection, name: str) -> Account | None:
     """The account of that name."""
     columns = (accounts.c.name, accounts.c.password_hash, accounts.c.is_shared)
     row = connection.execute(select(*columns).where(accounts.c.name == name[:24])).one_or_none()
-    return Account(*row) if row is not None and hmac.compare_digest(row.name.encode(), name.encode()) else None
+    return (
+        Account(*row)
+        if row is not None and hmac.compare_digest(row.name.encode(), name.encode())
+        else None
+    )
 
 
 def is_right(account: Account | None, password: str) -> bool:
-    """Whether the password is the account's; the same work for no account, and for a password that is too long."""
+    """Whether the password is the account's; the same work for no account, and for a password that
+    is too long."""
     known = account.password_hash if account else NOBODY
-    right = check_password_hash(known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode())
+    right = check_password_hash(
+        known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
+    )
     return right and account is not None and len(password) <= MOST_CHARACTERS
 
 
@@ -111,9 +129,13 @@ def add(connection: Connection, name: str, password: str) -> None:
     hashed = hash_password(name, password)
     now = datetime.now(UTC)
     long_ago = now - timedelta(days=KEEP_DAYS)
-    connection.execute(delete(accounts).where(~accounts.c.is_shared, accounts.c.signed_in_at < long_ago))
+    connection.execute(
+        delete(accounts).where(~accounts.c.is_shared, accounts.c.signed_in_at < long_ago)
+    )
     if (connection.scalar(select(func.count()).select_from(accounts)) or 0) >= MOST_ACCOUNTS:
-        raise Refused("name", "There are too many accounts here already. Please use one of the demo accounts.")
+        raise Refused(
+            "name", "There are too many accounts here already. Please use one of the demo accounts."
+        )
     row = {"name": name, "password_hash": hashed, "is_shared": False, "signed_in_at": now}
     try:
         connection.execute(insert(accounts), row)
@@ -122,7 +144,8 @@ def add(connection: Connection, name: str, password: str) -> None:
 
 
 def hash_password(name: str, password: str) -> str:
-    """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP 800-63B: length counts."""
+    """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP
+    800-63B: length counts."""
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
         raise Refused("password", f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters.")
     if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
@@ -135,11 +158,20 @@ def hash_password(name: str, password: str) -> str:
 
 
 def change_password(connection: Connection, account: Account, hashed: str) -> bool:
-    """Writes a new hash where the one that was checked still stands; whether it did. Never for a shared account."""
-    same = (accounts.c.name == account.name, accounts.c.password_hash == account.password_hash, ~accounts.c.is_shared)
-    return connection.execute(update(accounts).where(*same).values(password_hash=hashed)).rowcount == 1
+    """Writes a new hash where the one that was checked still stands; whether it did. Never for a
+    shared account."""
+    same = (
+        accounts.c.name == account.name,
+        accounts.c.password_hash == account.password_hash,
+        ~accounts.c.is_shared,
+    )
+    return (
+        connection.execute(update(accounts).where(*same).values(password_hash=hashed)).rowcount == 1
+    )
 
 
 def note_sign_in(connection: Connection, name: str) -> None:
     """Remembers that the account is in use."""
-    connection.execute(update(accounts).where(accounts.c.name == name).values(signed_in_at=datetime.now(UTC)))
+    connection.execute(
+        update(accounts).where(accounts.c.name == name).values(signed_in_at=datetime.now(UTC))
+    )

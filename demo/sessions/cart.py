@@ -1,9 +1,13 @@
 """A cart as a hash of counters beside its session: ten tabs that add one at once have added ten.
 
-- A change is one script: it counts only where the session still is there, so no cart is filled for a session that was ended.
-- The cart belongs to the session's owner: a visitor's lives as long as the session, a user's on every device.
-- At sign-in the visitor's cart is added to the user's, each piece once, however often the merge is tried.
-- What is known of a product when it is put in (its name, its price) lies beside its counter: a shop asks again at the till.
+- A change is one script: it counts only where the session still is there, so no cart is filled for
+  a session that was ended.
+- The cart belongs to the session's owner: a visitor's lives as long as the session, a user's on
+  every device.
+- At sign-in the visitor's cart is added to the user's, each piece once, however often the merge is
+  tried.
+- What is known of a product when it is put in (its name, its price) lies beside its counter: a shop
+  asks again at the till.
 """
 
 import logging
@@ -43,15 +47,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a change: `full` holds MAX_LINES already, `unknown` needs `about`, `gone` has no session."""
+    """What became of a change: `full` holds MAX_LINES already, `unknown` needs `about`, `gone` has
+    no session."""
 
     outcome: Literal["ok", "full", "unknown", "gone"]
     pieces: int
 
 
 class Cart:
-    """`client` is a redis-py client of bytes; a user's cart is kept for `keep_seconds` after its last change. Each method is
-    one round trip and raises RedisError; `now_ms` is for tests."""
+    """`client` is a redis-py client of bytes; a user's cart is kept for `keep_seconds` after its
+    last change. Each method is one round trip and raises RedisError; `now_ms` is for tests."""
 
     def __init__(self, client: Any, *, keep_seconds: float) -> None:
         self._keep_ms = int(keep_seconds * 1000)
@@ -59,19 +64,35 @@ class Cart:
         self._merge = client.register_script(HERE.with_name("cart_merge.lua").read_text())
 
     def change(
-        self, sid: str, product: int, pieces: int, about: About | None = None, *, now_ms: int | None = None
+        self,
+        sid: str,
+        product: int,
+        pieces: int,
+        about: About | None = None,
+        *,
+        now_ms: int | None = None,
     ) -> Change:
-        """Puts `pieces` of a product in, or takes them out when negative; `about` is needed where it is not in yet."""
+        """Puts `pieces` of a product in, or takes them out when negative; `about` is needed where
+        it is not in yet."""
         place = session_id.place(sid)
         if place is None:
             return Change("gone", 0)
         known = msgspec.msgpack.encode(about) if about else b""
-        args = [product, pieces, known, MAX_LINES, MAX_PIECES, self._keep_ms, "" if now_ms is None else now_ms]
+        args = [
+            product,
+            pieces,
+            known,
+            MAX_LINES,
+            MAX_PIECES,
+            self._keep_ms,
+            "" if now_ms is None else now_ms,
+        ]
         outcome, left = self._change(keys=[place.session, place.epoch, place.part(PART)], args=args)
         return Change(outcome.decode(), left)
 
     def merge(self, sid: str, user: str, cart: Mapping[bytes, bytes]) -> int:
-        """Adds the cart of the visitor whose session `sid` was to the user's; how many pieces were added."""
+        """Adds the cart of the visitor whose session `sid` was to the user's; how many pieces were
+        added."""
         target = Place(session_id.owner_of(user), "")
         flat = [
             part
@@ -79,12 +100,15 @@ class Cart:
             for part in (line.product, line.pieces, msgspec.msgpack.encode(line.about))
         ]  # fmt: skip
         keys = [target.part(PART), target.part(f"merged:{session_id.handle(sid)}")]
-        added: int = self._merge(keys=keys, args=[self._keep_ms, REMEMBER_SECONDS * 1000, MAX_LINES, MAX_PIECES, *flat])
+        added: int = self._merge(
+            keys=keys, args=[self._keep_ms, REMEMBER_SECONDS * 1000, MAX_LINES, MAX_PIECES, *flat]
+        )
         return added
 
 
 def lines(cart: Mapping[bytes, bytes]) -> list[Line]:
-    """A cart's lines by product, decoded strictly: one that does not decode is left out, and logged."""
+    """A cart's lines by product, decoded strictly: one that does not decode is left out, and
+    logged."""
     found = []
     for field, value in cart.items():
         if field.isdigit():
@@ -95,5 +119,9 @@ def lines(cart: Mapping[bytes, bytes]) -> list[Line]:
                     raise ValueError("pieces")
                 found.append(Line(int(field), pieces, about))
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
-                log.warning("cart: product %s does not decode (%s), left out", field[:12].decode(), type(error).__name__)
+                log.warning(
+                    "cart: product %s does not decode (%s), left out",
+                    field[:12].decode(),
+                    type(error).__name__,
+                )
     return sorted(found, key=lambda line: line.product)

@@ -1,4 +1,5 @@
-"""Every session of an account in sight: which devices, ending one, the others, all, and letting a second one in."""
+"""Every session of an account in sight: which devices, ending one, the others, all, and letting a
+second one in."""
 
 from dataclasses import replace
 from typing import Any
@@ -53,7 +54,10 @@ def devices() -> str:
         link=flash_cookie.take("device_link") if name else None,
         link_seconds=second_device.LIFE_SECONDS,
         away=away,
-        listings=[listing.of_function(SessionStore.revoke_others), listing.of_function(second_device.SecondDevice.take)],
+        listings=[
+            listing.of_function(SessionStore.revoke_others),
+            listing.of_function(second_device.SecondDevice.take),
+        ],
     )
 
 
@@ -85,7 +89,10 @@ def revoke(handle: str) -> Response:
     name = signed_in()
     if not parts().store.revoke(name, handle):
         raise NotFound("There is no such session, or it has ended already.")
-    return back(f"Session {handle[:8]} has ended: its next click finds nobody signed in.", "sessions.devices")
+    return back(
+        f"Session {handle[:8]} has ended: its next click finds nobody signed in.",
+        "sessions.devices",
+    )
 
 
 @bp.post("/devices/revoke-others")
@@ -121,7 +128,8 @@ def lend() -> Response:
 
 @bp.get("/second-device")
 def second() -> FlaskResponse:
-    """Asks before it signs in: a link alone, which a mail program may open by itself, changes nothing."""
+    """Asks before it signs in: a link alone, which a mail program may open by itself, changes
+    nothing."""
     code = request.args.get("code", "")
     good = second_device.CODE.fullmatch(code) is not None
     response = FlaskResponse(render_template("sessions/second.html", code=code if good else None))
@@ -134,7 +142,9 @@ def take() -> Any:
     """Signs this browser in with the code."""
     lent = parts().second_device.take(request.form.get("code", ""))
     if lent is None:
-        raise Invalid({"code": "this link was used, is older than a minute, or its device has signed out"})
+        raise Invalid(
+            {"code": "this link was used, is older than a minute, or its device has signed out"}
+        )
     return back(sign_in(lent.user, lent.epoch), "sessions.devices")
 
 
@@ -144,5 +154,8 @@ def _listed(name: str) -> tuple[list[Device], int]:
     found, total = parts().store.list_for(name, MOST_SHOWN)
     if name in accounts.DEMO_NAMES:
         hidden = [replace(device, noted={**device.noted, "address": None}) for device in found]
-        found = [device if device.handle == this else other for device, other in zip(found, hidden, strict=True)]
+        found = [
+            device if device.handle == this else other
+            for device, other in zip(found, hidden, strict=True)
+        ]
     return sorted(found, key=lambda device: device.handle != this), total

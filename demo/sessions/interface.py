@@ -1,8 +1,9 @@
 """`flask.session` over the store, by Flask-Session's interface.
 
-Lazy: a request that never looks at the session costs no round trip. Only deltas are saved, nested changes included:
-each value is compared with what was loaded. Without Redis the visitor counts as signed out for this request, the cookie
-is left alone and nothing is saved. The cookie's own expiry slides when the session's does.
+Lazy: a request that never looks at the session costs no round trip. Only deltas are saved, nested
+changes included: each value is compared with what was loaded. Without Redis the visitor counts as
+signed out for this request, the cookie is left alone and nothing is saved. The cookie's own expiry
+slides when the session's does.
 """
 
 import logging
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 
 class LazySession(SessionMixin):
-    """A session that is read when it is first asked for. `away` tells that Redis could not be asked."""
+    """A session that is read when it is first asked for. `away` tells that Redis could not be
+    asked."""
 
     def __init__(self, store: SessionStore, sid: str | None) -> None:
         self.sid = self.sent = sid
@@ -59,12 +61,15 @@ class LazySession(SessionMixin):
         return self._data
 
     def changes(self) -> tuple[dict[str, Any], list[str]]:
-        """What differs from what was loaded: new or changed values, and names that are gone. Nothing differs where
-        nothing was set and nothing that was loaded can be changed from within."""
+        """What differs from what was loaded: new or changed values, and names that are gone.
+        Nothing differs where nothing was set and nothing that was loaded can be changed from
+        within."""
         before = self._before
         if self._data is None or not (self._touched or self._nested):
             return {}, []
-        changed = {name: value for name, value in self.data.items() if encode(value) != before.get(name)}
+        changed = {
+            name: value for name, value in self.data.items() if encode(value) != before.get(name)
+        }
         return changed, [name for name in before if name not in self.data]
 
     @property
@@ -83,7 +88,8 @@ class LazySession(SessionMixin):
         return self._data is not None and self.changes() != ({}, [])
 
     def clear(self) -> None:
-        """Empties the session and ends it with the next save, what other requests wrote meanwhile included."""
+        """Empties the session and ends it with the next save, what other requests wrote meanwhile
+        included."""
         super().clear()
         self.cleared = True
 
@@ -115,7 +121,8 @@ class LazySession(SessionMixin):
 
 
 class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
-    """Flask-Session's interface with the store behind it. Views that must know that a change was kept call `commit`."""
+    """Flask-Session's interface with the store behind it. Views that must know that a change was
+    kept call `commit`."""
 
     session_class = LazySession
 
@@ -124,20 +131,24 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         self.store = store
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
-        """The visitor's session, not read yet. A cookie that has not the form of an id will be found to be none."""
+        """The visitor's session, not read yet. A cookie that has not the form of an id will be
+        found to be none."""
         if "HTTP_COOKIE" not in request.environ:
             return LazySession(self.store, None)
-        return LazySession(self.store, request.cookies.get(app.config["SESSION_COOKIE_NAME"]) or None)
+        return LazySession(
+            self.store, request.cookies.get(app.config["SESSION_COOKIE_NAME"]) or None
+        )
 
     def begin(self, session: LazySession) -> None:
-        """Makes sure that there is a session in Redis, be it empty. Raises RedisError, SessionTooLarge."""
+        """Makes sure that there is a session in Redis, be it empty. Raises RedisError,
+        SessionTooLarge."""
         data = session.data
         if session.sid is None and not session.away:
             session.moved(self.store.begin(data))
 
     def regenerate(self, session: LazySession) -> None:
-        """A new id for the same session, for each change of privilege of its owner; the old one is nobody's at once. Raises
-        RedisError."""
+        """A new id for the same session, for each change of privilege of its owner; the old one is
+        nobody's at once. Raises RedisError."""
         session.data  # noqa: B018 - what is not there is not rotated
         if session.sid is not None:
             session.sid = self.store.rotate(session.sid)
@@ -145,11 +156,16 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
                 session.moved(None)
 
     def sign_in(
-        self, session: LazySession, user: str, epoch: str, values: Mapping[str, Any], noted: Mapping[str, Any]
+        self,
+        session: LazySession,
+        user: str,
+        epoch: str,
+        values: Mapping[str, Any],
+        noted: Mapping[str, Any],
     ) -> Ended | None:
-        """A new session of `user`, with what the visitor's held when it was nobody's; the one before ends. Returns what
-        ending it found; None when the user's epoch has moved on, and nobody was signed in. Raises RedisError and
-        SessionTooLarge."""
+        """A new session of `user`, with what the visitor's held when it was nobody's; the one
+        before ends. Returns what ending it found; None when the user's epoch has moved on, and
+        nobody was signed in. Raises RedisError and SessionTooLarge."""
         nobody = session.loaded is None or session.loaded.user is None
         before, data = session.sid, {**(session.data if nobody else {}), **values}
         sid = self.store.begin(data, user=user, epoch=epoch, noted=noted)
@@ -163,7 +179,8 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         return ended
 
     def commit(self, session: LazySession) -> bool:
-        """Saves what changed, now. False when the session was ended meanwhile. Raises RedisError, SessionTooLarge."""
+        """Saves what changed, now. False when the session was ended meanwhile. Raises RedisError,
+        SessionTooLarge."""
         if session.cleared and not session.data and not session.away:
             found = self.store.delete(session.sid).found if session.sid else False
             session.moved(None)
@@ -204,16 +221,27 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
     def _delete_session(self, store_id: str) -> None:
         self.store.delete(store_id)
 
-    def _upsert_session(self, session_lifetime: timedelta, session: LazySession, store_id: str) -> None:
+    def _upsert_session(
+        self, session_lifetime: timedelta, session: LazySession, store_id: str
+    ) -> None:
         self.store.save(store_id, dict(session))
 
     def _set_cookie(self, app: Flask, session: LazySession, response: Response) -> None:
         name = self.get_cookie_name(app)
         sent = request.cookies.get(name)
-        place = {"path": "/", "secure": self.get_cookie_secure(app), "httponly": True, "samesite": "Lax"}
+        place = {
+            "path": "/",
+            "secure": self.get_cookie_secure(app),
+            "httponly": True,
+            "samesite": "Lax",
+        }
         slid = session.loaded is not None and session.loaded.slid
         if session.sid and (session.sid != sent or slid):
-            left = session.loaded.idle_seconds_left if slid and session.loaded else self.store.idle_seconds
+            left = (
+                session.loaded.idle_seconds_left
+                if slid and session.loaded
+                else self.store.idle_seconds
+            )
             life_seconds = math.ceil(min(left, self.store.absolute_seconds))
             response.set_cookie(name, session.sid, max_age=life_seconds, **place)
         elif session.sid is None and sent is not None:

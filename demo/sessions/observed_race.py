@@ -1,4 +1,5 @@
-"""A race under observation: the requests of one small app, in lanes, with what each asked of Redis, seen by the x-ray."""
+"""A race under observation: the requests of one small app, in lanes, with what each asked of Redis,
+seen by the x-ray."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from demo.teach.describe import commands_of
 
 @dataclass(frozen=True)
 class Did:
-    """One moment of a race: which lane, what was asked of Redis or, without a key, what the lane did."""
+    """One moment of a race: which lane, what was asked of Redis or, without a key, what the lane
+    did."""
 
     lane: int
     command: str
@@ -24,7 +26,8 @@ class Did:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a race went on one of the two: whether it went well, what is left, all moments in their order."""
+    """How a race went on one of the two: whether it went well, what is left, all moments in their
+    order."""
 
     system: str
     well: bool
@@ -33,7 +36,8 @@ class Outcome:
 
 
 class Race:
-    """One app under observation. `meanwhile` is what happens between a request's reading and its writing."""
+    """One app under observation. `meanwhile` is what happens between a request's reading and its
+    writing."""
 
     def __init__(self, app: Flask, user: str) -> None:
         self.app, self.user, self.moments = app, user, list[Did]()
@@ -60,7 +64,11 @@ class Race:
     def _turn_to(self, lane: int) -> int:
         """Gives what was asked since the last turn to the lane that asked it."""
         for step in self._trace.steps[self._seen :]:
-            self.moments += [Did(self._lane, each.name, each.key, each.reply) for each in commands_of(step) if self._lane >= 0]
+            self.moments += [
+                Did(self._lane, each.name, each.key, each.reply)
+                for each in commands_of(step)
+                if self._lane >= 0
+            ]
         self._seen = len(self._trace.steps)
         before, self._lane = self._lane, lane
         return before

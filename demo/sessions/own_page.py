@@ -1,4 +1,5 @@
-"""The page of this use case, which a sign-in that went wrong shows again with what is wrong beside its field."""
+"""The page of this use case, which a sign-in that went wrong shows again with what is wrong beside
+its field."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ HERE = Path(__file__).parent
 
 
 def page(errors: dict[str, str], given: str = "") -> str:
-    """The page of this use case; `given` is the name that was typed, `errors` what is wrong, by field."""
+    """The page of this use case; `given` is the name that was typed, `errors` what is wrong, by
+    field."""
     lines, name = cart_lines(), user()
     loaded = interface.current().loaded
     return render_template(
@@ -31,10 +33,15 @@ def page(errors: dict[str, str], given: str = "") -> str:
         total=sum(line.about.price_cents * line.pieces for line in lines),
         loaded=loaded,
         before=session.get("id_before"),
-        absolute_seconds_left=loaded.absolute_expires_at - datetime.now(UTC).timestamp() if loaded else 0,
+        absolute_seconds_left=loaded.absolute_expires_at - datetime.now(UTC).timestamp()
+        if loaded
+        else 0,
         max_bytes=session_store.MAX_BYTES,
         away=interface.current().away,
         idle_seconds=current_app.config["SESSION_IDLE_SECONDS"],
         absolute_seconds=current_app.config["SESSION_ABSOLUTE_SECONDS"],
-        listings=[listing.of_function(LazySession.changes), listing.of_file(HERE / "session_store.lua")],
+        listings=[
+            listing.of_function(LazySession.changes),
+            listing.of_file(HERE / "session_store.lua"),
+        ],
     )

@@ -1,8 +1,9 @@
-"""Two requests that meet, on stock Flask-Session and on ours: two small apps, each with its interface behind
-`flask.session`.
+"""Two requests that meet, on stock Flask-Session and on ours: two small apps, each with its
+interface behind `flask.session`.
 
-Nothing is left to chance: the first request has read its session when the second begins and ends, and goes on after it.
-What each asked of Redis is what the x-ray saw. All keys of a race are its own, and go within two minutes.
+Nothing is left to chance: the first request has read its session when the second begins and ends,
+and goes on after it. What each asked of Redis is what the x-ray saw. All keys of a race are its
+own, and go within two minutes.
 """
 
 import secrets
@@ -43,7 +44,10 @@ def revived(race: Race) -> tuple[bool, str]:
     race.meanwhile = lambda: _then(race, lambda: race.ask(1, two, "/sign-out"))
     race.ask(0, one, "/change")
     who = race.client(sid).get("/who").text
-    return who == "nobody", f"After signing out the old id is {who}{'' if who == 'nobody' else ' again'}."
+    return (
+        who == "nobody",
+        f"After signing out the old id is {who}{'' if who == 'nobody' else ' again'}.",
+    )
 
 
 def fixation(race: Race) -> tuple[bool, str]:
@@ -93,7 +97,9 @@ def _stock(race: Race, client: Any) -> None:
 
 
 def _ours(race: Race, client: Any) -> None:
-    store = SessionStore(client, idle_seconds=LIFE_SECONDS, absolute_seconds=LIFE_SECONDS, along=(cart.PART,))
+    store = SessionStore(
+        client, idle_seconds=LIFE_SECONDS, absolute_seconds=LIFE_SECONDS, along=(cart.PART,)
+    )
     race.app.session_interface = made = RedisSessionInterface(race.app, store)
     carts = Cart(client, keep_seconds=LIFE_SECONDS)
 
@@ -110,12 +116,16 @@ def _ours(race: Race, client: Any) -> None:
     def held() -> str:
         session.get("user")
         loaded = interface.current().loaded
-        return str(sum(line.pieces for line in cart.lines(loaded.along[cart.PART]))) if loaded else "0"
+        return (
+            str(sum(line.pieces for line in cart.lines(loaded.along[cart.PART]))) if loaded else "0"
+        )
 
     _routes(race, add, sign_in, held)
 
 
-def _routes(race: Race, add: Callable[[], str], sign_in: Callable[[], str], held: Callable[[], str]) -> None:
+def _routes(
+    race: Race, add: Callable[[], str], sign_in: Callable[[], str], held: Callable[[], str]
+) -> None:
     def start() -> str:
         session["since"] = 1
         return "has an id"
@@ -130,7 +140,14 @@ def _routes(race: Race, add: Callable[[], str], sign_in: Callable[[], str], held
         session.clear()
         return "signed out"
 
-    views = {"start": start, "add": add, "sign-in": sign_in, "change": change, "sign-out": sign_out, "cart": held}
+    views = {
+        "start": start,
+        "add": add,
+        "sign-in": sign_in,
+        "change": change,
+        "sign-out": sign_out,
+        "cart": held,
+    }
     for name, view in {**views, "who": lambda: str(session.get("user", "nobody"))}.items():
         race.app.add_url_rule(f"/{name}", name, view)
 

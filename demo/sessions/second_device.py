@@ -1,7 +1,8 @@
-"""A second device: a signed-in session lends a code that signs in one more browser, once, within a minute.
+"""A second device: a signed-in session lends a code that signs in one more browser, once, within a
+minute.
 
-The code is noted in the session that lends it, as a hash: it ends with that session, with the user's epoch, when it is used
-and when its time is over. Redis never holds the code itself.
+The code is noted in the session that lends it, as a hash: it ends with that session, with the
+user's epoch, when it is used and when its time is over. Redis never holds the code itself.
 """
 
 import hashlib
@@ -28,14 +29,16 @@ class Lent:
 
 
 class SecondDevice:
-    """`client` is a redis-py client of bytes. Each method is one round trip and raises RedisError; `now_ms` is for tests."""
+    """`client` is a redis-py client of bytes. Each method is one round trip and raises RedisError;
+    `now_ms` is for tests."""
 
     def __init__(self, client: Any) -> None:
         self._lend = client.register_script(HERE.with_name("second_device_lend.lua").read_text())
         self._take = client.register_script(HERE.with_name("second_device.lua").read_text())
 
     def lend(self, sid: str, *, now_ms: int | None = None) -> str | None:
-        """A code that may be used once within LIFE_SECONDS; None when the session is gone or nobody's."""
+        """A code that may be used once within LIFE_SECONDS; None when the session is gone or
+        nobody's."""
         place = session_id.place(sid)
         if place is None:
             return None
@@ -44,11 +47,15 @@ class SecondDevice:
         return code if self._lend(keys=[place.session, place.epoch], args=args) else None
 
     def take(self, code: str, *, now_ms: int | None = None) -> Lent | None:
-        """Whom the code signs in; it is used up then. None for a code that is not, or no longer, good."""
+        """Whom the code signs in; it is used up then. None for a code that is not, or no longer,
+        good."""
         if not CODE.fullmatch(code):
             return None
         place = Place(code[:32], code[33:65])
-        found = self._take(keys=[place.session, place.epoch], args=[_digest(code), "" if now_ms is None else now_ms])
+        found = self._take(
+            keys=[place.session, place.epoch],
+            args=[_digest(code), "" if now_ms is None else now_ms],
+        )
         return Lent(found[0].decode(), found[1].decode()) if found else None
 
 

@@ -1,14 +1,20 @@
-"""Sessions as hashes: one field per top-level key, so that two requests that change different things both count.
+"""Sessions as hashes: one field per top-level key, so that two requests that change different
+things both count.
 
-- A request writes only what it changed, in one script, and only if the session still is there and its user's epoch is the
-  one that it began with: a request in flight cannot bring back a session that was ended, alone or with all others.
-- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). An id that is not known is never adopted.
-- A session ends after `idle_seconds` without a visit, and `absolute_seconds` after it began, whatever happens.
-- A user's sessions stand in a sorted set by expiry, pruned when it is read. If the epoch is lost, all of them end.
-- Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is ever executed.
+- A request writes only what it changed, in one script, and only if the session still is there and
+  its user's epoch is the one that it began with: a request in flight cannot bring back a session
+  that was ended, alone or with all others.
+- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). An id that is not known is
+  never adopted.
+- A session ends after `idle_seconds` without a visit, and `absolute_seconds` after it began,
+  whatever happens.
+- A user's sessions stand in a sorted set by expiry, pruned when it is read. If the epoch is lost,
+  all of them end.
+- Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is
+  ever executed.
 
-All keys of a user lie in one slot, so each call is one script, on a cluster too. Source of the rules: OWASP
-Session Management Cheat Sheet.
+All keys of a user lie in one slot, so each call is one script, on a cluster too. Source of the
+rules: OWASP Session Management Cheat Sheet.
 """
 
 import logging
@@ -23,7 +29,15 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from demo.sessions import session_id
 from demo.sessions.session_id import Place
-from demo.sessions.session_values import Device, Hash, Session, encode, read_device, read_hash, read_session
+from demo.sessions.session_values import (
+    Device,
+    Hash,
+    Session,
+    encode,
+    read_device,
+    read_hash,
+    read_session,
+)
 
 MAX_BYTES = 16_384
 SIGN_IN_SECONDS = 120
@@ -37,19 +51,28 @@ class SessionTooLarge(ValueError):
 
 @dataclass(frozen=True)
 class Ended:
-    """What ending a session found: whether it was there, and the other hashes of a visitor who was nobody."""
+    """What ending a session found: whether it was there, and the other hashes of a visitor who was
+    nobody."""
 
     found: bool
     along: dict[str, Hash]
 
 
 class SessionStore:
-    """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names other hashes of an owner
-    that `load` reads in the same round trip. Each method is one round trip, `revoke_others` and `revoke_all` take a second
-    one to tidy up. All raise RedisError; `now_ms` is for tests. `outcomes` counts the loads of this process that found a
-    session, and those that did not."""
+    """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names
+    other hashes of an owner that `load` reads in the same round trip. Each method is one round
+    trip, `revoke_others` and `revoke_all` take a second one to tidy up. All raise RedisError;
+    `now_ms` is for tests. `outcomes` counts the loads of this process that found a session, and
+    those that did not."""
 
-    def __init__(self, client: Any, *, idle_seconds: float, absolute_seconds: float, along: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        idle_seconds: float,
+        absolute_seconds: float,
+        along: tuple[str, ...] = (),
+    ) -> None:
         if idle_seconds <= 0 or absolute_seconds <= 0:
             raise ValueError("lifetimes have to be positive")
         self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
@@ -59,9 +82,13 @@ class SessionStore:
         self._load = client.register_script(HERE.with_name("session_store_load.lua").read_text())
         self._save = client.register_script(HERE.with_name("session_store.lua").read_text())
         self._begin = client.register_script(HERE.with_name("session_store_begin.lua").read_text())
-        self._rotate = client.register_script(HERE.with_name("session_store_rotate.lua").read_text())
+        self._rotate = client.register_script(
+            HERE.with_name("session_store_rotate.lua").read_text()
+        )
         self._end = client.register_script(HERE.with_name("session_store_end.lua").read_text())
-        self._revoke = client.register_script(HERE.with_name("session_store_revoke.lua").read_text())
+        self._revoke = client.register_script(
+            HERE.with_name("session_store_revoke.lua").read_text()
+        )
         self._list = client.register_script(HERE.with_name("session_store_list.lua").read_text())
 
     def load(self, sid: str, *, now_ms: int | None = None) -> Session | None:
@@ -102,7 +129,8 @@ class SessionStore:
         noted: Mapping[str, Any] | None = None,
         now_ms: int | None = None,
     ) -> str | None:
-        """Makes a session, of nobody or of `user`, and returns its id; None when the user's epoch is no longer `epoch`.
+        """Makes a session, of nobody or of `user`, and returns its id; None when the user's epoch
+        is no longer `epoch`.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
@@ -116,30 +144,50 @@ class SessionStore:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
         return sid if made else None
 
-    def save(self, sid: str, changed: Mapping[str, Any], removed: Iterable[str] = (), *, now_ms: int | None = None) -> bool:
-        """Writes `changed` and drops `removed`; a visitor's session that is left without anything ends. False when the
-        session is gone: nothing was written then.
+    def save(
+        self,
+        sid: str,
+        changed: Mapping[str, Any],
+        removed: Iterable[str] = (),
+        *,
+        now_ms: int | None = None,
+    ) -> bool:
+        """Writes `changed` and drops `removed`; a visitor's session that is left without anything
+        ends. False when the session is gone: nothing was written then.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
         place = session_id.place(sid)
         if place is None:
             return False
-        args = [MAX_BYTES, _time(now_ms), len(changed), *_pairs(changed), *(f"d:{name}" for name in removed)]
-        written = self._save(keys=[place.session, place.epoch, *map(place.part, self.along)], args=args)
+        args = [
+            MAX_BYTES,
+            _time(now_ms),
+            len(changed),
+            *_pairs(changed),
+            *(f"d:{name}" for name in removed),
+        ]
+        written = self._save(
+            keys=[place.session, place.epoch, *map(place.part, self.along)], args=args
+        )
         if written == -1:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
         return bool(written)
 
     def rotate(self, sid: str, *, now_ms: int | None = None) -> str | None:
-        """The session's new id, the old one being nobody's from now on; None when there is no such session."""
+        """The session's new id, the old one being nobody's from now on; None when there is no such
+        session."""
         before = session_id.place(sid)
         if before is None:
             return None
         fresh = f"{before.owner}.{secrets.token_urlsafe(32)}"
         after = Place(before.owner, session_id.handle(fresh))
         keys = [*before.keys(), after.session]
-        return fresh if self._rotate(keys=keys, args=[before.handle, after.handle, _time(now_ms)]) else None
+        return (
+            fresh
+            if self._rotate(keys=keys, args=[before.handle, after.handle, _time(now_ms)])
+            else None
+        )
 
     def delete(self, sid: str) -> Ended:
         """Ends the session."""
@@ -153,7 +201,8 @@ class SessionStore:
         return self._ended(Place(session_id.owner_of(user), handle)).found
 
     def revoke_others(self, sid: str, *, now_ms: int | None = None) -> int | None:
-        """Ends all sessions of this session's user but this one; how many. None when this one is gone itself."""
+        """Ends all sessions of this session's user but this one; how many. None when this one is
+        gone itself."""
         place = session_id.place(sid)
         return self._move_on(place, [place.session], now_ms) if place else None
 
@@ -161,8 +210,11 @@ class SessionStore:
         """Ends all sessions of the user; how many."""
         return self._move_on(Place(session_id.owner_of(user), ""), [], None) or 0
 
-    def list_for(self, user: str, most: int = 50, *, now_ms: int | None = None) -> tuple[list[Device], int]:
-        """The user's sessions, the one that ends last first, `most` of them, and how many there are."""
+    def list_for(
+        self, user: str, most: int = 50, *, now_ms: int | None = None
+    ) -> tuple[list[Device], int]:
+        """The user's sessions, the one that ends last first, `most` of them, and how many there
+        are."""
         place = Place(session_id.owner_of(user), "")
         total, *flat = self._list(keys=[place.index, place.devices], args=[_time(now_ms), most])
         rows = zip(*(flat[part::5] for part in range(5)), strict=True)
@@ -175,7 +227,9 @@ class SessionStore:
 
     def _move_on(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
         args = [secrets.token_hex(8), self._absolute_ms, place.handle, _time(now_ms)]
-        done, *ended = self._revoke(keys=[place.epoch, place.index, place.devices, *keep], args=args)
+        done, *ended = self._revoke(
+            keys=[place.epoch, place.index, place.devices, *keep], args=args
+        )
         if not done:
             return None
         if ended:  # nobody can use them any more; this only frees their memory early

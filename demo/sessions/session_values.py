@@ -1,4 +1,5 @@
-"""What a session is once it is in this process, and how its values are written: msgpack, read strictly.
+"""What a session is once it is in this process, and how its values are written: msgpack, read
+strictly.
 
 Bytes that do not decode are no session: nothing is guessed, and nothing is ever executed.
 """
@@ -16,9 +17,10 @@ Hash = dict[bytes, bytes]
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at` (the visit before) and
-    `absolute_expires_at` (Redis' clock), from the load on for `idle_seconds_left`. `encoded` holds the stored bytes by
-    field, `along` the owner's other hashes, `slid` tells that the idle time began anew."""
+    """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at`
+    (the visit before) and `absolute_expires_at` (Redis' clock), from the load on for
+    `idle_seconds_left`. `encoded` holds the stored bytes by field, `along` the owner's other
+    hashes, `slid` tells that the idle time began anew."""
 
     handle: str
     user: str | None
@@ -39,7 +41,8 @@ class Session(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Device:
-    """One session in the list of a user's. Times are seconds since the epoch; `noted` is what sign-in noted."""
+    """One session in the list of a user's. Times are seconds since the epoch; `noted` is what
+    sign-in noted."""
 
     handle: str
     noted: dict[str, Any]
@@ -76,18 +79,28 @@ def read_session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Sess
     left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
     try:
         each = iter(flat)
-        encoded = {name[2:].decode(): value for name, value in zip(each, each, strict=True) if name[:2] == b"d:"}
+        encoded = {
+            name[2:].decode(): value
+            for name, value in zip(each, each, strict=True)
+            if name[:2] == b"d:"
+        }
         data = {name: decode(value) for name, value in encoded.items()}
         name = user.decode() or None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        log.warning("session %s: does not decode (%s), taken as none", place.handle[:8], type(error).__name__)
+        log.warning(
+            "session %s: does not decode (%s), taken as none",
+            place.handle[:8],
+            type(error).__name__,
+        )
         return None
     along = dict(zip(names, map(read_hash, others), strict=True))
     times = created_ms / 1000, seen_ms / 1000, ends_ms / 1000, left_ms / 1000
     return Session(place.handle, name, data, encoded, *times, slid == 1, along)
 
 
-def read_device(handle: bytes, expires_ms: bytes, noted: bytes, seen_ms: bytes, created_ms: bytes) -> Device:
+def read_device(
+    handle: bytes, expires_ms: bytes, noted: bytes, seen_ms: bytes, created_ms: bytes
+) -> Device:
     """A device from one row of the list; what was noted is left out where it does not decode."""
     try:
         known = msgspec.msgpack.decode(noted, type=dict[str, Any]) if noted else {}

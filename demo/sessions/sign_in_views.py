@@ -1,8 +1,9 @@
 """Signing in and out, an account of one's own, a new password.
 
-A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has moved on by the time the
-session is made. So a change of password, which writes the new hash and then moves the epoch on, leaves no session behind
-that the old password has opened, however the two interleave.
+A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has
+moved on by the time the session is made. So a change of password, which writes the new hash and
+then moves the epoch on, leaves no session behind that the old password has opened, however the two
+interleave.
 """
 
 from typing import Any
@@ -22,7 +23,8 @@ WRONG = "Name or password is wrong."
 
 @bp.post("/login")
 def login() -> Any:
-    """Signs in. Without Redis nobody can be, which is a 503; an unknown name costs the same work as a known one."""
+    """Signs in. Without Redis nobody can be, which is a 503; an unknown name costs the same work as
+    a known one."""
     name, password = request.form.get("name", "")[:64], request.form.get("password", "")[:1024]
     path = goal(request.form)
     if not name or not password:
@@ -62,13 +64,18 @@ def sign_up() -> Any:
 
 @bp.post("/password")
 def change_password() -> Any:
-    """Changes the password of one's own account: every other session of it ends, this one gets another id."""
+    """Changes the password of one's own account: every other session of it ends, this one gets
+    another id."""
     name = signed_in()
     given, wanted = request.form.get("password", "")[:1024], request.form.get("new", "")
     with get_database().read() as connection:
         account = accounts.find(connection, name)
     if account is None or account.is_shared:
-        return page({"changed": "This account is everybody’s: its password stays. Make one of your own to change it."}), 422
+        return page(
+            {
+                "changed": "This account is everybody’s: its password stays. Make one of your own to change it."
+            }
+        ), 422
     if not accounts.is_right(account, given):
         return page({"current": "This is not the password."}), 422
     try:
@@ -76,12 +83,18 @@ def change_password() -> Any:
     except Refused as refused:
         return page({"changed": str(refused)}), 422
     visitor = interface.current()
-    before = parts().store.revoke_others(visitor.sid or "")  # first: nobody else goes on, whatever happens next
+    before = parts().store.revoke_others(
+        visitor.sid or ""
+    )  # first: nobody else goes on, whatever happens next
     if before is None:
         raise Conflict("This session was ended from elsewhere. Nothing was changed.")
     with get_database().write() as connection:
         if not accounts.change_password(connection, account, hashed):
             raise Conflict("The password was changed elsewhere in this moment.")
-    after = parts().store.revoke_others(visitor.sid or "")  # and who came in with the old one meanwhile
+    after = parts().store.revoke_others(
+        visitor.sid or ""
+    )  # and who came in with the old one meanwhile
     interface.current_interface().regenerate(visitor)
-    return back(f"Password changed. {others(before + (after or 0))} ended, and this one has a new id.")
+    return back(
+        f"Password changed. {others(before + (after or 0))} ended, and this one has a new id."
+    )

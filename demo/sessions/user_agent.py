@@ -1,5 +1,5 @@
-"""What a list of devices says of a browser: its name and its system, enough to know one's own again. The whole User-Agent
-is kept nowhere."""
+"""What a list of devices says of a browser: its name and its system, enough to know one's own
+again. The whole User-Agent is kept nowhere."""
 
 import re
 
@@ -26,7 +26,8 @@ MAX_CHARACTERS = 512
 
 
 def describe(user_agent: str) -> str:
-    """The browser and the system, such as “Firefox 131 on Linux”; first match wins, for browsers name each other."""
+    """The browser and the system, such as “Firefox 131 on Linux”; first match wins, for browsers
+    name each other."""
     text = user_agent[:MAX_CHARACTERS]
     found = ((name, re.search(pattern, text)) for name, pattern in BROWSERS)
     browser = next((f"{name} {match[1][:4]}" for name, match in found if match), "A browser")

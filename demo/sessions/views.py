@@ -54,13 +54,19 @@ def card() -> tuple[str, str, str]:
     known, all_asked = outcomes[True], outcomes.total()
     if not all_asked:
         return "Known again, this worker", "nobody yet", ""
-    return "Known again, this worker", f"{100 * known / all_asked:.0f} %", sketches.meter(known / all_asked)
+    return (
+        "Known again, this worker",
+        f"{100 * known / all_asked:.0f} %",
+        sketches.meter(known / all_asked),
+    )
 
 
 @bp.app_context_processor
 def visitor() -> dict[str, Any]:
     """What every page's header shows of the visitor: looked up only where a template asks for it."""
-    return {"visitor": {"user": user, "cart_count": lambda: sum(line.pieces for line in cart_lines())}}
+    return {
+        "visitor": {"user": user, "cart_count": lambda: sum(line.pieces for line in cart_lines())}
+    }
 
 
 @bp.get("/")
@@ -82,7 +88,9 @@ def change_cart() -> Any:
         if wanted.change <= 0:
             return back(f"{about.name}: 0 in your cart.")
         interface.current_interface().begin(visitor)
-    change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, None if held else about)
+    change = parts().cart.change(
+        visitor.sid or "", wanted.product, wanted.change, None if held else about
+    )
     if change.outcome == "unknown":  # another tab has just taken it out
         about = _look_up(wanted.product)
         change = parts().cart.change(visitor.sid or "", wanted.product, wanted.change, about)
@@ -103,7 +111,8 @@ class InCart(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """A visitor; times in seconds since the epoch, but for the moment of signing in, which is ISO 8601."""
+    """A visitor; times in seconds since the epoch, but for the moment of signing in, which is ISO
+    8601."""
 
     user: str | None
     cart: list[InCart]
@@ -115,11 +124,17 @@ class Me(msgspec.Struct, frozen=True):
 @bp.get("/api/me")
 @documented(answer=Me)
 def me() -> Response:
-    """The visitor as JSON; `user` is null for somebody who is not signed in. Times are seconds since the epoch."""
+    """The visitor as JSON; `user` is null for somebody who is not signed in. Times are seconds
+    since the epoch."""
     data = {
         "user": user(),
         "cart": [
-            {"id": line.product, "name": line.about.name, "price_cents": line.about.price_cents, "quantity": line.pieces}
+            {
+                "id": line.product,
+                "name": line.about.name,
+                "price_cents": line.about.price_cents,
+                "quantity": line.pieces,
+            }
             for line in cart_lines()
         ],
         "signed_in_at": session.get("signed_in_at"),

@@ -1,4 +1,5 @@
-"""What the rooms of the sessions share: the blueprint, who asks, how somebody is signed in, where an answer goes."""
+"""What the rooms of the sessions share: the blueprint, who asks, how somebody is signed in, where
+an answer goes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,9 @@ def cart_lines() -> list[Line]:
 
 
 def sign_in(name: str, epoch: str) -> str:
-    """Signs the visitor in: a new id, the one before ended, his cart added to the account's. Returns a sentence that
-    names both ids by their handles. Raises RedisAway, RedisError, and Conflict when the user's epoch has moved on."""
+    """Signs the visitor in: a new id, the one before ended, his cart added to the account's.
+    Returns a sentence that names both ids by their handles. Raises RedisAway, RedisError, and
+    Conflict when the user's epoch has moved on."""
     session.get("user")
     visitor = interface.current()
     if visitor.away:
@@ -73,14 +75,20 @@ def sign_in(name: str, epoch: str) -> str:
     if before and known:
         parts().cart.merge(before, name, known)
     was = loaded.handle[:8] if loaded else None
-    values = {"user": name, "signed_in_at": datetime.now(UTC).isoformat(timespec="seconds"), "id_before": was}
+    values = {
+        "user": name,
+        "signed_in_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "id_before": was,
+    }
     noted = {
         "agent": user_agent.describe(request.user_agent.string),
         "address": shorten(request.remote_addr or ""),
     }
     ended = interface.current_interface().sign_in(visitor, name, epoch, values, noted)
     if ended is None:
-        raise Conflict("All sessions of this account were ended in this very moment. Please sign in again.")
+        raise Conflict(
+            "All sessions of this account were ended in this very moment. Please sign in again."
+        )
     left = ended.along.get(cart.PART, {})
     if before and left != known:
         parts().cart.merge(before, name, left)  # what another tab put in between

@@ -1,1 +1,2 @@
-"""The lessons around the use cases: the x-ray, the keys, the plug, listings, patterns to take along."""
+"""The lessons around the use cases: the x-ray, the keys, the plug, listings, patterns to take
+along."""

@@ -1,4 +1,5 @@
-"""Commands in words: arguments are shortened, replies are told by type and size, and nothing of a session is shown."""
+"""Commands in words: arguments are shortened, replies are told by type and size, and nothing of a
+session is shown."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +22,8 @@ SHOWN_CHARACTERS = 48
 
 @dataclass(frozen=True)
 class Command:
-    """One command as shown: `reply` is a description, `refused` tells an error apart from an answer."""
+    """One command as shown: `reply` is a description, `refused` tells an error apart from an
+    answer."""
 
     name: str
     key: str
@@ -47,7 +49,11 @@ def split(args: tuple[Any, ...]) -> Words:
     words = [_text(arg) for arg in args[1:]]
     if name in ("EVALSHA", "EVAL"):
         count = int(words[1])
-        return f"{name} {scripts.of(words[0]).name} {words[1]}", words[2 : 2 + count], words[2 + count :]
+        return (
+            f"{name} {scripts.of(words[0]).name} {words[1]}",
+            words[2 : 2 + count],
+            words[2 + count :],
+        )
     count = len(words) if name in ALL_KEYS else 1
     if name in ("XREADGROUP", "XREAD") and "STREAMS" in words:
         at = words.index("STREAMS") + 1
@@ -56,8 +62,8 @@ def split(args: tuple[Any, ...]) -> Words:
 
 
 def describe(args: tuple[Any, ...], reply: Any, words: Words | None = None) -> Command:
-    """One command for the eye: its name, its key, its shortened arguments, and what its reply is. `words` are those that
-    `split` has made of it, where they are known."""
+    """One command for the eye: its name, its key, its shortened arguments, and what its reply is.
+    `words` are those that `split` has made of it, where they are known."""
     name, keys, rest = words or split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
@@ -78,7 +84,13 @@ def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
         rest = ["••••"] if rest else []
     head = [str(args[0]), *map(str, args[1:3])] if name.startswith("EVAL") else [name]
     shown = rest[: SHOWN_ARGUMENTS - 4] + ["…"] if len(rest) > SHOWN_ARGUMENTS else rest
-    return " ".join([*head, *(_quoted(shorten_key(key)) for key in keys), *(_quoted(shorten(word)) for word in shown)])
+    return " ".join(
+        [
+            *head,
+            *(_quoted(shorten_key(key)) for key in keys),
+            *(_quoted(shorten(word)) for word in shown),
+        ]
+    )
 
 
 def lives(args: tuple[Any, ...]) -> str:
@@ -106,7 +118,9 @@ def shorten(word: Any, most: int = SHOWN_CHARACTERS) -> str:
     text = _text(word)
     if len(text) <= most and text.isprintable():
         return text
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most])
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most]
+    )
     return shown if len(text) <= most else f"{shown}… {len(text)} characters"
 
 

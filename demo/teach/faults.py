@@ -1,9 +1,10 @@
 """What a visitor has done to Redis for himself alone, put between the one client and the wire.
 
-A lost connection, a slow server and one that hangs fail as redis-py lets them fail, after the pool's own timeout, and trip
-a breaker of this visitor's own, so that nobody else waits less or gets less. A read-only server and one without memory
-refuse the commands that they would refuse, and answer all others: what a command is comes from COMMAND, and a script runs
-as EVALSHA_RO, where the server itself refuses its first write.
+A lost connection, a slow server and one that hangs fail as redis-py lets them fail, after the
+pool's own timeout, and trip a breaker of this visitor's own, so that nobody else waits less or gets
+less. A read-only server and one without memory refuse the commands that they would refuse, and
+answer all others: what a command is comes from COMMAND, and a script runs as EVALSHA_RO, where the
+server itself refuses its first write.
 """
 
 import time
@@ -11,7 +12,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from demo.client.breaker import Breaker
 from demo.client.wire import Send, Trip
@@ -38,7 +46,8 @@ WRITES = GROWING | frozenset(_OTHER_WRITES.split())
 
 
 class Plugs:
-    """One per client: a breaker for each of the last `VISITORS` who have taken Redis away for themselves."""
+    """One per client: a breaker for each of the last `VISITORS` who have taken Redis away for
+    themselves."""
 
     def __init__(self, timeout_seconds: float, open_seconds: float) -> None:
         self.timeout_seconds, self.open_seconds = timeout_seconds, open_seconds
@@ -67,7 +76,8 @@ class Plugs:
         return self.breaker(choice.visitor).around(trip, lose)
 
     def wait(self, fault: str) -> None:
-        """What befalls a connection before anything has come back. Raises ConnectionError or TimeoutError."""
+        """What befalls a connection before anything has come back. Raises ConnectionError or
+        TimeoutError."""
         if fault == "refused":
             refused = ConnectionError("Error 111 connecting to Redis. Connection refused.")
             refused.unsent = True  # type: ignore[attr-defined]

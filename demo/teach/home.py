@@ -34,8 +34,8 @@ def init(app: Flask, modules: Sequence[Any]) -> None:
 
 @bp.get("/")
 def index() -> str:
-    """The map of the use cases, with a live figure each. A process keeps it for HOME_SECONDS, with nothing of a visitor in
-    it; not for one who has pulled the plug, nor while Redis is away."""
+    """The map of the use cases, with a live figure each. A process keeps it for HOME_SECONDS, with
+    nothing of a visitor in it; not for one who has pulled the plug, nor while Redis is away."""
     kept = part(Home).kept
     if pull_the_plug.current().any or get_breaker().is_open:
         return _index()
@@ -51,10 +51,14 @@ def _index() -> str:
     modules = part(Home).modules
     cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
     engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
-    return render_template("home.html", cards=cards, engine=engine, files=pattern_zip.with_scripts())
+    return render_template(
+        "home.html", cards=cards, engine=engine, files=pattern_zip.with_scripts()
+    )
 
 
 @bp.get("/style")
 def style() -> str:
     """Every component in every state."""
-    return render_template("style.html", listing=listing.of_function(record_step), sketches=sketches)
+    return render_template(
+        "style.html", listing=listing.of_function(record_step), sketches=sketches
+    )

@@ -1,7 +1,7 @@
 """The keys behind a page: asked for by a click, never by looking.
 
-Which keys these are nobody chooses: the page is made once more, and what its own commands named is looked at, after its
-clock has stopped. What belongs to a session stays covered.
+Which keys these are nobody chooses: the page is made once more, and what its own commands named is
+looked at, after its clock has stopped. What belongs to a session stays covered.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,9 @@ def _rows(client: Client, keys: list[str]) -> Iterator[str]:
         for command in ("TYPE", "OBJECT ENCODING", "PTTL", "MEMORY USAGE"):
             asked.execute_command(command, key)
     facts = asked.execute(raise_on_error=False)
-    found = [(key, _word(facts[4 * at]), facts[4 * at + 1 : 4 * at + 4]) for at, key in enumerate(keys)]
+    found = [
+        (key, _word(facts[4 * at]), facts[4 * at + 1 : 4 * at + 4]) for at, key in enumerate(keys)
+    ]
     peeking: Any = client.pipeline(transaction=False)
     for key, kind, _ in found:
         if kind in PEEKS:
@@ -82,7 +84,13 @@ def _row(key: str, kind: str, told: list[Any], peek: str) -> str:
 
 
 def _word(value: Any) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    return (
+        value.decode("ascii", "replace")
+        if isinstance(value, bytes)
+        else value
+        if isinstance(value, str)
+        else ""
+    )
 
 
 def _peek(value: Any) -> str:

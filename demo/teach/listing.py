@@ -17,7 +17,9 @@ from pygments.lexers import LuaLexer, PythonLexer
 from demo.config import REPOSITORY
 
 COLOURED = "c c1 ch cm fm k kc kd kn m mf mh mi nc nf ow s s1 s2 sa sd"
-PLAIN_SPAN = re.compile(rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>')
+PLAIN_SPAN = re.compile(
+    rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>'
+)
 
 
 @dataclass(frozen=True)
@@ -51,5 +53,7 @@ def _listing(path: Path, text: str, first: int) -> Listing:
     html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
     html = PLAIN_SPAN.sub(r"\1", html)
     name = path.resolve().relative_to(REPOSITORY).as_posix()
-    lines = tuple((number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first))
+    lines = tuple(
+        (number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first)
+    )
     return Listing(name, lines)

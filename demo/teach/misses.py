@@ -1,4 +1,5 @@
-"""What the last miss of a page has cost, so that a hit can show it beside its own: each process remembers its own."""
+"""What the last miss of a page has cost, so that a hit can show it beside its own: each process
+remembers its own."""
 
 import threading
 import time
@@ -34,7 +35,9 @@ class Misses:
     def note(self, page: str, trace: Trace) -> None:
         """This page was missed just now."""
         visits = len(trace.of("db"))
-        miss = Miss(time.monotonic(), trace.round_trips, visits, trace.duration_ms("db"), trace.total_ms())
+        miss = Miss(
+            time.monotonic(), trace.round_trips, visits, trace.duration_ms("db"), trace.total_ms()
+        )
         with self._lock:
             self._last.pop(page, None)
             self._last[page] = miss

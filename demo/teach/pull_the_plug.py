@@ -1,8 +1,9 @@
-"""What a visitor has made different for himself alone: a slow or a broken database, no Redis, another strategy.
+"""What a visitor has made different for himself alone: a slow or a broken database, no Redis,
+another strategy.
 
-It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else is affected: what stands
-around the wire and before each visit to the database asks `current`, and the catalog keeps such a visitor's answers under
-keys of his own.
+It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else
+is affected: what stands around the wire and before each visit to the database asks `current`, and
+the catalog keeps such a visitor's answers under keys of his own.
 """
 
 import secrets
@@ -45,8 +46,17 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def words(self) -> str:
         """What is broken, as short as can be."""
-        redis = {"": "", "slow": "Redis slow", "readonly": "Redis read-only", "full": "Redis full", "paused": "Redis hangs"}
-        parts = [redis.get(self.redis, "Redis refused"), f"database {self.database}" if self.database else ""]
+        redis = {
+            "": "",
+            "slow": "Redis slow",
+            "readonly": "Redis read-only",
+            "full": "Redis full",
+            "paused": "Redis hangs",
+        }
+        parts = [
+            redis.get(self.redis, "Redis refused"),
+            f"database {self.database}" if self.database else "",
+        ]
         return ", ".join(filter(None, parts))
 
 
@@ -74,7 +84,8 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def begin() -> None:
-    """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts as none."""
+    """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts
+    as none."""
     text = request.cookies.get(COOKIE) if "Cookie" in request.headers else None
     if text is None:
         return
@@ -107,12 +118,15 @@ def choose() -> Any:
     text = _signer().dumps(msgspec.to_builtins(made))
     life_seconds = LIFE_SECONDS if made.any else 0
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    response.set_cookie(COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure)
+    response.set_cookie(
+        COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure
+    )
     return response
 
 
 def _came_from() -> str:
-    """The page whose form it was, as the browser tells; the same bytes of a cached page are anybody's, wherever he is."""
+    """The page whose form it was, as the browser tells; the same bytes of a cached page are
+    anybody's, wherever he is."""
     try:
         parts = urlsplit(request.headers.get("Referer", ""))
     except ValueError:
@@ -128,7 +142,8 @@ def _signer() -> URLSafeTimedSerializer:
 
 
 def before_visit() -> None:
-    """Makes a visit to the database what this visitor has chosen: slow, or none. Raises OperationalError."""
+    """Makes a visit to the database what this visitor has chosen: slow, or none. Raises
+    OperationalError."""
     choice = current().database
     if choice == "down":
         raise Broken()
@@ -140,4 +155,6 @@ class Broken(OperationalError):
     """What a visitor sees who has chosen a database that is down."""
 
     def __init__(self) -> None:
-        super().__init__("a visit", None, ConnectionError("this visitor has taken the database away"))
+        super().__init__(
+            "a visit", None, ConnectionError("this visitor has taken the database away")
+        )

@@ -12,8 +12,8 @@ CALL = re.compile(r"redis\.p?call\(\s*['\"](\w+)")
 
 @dataclass(frozen=True)
 class Script:
-    """A script's file name, as its header's first line gives it, and the commands in its text, each once, in order. Which
-    of them a call has run, and how long each took, Redis does not tell."""
+    """A script's file name, as its header's first line gives it, and the commands in its text, each
+    once, in order. Which of them a call has run, and how long each took, Redis does not tell."""
 
     name: str
     commands: tuple[str, ...]
@@ -26,7 +26,9 @@ def learn(text: str) -> None:
     """Remembers a script."""
     first = text.partition("\n")[0].removeprefix("--").strip()
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    _known[sha] = Script(first.partition(":")[0], tuple(dict.fromkeys(name.upper() for name in CALL.findall(text))))
+    _known[sha] = Script(
+        first.partition(":")[0], tuple(dict.fromkeys(name.upper() for name in CALL.findall(text)))
+    )
 
 
 def of(sha: str | bytes) -> Script:

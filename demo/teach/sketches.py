@@ -1,4 +1,5 @@
-"""Word-sized pictures beside the figures of the home page, drawn of the same figures: a screen reader passes them over."""
+"""Word-sized pictures beside the figures of the home page, drawn of the same figures: a screen
+reader passes them over."""
 
 from markupsafe import Markup
 
@@ -11,12 +12,15 @@ def meter(share: float) -> Markup:
 
 
 def verdicts(good: int, bad: int) -> Markup:
-    """So many that passed and so many that did not, in at most eight shapes; none of either is never rounded away."""
+    """So many that passed and so many that did not, in at most eight shapes; none of either is
+    never rounded away."""
     whole = good + bad
     if not whole:
         return Markup("")
     shapes = min(whole, MOST_SHAPES)
-    crosses = min(max(round(shapes * bad / whole), bool(bad)), shapes - bool(good) if shapes > 1 else shapes)
+    crosses = min(
+        max(round(shapes * bad / whole), bool(bad)), shapes - bool(good) if shapes > 1 else shapes
+    )
     drawn = [
         f'<circle class="f-ok" cx="{8 + 15 * at}" cy="8" r="5"/>'
         if at < shapes - crosses
@@ -28,7 +32,13 @@ def verdicts(good: int, bad: int) -> Markup:
 
 def people(count: int) -> Markup:
     """A dot each, at most eight."""
-    return _svg(16, "".join(f'<circle class="f-redis" cx="{8 + 15 * at}" cy="8" r="5"/>' for at in range(min(count, 8))))
+    return _svg(
+        16,
+        "".join(
+            f'<circle class="f-redis" cx="{8 + 15 * at}" cy="8" r="5"/>'
+            for at in range(min(count, 8))
+        ),
+    )
 
 
 def podium(places: int) -> Markup:
@@ -37,7 +47,8 @@ def podium(places: int) -> Markup:
     return _svg(
         30,
         "".join(
-            f'<rect class="{fill}" x="{x}" y="{30 - tall}" width="34" height="{tall}" rx="2"/>' for x, fill, tall in steps
+            f'<rect class="{fill}" x="{x}" y="{30 - tall}" width="34" height="{tall}" rx="2"/>'
+            for x, fill, tall in steps
         ),
     )
 
@@ -47,4 +58,8 @@ def _bar(fill: str, width: float) -> str:
 
 
 def _svg(height: int, inside: str) -> Markup:
-    return Markup(f'<svg width="120" height="{height}" aria-hidden="true">{inside}</svg>') if inside else Markup("")
+    return (
+        Markup(f'<svg width="120" height="{height}" aria-hidden="true">{inside}</svg>')
+        if inside
+        else Markup("")
+    )

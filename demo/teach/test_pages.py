@@ -1,4 +1,5 @@
-"""The tests behind what the pages say: each trap leads to the one that forces it, shown as it stands in its file."""
+"""The tests behind what the pages say: each trap leads to the one that forces it, shown as it
+stands in its file."""
 
 import ast
 from functools import cache, lru_cache
@@ -18,7 +19,9 @@ def show(file: str, test: str) -> str:
     """One test: what it says, its lines, and how to run it."""
     if file not in _files() or test not in _tests(file):
         raise NotFound("There is no such test.")
-    return render_template("test.html", sentence=sentence(test), file=file, test=test, listing=_listing(file, test))
+    return render_template(
+        "test.html", sentence=sentence(test), file=file, test=test, listing=_listing(file, test)
+    )
 
 
 def link(node: str) -> tuple[str, str]:
@@ -41,9 +44,16 @@ def _files() -> frozenset[str]:
 def _tests(file: str) -> dict[str, tuple[int, int]]:
     """First and last line of each test of a file, its decorators included."""
     tree = ast.parse((TESTS / file).read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
     return {
-        node.name: (min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno or node.lineno)
+        node.name: (
+            min([node.lineno, *(each.lineno for each in node.decorator_list)]),
+            node.end_lineno or node.lineno,
+        )
         for node in functions
     }
 

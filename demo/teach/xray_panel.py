@@ -1,4 +1,5 @@
-"""The x-ray as HTML, put together by hand: it stands on every page, and a template would cost more than many a page does."""
+"""The x-ray as HTML, put together by hand: it stands on every page, and a template would cost more
+than many a page does."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -23,10 +24,15 @@ LEGEND = "".join(
 
 
 def draw(
-    trace: Trace, request: str, status: int, before: dict[str, Any] | None, keys: str, missed: Miss | None = None
+    trace: Trace,
+    request: str,
+    status: int,
+    before: dict[str, Any] | None,
+    keys: str,
+    missed: Miss | None = None,
 ) -> str:
-    """The panel: totals, what a miss took where this is a hit, the request before a redirect, this request, and a place for
-    its keys."""
+    """The panel: totals, what a miss took where this is a hit, the request before a redirect, this
+    request, and a place for its keys."""
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
@@ -107,15 +113,25 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
     yield _lane("in all", "f-app", 0, total_ms, total_ms)
     for step in shown:
         fill, name = KINDS[step.kind]
-        yield _lane(name if step.kind == "db" else step.label, fill, step.start_ms, step.duration_ms, total_ms)
+        yield _lane(
+            name if step.kind == "db" else step.label,
+            fill,
+            step.start_ms,
+            step.duration_ms,
+            total_ms,
+        )
     yield '</div><ol class="cmds">'
     typed = []
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
-            line, as_cli, facts, inner = _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
+            line, as_cli, facts, inner = (
+                _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
+            )
             typed.append(as_cli)
             came = told(reply) if step.sent else "not sent: the breaker is open"
-            yield _command(line, came, isinstance(reply, Exception), _meta(step, number, facts), inner)
+            yield _command(
+                line, came, isinstance(reply, Exception), _meta(step, number, facts), inner
+            )
     yield "</ol>"
     if len(trace.steps) > MOST:
         yield f'<p class="label">The first {MOST} of {len(trace.steps)} visits to Redis and to the database.</p>'
@@ -151,19 +167,29 @@ def _may_be_kept(args: tuple[Any, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
-    """What of a command hangs on no request: its line, as typed, its growth and life, and what a script does inside."""
+    """What of a command hangs on no request: its line, as typed, its growth and life, and what a
+    script does inside."""
     words = split(args)
     command = describe(args, None, words)
-    facts = "".join(f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), lives(args)) if fact)
+    facts = "".join(
+        f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), lives(args)) if fact
+    )
     inside = scripts.of(args[1]).commands if args[0] == "EVALSHA" else ()
     inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
-    return _line(command.name, command.key, command.arguments), escape(as_typed(args, words)), facts, inner
+    return (
+        _line(command.name, command.key, command.arguments),
+        escape(as_typed(args, words)),
+        facts,
+        inner,
+    )
 
 
 def _line(name: str, key: str, arguments: str) -> str:
     address = commands.address(name.partition(" ")[0])
     parts = "".join(
-        f' <span class="{part}">{escape(words)}</span>' for part, words in (("key", key), ("arg", arguments)) if words
+        f' <span class="{part}">{escape(words)}</span>'
+        for part, words in (("key", key), ("arg", arguments))
+        if words
     )
     return f'<p class="line"><a class="op" href="{address}">{escape(name)}</a>{parts}</p>'
 

@@ -1,1 +1,2 @@
-"""What every page and answer shares: errors, security, validation, static files, answers before Flask."""
+"""What every page and answer shares: errors, security, validation, static files, answers before
+Flask."""

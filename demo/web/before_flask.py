@@ -1,9 +1,9 @@
 """In front of Flask: whole answers from the cache for who needs nothing of his own in them.
 
-Flask, its session and its hooks cost more than a cached answer does. So a GET that a use case knows how to answer in full,
-and that no limit counts, is answered before Flask is asked. Everything else passes on: what is not there, what failed,
-and what a visitor's cookie makes his own. An answer that was looked for here is handed on with its trace, so that
-nothing is asked twice.
+Flask, its session and its hooks cost more than a cached answer does. So a GET that a use case knows
+how to answer in full, and that no limit counts, is answered before Flask is asked. Everything else
+passes on: what is not there, what failed, and what a visitor's cookie makes his own. An answer that
+was looked for here is handed on with its trace, so that nothing is asked twice.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,8 +30,9 @@ Window = Callable[[dict[str, Any]], Callable[[], Whole | None] | None]
 
 
 class BeforeFlask:
-    """WSGI middleware. A window looks at the environment and returns, for a request that is its own, what answers it;
-    that returns None when Flask has to, and leaves the outcome in the environment."""
+    """WSGI middleware. A window looks at the environment and returns, for a request that is its
+    own, what answers it; that returns None when Flask has to, and leaves the outcome in the
+    environment."""
 
     def __init__(self, inner: WSGI, breaker: Breaker, headers: Iterable[tuple[str, str]]) -> None:
         self.inner, self._breaker, self._headers = inner, breaker, list(headers)

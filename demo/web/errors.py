@@ -1,4 +1,5 @@
-"""Errors as a page in the site's look or as application/problem+json (RFC 9457), by Accept. Never a bare 500."""
+"""Errors as a page in the site's look or as application/problem+json (RFC 9457), by Accept. Never a
+bare 500."""
 
 import logging
 from http import HTTPStatus
@@ -37,7 +38,8 @@ class RedisAway(ServiceUnavailable):
 
 
 def may_have_counted(error: RedisError) -> bool:
-    """Whether the command may have been carried out all the same: it was on its way, and no answer has come back."""
+    """Whether the command may have been carried out all the same: it was on its way, and no answer
+    has come back."""
     if isinstance(error, (BreakerOpen, MaxConnectionsError)) or getattr(error, "unsent", False):
         return False
     return isinstance(error, (ConnectionError, TimeoutError))
@@ -54,7 +56,12 @@ def wants_json() -> bool:
 
 def problem(status: int, detail: str, **more: Any) -> Response:
     """An answer of type application/problem+json."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail} | more
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    } | more
     return Response(msgspec.json.encode(body), status, mimetype="application/problem+json")
 
 
@@ -67,12 +74,17 @@ def answer(error: HTTPException) -> Response:
     if wants_json():
         more: dict[str, Any] = {}
         if isinstance(error, Invalid):
-            more["errors"] = [{"field": field, "detail": text} for field, text in error.errors.items()]
+            more["errors"] = [
+                {"field": field, "detail": text} for field, text in error.errors.items()
+            ]
         response = problem(status, detail, **more)
     else:
         errors = error.errors if isinstance(error, Invalid) else {}
         title = HTTPStatus(status).phrase
-        response = Response(render_template("error.html", status=status, title=title, detail=detail, errors=errors), status)
+        response = Response(
+            render_template("error.html", status=status, title=title, detail=detail, errors=errors),
+            status,
+        )
     response.vary.add("Accept")
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
@@ -88,7 +100,11 @@ def init(app: Flask) -> None:
 
     def redis_error(error: RedisError) -> Response:
         log.warning("Redis: %s", type(error).__name__)
-        return answer(RedisAway(LOST if may_have_counted(error) and request.method not in SAFE_METHODS else None))
+        return answer(
+            RedisAway(
+                LOST if may_have_counted(error) and request.method not in SAFE_METHODS else None
+            )
+        )
 
     def database_error(error: SQLAlchemyError) -> Response:
         log.warning("database: %s", type(error).__name__)

@@ -25,7 +25,13 @@ def put(response: Response, name: str, value: Any) -> None:
     if len(text) <= MAX_CHARACTERS:
         secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
         response.set_cookie(
-            PREFIX + name, text, max_age=MAX_AGE_SECONDS, path="/", httponly=True, samesite="Lax", secure=secure
+            PREFIX + name,
+            text,
+            max_age=MAX_AGE_SECONDS,
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=secure,
         )
 
 

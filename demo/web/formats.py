@@ -27,4 +27,10 @@ def ms(value: float) -> str:
 
 def size(count: int) -> str:
     """A number of bytes for the eye."""
-    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+    return (
+        f"{count} B"
+        if count < 1000
+        else f"{count / 1000:.1f} kB"
+        if count < 1_000_000
+        else f"{count / 1e6:.1f} MB"
+    )

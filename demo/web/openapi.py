@@ -1,7 +1,9 @@
-"""/openapi.json: the JSON API as it is, made of the views and of the msgspec types that they read and answer with.
+"""/openapi.json: the JSON API as it is, made of the views and of the msgspec types that they read
+and answer with.
 
-A view says by `documented` what it takes; its docstring is the summary, its address comes from the routes. So there is
-nothing to keep in step: `tests/test_openapi.py` fails for an address of the API that says nothing of itself.
+A view says by `documented` what it takes; its docstring is the summary, its address comes from the
+routes. So there is nothing to keep in step: `tests/test_openapi.py` fails for an address of the API
+that says nothing of itself.
 """
 
 import re
@@ -47,7 +49,8 @@ bp = Blueprint("openapi", __name__, cli_group=None)
 
 
 class Header(NamedTuple):
-    """A request header that an operation knows; with a setting it is needed where that is set, and not known elsewhere."""
+    """A request header that an operation knows; with a setting it is needed where that is set, and
+    not known elsewhere."""
 
     name: str
     about: str
@@ -90,9 +93,10 @@ def documented(
     also: Mapping[int, Any] | None = None,
     media: str = "application/json",
 ) -> Callable[[View], View]:
-    """Tells of a view: the types of its body, query and answer, examples of body and path, the status codes of its
-    problems, the headers that it knows, those that its answer may have with a word on each, and other answers that are no
-    problems. `on` is how the address ends where a view has several."""
+    """Tells of a view: the types of its body, query and answer, examples of body and path, the
+    status codes of its problems, the headers that it knows, those that its answer may have with
+    a word on each, and other answers that are no problems. `on` is how the address ends where a
+    view has several."""
 
     def keep(view: View) -> View:
         told = Operation(
@@ -117,9 +121,14 @@ def documented(
 
 
 def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
-    """Every address that tells of itself: its rule, method and operation, in the order of the addresses."""
+    """Every address that tells of itself: its rule, method and operation, in the order of the
+    addresses."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        told = [one for one in getattr(app.view_functions[rule.endpoint], "operations", []) if rule.rule.endswith(one.on)]
+        told = [
+            one
+            for one in getattr(app.view_functions[rule.endpoint], "operations", [])
+            if rule.rule.endswith(one.on)
+        ]
         if told:
             best = max(told, key=lambda one: len(one.on))
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
@@ -129,13 +138,22 @@ def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
 def document(app: Flask) -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
     told = list(operations(app))
-    types = [kind for *_, one in told for kind in (one.answer, one.body, one.query, *one.also.values()) if kind is not None]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    types = [
+        kind
+        for *_, one in told
+        for kind in (one.answer, one.body, one.query, *one.also.values())
+        if kind is not None
+    ]
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
     schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, Any] = {}
     for rule, method, one in told:
         address = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
-        paths.setdefault(address, {})[method.lower()] = _operation(app, rule, method, one, schema_of, components)
+        paths.setdefault(address, {})[method.lower()] = _operation(
+            app, rule, method, one, schema_of, components
+        )
     found: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -147,14 +165,25 @@ def document(app: Flask) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {**components, "Problem": PROBLEM},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "where the server has a key"}},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "where the server has a key",
+                }
+            },
         },
     }
     return _portable(found)  # type: ignore[no-any-return]
 
 
 def _operation(
-    app: Flask, rule: Rule, method: str, one: Operation, schema_of: Mapping[int, Any], components: Mapping[str, Any]
+    app: Flask,
+    rule: Rule,
+    method: str,
+    one: Operation,
+    schema_of: Mapping[int, Any],
+    components: Mapping[str, Any],
 ) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {
@@ -170,7 +199,12 @@ def _operation(
         reference = schema_of[id(one.query)]["$ref"].rpartition("/")[2]
         query = components[reference]
         parameters += [
-            {"name": name, "in": "query", "required": name in query.get("required", []), "schema": _said(schema)}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in query.get("required", []),
+                "schema": _said(schema),
+            }
             for name, schema in query["properties"].items()
         ]
         for parameter in parameters:
@@ -192,19 +226,31 @@ def _operation(
     answers: dict[str, Any] = {}
     for status, kind in {one.status: one.answer, **one.also}.items():
         content = {one.media: {"schema": schema_of[id(kind)]}}
-        answers[str(status)] = {"description": "The answer." if status < 400 else "Not ready.", "content": content}
-    problems = set(one.errors) | ({422} if one.body is not None or one.query is not None or one.path else set())
+        answers[str(status)] = {
+            "description": "The answer." if status < 400 else "Not ready.",
+            "content": content,
+        }
+    problems = set(one.errors) | (
+        {422} if one.body is not None or one.query is not None or one.path else set()
+    )
     if method not in ("GET", "HEAD"):
         problems |= {403} | ({401} if app.config["API_KEY"] else set())
     problems |= {429} if limited else set()
     for status in sorted(problems - {int(known) for known in answers}):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        answers[str(status)] = {"description": SENTENCES.get(status, "An error."), "content": content}
+        answers[str(status)] = {
+            "description": SENTENCES.get(status, "An error."),
+            "content": content,
+        }
     for code, described in answers.items():
-        named = (dict(one.answer_headers) if code == str(one.status) else {}) | (LIMITED if limited else {})
+        named = (dict(one.answer_headers) if code == str(one.status) else {}) | (
+            LIMITED if limited else {}
+        )
         named |= RETRY if code in ("429", "503") else {}
         if named:
-            described["headers"] = {name: {"description": about, "schema": STRING} for name, about in named.items()}
+            described["headers"] = {
+                name: {"description": about, "schema": STRING} for name, about in named.items()
+            }
     summary, _, more = one.about.partition(". ")
     said: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_") + one.on.replace(":", "_"),
@@ -217,7 +263,12 @@ def _operation(
     if parameters:
         said["parameters"] = parameters
     if one.body is not None:
-        content = {"application/json": {"schema": schema_of[id(one.body)], "example": msgspec.to_builtins(one.example)}}
+        content = {
+            "application/json": {
+                "schema": schema_of[id(one.body)],
+                "example": msgspec.to_builtins(one.example),
+            }
+        }
         said["requestBody"] = {"required": True, "content": content}
     if method not in ("GET", "HEAD") and app.config["API_KEY"]:
         said["security"] = [{"key": []}]
@@ -236,7 +287,9 @@ def _portable(part: Any) -> Any:
     """The document in the regular expressions of JSON Schema, which have no \\Z."""
     if isinstance(part, dict):
         return {
-            key: value.replace(r"\Z", "$") if key == "pattern" and isinstance(value, str) else _portable(value)
+            key: value.replace(r"\Z", "$")
+            if key == "pattern" and isinstance(value, str)
+            else _portable(value)
             for key, value in part.items()
         }
     return [_portable(one) for one in part] if isinstance(part, list | tuple) else part

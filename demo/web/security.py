@@ -1,9 +1,10 @@
 """Who may change things, and what a browser may do with a page.
 
-Cross-site changes are refused by what browsers say of themselves, not by tokens: a token in a form would give every
-anonymous reader a session, and a cached page would hand one visitor's token to all. The rule is that of Go's
-net/http.CrossOriginProtection: Sec-Fetch-Site same-origin or none passes; without that header the host of Origin has to
-be ours; with neither it is a program, which carries nobody's cookie.
+Cross-site changes are refused by what browsers say of themselves, not by tokens: a token in a form
+would give every anonymous reader a session, and a cached page would hand one visitor's token to
+all. The rule is that of Go's net/http.CrossOriginProtection: Sec-Fetch-Site same-origin or none
+passes; without that header the host of Origin has to be ours; with neither it is a program, which
+carries nobody's cookie.
 """
 
 import hmac
@@ -41,15 +42,22 @@ def refuse_cross_site() -> None:
 
 def _host_of(origin: str) -> str | None:
     try:
-        # No host is never ours. (Not request.host: werkzeug empties it for a name with an underscore.)
+        # No host is never ours. (Not request.host: werkzeug empties it for a name with an
+        # underscore.)
         return urlsplit(origin).netloc or None
     except ValueError:
         return None
 
 
 def is_own_path(path: str) -> bool:
-    """Whether a redirect to this path stays here, whatever a browser makes of slashes and of what is not printed."""
-    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and len(path) <= 512
+    """Whether a redirect to this path stays here, whatever a browser makes of slashes and of what
+    is not printed."""
+    return (
+        path.startswith("/")
+        and not path.startswith(("//", "/\\"))
+        and path.isprintable()
+        and len(path) <= 512
+    )
 
 
 def page_before() -> str | None:
@@ -66,7 +74,9 @@ def ask_for_key() -> None:
         return
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
-        raise Unauthorized("This change needs Authorization: Bearer and the key.", www_authenticate=None)
+        raise Unauthorized(
+            "This change needs Authorization: Bearer and the key.", www_authenticate=None
+        )
 
 
 def headers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
-"""What the server that runs the app tells it: whether it goes on, and how many answers may stay open at once.
+"""What the server that runs the app tells it: whether it goes on, and how many answers may stay
+open at once.
 
-An answer that stays open holds a thread under gthread, and a connection under gevent: of both, half are left to ordinary
-requests. Without a word from the server, as under `flask run`, every answer has a thread of its own.
+An answer that stays open holds a thread under gthread, and a connection under gevent: of both, half
+are left to ordinary requests. Without a word from the server, as under `flask run`, every answer
+has a thread of its own.
 """
 
 import resource
@@ -20,8 +22,8 @@ LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Server:
-    """`goes_on` is false from the moment when this process is to end, be it only to make place for a fresh one; `ends` is
-    true when the whole server was told to."""
+    """`goes_on` is false from the moment when this process is to end, be it only to make place for
+    a fresh one; `ends` is true when the whole server was told to."""
 
     goes_on: Callable[[], bool] = lambda: True
     open_answers: int = LARGE
@@ -31,7 +33,9 @@ class Server:
 def tell(app: Flask, worker: Any) -> None:
     """Called by a gunicorn worker, once it has the app."""
     settings, kind = worker.cfg, worker.cfg.worker_class_str
-    places = settings.worker_connections if kind.startswith(("gevent", "eventlet")) else settings.threads
+    places = (
+        settings.worker_connections if kind.startswith(("gevent", "eventlet")) else settings.threads
+    )
     told = threading.Event()
     before: Any = signal.getsignal(signal.SIGTERM)
 
@@ -40,7 +44,9 @@ def tell(app: Flask, worker: Any) -> None:
         before(number, frame)
 
     signal.signal(signal.SIGTERM, end)
-    services(app).keep(Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2, told.is_set))
+    services(app).keep(
+        Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2, told.is_set)
+    )
 
 
 def of(app: Flask) -> Server:

@@ -1,6 +1,7 @@
 """What the app is made of: one frozen record of what all use cases share.
 
-`create_app` makes it and hands it to `init(app, services)` of each use case; a view asks for it here.
+`create_app` makes it and hands it to `init(app, services)` of each use case; a view asks for it
+here.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ class Services:
     """What is shared. `look` changes with every template and static file.
 
     `titles` names each use case by its blueprint. `before_scrape` runs before metrics are read.
-    `closing` holds what ends with the app, the last first. `parts` holds what a use case keeps, by type.
+    `closing` holds what ends with the app, the last first. `parts` holds what a use case keeps, by
+    type.
     """
 
     redis: Client

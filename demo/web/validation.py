@@ -1,4 +1,5 @@
-"""Input from outside: decoded strictly into msgspec types; what does not fit names its field and changes nothing."""
+"""Input from outside: decoded strictly into msgspec types; what does not fit names its field and
+changes nothing."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ class Invalid(UnprocessableEntity):
 
 
 def read_json(type: type[T]) -> T:
-    """The request's body as `type`. Raises BadRequest when it is no JSON, Invalid when a field is wrong."""
+    """The request's body as `type`. Raises BadRequest when it is no JSON, Invalid when a field is
+    wrong."""
     try:
         return msgspec.json.decode(request.get_data(), type=type)
     except msgspec.ValidationError as error:
@@ -48,5 +50,8 @@ def fields(error: msgspec.ValidationError) -> dict[str, str]:
     """The field that a msgspec error is about, and its sentence without the path."""
     text = str(error)
     path, named = FIELD.search(text), NAMED.search(text)
-    field = ".".join(part for part in (path and path["path"], named and named["name"]) if part) or "body"
+    field = (
+        ".".join(part for part in (path and path["path"], named and named["name"]) if part)
+        or "body"
+    )
     return {field: FIELD.sub("", text).replace("`", "")}

@@ -19,7 +19,9 @@ def put(client: Client, days: ActiveDays, visitors: set[str], on: date) -> None:
     pipeline.execute()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(came=st.lists(st.sets(st.integers(0, 40), max_size=20), min_size=10, max_size=10))
 def test_cohorts_are_what_sets_say(client: Client, came: list[set[int]]) -> None:
     clean(client)
@@ -29,10 +31,14 @@ def test_cohorts_are_what_sets_say(client: Client, came: list[set[int]]) -> None
     for ago, visitors in enumerate(sets):
         put(client, days, visitors, TODAY - timedelta(days=ago))
     cohorts = days.cohorts(TODAY, days=10)
-    assert [cohort.day for cohort in cohorts] == [TODAY - timedelta(days=ago) for ago in range(9, -1, -1)]
+    assert [cohort.day for cohort in cohorts] == [
+        TODAY - timedelta(days=ago) for ago in range(9, -1, -1)
+    ]
     for ago, cohort in zip(range(9, -1, -1), cohorts, strict=True):
         assert cohort.visitors == len(sets[ago])
-        expected = tuple(len(sets[ago] & sets[ago - offset]) if offset <= ago else None for offset in OFFSETS)
+        expected = tuple(
+            len(sets[ago] & sets[ago - offset]) if offset <= ago else None for offset in OFFSETS
+        )
         assert cohort.returned == expected
     assert not client.exists("demo:analytics:{active}:both")
 
@@ -52,7 +58,10 @@ def test_another_month_is_not_compared(client: Client) -> None:
     days = ActiveDays(client)
     for on in (date(2026, 11, 30), date(2026, 12, 1)):
         put(client, days, {"0" * 16}, on)
-    assert [cohort.returned[0] for cohort in days.cohorts(date(2026, 12, 1), days=2)] == [None, None]
+    assert [cohort.returned[0] for cohort in days.cohorts(date(2026, 12, 1), days=2)] == [
+        None,
+        None,
+    ]
 
 
 def test_a_day_takes_no_more_than_its_bitmap_and_expires(client: Client) -> None:

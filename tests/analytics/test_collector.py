@@ -1,4 +1,5 @@
-"""What is gathered arrives once, at the end too; what cannot arrive is counted as missing, in its own minute."""
+"""What is gathered arrives once, at the end too; what cannot arrive is counted as missing, in its
+own minute."""
 
 import subprocess
 import sys
@@ -86,7 +87,11 @@ def test_the_thread_is_nobodys(client: Client) -> None:
     trace = begin_trace(detailed=False)
     collector = Collector(client, interval_seconds=0.01)
     collector.note("page")
-    until(lambda: client.exists("demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)))
+    until(
+        lambda: client.exists(
+            "demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)
+        )
+    )
     collector.close()
     end_trace()
     assert {step.label for step in trace.of("redis")} == {"EXISTS"}
@@ -125,26 +130,36 @@ for number in range(1000):
     collector.note("page", f"visitor {{number % 50}}", str(number % 3))
 """
     endings = ["collector.close()", "", "raise SystemExit(0)"]  # closed, or not
-    running = [subprocess.Popen([sys.executable, "-c", code + end], cwd=REPOSITORY) for end in endings]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code + end], cwd=REPOSITORY) for end in endings
+    ]
     assert [process.wait(30) for process in running] == [0, 0, 0]
     collector = quiet(client)
     assert views(collector) == 3000
     found = dashboard.read(collector, "minute")
     assert found.uniques.exact_day == 50
-    assert {one.member: one.count for one in found.products["hour"]} == {"0": 1002, "1": 999, "2": 999}
+    assert {one.member: one.count for one in found.products["hour"]} == {
+        "0": 1002,
+        "1": 999,
+        "2": 999,
+    }
 
 
 def test_a_cluster_takes_it_all() -> None:
     with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        client = connect(
+            f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0
+        )
         collector = quiet(client)
         collector.note("page", "mara", "42")
         assert collector.flush()
         collector._drop(dict.fromkeys(RESOLUTIONS, 1))
         assert collector.flush()
-        kept, _ = SharedAnswer(client, "of-a-test").get(lambda: msgspec.json.encode(dashboard.read(collector, "hour")))
+        kept, _ = SharedAnswer(client, "of-a-test").get(
+            lambda: msgspec.json.encode(dashboard.read(collector, "hour"))
+        )
         found = msgspec.json.decode(kept, type=dashboard.Dashboard)
         assert (found.pages, found.here_now, found.dropped) == ((Rising("page", 1),), 1, 1)
         assert (found.uniques.month, found.cohorts[-1].visitors) == (1, 1)
@@ -162,7 +177,10 @@ def test_redis_away_and_back() -> None:
         collector = quiet(client, told=told.append, clock=lambda: now[0])
         collector.note("page", "mara")
         assert collector.flush()
-        collector._ahead_seconds, collector._asked_at = 0.0, float("inf")  # the test's clock from here on
+        collector._ahead_seconds, collector._asked_at = (
+            0.0,
+            float("inf"),
+        )  # the test's clock from here on
         engine.kill()
         for minute in (1, 2, 2):
             now[0] = 1_798_761_000.0 + 60 * minute
@@ -175,7 +193,12 @@ def test_redis_away_and_back() -> None:
         collector.note("page", "mara")
         assert collector.flush()
         found = dashboard.read(collector, "minute")
-        assert [(bucket.views, bucket.dropped) for bucket in found.buckets[-4:]] == [(0, 0), (None, 1), (None, 2), (1, 0)]
+        assert [(bucket.views, bucket.dropped) for bucket in found.buckets[-4:]] == [
+            (0, 0),
+            (None, 1),
+            (None, 2),
+            (1, 0),
+        ]
         assert (found.dropped, told) == (3, [1, 1, 1])
         collector.close()
         client.close()
@@ -199,10 +222,14 @@ def test_a_full_redis_drops_and_tells(client: Client) -> None:
 
 def counted(collector: Collector, name: str = "page") -> set[int]:
     """What stands in each resolution, in the buckets of a page; one number where all say the same."""
-    return {collector.counters.series(one, collector.now()).sum(name) for one in RESOLUTIONS.values()}
+    return {
+        collector.counters.series(one, collector.now()).sum(name) for one in RESOLUTIONS.values()
+    }
 
 
-def test_a_command_that_is_refused_in_the_middle_drops_no_view_that_was_taken(client: Client) -> None:
+def test_a_command_that_is_refused_in_the_middle_drops_no_view_that_was_taken(
+    client: Client,
+) -> None:
     told: list[int] = []
     collector = quiet(client, told=told.append)
     client.rpush(f"demo:analytics:{{active}}:{datetime.now(UTC):%Y-%m-%d}", "no bitmap")
@@ -213,7 +240,9 @@ def test_a_command_that_is_refused_in_the_middle_drops_no_view_that_was_taken(cl
     collector.close()
 
 
-def test_only_what_was_refused_is_dropped_and_told_once_and_by_its_resolution(client: Client) -> None:
+def test_only_what_was_refused_is_dropped_and_told_once_and_by_its_resolution(
+    client: Client,
+) -> None:
     told: list[int] = []
     collector = quiet(client, told=told.append)
     minute, hour = RESOLUTIONS["minute"], RESOLUTIONS["hour"]
@@ -291,12 +320,18 @@ def test_a_redis_that_lost_its_data_has_one_salt_again(client: Client) -> None:
     for collector in (before, after):
         collector.note("page", "mara")
         assert collector.flush()
-    assert before.uniques.count(datetime.now(UTC).date()).exact_day == before.presence.count(before.now()) == 1
+    assert (
+        before.uniques.count(datetime.now(UTC).date()).exact_day
+        == before.presence.count(before.now())
+        == 1
+    )
     before.close()
     after.close()
 
 
-def test_the_exact_set_is_bounded_between_two_roll_ups(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exact_set_is_bounded_between_two_roll_ups(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unique_visitors, "MAX_EXACT", 10)
     collector = quiet(client)
     for second in range(4):
@@ -307,7 +342,9 @@ def test_the_exact_set_is_bounded_between_two_roll_ups(client: Client, monkeypat
     collector.close()
 
 
-def test_what_is_too_much_for_a_second_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_for_a_second_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[int] = []
     monkeypatch.setattr(batch, "MAX_VISITORS", 10)
     collector = quiet(client, told=told.append)
@@ -317,7 +354,9 @@ def test_what_is_too_much_for_a_second_is_told(client: Client, monkeypatch: pyte
     assert (views(collector), views(collector, DROPPED), told) == (10, 5, [5])
 
 
-def test_an_outage_of_days_is_kept_in_a_bounded_place(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_days_is_kept_in_a_bounded_place(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [1_798_761_000.0]
     collector = quiet(client, clock=lambda: now[0])
 

@@ -11,13 +11,19 @@ from tests.servers import clean
 
 NOW = 1_798_761_599  # a second before 2027
 WRITES = st.lists(
-    st.tuples(st.integers(0, 3 * 86_400), st.sampled_from(["a", "b:c", "(d)"]), st.integers(1, 5)), min_size=1, max_size=30
+    st.tuples(st.integers(0, 3 * 86_400), st.sampled_from(["a", "b:c", "(d)"]), st.integers(1, 5)),
+    min_size=1,
+    max_size=30,
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(writes=WRITES, after=st.integers(0, 7200))
-def test_a_series_is_what_a_dictionary_would_be(client: Client, writes: list[tuple[int, str, int]], after: int) -> None:
+def test_a_series_is_what_a_dictionary_would_be(
+    client: Client, writes: list[tuple[int, str, int]], after: int
+) -> None:
     clean(client)
     counters, now = Counters(client), NOW + after
     pipeline = client.pipeline(transaction=False)
@@ -38,7 +44,11 @@ def test_a_series_is_what_a_dictionary_would_be(client: Client, writes: list[tup
             for start, value in zip(series.starts, values, strict=True)
             if value
         }
-        assert told == {(name, start): value for (name, start), value in model.items() if start >= series.starts[0]}
+        assert told == {
+            (name, start): value
+            for (name, start), value in model.items()
+            if start >= series.starts[0]
+        }
 
 
 def test_each_hash_expires_and_coarse_ones_last_longer(client: Client) -> None:

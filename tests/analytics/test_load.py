@@ -17,7 +17,12 @@ from tests.serving import GTHREAD, Server, processes, serve, until
 FULL = bool(os.environ.get("TEST_MANY"))
 REQUESTS, VISITORS = (10_000, 200) if FULL else (400, 40)
 PRODUCTS = 30
-QUIET = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_TRUSTED_PROXIES": "1", "DEMO_REDIS_TIMEOUT_SECONDS": "5"}
+QUIET = {
+    "DEMO_PRODUCTS": "100",
+    "DEMO_DB_LATENCY_MS": "0",
+    "DEMO_TRUSTED_PROXIES": "1",
+    "DEMO_REDIS_TIMEOUT_SECONDS": "5",
+}
 COUNTED = re.compile(
     r'demo_http_requests_total\{endpoint="(?:catalog.product|home.index)",method="GET",status="200"\} (\S+)'
 )
@@ -27,19 +32,27 @@ BY = re.compile(r"Answered by process (\d+)")
 
 
 class Crowd:
-    """Visitors who look at products, some more than others, and note what they were answered and when."""
+    """Visitors who look at products, some more than others, and note what they were answered and
+    when."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.answered: list[tuple[float, int, int]] = []  # when, by which process (0: it does not say), which product
+        self.answered: list[
+            tuple[float, int, int]
+        ] = []  # when, by which process (0: it does not say), which product
         self.failed = 0
         self._lock = threading.Lock()
 
     def visit(self, number: int) -> None:
         """One request; one that gets no answer counts as failed, and may have been counted."""
         visitor, product = number % VISITORS, 1 + (number * number) % PRODUCTS
-        path = f"/catalog/products/{product}" if number % 4 else f"/catalog/products/{product}?xray=0"
-        headers = {"X-Forwarded-For": f"203.0.{visitor // 250}.{visitor % 250}", "User-Agent": "crowd"}
+        path = (
+            f"/catalog/products/{product}" if number % 4 else f"/catalog/products/{product}?xray=0"
+        )
+        headers = {
+            "X-Forwarded-For": f"203.0.{visitor // 250}.{visitor % 250}",
+            "User-Agent": "crowd",
+        }
         try:
             answer = self._server.request(path, headers=headers)
         except OSError:
@@ -80,7 +93,9 @@ def views_of(found: dict[str, Any]) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["", GTHREAD] if FULL else [""], ids=["gevent", "gthread"] if FULL else ["gevent"])
+@pytest.mark.parametrize(
+    "kind", ["", GTHREAD] if FULL else [""], ids=["gevent", "gthread"] if FULL else ["gevent"]
+)
 def test_views_visitors_products_and_metrics_agree_with_what_was_sent(kind: str) -> None:
     recycled = f"{kind} --max-requests {REQUESTS // 5} --max-requests-jitter 0"
     with serve(workers=2, arguments=recycled, **QUIET) as server:
@@ -94,11 +109,15 @@ def test_views_visitors_products_and_metrics_agree_with_what_was_sent(kind: str)
         found = until(lambda: told(server, settled))
         exported = sum(map(float, COUNTED.findall(server.request("/metrics").text)))
         assert sum("Worker exiting" in line for line in server.lines) >= 2
-    lost = [by for at, by, _ in crowd.answered if abs(at - killed_at + 0.5) <= 0.7 and by in (victim, 0)]
+    lost = [
+        by for at, by, _ in crowd.answered if abs(at - killed_at + 0.5) <= 0.7 and by in (victim, 0)
+    ]
     may_miss, may_exceed = len(lost), crowd.failed
     views = views_of(found)
     sent = len(crowd.answered)
-    print(f"sent {sent}, told {views}, exported {exported}, may miss {may_miss}, failed {crowd.failed}")
+    print(
+        f"sent {sent}, told {views}, exported {exported}, may miss {may_miss}, failed {crowd.failed}"
+    )
     assert sent >= REQUESTS - 16
     assert sent - may_miss <= views <= sent + may_exceed
     assert sent <= exported <= sent + may_exceed

@@ -12,9 +12,13 @@ NOW = 1_798_761_600
 SEEN = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-400, 0)), max_size=30)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seen=SEEN, later=st.integers(0, 400))
-def test_who_was_seen_within_five_minutes_is_here(client: Client, seen: list[tuple[str, int]], later: int) -> None:
+def test_who_was_seen_within_five_minutes_is_here(
+    client: Client, seen: list[tuple[str, int]], later: int
+) -> None:
     clean(client)
     here = Presence(client)
     for visitor, ago in seen:
@@ -22,7 +26,9 @@ def test_who_was_seen_within_five_minutes_is_here(client: Client, seen: list[tup
         here.add(pipeline, [visitor], NOW + ago)
         pipeline.execute()
     last = {visitor: max(ago for who, ago in seen if who == visitor) for visitor, _ in seen}
-    assert here.count(NOW + later) == sum(ago >= later - here.window_seconds for ago in last.values())
+    assert here.count(NOW + later) == sum(
+        ago >= later - here.window_seconds for ago in last.values()
+    )
 
 
 def test_nobody_is_here_before_the_first(client: Client) -> None:

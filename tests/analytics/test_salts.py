@@ -1,4 +1,5 @@
-"""Who a visitor is: the same in one period for all processes, another in the next, and never the address."""
+"""Who a visitor is: the same in one period for all processes, another in the next, and never the
+address."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -54,5 +55,7 @@ def test_a_visitor_is_another_one_under_another_salt() -> None:
         (("203.0.113.7", "a" * 200 + "b"), ("203.0.113.7", "a" * 200 + "c"), True),
     ],
 )
-def test_what_makes_a_visitor_the_same(one: tuple[str, str], other: tuple[str, str], same: bool) -> None:
+def test_what_makes_a_visitor_the_same(
+    one: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
     assert (identity(*one) == identity(*other)) == same

@@ -12,12 +12,18 @@ from demo.client.wire import Client
 from tests.servers import clean
 
 NOW = 1_798_761_599
-VIEWS = st.lists(st.tuples(st.integers(0, 2 * 86_400), st.sampled_from("abcdef"), st.integers(1, 9)), max_size=25)
+VIEWS = st.lists(
+    st.tuples(st.integers(0, 2 * 86_400), st.sampled_from("abcdef"), st.integers(1, 9)), max_size=25
+)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(views=VIEWS)
-def test_who_leads_is_what_a_counter_says(client: Client, views: list[tuple[int, str, int]]) -> None:
+def test_who_leads_is_what_a_counter_says(
+    client: Client, views: list[tuple[int, str, int]]
+) -> None:
     clean(client)
     board = Trending(client)
     pipeline = client.pipeline(transaction=False)
@@ -43,7 +49,11 @@ def test_a_set_is_bounded_and_expires(client: Client, monkeypatch: pytest.Monkey
     pipeline.execute()
     for span in SPANS.values():
         assert client.zcard(span.key(NOW)) == 5
-        assert span.bucket_seconds * span.buckets < client.ttl(span.key(NOW)) <= span.bucket_seconds * (span.buckets + 1)
+        assert (
+            span.bucket_seconds * span.buckets
+            < client.ttl(span.key(NOW))
+            <= span.bucket_seconds * (span.buckets + 1)
+        )
     assert board.top(SPANS["hour"], NOW)[0] == Rising("20", 20)
 
 

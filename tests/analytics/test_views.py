@@ -47,12 +47,24 @@ def dashboard(web: FlaskClient, resolution: str = "minute") -> Any:
     return web.get(f"/analytics/api/dashboard?resolution={resolution}").json
 
 
-def test_answers_of_pages_count_and_what_a_visitor_types_does_not(web: FlaskClient, collector: Collector) -> None:
-    for path in ("/", "/catalog/products/42", "/catalog/products/42?xray=0", "/catalog/products/7?q=anything"):
+def test_answers_of_pages_count_and_what_a_visitor_types_does_not(
+    web: FlaskClient, collector: Collector
+) -> None:
+    for path in (
+        "/",
+        "/catalog/products/42",
+        "/catalog/products/42?xray=0",
+        "/catalog/products/7?q=anything",
+    ):
         assert web.get(path).status_code == 200
     for path in ("/livez", "/readyz", "/metrics", "/analytics/live", "/analytics/api/dashboard"):
         assert web.get(path).status_code == 200
-    for path in ("/nowhere", "/nowhere%00\u00e9", "/catalog/products/999999", "/catalog/products/x"):
+    for path in (
+        "/nowhere",
+        "/nowhere%00\u00e9",
+        "/catalog/products/999999",
+        "/catalog/products/x",
+    ):
         assert web.get(path).status_code == 404
     web.post("/catalog/products/42/missing")
     web.head("/")
@@ -62,13 +74,17 @@ def test_answers_of_pages_count_and_what_a_visitor_types_does_not(web: FlaskClie
 
 def test_a_view_whose_answer_the_browser_has_counts(web: FlaskClient, collector: Collector) -> None:
     etag = web.get("/catalog/products/42?xray=0").headers["ETag"]
-    assert web.get("/catalog/products/42?xray=0", headers={"If-None-Match": etag}).status_code == 304
+    assert (
+        web.get("/catalog/products/42?xray=0", headers={"If-None-Match": etag}).status_code == 304
+    )
     assert counted(collector) == {"catalog.product": 2}
     assert products(collector) == {"42": 2}
 
 
 @pytest.mark.parametrize("path", ["/catalog/products/42", "/catalog/products/42?xray=0"])
-def test_a_request_pays_no_round_trip_for_it(web: FlaskClient, make_app: MakeApp, path: str) -> None:
+def test_a_request_pays_no_round_trip_for_it(
+    web: FlaskClient, make_app: MakeApp, path: str
+) -> None:
     web.get(path)
     without = make_app(use_cases=("catalog",)).test_client()
     without.get(path)
@@ -81,7 +97,9 @@ def test_visitors_differ_by_address_and_browser_and_may_say_no(
     for agent in ("a", "a", "b"):
         web.get("/", headers={"User-Agent": agent})
     web.get("/", headers={"User-Agent": "a"}, environ_overrides={"REMOTE_ADDR": "203.0.113.7"})
-    web.get("/", headers={"User-Agent": "a", "X-Forwarded-For": "203.0.113.9"})  # which no proxy vouches for
+    web.get(
+        "/", headers={"User-Agent": "a", "X-Forwarded-For": "203.0.113.9"}
+    )  # which no proxy vouches for
     for header in ("DNT", "Sec-GPC"):
         web.get("/", headers={"User-Agent": "c", header: "1"})
     collector.flush()
@@ -90,7 +108,9 @@ def test_visitors_differ_by_address_and_browser_and_may_say_no(
     assert found["pages"] == [{"member": "home.index", "count": 7}]
     behind = make_app(TRUSTED_PROXIES=1)
     for number in range(5):
-        behind.test_client().get("/", headers={"User-Agent": "a", "X-Forwarded-For": f"203.0.113.{number + 100}"})
+        behind.test_client().get(
+            "/", headers={"User-Agent": "a", "X-Forwarded-For": f"203.0.113.{number + 100}"}
+        )
     part(Collector, behind).flush()
     assert collector.presence.count(collector.now()) == 8
 
@@ -104,7 +124,9 @@ def test_visits_are_made_up_and_seen_at_once(web: FlaskClient, collector: Collec
     assert len(page.data) <= 42_000  # with two requests in the x-ray
     found = dashboard(web, "hour")
     assert sum(bucket["made_up"] for bucket in found["buckets"]) == 100
-    assert 1 < found["here_now"] <= 61 and sum(one["count"] for one in found["products"]["hour"]) > 20
+    assert (
+        1 < found["here_now"] <= 61 and sum(one["count"] for one in found["products"]["hour"]) > 20
+    )
     assert collector.now() > 0
 
 
@@ -130,7 +152,9 @@ def test_the_page_is_one_round_trip_while_it_is_fresh(
     assert collector.now() > 0
 
 
-def test_a_cached_dashboard_of_another_version_is_no_error(web: FlaskClient, client: Client) -> None:
+def test_a_cached_dashboard_of_another_version_is_no_error(
+    web: FlaskClient, client: Client
+) -> None:
     client.set("demo:analytics:{answer:minute}", b'{"at": "then"}', ex=60)
     assert web.get("/analytics/").status_code == 200
     client.set("demo:analytics:{answer:minute}", b"\xff", ex=60)
@@ -145,11 +169,20 @@ def test_json_and_csv_say_what_the_page_says(web: FlaskClient, collector: Collec
     for resolution in RESOLUTIONS:
         buckets = dashboard(web, resolution)["buckets"]
         answer = web.get(f"/analytics/api/views.csv?resolution={resolution}")
-        assert answer.mimetype == "text/csv" and f"views-by-{resolution}.csv" in answer.headers["Content-Disposition"]
+        assert (
+            answer.mimetype == "text/csv"
+            and f"views-by-{resolution}.csv" in answer.headers["Content-Disposition"]
+        )
         rows = list(csv.DictReader(io.StringIO(answer.text)))
         told = {int(row["start"]): int(row["made_up"]) for row in rows if row["made_up"] != "0"}
-        assert told == {bucket["start"]: bucket["made_up"] for bucket in buckets if bucket["made_up"]}
-        table = web.get(f"/analytics/?resolution={resolution}").text.split("<details>")[1].split("</details>")[0]
+        assert told == {
+            bucket["start"]: bucket["made_up"] for bucket in buckets if bucket["made_up"]
+        }
+        table = (
+            web.get(f"/analytics/?resolution={resolution}")
+            .text.split("<details>")[1]
+            .split("</details>")[0]
+        )
         shown = re.findall(r"<td>([^<]+)</td><td>(\d+)</td><td>(\d+)</td>", table)
         assert len(rows) == len(shown) == len(buckets) == RESOLUTIONS[resolution].shown
         assert sum(int(row[2]) for row in shown) == sum(told.values()) == 7
@@ -167,7 +200,9 @@ def test_who_came_back_is_shown(web: FlaskClient, collector: Collector) -> None:
 
     today: date = datetime.fromtimestamp(collector.now(), UTC).date()
     pipeline = collector.counters._client.pipeline(transaction=False)
-    collector.active.add(pipeline, [f"{number:016x}" for number in range(4)], today - timedelta(days=1))
+    collector.active.add(
+        pipeline, [f"{number:016x}" for number in range(4)], today - timedelta(days=1)
+    )
     collector.active.add(pipeline, [f"{number:016x}" for number in range(3)], today)
     pipeline.execute()
     same_month = today.day > 1
@@ -195,6 +230,8 @@ def test_without_redis_pages_go_on_and_the_drops_are_counted(away: Flask) -> Non
 def test_a_chart_has_its_figures_beside_it(web: FlaskClient, collector: Collector) -> None:
     web.post("/analytics/visits", data={"count": "100"})
     page = web.get("/analytics/").text
-    for title in re.findall(r'role="img" aria-label="(Views by the minute), from \d\d:\d\d to \d\d:\d\d', page):
+    for title in re.findall(
+        r'role="img" aria-label="(Views by the minute), from \d\d:\d\d to \d\d:\d\d', page
+    ):
         assert f"<summary>{title} as a table</summary>" in page
     assert 'class="p-redis"' in page and collector.now() > 0

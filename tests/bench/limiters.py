@@ -1,4 +1,5 @@
-"""The rate limiter: a check beside a GET, a view behind it beside Flask-Limiter, bytes beside limits and throttled-py."""
+"""The rate limiter: a check beside a GET, a view behind it beside Flask-Limiter, bytes beside
+limits and throttled-py."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -40,21 +41,38 @@ def _checks(url: str) -> None:
     shared = store.RedisStore(server=url)
     per_second = rate_limiter.per_sec(100)
     checks: dict[str, Callable[[str], object]] = {
-        f"ours, {name}": algorithm(client, f"b{len(name)}", Quota(100, 1)).hit for name, algorithm in ALGORITHMS.items()
+        f"ours, {name}": algorithm(client, f"b{len(name)}", Quota(100, 1)).hit
+        for name, algorithm in ALGORITHMS.items()
     }
     both = (Quota(100, 1), Quota(100_000, 60))
     checks["ours, two quotas at once"] = ALGORITHMS["sliding_window_log"](client, "two", *both).hit
-    for strategy in (strategies.MovingWindowRateLimiter(kept), strategies.SlidingWindowCounterRateLimiter(kept)):
+    for strategy in (
+        strategies.MovingWindowRateLimiter(kept),
+        strategies.SlidingWindowCounterRateLimiter(kept),
+    ):
         kind = type(strategy).__name__.removesuffix("RateLimiter")
         checks[f"limits, {kind}"] = partial(strategy.hit, HUNDRED_A_SECOND)
         checks[f"limits, {kind}, with what remains"] = partial(_with_stats, strategy)
     for using in (RateLimiterType.SLIDING_WINDOW.value, RateLimiterType.GCRA.value):
-        checks[f"throttled-py, {using}"] = Throttled(using=using, quota=per_second, store=shared).limit
-    for title, people in (("by callers who pass", 300), ("by one caller, who is mostly refused", 1)):
-        say(f"\nA check of 100 hits a second {title}, in times of a GET by the same redis-py client:")
+        checks[f"throttled-py, {using}"] = Throttled(
+            using=using, quota=per_second, store=shared
+        ).limit
+    for title, people in (
+        ("by callers who pass", 300),
+        ("by one caller, who is mostly refused", 1),
+    ):
+        say(
+            f"\nA check of 100 hits a second {title}, in times of a GET by the same redis-py client:"
+        )
         for name, check in checks.items():
             goal = 1.7 if people == 1 and name.startswith("ours") and "two" not in name else None
-            report(name, ratio(get, partial(_next, check, itertools.cycle(f"id-{n}" for n in range(people)))), most=goal)
+            report(
+                name,
+                ratio(
+                    get, partial(_next, check, itertools.cycle(f"id-{n}" for n in range(people)))
+                ),
+                most=goal,
+            )
     client.close()
 
 
@@ -63,7 +81,9 @@ def _next(check: Callable[[str], object], people: Iterator[str]) -> object:
 
 
 def _with_stats(strategy: Any, identity: str) -> object:
-    return strategy.hit(HUNDRED_A_SECOND, identity), strategy.get_window_stats(HUNDRED_A_SECOND, identity)
+    return strategy.hit(HUNDRED_A_SECOND, identity), strategy.get_window_stats(
+        HUNDRED_A_SECOND, identity
+    )
 
 
 def _views(url: str) -> None:
@@ -85,19 +105,32 @@ def _views(url: str) -> None:
             headers_enabled=headers,
         )
         limiter.limit("10000 per second")(peers[headers].view_functions["hello"])
-        peers[headers].view_functions["hello"] = limiter.limit("10000 per second")(peers[headers].view_functions["hello"])
+        peers[headers].view_functions["hello"] = limiter.limit("10000 per second")(
+            peers[headers].view_functions["hello"]
+        )
     say("\nA hello view behind an exact log of 10 000 hits, as a fraction of the view alone:")
     report("ours, headers included", faster(_call(bare), _call(ours)))
     report("Flask-Limiter, moving window", faster(_call(bare), _call(peers[False])))
     report("Flask-Limiter, with its headers", faster(_call(bare), _call(peers[True])))
     say("In times of Flask-Limiter:")
-    report("ours, headers included / Flask-Limiter without", faster(_call(peers[False]), _call(ours)), 1.15)
-    report("ours, headers included / Flask-Limiter with its headers", faster(_call(peers[True]), _call(ours)), 1.4)
+    report(
+        "ours, headers included / Flask-Limiter without",
+        faster(_call(peers[False]), _call(ours)),
+        1.15,
+    )
+    report(
+        "ours, headers included / Flask-Limiter with its headers",
+        faster(_call(peers[True]), _call(ours)),
+        1.4,
+    )
     client.close()
 
 
 def _bytes(url: str) -> None:
-    client, plain = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1), redis.Redis.from_url(url)
+    client, plain = (
+        connect(url, pool_size=4, timeout_seconds=5, open_seconds=1),
+        redis.Redis.from_url(url),
+    )
     say("\nBytes in Redis for a client at a limit of 100:")
     for name, algorithm in ALGORITHMS.items():
         limiter = algorithm(client, f"b{len(name)}", Quota(100, 60))
@@ -112,11 +145,18 @@ def _bytes(url: str) -> None:
         before = set(plain.scan_iter())
         for _ in range(110):
             strategy.hit(parse("100 per minute"), f"bytes-{name}")
-        say(f"  {'limits, ' + name:<66} {sum(plain.memory_usage(key) for key in set(plain.scan_iter()) - before):6}")
+        say(
+            f"  {'limits, ' + name:<66} {sum(plain.memory_usage(key) for key in set(plain.scan_iter()) - before):6}"
+        )
     shared = store.RedisStore(server=url)
     for kind in (RateLimiterType.SLIDING_WINDOW, RateLimiterType.GCRA):
         before = set(plain.scan_iter())
-        throttle = Throttled(key=f"bytes-{kind.value}", using=kind.value, quota=rate_limiter.per_min(100), store=shared)
+        throttle = Throttled(
+            key=f"bytes-{kind.value}",
+            using=kind.value,
+            quota=rate_limiter.per_min(100),
+            store=shared,
+        )
         for _ in range(110):
             throttle.limit()
         size = sum(plain.memory_usage(key) for key in set(plain.scan_iter()) - before)

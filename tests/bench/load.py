@@ -1,6 +1,8 @@
-"""100,000 products under load, three categories invalidated a second, for a minute: errors, the tail of hits, memory.
+"""100,000 products under load, three categories invalidated a second, for a minute: errors, the
+tail of hits, memory.
 
-Entries live for fifteen seconds, so that within the minute as much expires as is made: memory has to level off.
+Entries live for fifteen seconds, so that within the minute as much expires as is made: memory has
+to level off.
 """
 
 import http.client
@@ -21,7 +23,9 @@ PRODUCTS, SECONDS, READERS, WINDOW = 100_000, 60, 8, 10
 
 def load() -> None:
     """Readers ask for a few products often, by a power law, and one time in ten for any."""
-    say(f"\n{PRODUCTS} products, {READERS} readers, 3 categories invalidated a second, {SECONDS} s:")
+    say(
+        f"\n{PRODUCTS} products, {READERS} readers, 3 categories invalidated a second, {SECONDS} s:"
+    )
     settings = {"DEMO_PRODUCTS": str(PRODUCTS), "DEMO_DB_LATENCY_MS": "5", "DEMO_XRAY": "false"}
     settings |= {"DEMO_CATALOG_TTL_SECONDS": "10", "DEMO_CATALOG_STALE_SECONDS": "5"}
     with serve(**settings) as server:
@@ -38,9 +42,15 @@ def load() -> None:
             connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=10)
             while not over.is_set():
                 seldom = chance.random() < 0.1
-                product = chance.randint(1, PRODUCTS) if seldom else min(int(chance.paretovariate(0.7)), PRODUCTS)
+                product = (
+                    chance.randint(1, PRODUCTS)
+                    if seldom
+                    else min(int(chance.paretovariate(0.7)), PRODUCTS)
+                )
                 at = time.perf_counter()
-                connection.request("GET", f"/catalog/products/{product}", headers={"Accept-Encoding": "gzip"})
+                connection.request(
+                    "GET", f"/catalog/products/{product}", headers={"Accept-Encoding": "gzip"}
+                )
                 answer = connection.getresponse()
                 answer.read()
                 took = (time.perf_counter() - at) * 1000
@@ -59,7 +69,9 @@ def load() -> None:
             chance = random.Random(0)
             while not over.wait(1 / 3):
                 body = {"category": chance.choice(SLUGS)}
-                counts["invalidations"] += server.request("/catalog/api/invalidations", "POST", body).status == 200
+                counts["invalidations"] += (
+                    server.request("/catalog/api/invalidations", "POST", body).status == 200
+                )
                 memory.append(client.info("memory")["used_memory"])
 
         threads = [threading.Thread(target=read, args=(seed,)) for seed in range(READERS)]
@@ -74,6 +86,12 @@ def load() -> None:
         middle, shown = statistics.median(tails), ", ".join(f"{tail:.1f}" for tail in tails)
         say("  " + ", ".join(f"{count} {name}" for name, count in counts.items()))
         say(f"  p99 of hits by {WINDOW} s: {shown} ms; last / median {tails[-1] / middle:.2f}")
-        first, all_of_it, most = max(memory[: len(memory) // 2]), max(memory), client.info("memory")["maxmemory"]
-        say(f"  memory: {all_of_it / 1e6:.1f} of {most / 1e6:.0f} MB at most; all / first half {all_of_it / first:.2f}")
+        first, all_of_it, most = (
+            max(memory[: len(memory) // 2]),
+            max(memory),
+            client.info("memory")["maxmemory"],
+        )
+        say(
+            f"  memory: {all_of_it / 1e6:.1f} of {most / 1e6:.0f} MB at most; all / first half {all_of_it / first:.2f}"
+        )
         client.close()

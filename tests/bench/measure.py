@@ -32,7 +32,8 @@ def on_one_core(*, keep: bool = False) -> Iterator[tuple[str, str]]:
 
 
 def ratio(base: Callable[[], object], variant: Callable[[], object]) -> Figures:
-    """How long `variant` takes, in times of `base`: base, variant, base in turns; median, p25 and p75 of the pairs."""
+    """How long `variant` takes, in times of `base`: base, variant, base in turns; median, p25 and
+    p75 of the pairs."""
     ratios = []
     for _ in range(ROUNDS):
         first, middle, last = _slice(base), _slice(variant), _slice(base)
@@ -61,8 +62,11 @@ def calibrate() -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def report(name: str, figures: Figures, goal: float | None = None, *, most: float | None = None) -> None:
-    """One line; with a goal, or with what it may be at most, whether the better quartile reaches it."""
+def report(
+    name: str, figures: Figures, goal: float | None = None, *, most: float | None = None
+) -> None:
+    """One line; with a goal, or with what it may be at most, whether the better quartile reaches
+    it."""
     median, low, high = figures
     verdict = "" if goal is None else f"   goal {goal}: {'met' if high >= goal else 'MISSED'}"
     verdict += "" if most is None else f"   at most {most}: {'met' if low <= most else 'MISSED'}"

@@ -1,5 +1,5 @@
-"""A product page, in the process and over HTTP: ours beside a constant string, no cache, the common recipe, Flask-Caching
-and dogpile.cache."""
+"""A product page, in the process and over HTTP: ours beside a constant string, no cache, the common
+recipe, Flask-Caching and dogpile.cache."""
 
 import os
 import re
@@ -28,7 +28,13 @@ TRIPLES, SECONDS = 7, 1
 def in_process() -> None:
     """WSGI calls, app and Redis on one core."""
     with on_one_core() as (url, folder):
-        settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 500, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
+        settings = {
+            "REDIS_URL": url,
+            "INSTANCE_PATH": folder,
+            "PRODUCTS": 500,
+            "DB_LATENCY_MS": 0,
+            "SECRET_KEY": "bench",
+        }
         plain = create_app({**settings, "XRAY": False})
         near = create_app({**settings, "XRAY": False, "NEAR_CACHE": True})
         shown = create_app(settings)
@@ -37,7 +43,9 @@ def in_process() -> None:
         constant, caching = call(stock, "/constant"), call(stock, "/flask-caching")
         ours, held = call(plain, PAGE), call(near, PAGE)
         until(lambda: "near" in near.test_client().get(PAGE).headers["Cache-Status"])
-        say(f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view of it as a constant:")
+        say(
+            f"\nA product page of {len(body)} bytes in the process, as a fraction of a stock view of it as a constant:"
+        )
         for name, path in (
             ("no cache: query and template", "/none"),
             ("the common recipe: JSON in Redis, template each time", "/recipe"),
@@ -47,7 +55,10 @@ def in_process() -> None:
             report(name, faster(constant, call(stock, path)))
         report("ours, one trip to Redis", faster(constant, ours))
         report("ours, near cache", faster(constant, held), 1.0)
-        report("ours with the x-ray, its lessons and a visitor’s parts", faster(constant, call(shown, PAGE)))
+        report(
+            "ours with the x-ray, its lessons and a visitor’s parts",
+            faster(constant, call(shown, PAGE)),
+        )
         say("In times of Flask-Caching:")
         report("ours, one trip to Redis", faster(caching, ours), 1.2)
         for app in (plain, near, shown):
@@ -76,7 +87,8 @@ def over_http() -> None:
 
 @contextmanager
 def serve_peers(ours: Server, constant: str = "", latency_ms: int = 0) -> Iterator[str]:
-    """The stock app under two gevent workers, on the engine and the database of a running app of ours."""
+    """The stock app under two gevent workers, on the engine and the database of a running app of
+    ours."""
     socket = next(ours.temporary.glob("*/redis.sock"))
     environment = {
         **os.environ,
@@ -85,7 +97,18 @@ def serve_peers(ours: Server, constant: str = "", latency_ms: int = 0) -> Iterat
         "BENCH_LATENCY_MS": str(latency_ms),
         "BENCH_CONSTANT": constant,
     }
-    command = [sys.executable, "-m", "gunicorn", "-c", "/dev/null", "-k", "gevent", "-w", "2", "--no-control-socket"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "/dev/null",
+        "-k",
+        "gevent",
+        "-w",
+        "2",
+        "--no-control-socket",
+    ]
     log = ours.temporary.parent / "peers.log"
     with log.open("w") as out:
         process = subprocess.Popen(

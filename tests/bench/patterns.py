@@ -16,7 +16,13 @@ from tests.clients import connect
 def patterns() -> None:
     """Time of one, in times of the other."""
     with on_one_core() as (url, folder):
-        settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 2000, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
+        settings = {
+            "REDIS_URL": url,
+            "INSTANCE_PATH": folder,
+            "PRODUCTS": 2000,
+            "DB_LATENCY_MS": 0,
+            "SECRET_KEY": "bench",
+        }
         app = create_app(settings)
         client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
         shelf = part(Shelf, app)
@@ -48,7 +54,8 @@ def get(app: Flask, path: str) -> Callable[[], object]:
 
 
 def four_calls(client: Client) -> Callable[[], object]:
-    """The usual way to submit: read, write, ask for the rank, ask for the total. It is neither atomic nor fair to ties."""
+    """The usual way to submit: read, write, ask for the rank, ask for the total. It is neither
+    atomic nor fair to ties."""
 
     def submit() -> object:
         client.zscore("bench:usual", "player-5000")

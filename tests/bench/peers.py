@@ -1,5 +1,6 @@
-"""The same product page the usual ways, in a stock Flask app: a constant, no cache, the common recipe, Flask-Caching and
-dogpile.cache. All render the same template with the same data from the same database."""
+"""The same product page the usual ways, in a stock Flask app: a constant, no cache, the common
+recipe, Flask-Caching and dogpile.cache. All render the same template with the same data from the
+same database."""
 
 import json
 import os
@@ -29,7 +30,10 @@ class Page:
         self.engine = create_engine(database_url)
         self.client, self.latency_ms = client, latency_ms
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(REPOSITORY / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+            loader=jinja2.FileSystemLoader(REPOSITORY / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         environment.filters.update(
             euros=lambda cents: f"€ {cents // 100}.{cents % 100:02}",
@@ -38,7 +42,9 @@ class Page:
             bytes=size,
         )
         environment.globals.update(
-            url_for=lambda endpoint, **values: "/".join(["", endpoint.replace(".", "/"), *map(str, values.values())]),
+            url_for=lambda endpoint, **values: "/".join(
+                ["", endpoint.replace(".", "/"), *map(str, values.values())]
+            ),
             nav=[("catalog.index", "Catalog"), ("sessions.index", "Sessions")],
             use_cases=("catalog", "sessions"),
             request={"endpoint": "catalog.product", "blueprint": "catalog"},
@@ -69,16 +75,29 @@ class Page:
 
 def make(url: str = "", database_url: str = "", latency_ms: int = 0, constant: str = "") -> Flask:
     """The app; without arguments it takes them from the environment, for gunicorn."""
-    url, database_url = url or os.environ["BENCH_REDIS_URL"], database_url or os.environ["BENCH_DATABASE_URL"]
+    url, database_url = (
+        url or os.environ["BENCH_REDIS_URL"],
+        database_url or os.environ["BENCH_DATABASE_URL"],
+    )
     latency_ms = latency_ms or int(os.environ.get("BENCH_LATENCY_MS", "0"))
     client = redis.Redis.from_url(url)
     page = Page(database_url, client, latency_ms)
     app = Flask("peers")
     app.secret_key = "bench"
-    caching = Cache(app, config={"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": url, "CACHE_DEFAULT_TIMEOUT": 60})
-    arguments = {"url": url, "redis_expiration_time": 60, "distributed_lock": True, "thread_local_lock": False}
+    caching = Cache(
+        app,
+        config={"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": url, "CACHE_DEFAULT_TIMEOUT": 60},
+    )
+    arguments = {
+        "url": url,
+        "redis_expiration_time": 60,
+        "distributed_lock": True,
+        "thread_local_lock": False,
+    }
     region = make_region().configure("dogpile.cache.redis", expiration_time=60, arguments=arguments)
-    local = make_region().configure("dogpile.cache.redis", expiration_time=60, arguments={"url": url})
+    local = make_region().configure(
+        "dogpile.cache.redis", expiration_time=60, arguments={"url": url}
+    )
     body = constant or os.environ.get("BENCH_CONSTANT") or page.render(page.load())
 
     @app.get("/constant")

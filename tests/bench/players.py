@@ -1,4 +1,5 @@
-"""The leaderboard: beside four usual calls and the package `leaderboard`, and at a million players beside ten thousand."""
+"""The leaderboard: beside four usual calls and the package `leaderboard`, and at a million players
+beside ten thousand."""
 
 import gc
 import itertools
@@ -22,9 +23,12 @@ from tests.bench.measure import faster, report, say
 
 FEW, MANY, SCORES = 10_000, 1_000_000, 1_000_000
 CALLS = 6_000
-DICE = random.Random(1)  # goes on from one measurement to the next: the same submissions again would change nothing
+DICE = random.Random(
+    1
+)  # goes on from one measurement to the next: the same submissions again would change nothing
 Comparison = tuple[str, Callable[[], object], Callable[[], object], float | None]
-# Limits: what any script with these arguments costs, and one that asks for the rows without ranks, ties or metadata.
+# Limits: what any script with these arguments costs, and one that asks for the rows without ranks,
+# ties or metadata.
 NOTHING = "return {1, 0, 1, 1, 1, 1, 1}"
 ROWS = """
 local place = redis.call('HGET', KEYS[2], ARGV[3])
@@ -56,23 +60,36 @@ def players() -> None:
         os.sched_setaffinity(0, cores)
 
 
-def _board(client: redis.Redis, size: int, name: str = "bench", periods: Sequence[str] = tuple(Period)) -> Leaderboard:
+def _board(
+    client: redis.Redis, size: int, name: str = "bench", periods: Sequence[str] = tuple(Period)
+) -> Leaderboard:
     board, dice = Leaderboard(client, f"{name}-{size}", periods=periods), random.Random(size)
     began = time.perf_counter()
     for first in range(0, size, MOST):
-        board.submit_many([Post(f"player-{first + n}", dice.randrange(SCORES)) for n in range(min(MOST, size - first))])
+        board.submit_many(
+            [
+                Post(f"player-{first + n}", dice.randrange(SCORES))
+                for n in range(min(MOST, size - first))
+            ]
+        )
     seconds = time.perf_counter() - began
     key, members = board.redis_keys("all")
     bytes_of = [client.memory_usage(name, samples=0) / size for name in (key, members)]
-    say(f"\n{size:,} players: {size / seconds:,.0f} a second by batches of {MOST}, each in {len(periods)} periods")
-    say(f"  bytes a player: sorted set {bytes_of[0]:.0f} (at most 130), hash of players {bytes_of[1]:.0f}")
+    say(
+        f"\n{size:,} players: {size / seconds:,.0f} a second by batches of {MOST}, each in {len(periods)} periods"
+    )
+    say(
+        f"  bytes a player: sorted set {bytes_of[0]:.0f} (at most 130), hash of players {bytes_of[1]:.0f}"
+    )
     return board
 
 
 def _calls(board: Leaderboard, size: int) -> dict[str, Callable[[], object]]:
     dice = DICE
     return {
-        "submit": lambda: board.submit(f"player-{dice.randrange(size)}", dice.randrange(SCORES), mode="latest"),
+        "submit": lambda: board.submit(
+            f"player-{dice.randrange(size)}", dice.randrange(SCORES), mode="latest"
+        ),
         "submit, players who come back": lambda: board.submit(
             f"player-{int(dice.paretovariate(0.9)) % size}", dice.randrange(SCORES), mode="latest"
         ),
@@ -92,14 +109,22 @@ def _at_two_sizes(few: Leaderboard, many: Leaderboard) -> None:
         micros = f"{medians[0] * 1e6:.0f} and {medians[1] * 1e6:.0f} µs"
         for what, (base, large), most in (("median", medians, 1.25), ("p99", slow, 2.0)):
             verdict = "met" if large / base <= most else "MISSED"
-            say(f"  {name + ', ' + what:<44} {large / base:5.2f} ×   at most {most}: {verdict}   (medians {micros})")
+            say(
+                f"  {name + ', ' + what:<44} {large / base:5.2f} ×   at most {most}: {verdict}   (medians {micros})"
+            )
     gc.enable()
 
 
-def _in_turns(one: Callable[[], object], other: Callable[[], object]) -> tuple[list[float], list[float]]:
+def _in_turns(
+    one: Callable[[], object], other: Callable[[], object]
+) -> tuple[list[float], list[float]]:
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(CALLS):
-        for call, kept in ((one, times[0]), (other, times[1])) if number % 2 else ((other, times[1]), (one, times[0])):
+        for call, kept in (
+            ((one, times[0]), (other, times[1]))
+            if number % 2
+            else ((other, times[1]), (one, times[0]))
+        ):
             began = time.perf_counter()
             call()
             kept.append(time.perf_counter() - began)
@@ -110,11 +135,22 @@ def _comparisons(plain: redis.Redis, board: Leaderboard, size: int) -> list[Comp
     dice = random.Random(2)
     key = f"bench:four:{size}"
     for first in range(0, size, MOST):
-        plain.zadd(key, {f"player-{n}": dice.randrange(SCORES) for n in range(first, min(first + MOST, size))})
+        plain.zadd(
+            key,
+            {f"player-{n}": dice.randrange(SCORES) for n in range(first, min(first + MOST, size))},
+        )
     alone = _board(plain, size, "alone", ["all"])
     equal_ranks, own_ranks = Competition(key, connection=plain), Package(key, connection=plain)
     people = itertools.cycle(f"player-{dice.randrange(size)}" for _ in range(1000))
-    nothing: list[Any] = ["EVALSHA", plain.script_load(NOTHING), 4, *alone._keys_of[1], "", "", alone._lives]
+    nothing: list[Any] = [
+        "EVALSHA",
+        plain.script_load(NOTHING),
+        4,
+        *alone._keys_of[1],
+        "",
+        "",
+        alone._lives,
+    ]
     nothing += ["", "", alone.channel, ""]
     rows: list[Any] = ["EVALSHA", plain.script_load(ROWS), 3, *board._read_keys("all"), "", ""]
 
@@ -148,7 +184,12 @@ def _comparisons(plain: redis.Redis, board: Leaderboard, size: int) -> list[Comp
             lambda: plain.execute_command(*nothing, next(people), 5, "best", ""),
             None,
         ),
-        ("around me / the package, by its class that shares ranks as we do", around(equal_ranks), ours, 3.5),
+        (
+            "around me / the package, by its class that shares ranks as we do",
+            around(equal_ranks),
+            ours,
+            3.5,
+        ),
         ("around me / its first class, which knows no equal ranks", around(own_ranks), ours, None),
         (
             "  the limit: a script that reads 12 rows and no more",

@@ -1,6 +1,7 @@
 """A signed-in page of ours beside stock Flask-Session on the same view: read-only, as most are.
 
-The engine keeps its data, as it does by default: sessions that end with a restart are not what anybody wants.
+The engine keeps its data, as it does by default: sessions that end with a restart are not what
+anybody wants.
 """
 
 import warnings
@@ -23,7 +24,8 @@ VALUES = {"user": "mara", "signed_in_at": "2026-11-23T12:00:00+00:00", "theme": 
 
 
 def sessions() -> None:
-    """WSGI calls, apps and Redis on one core; the same view, the same values, each with the client that it would have."""
+    """WSGI calls, apps and Redis on one core; the same view, the same values, each with the client
+    that it would have."""
     with on_one_core(keep=True) as (url, folder):
         ours_client = connect(url, pool_size=32, timeout_seconds=0.25, open_seconds=0.5)
         with redis.Redis.from_url(url) as stock_client:
@@ -44,7 +46,9 @@ def _ours(client: Client) -> Flask:
     app = Flask("ours")
     store = SessionStore(client, idle_seconds=86_400, absolute_seconds=2_592_000, along=("cart",))
     app.session_interface = made = RedisSessionInterface(app, store)
-    return _with_views(app, lambda: made.sign_in(current(), "mara", store.epoch("mara"), VALUES, {}))
+    return _with_views(
+        app, lambda: made.sign_in(current(), "mara", store.epoch("mara"), VALUES, {})
+    )
 
 
 def _stock(client: Any, refresh: bool = True) -> Flask:
@@ -52,7 +56,9 @@ def _stock(client: Any, refresh: bool = True) -> Flask:
     app.config["SESSION_REFRESH_EACH_REQUEST"] = refresh
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        app.session_interface = StockInterface(app, client=client, key_prefix="demo:sessions:bench:")
+        app.session_interface = StockInterface(
+            app, client=client, key_prefix="demo:sessions:bench:"
+        )
     return _with_views(app, lambda: session.update(VALUES))
 
 

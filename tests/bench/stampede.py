@@ -1,4 +1,5 @@
-"""Two hundred requests for one cold key at the same moment, a query of 300 ms, two workers: how many queries, how long."""
+"""Two hundred requests for one cold key at the same moment, a query of 300 ms, two workers: how
+many queries, how long."""
 
 import statistics
 import threading
@@ -17,7 +18,9 @@ READERS, LATENCY_MS, RUNS = 200, 300, 5
 
 def stampede() -> None:
     """Ours, then Flask-Caching and dogpile.cache, on the same engine."""
-    say(f"\n{READERS} readers of one cold page, a query of {LATENCY_MS} ms, 2 workers; median of {RUNS} runs (worst):")
+    say(
+        f"\n{READERS} readers of one cold page, a query of {LATENCY_MS} ms, 2 workers; median of {RUNS} runs (worst):"
+    )
     settings = {"DEMO_PRODUCTS": "500", "DEMO_DB_LATENCY_MS": str(LATENCY_MS), "DEMO_XRAY": "false"}
     with serve(**settings) as server, serve_peers(server, "x", LATENCY_MS) as stock:
         client = redis.Redis(unix_socket_path=str(next(server.temporary.glob("*/redis.sock"))))

@@ -1,5 +1,6 @@
-"""1,000 viewers of a live board over two workers: how soon all of them see a post, what one costs in memory, what requests
-beside them feel, and a Redis that is killed under them. The viewers are bare sockets in a process of their own.
+"""1,000 viewers of a live board over two workers: how soon all of them see a post, what one costs
+in memory, what requests beside them feel, and a Redis that is killed under them. The viewers are
+bare sockets in a process of their own.
 """
 
 import http.client
@@ -31,11 +32,16 @@ STREAM = "/leaderboard/api/boards/main/stream"
 
 def streams() -> None:
     """Half of the viewers watch a player of their own, as they do on a page."""
-    say(f"\n{VIEWERS} viewers of a live board over 2 gevent workers, half of them with a player of their own:")
+    say(
+        f"\n{VIEWERS} viewers of a live board over 2 gevent workers, half of them with a player of their own:"
+    )
     quiet = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
         engine = PrivateEngine(Path(folder))
-        with serve(workers=2, REDIS_URL=engine.url, **quiet) as server, redis.Redis.from_url(engine.url) as client:
+        with (
+            serve(workers=2, REDIS_URL=engine.url, **quiet) as server,
+            redis.Redis.from_url(engine.url) as client,
+        ):
             for number in range(VIEWERS):
                 _post(server, f"p{number}", number)
             base = [_speed(server) for _ in range(ROUNDS)]
@@ -44,15 +50,21 @@ def streams() -> None:
                 assert ask("open") == VIEWERS
                 kilobytes = (_memory(server) - before) / VIEWERS
                 subscribers = len(client.client_list(_type="pubsub"))
-                say(f"  {kilobytes:.1f} kB a viewer (resident, both workers)   at most 30: {_verdict(kilobytes < 30)}")
-                say(f"  {subscribers} connections that subscribe, for 2 processes: {_verdict(subscribers == 2)}")
+                say(
+                    f"  {kilobytes:.1f} kB a viewer (resident, both workers)   at most 30: {_verdict(kilobytes < 30)}"
+                )
+                say(
+                    f"  {subscribers} connections that subscribe, for 2 processes: {_verdict(subscribers == 2)}"
+                )
                 _updates(server, ask)
                 beside = [_speed(server) for _ in range(ROUNDS)]
                 _killed(server, engine, ask)
             base += [_speed(server) for _ in range(ROUNDS)]
         engine.kill()
     ratio = statistics.median(beside) / statistics.median(base)
-    say(f"  a request beside them takes {ratio:.2f} × what it takes without viewers (medians of rounds)")
+    say(
+        f"  a request beside them takes {ratio:.2f} × what it takes without viewers (medians of rounds)"
+    )
 
 
 def _updates(server: Server, ask: Any) -> None:
@@ -66,7 +78,9 @@ def _updates(server: Server, ask: Any) -> None:
         assert len(arrived) == VIEWERS
         told += [(at - began) * 1000 for at in arrived]
     cuts = statistics.quantiles(told, n=100)
-    say(f"  {POSTS} posts, {len(told)} events, from the post's start to the viewer: median {cuts[49]:.1f} ms,")
+    say(
+        f"  {POSTS} posts, {len(told)} events, from the post's start to the viewer: median {cuts[49]:.1f} ms,"
+    )
     say(f"  p99 {cuts[98]:.1f} ms   under 100: {_verdict(cuts[98] < 100)}")
 
 
@@ -78,11 +92,15 @@ def _killed(server: Server, engine: PrivateEngine, ask: Any) -> None:
     engine.start()
     until(lambda: _post(server, "phoenix", 1) == 201)
     back, still = len(ask("arrived", '"player":"phoenix","score":1,')), ask("open")
-    say(f"  Redis killed: {away} told, {still} open after its return, {back} caught up: {_verdict(back == VIEWERS)}")
+    say(
+        f"  Redis killed: {away} told, {still} open after its return, {back} caught up: {_verdict(back == VIEWERS)}"
+    )
 
 
 def _post(server: Server, player: str, score: int) -> int:
-    return server.request("/leaderboard/api/boards/main/scores", "POST", {"player": player, "score": score}).status
+    return server.request(
+        "/leaderboard/api/boards/main/scores", "POST", {"player": player, "score": score}
+    ).status
 
 
 def _speed(server: Server) -> float:
@@ -101,7 +119,9 @@ def _speed(server: Server) -> float:
 
 def _memory(server: Server) -> float:
     """Resident kB of the workers: the master's children that serve."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    children = (
+        Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    )
     pids = [pid for pid, command in processes() if str(pid) in children and "gunicorn" in command]
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(float(text.split("VmRSS:")[1].split()[0]) for text in texts)
@@ -116,7 +136,9 @@ def _viewers(server: Server) -> Iterator[Any]:
     host = urlsplit(server.url)
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_watch, args=(str(host.hostname), host.port, theirs), daemon=True)
+    process = context.Process(
+        target=_watch, args=(str(host.hostname), host.port, theirs), daemon=True
+    )
     process.start()
 
     def ask(*words: str) -> Any:
@@ -131,7 +153,8 @@ def _viewers(server: Server) -> Iterator[Any]:
 
 
 def _watch(host: str, port: int, pipe: Connection) -> None:
-    """Holds the viewers, and answers: how many are open; from now on; when did each see this text, after the mark."""
+    """Holds the viewers, and answers: how many are open; from now on; when did each see this text,
+    after the mark."""
     viewers: dict[int, socket.socket] = {}
     ready = select.epoll()
     for number in range(VIEWERS):

@@ -28,14 +28,24 @@ REQUESTS, ROUNDS = 50, 9
 def x_ray() -> None:
     """In the process, on one core; then home over HTTP."""
     with on_one_core() as (url, folder):
-        settings = {"REDIS_URL": url, "INSTANCE_PATH": folder, "PRODUCTS": 500, "DB_LATENCY_MS": 0, "SECRET_KEY": "bench"}
+        settings = {
+            "REDIS_URL": url,
+            "INSTANCE_PATH": folder,
+            "PRODUCTS": 500,
+            "DB_LATENCY_MS": 0,
+            "SECRET_KEY": "bench",
+        }
         app = create_app({**settings, "RATE_LIMITS": {}, "BACKGROUND": "none"})
-        say("\nA page with its x-ray, in times of the same page of the same app where the panel is not drawn:")
+        say(
+            "\nA page with its x-ray, in times of the same page of the same app where the panel is not drawn:"
+        )
         for name, path in PAGES.items():
             page = call(app, path)
             page()
             report(name, ratio(_undrawn(page), page), most=1.1)
-        say("In times of `?xray=0`, which leaves out the lessons and the code too, and lets out cached bytes as they are:")
+        say(
+            "In times of `?xray=0`, which leaves out the lessons and the code too, and lets out cached bytes as they are:"
+        )
         for name, path in PAGES.items():
             report(name, ratio(call(app, path + "?xray=0"), call(app, path)))
         close(app)
@@ -60,8 +70,13 @@ def _undrawn(page: Callable[[], object]) -> Callable[[], object]:
 
 
 def _home() -> None:
-    with serve(DEMO_PRODUCTS="500", DEMO_RATE_LIMITS="{}") as ours, serve_peers(ours, ours.request("/").text) as stock:
-        say("\nThe first byte of home over HTTP, in times of a stock app’s page of the same bytes, in turns:")
+    with (
+        serve(DEMO_PRODUCTS="500", DEMO_RATE_LIMITS="{}") as ours,
+        serve_peers(ours, ours.request("/").text) as stock,
+    ):
+        say(
+            "\nThe first byte of home over HTTP, in times of a stock app’s page of the same bytes, in turns:"
+        )
         rounds = []
         for _ in range(ROUNDS):
             constant, home = _first_byte(stock + "/constant"), _first_byte(ours.url + "/")

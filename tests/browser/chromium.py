@@ -44,7 +44,9 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 def find() -> str | None:
     """Where Chromium is, or None."""
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    return (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
 
 
 @contextlib.contextmanager
@@ -55,7 +57,12 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=find(),
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+            ],
         )
         try:
             yield chromium
@@ -66,19 +73,34 @@ def browser() -> Iterator[Any]:
 def watch(page: Any, url: str) -> Any:
     """The page, with a list `faults` of what its console reports and of requests to other hosts."""
     page.faults = []
-    page.on("console", lambda message: page.faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: (
+            page.faults.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("request", lambda request: page.faults.append(request.url) if not request.url.startswith(url) else None)
+    page.on(
+        "request",
+        lambda request: (
+            page.faults.append(request.url) if not request.url.startswith(url) else None
+        ),
+    )
     return page
 
 
 def violations(page: Any, *rules: str) -> list[tuple[str, list[str]]]:
-    """What axe finds wrong on a page: each rule with the elements that break it. Of WCAG 2.2 AA and best practices, or of
-    these rules alone. Only what is wrong is told, which takes half the time."""
+    """What axe finds wrong on a page: each rule with the elements that break it. Of WCAG 2.2 AA and
+    best practices, or of these rules alone. Only what is wrong is told, which takes half the
+    time."""
     from axe_playwright_python.sync_playwright import Axe
 
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": TAGS}
-    found = Axe().run(page, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]
+    found = (
+        Axe()
+        .run(page, options={"runOnly": only, "resultTypes": ["violations"]})
+        .response["violations"]
+    )
     return [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in found]
 
 
@@ -90,7 +112,15 @@ def enter(page: Any) -> None:
 
 def prepare(url: str) -> None:
     """Scores, with a tie, so that the board has something to show."""
-    for player, score in (("mara", 1200), ("noor", 3400), ("sven", 1200), ("yuki", 250), ("<b>bo</b>", 9007199254740991)):
+    for player, score in (
+        ("mara", 1200),
+        ("noor", 3400),
+        ("sven", 1200),
+        ("yuki", 250),
+        ("<b>bo</b>", 9007199254740991),
+    ):
         body = json.dumps({"player": player, "score": score}).encode()
-        request = urllib.request.Request(f"{url}/leaderboard/api/boards/main/scores", body, method="POST")
+        request = urllib.request.Request(
+            f"{url}/leaderboard/api/boards/main/scores", body, method="POST"
+        )
         urllib.request.urlopen(request, timeout=10).close()

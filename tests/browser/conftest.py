@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    with serve(DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2") as running:
+    with serve(
+        DEMO_PRODUCTS="500", DEMO_DB_LATENCY_MS="5", DEMO_REDIS_TIMEOUT_SECONDS="2"
+    ) as running:
         prepare(running.url)
         yield running
 
@@ -35,7 +37,10 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, server: Server) -> Iterator[Any]:
-    # Without motion: an interrupted transition between pages is told on the console, and is no fault of the page.
-    context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    # Without motion: an interrupted transition between pages is told on the console, and is no
+    # fault of the page.
+    context = chromium.new_context(
+        base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+    )
     yield watch(context.new_page(), server.url)
     context.close()

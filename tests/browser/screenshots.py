@@ -18,7 +18,9 @@ def main() -> None:
         for theme in ("light", "dark"):
             for device, width in WIDTHS.items():
                 context = chromium.new_context(
-                    viewport={"width": width, "height": 900}, color_scheme=theme, base_url=server.url
+                    viewport={"width": width, "height": 900},
+                    color_scheme=theme,
+                    base_url=server.url,
                 )
                 page = context.new_page()
                 for name, path in PAGES.items():

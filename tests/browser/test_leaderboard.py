@@ -1,4 +1,5 @@
-"""The leaderboard in Chromium: a board that moves by itself, and without scripts; the game; one request sent twice."""
+"""The leaderboard in Chromium: a board that moves by itself, and without scripts; the game; one
+request sent twice."""
 
 import json
 import os
@@ -13,7 +14,9 @@ from tests.browser.chromium import enter, find, violations, watch
 from tests.servers import private_engine
 from tests.serving import Server, serve
 
-pytestmark = pytest.mark.skipif(find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium")
+pytestmark = pytest.mark.skipif(
+    find() is None and os.environ.get("TEST_BROWSER") != "required", reason="needs Chromium"
+)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -38,10 +41,14 @@ def another(chromium: Any, server: Server, **more: Any) -> Iterator[Any]:
     context.close()
 
 
-def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(page: Any, chromium: Any, server: Server) -> None:
+def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(
+    page: Any, chromium: Any, server: Server
+) -> None:
     for number, player in enumerate(("ada", "bo", HOSTILE, "cleo", "dag")):
         post(server, "two", player, 100 - 10 * number)
-    with another(chromium, server, viewport={"width": 390, "height": 800}) as other:  # a phone, and with motion
+    with another(
+        chromium, server, viewport={"width": 390, "height": 800}
+    ) as other:  # a phone, and with motion
         page.goto("/leaderboard/boards/two?player=ada")
         other.goto("/leaderboard/boards/two?player=dag")
         is_live(page)
@@ -51,18 +58,27 @@ def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(page: Any, chromi
         page.get_by_label("Player").fill("dag")
         page.get_by_label("Score").fill("12345")
         page.get_by_role("button", name="Post score").click()
-        assert "dag: rank 5 → 1 of 5, new best, top 20\u202f%." in page.locator(".note").inner_text()
+        assert (
+            "dag: rank 5 → 1 of 5, new best, top 20\u202f%." in page.locator(".note").inner_text()
+        )
         other.wait_for_function("() => document.querySelector('#top a').textContent === 'dag'")
         assert other.evaluate("window.same")
         assert names(other) == ["dag", "ada", "bo", HOSTILE, "cleo"]
         assert names(other, "around") == ["dag", "ada", "bo", HOSTILE]
-        assert other.locator("#podium li").first.inner_text().split("\n")[:2] == ["dag", "12\u202f345"]
+        assert other.locator("#podium li").first.inner_text().split("\n")[:2] == [
+            "dag",
+            "12\u202f345",
+        ]
         assert other.locator("#top tr.me td").last.inner_text() == "12\u202f345"
         assert other.locator("#share").inner_text() == "100.0"
         assert other.get_by_role("status").last.inner_text() == "dag: rank 5 → 1 of 5"
-        assert other.evaluate("document.activeElement.textContent") == "ada"  # focus stays with its row
+        assert (
+            other.evaluate("document.activeElement.textContent") == "ada"
+        )  # focus stays with its row
         post(server, "two", "cleo", 12345)
-        other.wait_for_function("() => document.querySelectorAll('#top a')[1].textContent === 'cleo'")
+        other.wait_for_function(
+            "() => document.querySelectorAll('#top a')[1].textContent === 'cleo'"
+        )
         ranks = other.locator("#top td.rank").all_inner_texts()
         assert ranks[:3] == ["1", "1", "3"]
         assert other.get_by_role("img", name="Rank 1").count() == 2
@@ -95,7 +111,9 @@ def test_a_page_that_nobody_sees_gives_its_place_back(page: Any, server: Server)
     page.wait_for_function("() => document.querySelector('#top a').textContent === 'noor'")
 
 
-def test_without_javascript_a_board_reloads_by_itself_until_it_is_stopped(chromium: Any, server: Server) -> None:
+def test_without_javascript_a_board_reloads_by_itself_until_it_is_stopped(
+    chromium: Any, server: Server
+) -> None:
     with another(chromium, server, java_script_enabled=False) as page:
         page.goto("/leaderboard/boards/main?player=mara")
         assert not page.locator("#on").is_visible()
@@ -105,7 +123,9 @@ def test_without_javascript_a_board_reloads_by_itself_until_it_is_stopped(chromi
         assert page.get_by_role("link", name="Reload every 10 s").count() == 1
 
 
-def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(page: Any, server: Server) -> None:
+def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(
+    page: Any, server: Server
+) -> None:
     page.clock.install()
     page.route("**/stream*", lambda route: route.fulfill(status=503))
     with page.expect_response("**/stream*"):
@@ -121,7 +141,9 @@ def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(pa
     page.locator("#top a").get_by_text("mara").wait_for()
 
 
-def test_a_player_by_the_name_of_a_setting_is_watched_like_others(page: Any, server: Server) -> None:
+def test_a_player_by_the_name_of_a_setting_is_watched_like_others(
+    page: Any, server: Server
+) -> None:
     post(server, "named", "refresh", 1)
     page.goto("/leaderboard/boards/named?player=refresh")
     is_live(page)
@@ -164,7 +186,10 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
 
 
 def test_a_board_is_live_or_stale_and_never_both(chromium: Any) -> None:
-    with private_engine() as engine, serve(workers=1, REDIS_URL=engine.url, DEMO_PRODUCTS="50") as own:
+    with (
+        private_engine() as engine,
+        serve(workers=1, REDIS_URL=engine.url, DEMO_PRODUCTS="50") as own,
+    ):
         post(own, "plugged", "mara", 5)
         with another(chromium, own) as page:
             page.goto("/leaderboard/boards/plugged")

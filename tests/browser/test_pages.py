@@ -1,6 +1,6 @@
-"""Every page in Chromium: no error, no report of the content security policy, no other host, axe clean in both themes, no
-sideways scroll on a phone, and each page's main action by keyboard. Without a browser these skip, but not where
-TEST_BROWSER=required promised one."""
+"""Every page in Chromium: no error, no report of the content security policy, no other host, axe
+clean in both themes, no sideways scroll on a phone, and each page's main action by keyboard.
+Without a browser these skip, but not where TEST_BROWSER=required promised one."""
 
 import os
 from typing import Any
@@ -39,7 +39,12 @@ def test_a_long_listing_scrolls_by_itself_and_by_keyboard(page: Any) -> None:
     below = listing.evaluate("one => one.scrollHeight - one.clientHeight")
     assert below > 0 and listing.evaluate("one => one.clientHeight") < 400
     lines = listing.locator("code > span").count()
-    assert page.locator(".code figcaption").first.inner_text().split()[1:] == ["lines", "1", "to", f"{lines}"]
+    assert page.locator(".code figcaption").first.inner_text().split()[1:] == [
+        "lines",
+        "1",
+        "to",
+        f"{lines}",
+    ]
     listing.focus()
     page.keyboard.press("End")
     expect(listing).to_have_js_property("scrollTop", below)
@@ -81,7 +86,11 @@ def test_a_wrong_price_is_told_beside_the_field(page: Any) -> None:
     field = page.get_by_label("New price in €")
     assert field.input_value() == "abc"
     assert field.get_attribute("aria-invalid") == "true"
-    assert page.locator(f"#{field.get_attribute('aria-describedby')}").inner_text().startswith("Price: an amount")
+    assert (
+        page.locator(f"#{field.get_attribute('aria-describedby')}")
+        .inner_text()
+        .startswith("Price: an amount")
+    )
 
 
 def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> None:
@@ -96,7 +105,9 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     page.get_by_role("button", name="Sign out").focus()
     enter(page)
     assert page.get_by_role("heading", name="You are not signed in").count() == 1
-    assert page.context.cookies() == [] or "session" not in {cookie["name"] for cookie in page.context.cookies()}
+    assert page.context.cookies() == [] or "session" not in {
+        cookie["name"] for cookie in page.context.cookies()
+    }
     assert not page.faults
 
 
@@ -143,7 +154,9 @@ def test_pages_are_clean_in_each_fault(page: Any, fault: str) -> None:
         for theme in ("light", "dark") if many else ("light",):
             page.emulate_media(color_scheme=theme)
             assert not violations(page), name
-    assert not [told for told in page.faults if "status of 503" not in told and "status of 404" not in told]
+    assert not [
+        told for told in page.faults if "status of 503" not in told and "status of 404" not in told
+    ]
 
 
 def test_a_script_s_own_requests_appear_in_the_xray(page: Any) -> None:

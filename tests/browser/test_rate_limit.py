@@ -27,7 +27,10 @@ def test_a_burst_is_sent_by_keyboard_and_drawn_without_a_page_load(page: Any) ->
     page.keyboard.press("Enter")
     for title in OTHERS:  # a window of the clock may end while they are sent
         page.get_by_role("img", name=f"{title}: 5 let through, 5 refused").wait_for()
-    assert page.evaluate("window.same") and page.evaluate("document.activeElement.textContent") == "Send 10 at once"
+    assert (
+        page.evaluate("window.same")
+        and page.evaluate("document.activeElement.textContent") == "Send 10 at once"
+    )
     assert "Sliding log refused it" in page.locator("#said").inner_text()
     assert "POST /rate-limit/" in page.locator("#xray").inner_text()
     assert page.locator(".figures b").first.inner_text() == "0 of 5"
@@ -54,7 +57,8 @@ def test_the_time_line_runs_on(page: Any) -> None:
     dot = lane(page, "GCRA").locator("svg[data-at]")
     first = float(dot.get_attribute("x").rstrip("%"))
     page.wait_for_function(
-        "from => Number.parseFloat(document.querySelector('.lane.you svg[data-at]').getAttribute('x')) < from - 2", arg=first
+        "from => Number.parseFloat(document.querySelector('.lane.you svg[data-at]').getAttribute('x')) < from - 2",
+        arg=first,
     )
 
 
@@ -101,14 +105,18 @@ def test_redis_is_taken_away_and_given_back(page: Any) -> None:
     page.get_by_role("button", name="Send 10 at once").click()
     page.get_by_role("img", name="allow: 10 let through, 0 refused").wait_for()
     page.get_by_role("img", name="deny: 0 let through, 10 refused").wait_for()
-    assert page.get_by_role("img", name=re.compile("local: 2 let through")).count() == 1  # half of five: two workers
+    assert (
+        page.get_by_role("img", name=re.compile("local: 2 let through")).count() == 1
+    )  # half of five: two workers
     page.get_by_role("button", name="End it", exact=True).click()
     page.get_by_role("heading", name="The same traffic through five algorithms").wait_for()
 
 
 def test_the_page_of_a_refusal_lets_in_when_it_says(chromium: Any) -> None:
     limits = {"monitor.index": {"limit": 1, "window_seconds": 2}}
-    with serve(workers=1, DEMO_RATE_LIMITS=json.dumps(limits), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(
+        workers=1, DEMO_RATE_LIMITS=json.dumps(limits), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0"
+    ) as server:
         context = chromium.new_context(base_url=server.url, viewport={"width": 390, "height": 800})
         page = context.new_page()
         page.goto("/monitor/")
@@ -116,7 +124,11 @@ def test_the_page_of_a_refusal_lets_in_when_it_says(chromium: Any) -> None:
         assert refused.status == 429
         go = page.get_by_role("link", name="Try again")
         assert go.get_attribute("aria-disabled") == "true"
-        assert 1 <= int(page.locator("[data-left]").inner_text()) <= int(refused.headers["retry-after"])
+        assert (
+            1
+            <= int(page.locator("[data-left]").inner_text())
+            <= int(refused.headers["retry-after"])
+        )
         assert not violations(page)
         page.locator("[data-go]:not([aria-disabled])").wait_for()
         assert page.locator("[data-left]").inner_text() == "0"

@@ -25,7 +25,10 @@ def device(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
 
     def make(**options: Any) -> Any:
         context = chromium.new_context(
-            base_url=server.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce", **options
+            base_url=server.url,
+            viewport={"width": 1280, "height": 900},
+            reduced_motion="reduce",
+            **options,
         )
         page = watch(context.new_page(), server.url)
         made.append(page)
@@ -54,8 +57,13 @@ def sign_in(page: Any, name: str) -> None:
     page.get_by_role("heading", name=f"You are {name}").wait_for()
 
 
-def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(device: Callable[..., Any]) -> None:
-    laptop, phone = device(), device(user_agent="Mozilla/5.0 (Linux; Android 14; rv:131.0) Gecko/131.0 Firefox/131.0")
+def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(
+    device: Callable[..., Any],
+) -> None:
+    laptop, phone = (
+        device(),
+        device(user_agent="Mozilla/5.0 (Linux; Android 14; rv:131.0) Gecko/131.0 Firefox/131.0"),
+    )
     sign_up(laptop, "two-devices")
     sign_in(phone, "two-devices")
     phone.goto("/catalog/products/42")
@@ -64,7 +72,9 @@ def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(device: Call
     assert laptop.get_by_role("row").filter(has_text="this one").count() == 1
     row.get_by_role("button").click()
     laptop.get_by_role("heading", name="two-devices: 1 session", exact=True).wait_for()
-    assert "two-devices" in phone.locator(".tools").inner_text()  # what is on the screen was true when it was sent
+    assert (
+        "two-devices" in phone.locator(".tools").inner_text()
+    )  # what is on the screen was true when it was sent
     phone.get_by_role("link", name="Sessions", exact=True).click()
     phone.get_by_role("heading", name="You are not signed in").wait_for()
     assert "session" not in {cookie["name"] for cookie in phone.context.cookies()}
@@ -100,7 +110,9 @@ def test_a_new_password_ends_the_others(device: Callable[..., Any]) -> None:
     phone.get_by_role("heading", name="You are not signed in").wait_for()
 
 
-def test_the_list_is_fetched_anew_when_its_tab_is_looked_at_again(device: Callable[..., Any]) -> None:
+def test_the_list_is_fetched_anew_when_its_tab_is_looked_at_again(
+    device: Callable[..., Any],
+) -> None:
     laptop, phone = device(), device()
     sign_up(laptop, "fresh-list")
     laptop.goto("/sessions/devices")
@@ -114,7 +126,10 @@ def test_what_is_left_runs_down(device: Callable[..., Any]) -> None:
     sign_up(page, "runs-down")
     figure = page.locator("[data-seconds-left]").first
     before = figure.inner_text()
-    page.wait_for_function("(before) => document.querySelector('[data-seconds-left]').textContent !== before", arg=before)
+    page.wait_for_function(
+        "(before) => document.querySelector('[data-seconds-left]').textContent !== before",
+        arg=before,
+    )
     assert figure.inner_text() < before
 
 

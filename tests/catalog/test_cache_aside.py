@@ -48,7 +48,9 @@ def ask(cache: Cache[Row], number: int | None, **options: Any) -> Cached[Row]:
 
 def test_a_first_load_takes_three_round_trips_and_a_hit_one(client: Client) -> None:
     cache = make(client)
-    cache.get_or_load("warm", lambda: Row(0))  # the first use of a script on a new server tells it the text
+    cache.get_or_load(
+        "warm", lambda: Row(0)
+    )  # the first use of a script on a new server tells it the text
     cached, trips = counted(lambda: ask(cache, 1))
     assert (cached.value, cached.status, trips) == (Row(1), CacheStatus.MISS, 3)
     cached, trips = counted(lambda: cache.get_or_load("1", must_not_load))
@@ -103,7 +105,9 @@ def test_two_writers_in_any_order_leave_the_newest(client: Client) -> None:
     assert cache.get_or_load("1", lambda: row[0]).value == Row(2)
 
 
-def test_a_lease_that_ran_out_is_taken_over_and_its_late_holder_stores_nothing(client: Client) -> None:
+def test_a_lease_that_ran_out_is_taken_over_and_its_late_holder_stores_nothing(
+    client: Client,
+) -> None:
     slow, quick = make(client), make(client)
 
     def load_slowly() -> Row:
@@ -129,7 +133,9 @@ def test_a_lease_expires_by_itself(client: Client) -> None:
 
 @pytest.mark.parametrize("lies_there", ["nothing", "an outdated entry", "nothing, in a group"])
 @pytest.mark.parametrize("found", [Row(1), None])
-def test_twenty_readers_at_once_load_once(client: Client, lies_there: str, found: Row | None) -> None:
+def test_twenty_readers_at_once_load_once(
+    client: Client, lies_there: str, found: Row | None
+) -> None:
     cache, loads, start = make(client), [], threading.Barrier(20)
     group = None if lies_there == "nothing" else "g"
     if lies_there == "an outdated entry":
@@ -161,7 +167,9 @@ def test_twenty_readers_at_once_load_once(client: Client, lies_there: str, found
     assert [answer.status for answer in answers].count(CacheStatus.MISS) == 1
     waited = [answer for answer in answers if answer.collapsed]
     assert len(waited) == 19
-    assert {answer.status for answer in waited} == {CacheStatus.HIT if found else CacheStatus.NEGATIVE}
+    assert {answer.status for answer in waited} == {
+        CacheStatus.HIT if found else CacheStatus.NEGATIVE
+    }
 
 
 def test_a_waiter_loads_for_itself_when_it_waited_long_enough(client: Client) -> None:
@@ -177,11 +185,15 @@ def test_a_waiter_loads_for_itself_when_it_waited_long_enough(client: Client) ->
 
 
 @pytest.mark.parametrize("what_ends_it", ["the lease runs out", "an invalidation"])
-def test_a_waiter_whose_loader_is_lost_loads_in_its_place(client: Client, what_ends_it: str) -> None:
+def test_a_waiter_whose_loader_is_lost_loads_in_its_place(
+    client: Client, what_ends_it: str
+) -> None:
     cache = make(client)
 
     def sleep(_: float) -> None:
-        client.delete(cache.redis_key("1")) if what_ends_it == "the lease runs out" else cache.invalidate("1")
+        client.delete(
+            cache.redis_key("1")
+        ) if what_ends_it == "the lease runs out" else cache.invalidate("1")
 
     cache._sleep = sleep
     client.set(cache.redis_key("1"), "L|somebody|", px=5000)
@@ -189,7 +201,9 @@ def test_a_waiter_whose_loader_is_lost_loads_in_its_place(client: Client, what_e
     assert cache.get_or_load("1", must_not_load).value == Row(1)
 
 
-def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(client: Client) -> None:
+def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(
+    client: Client,
+) -> None:
     slow, quick = make(client), make(client)
 
     def load_slowly() -> Row:
@@ -200,13 +214,19 @@ def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(cli
     held: list[Any] = []
     assert slow.get_or_load("1", load_slowly).ttl_seconds == 0
     claims = held[0]
-    assert client.get(quick.redis_key("1")) == claims["1"].begins  # the lease of the other one still stands
-    assert quick._load_and_store(claims, lambda keys: dict.fromkeys(keys, Row(2)))["1"].ttl_seconds > 0
+    assert (
+        client.get(quick.redis_key("1")) == claims["1"].begins
+    )  # the lease of the other one still stands
+    assert (
+        quick._load_and_store(claims, lambda keys: dict.fromkeys(keys, Row(2)))["1"].ttl_seconds > 0
+    )
     assert slow.get_or_load("1", must_not_load).value == Row(2)
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt, RedisError])
-def test_a_loader_that_raises_is_asked_once_and_gives_the_lease_back(client: Client, error: type[BaseException]) -> None:
+def test_a_loader_that_raises_is_asked_once_and_gives_the_lease_back(
+    client: Client, error: type[BaseException]
+) -> None:
     cache, loads = make(client), []
 
     def fail() -> Row:
@@ -220,7 +240,9 @@ def test_a_loader_that_raises_is_asked_once_and_gives_the_lease_back(client: Cli
     assert ask(cache, 2).status is CacheStatus.MISS
 
 
-def test_a_loader_that_raises_after_it_was_overtaken_leaves_the_new_value_alone(client: Client) -> None:
+def test_a_loader_that_raises_after_it_was_overtaken_leaves_the_new_value_alone(
+    client: Client,
+) -> None:
     cache = make(client)
 
     def fail() -> Row:
@@ -347,8 +369,11 @@ def test_many_readers_of_an_outdated_group_replace_the_entry_once(client: Client
 
 
 @pytest.mark.parametrize("when", ["before the load", "during the load", "after the load"])
-def test_a_groups_token_that_is_evicted_costs_a_hit_and_never_the_guarantee(client: Client, when: str) -> None:
-    """An entry from before an invalidation must not count again because the token that outdated it is gone."""
+def test_a_groups_token_that_is_evicted_costs_a_hit_and_never_the_guarantee(
+    client: Client, when: str
+) -> None:
+    """An entry from before an invalidation must not count again because the token that outdated it
+    is gone."""
     cache = make(client)
     ask(cache, 1, groups=["g"])
     cache.invalidate(groups=["g"])
@@ -388,8 +413,11 @@ def test_redis_lost_during_a_load_costs_only_the_entry() -> None:
 
 
 @pytest.mark.parametrize("how", ["the loader failed", "it was loaded"])
-def test_a_lease_that_could_not_be_ended_is_taken_over_by_the_process_that_held_it(client: Client, how: str) -> None:
-    """Redis is away for the moment in which a load ends: nobody else may wait for a lease time after it is back."""
+def test_a_lease_that_could_not_be_ended_is_taken_over_by_the_process_that_held_it(
+    client: Client, how: str
+) -> None:
+    """Redis is away for the moment in which a load ends: nobody else may wait for a lease time
+    after it is back."""
 
     def no_waiting(_: float) -> None:
         raise AssertionError("waited")
@@ -436,8 +464,12 @@ def test_a_full_or_read_only_redis_serves_what_it_has_and_is_read_around() -> No
         assert cache.get_or_load("2", lambda: Row(2)).status is CacheStatus.MISS
 
 
-@pytest.mark.parametrize("options", [{"ttl_seconds": 0}, {"lease_seconds": -1}, {"jitter": 1}, {"wait_seconds": 0}])
-def test_wrong_times_are_refused_when_the_cache_is_made(client: Client, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"ttl_seconds": 0}, {"lease_seconds": -1}, {"jitter": 1}, {"wait_seconds": 0}]
+)
+def test_wrong_times_are_refused_when_the_cache_is_made(
+    client: Client, options: dict[str, float]
+) -> None:
     with pytest.raises(ValueError, match="positive"):
         make(client, **options)
 
@@ -465,7 +497,10 @@ def test_dropping_tells_how_many_were_there_in_one_round_trip(client: Client) ->
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client,
+    ):
         cache = make(client)
         client.script_flush()
         assert ask(cache, 1).status is CacheStatus.MISS
@@ -473,7 +508,10 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
 
 
 def test_a_server_that_hangs_is_read_around() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=0.05, open_seconds=30) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=2, timeout_seconds=0.05, open_seconds=30) as client,
+    ):
         cache = make(client)
         ask(cache, 1)
         engine.pause()
@@ -483,7 +521,10 @@ def test_a_server_that_hangs_is_read_around() -> None:
 
 
 def test_what_the_loader_raises_is_told_even_when_the_lease_cannot_be_given_back() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=30) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=30) as client,
+    ):
 
         def fail() -> Row:
             engine.kill()
@@ -502,7 +543,9 @@ def age(client: Client, cache: Cache[Row], key: str = "1") -> None:
     client.set(cache.redis_key(key), b"|".join([kind, token, schema, b"1", rest]), keepttl=True)
 
 
-def test_past_its_time_one_reader_loads_again_and_the_others_get_the_stale_value_at_once(client: Client) -> None:
+def test_past_its_time_one_reader_loads_again_and_the_others_get_the_stale_value_at_once(
+    client: Client,
+) -> None:
     cache = make(client, stale_seconds=60)
     ask(cache, 1)
     age(client, cache)
@@ -516,9 +559,15 @@ def test_past_its_time_one_reader_loads_again_and_the_others_get_the_stale_value
 
     refreshed, trips = counted(lambda: cache.get_or_load("1", load))
     assert (refreshed.value, refreshed.status) == (Row(2), CacheStatus.EXPIRED)
-    assert [(other.value, other.status, other.ttl_seconds) for other in others] == [(Row(1), CacheStatus.STALE, 0)]
+    assert [(other.value, other.status, other.ttl_seconds) for other in others] == [
+        (Row(1), CacheStatus.STALE, 0)
+    ]
     assert cache.get_or_load("1", must_not_load) == Cached(
-        Row(2), CacheStatus.HIT, pytest.approx(60, abs=8), pytest.approx(refreshed.load_ms, abs=0.001), refreshed.bytes
+        Row(2),
+        CacheStatus.HIT,
+        pytest.approx(60, abs=8),
+        pytest.approx(refreshed.load_ms, abs=0.001),
+        refreshed.bytes,
     )
 
 
@@ -551,7 +600,11 @@ def test_twenty_readers_of_a_stale_value_load_once_and_nobody_waits(client: Clie
 
     with ThreadPoolExecutor(20) as pool:
         statuses = list(pool.map(read, range(20)))
-    assert (len(loads), statuses.count(CacheStatus.EXPIRED), statuses.count(CacheStatus.STALE)) == (1, 1, 19)
+    assert (len(loads), statuses.count(CacheStatus.EXPIRED), statuses.count(CacheStatus.STALE)) == (
+        1,
+        1,
+        19,
+    )
 
 
 @pytest.mark.parametrize("group", [None, "g"])
@@ -575,8 +628,11 @@ def test_what_was_invalidated_is_never_served_stale(client: Client, group: str |
 
 
 @pytest.mark.parametrize("newer", [True, False])
-def test_a_value_that_is_evicted_while_it_is_loaded_again_is_not_put_back(client: Client, newer: bool) -> None:
-    """The value goes, a writer commits and tells, and perhaps another reader has stored the new row already."""
+def test_a_value_that_is_evicted_while_it_is_loaded_again_is_not_put_back(
+    client: Client, newer: bool
+) -> None:
+    """The value goes, a writer commits and tells, and perhaps another reader has stored the new row
+    already."""
     slow, quick = make(client, stale_seconds=60), make(client, stale_seconds=60)
     ask(slow, 1)
     age(client, slow)
@@ -594,7 +650,9 @@ def test_a_value_that_is_evicted_while_it_is_loaded_again_is_not_put_back(client
     assert (later.value, later.status) == (Row(3), CacheStatus.HIT if newer else CacheStatus.MISS)
 
 
-def test_when_the_loader_fails_the_stale_value_is_served_and_the_next_try_is_a_lease_time_away(client: Client) -> None:
+def test_when_the_loader_fails_the_stale_value_is_served_and_the_next_try_is_a_lease_time_away(
+    client: Client,
+) -> None:
     cache, tries = make(client, stale_seconds=60), []
     ask(cache, 1)
     age(client, cache)
@@ -612,7 +670,9 @@ def test_when_the_loader_fails_the_stale_value_is_served_and_the_next_try_is_a_l
         cache.get_or_load("1", fail)
 
 
-def test_a_reader_that_died_while_loading_again_is_followed_by_another_after_a_lease_time(client: Client) -> None:
+def test_a_reader_that_died_while_loading_again_is_followed_by_another_after_a_lease_time(
+    client: Client,
+) -> None:
     now = [0.0]
     cache = make(client, stale_seconds=60, clock=lambda: now[0])
     ask(cache, 1)
@@ -651,10 +711,14 @@ def test_a_stale_value_lives_as_long_as_was_said(client: Client) -> None:
     assert 49_000 < client.pttl(cache.redis_key("1")) <= 50_000
 
 
-def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_left(client: Client) -> None:
+def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_left(
+    client: Client,
+) -> None:
     def share(load_ms: float, left_seconds: float) -> float:
         entry = cache._decode(
-            f"V|t|1|{(cache._clock() + left_seconds) * 1000:.0f}|0|{load_ms * 1000}||".encode() + b"\x81\xa6number\x01", ()
+            f"V|t|1|{(cache._clock() + left_seconds) * 1000:.0f}|0|{load_ms * 1000}||".encode()
+            + b"\x81\xa6number\x01",
+            (),
         )
         assert entry is not None
         return sum(cache._is_due(entry) for _ in range(400)) / 400
@@ -666,7 +730,9 @@ def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_
     assert share(100, 1) < 0.02
     assert share(1, -1) == 1
     never = make(client)
-    assert not never._is_due(cache._decode(b"V|t|1|99999999999999|0|9999999||\x81\xa6number\x01", ()))  # type: ignore[arg-type]
+    assert not never._is_due(
+        cache._decode(b"V|t|1|99999999999999|0|9999999||\x81\xa6number\x01", ())
+    )  # type: ignore[arg-type]
 
 
 def test_a_clock_that_is_off_is_corrected_by_what_scripts_tell(client: Client) -> None:
@@ -689,12 +755,16 @@ def test_twenty_four_keys_are_one_round_trip_and_what_is_missing_one_load(client
     assert {cached.status for cached in first.values()} == {CacheStatus.MISS}
     again, trips = counted(lambda: cache.get_many(wanted, load))
     assert (trips, len(loads)) == (1, 1)
-    assert [again[key].value for key in wanted] == [None if key == "7" else Row(int(key)) for key in wanted]
+    assert [again[key].value for key in wanted] == [
+        None if key == "7" else Row(int(key)) for key in wanted
+    ]
     assert again["7"].status is CacheStatus.NEGATIVE
     cache.invalidate("3", groups=["h0"])
     third = cache.get_many(wanted, load)
     assert sorted(loads[1], key=int) == ["0", "2", "3", *map(str, range(4, 24, 2))]
-    assert {key for key, cached in third.items() if cached.status is CacheStatus.HIT} == set(wanted) - set(loads[1]) - {"7"}
+    assert {key for key, cached in third.items() if cached.status is CacheStatus.HIT} == set(
+        wanted
+    ) - set(loads[1]) - {"7"}
     assert cache.get_many({}, load) == {}
 
 
@@ -726,10 +796,15 @@ def test_a_failed_load_of_many_gives_every_lease_back(client: Client) -> None:
 
     with pytest.raises(LookupError):
         cache.get_many({"a": ("g",), "b": ()}, fail)
-    assert cache.get_many({"a": ("g",), "b": ()}, lambda keys: dict.fromkeys(keys, Row(1)))["b"].status is CacheStatus.MISS
+    assert (
+        cache.get_many({"a": ("g",), "b": ()}, lambda keys: dict.fromkeys(keys, Row(1)))["b"].status
+        is CacheStatus.MISS
+    )
 
 
-def test_waiters_that_give_up_load_once_in_a_lease_time_and_the_rest_are_told_to_come_back(client: Client) -> None:
+def test_waiters_that_give_up_load_once_in_a_lease_time_and_the_rest_are_told_to_come_back(
+    client: Client,
+) -> None:
     cache = make(client, wait_seconds=0.01, sleep=lambda _: None)
     client.set(cache.redis_key("1"), "L|somebody|", px=60_000)
     loads, start = [], threading.Barrier(20)
@@ -757,11 +832,16 @@ def test_a_writer_that_puts_its_value_leaves_it_to_readers(client: Client) -> No
 
 
 @pytest.mark.parametrize("order", ["first begun first done", "first begun last done"])
-def test_of_two_writers_at_once_nobody_leaves_a_value_that_may_be_the_older(client: Client, order: str) -> None:
+def test_of_two_writers_at_once_nobody_leaves_a_value_that_may_be_the_older(
+    client: Client, order: str
+) -> None:
     cache = make(client)
     first, second = cache.begin_write("1"), cache.begin_write("1")
     done = [(first, Row(1)), (second, Row(2))]
-    kept = [cache.finish_write("1", *each) for each in (done if order.endswith("first done") else reversed(done))]
+    kept = [
+        cache.finish_write("1", *each)
+        for each in (done if order.endswith("first done") else reversed(done))
+    ]
     assert kept in ([False, False], [True, False])
     assert ask(cache, 3).value == Row(3)
 
@@ -806,8 +886,9 @@ def test_a_full_redis_can_still_invalidate_a_group() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """Two workers' readers, writers that commit and tell later, crashes, evictions and time, against one number: the
-    newest row that somebody was told of. Whoever begins to read after that must not get an older one."""
+    """Two workers' readers, writers that commit and tell later, crashes, evictions and time,
+    against one number: the newest row that somebody was told of. Whoever begins to read after
+    that must not get an older one."""
 
     client: Client
     group: str | None
@@ -815,7 +896,10 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         clean(self.client)
-        self.caches = [make(self.client, stale_seconds=60, wait_seconds=0.001, sleep=lambda _: None) for _ in range(2)]
+        self.caches = [
+            make(self.client, stale_seconds=60, wait_seconds=0.001, sleep=lambda _: None)
+            for _ in range(2)
+        ]
         self.row = self.told = 0
         self.untold: list[int] = []
         self.open: dict[int, tuple[Cache[Row], Any, int, int | None]] = {}
@@ -868,7 +952,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5), worker=st.integers(0, 1))
     def tell(self, which: int, worker: int) -> None:
-        """Invalidations come in any order, and late: each tells of what was committed before it began."""
+        """Invalidations come in any order, and late: each tells of what was committed before it
+        began."""
         if self.untold:
             self.untold.pop(which % len(self.untold))
             cache = self.caches[worker]
@@ -888,7 +973,9 @@ class Machine(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1))
     def read(self, worker: int) -> None:
         try:
-            cached = self.caches[worker].get_or_load("1", lambda: Row(self.row), groups=self.groups())
+            cached = self.caches[worker].get_or_load(
+                "1", lambda: Row(self.row), groups=self.groups()
+            )
         except Busy:
             return
         assert cached.value is not None and cached.value.number >= self.told
@@ -896,12 +983,17 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.long
 @pytest.mark.parametrize("group", [None, "g"])
-def test_no_interleaving_serves_what_was_loaded_before_an_invalidation(client: Client, group: str | None) -> None:
+def test_no_interleaving_serves_what_was_loaded_before_an_invalidation(
+    client: Client, group: str | None
+) -> None:
     machine = type("Case", (Machine,), {"client": client, "group": group})
     examples = 2000 if os.environ.get("CI") else 150
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -25,7 +25,9 @@ def make(client: Client, *keys: bytes) -> Encrypted[Profile]:
     return Encrypted(client, Profile, ("email", "iban"), keys or (NEW,), ttl_seconds=60)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_what_is_put_comes_back(client: Client, country: str, email: str, iban: str) -> None:
     store, value = make(client), Profile(country, email, iban)
@@ -49,7 +51,9 @@ def test_the_same_value_is_never_the_same_ciphertext(client: Client) -> None:
     assert client.hget(MARA, "email") != first
 
 
-def test_a_ciphertext_does_not_decrypt_at_another_customer_or_in_another_field(client: Client) -> None:
+def test_a_ciphertext_does_not_decrypt_at_another_customer_or_in_another_field(
+    client: Client,
+) -> None:
     store = make(client)
     for key in (MARA, NOOR):
         store.put(key, VALUE)
@@ -111,8 +115,12 @@ def test_half_a_profile_is_a_miss(client: Client) -> None:
     assert store.get(MARA) is None
 
 
-@pytest.mark.parametrize(("keys", "sensitive"), [((), ("email",)), ((b"short",), ("email",)), ((NEW,), ("unknown",))])
-def test_wrong_arguments_are_refused(client: Client, keys: tuple[bytes, ...], sensitive: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("keys", "sensitive"), [((), ("email",)), ((b"short",), ("email",)), ((NEW,), ("unknown",))]
+)
+def test_wrong_arguments_are_refused(
+    client: Client, keys: tuple[bytes, ...], sensitive: tuple[str, ...]
+) -> None:
     with pytest.raises(ValueError, match="key|fields"):
         Encrypted(client, Profile, sensitive, keys, ttl_seconds=60)
 

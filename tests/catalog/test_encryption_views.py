@@ -9,7 +9,9 @@ LAB = "/catalog/lab/encryption/"
 
 
 @pytest.mark.parametrize("customer", CUSTOMERS)
-def test_the_page_shows_nothing_sensitive_and_what_redis_holds(web: FlaskClient, client: Client, customer: str) -> None:
+def test_the_page_shows_nothing_sensitive_and_what_redis_holds(
+    web: FlaskClient, client: Client, customer: str
+) -> None:
     profile = CUSTOMERS[customer]
     first, second = (web.get(LAB, query_string={"customer": customer}) for _ in range(2))
     assert (">MISS<" in first.text, ">HIT<" in second.text) == (True, True)
@@ -17,7 +19,10 @@ def test_the_page_shows_nothing_sensitive_and_what_redis_holds(web: FlaskClient,
         assert not any(secret in page for secret in (profile.email, profile.phone, profile.iban))
         assert "•••" in page and "gAAAA" in page
     assert second.cache_control.no_store
-    assert client.hget(f"demo:catalog:{{profile:{customer}}}", "country") == f'"{profile.country}"'.encode()
+    assert (
+        client.hget(f"demo:catalog:{{profile:{customer}}}", "country")
+        == f'"{profile.country}"'.encode()
+    )
 
 
 def test_rotating_names_the_keys_before_and_after(web: FlaskClient) -> None:

@@ -8,10 +8,19 @@ from demo.catalog import strategies_views
 from demo.client.wire import Client
 
 LAB = "/catalog/lab/"
-QUICK = {"operations": "60", "writes_percent": "20", "readers": "4", "latency_ms": "1", "failure": "none", "seed": "3"}
+QUICK = {
+    "operations": "60",
+    "writes_percent": "20",
+    "readers": "4",
+    "latency_ms": "1",
+    "failure": "none",
+    "seed": "3",
+}
 
 
-def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(web: FlaskClient, client: Client) -> None:
+def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
+    web: FlaskClient, client: Client
+) -> None:
     assert "Nothing has been run yet." in web.get(LAB).text
     answer = web.post(LAB, data=QUICK)
     assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{LAB}?run=")
@@ -24,7 +33,9 @@ def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(web: FlaskCl
 
 
 def test_a_killed_worker_is_told_of_on_the_page(web: FlaskClient) -> None:
-    answer = web.post(LAB, data={**QUICK, "operations": "200", "writes_percent": "50", "failure": "worker"})
+    answer = web.post(
+        LAB, data={**QUICK, "operations": "200", "writes_percent": "50", "failure": "worker"}
+    )
     page = web.get(answer.headers["Location"]).text
     assert "was killed in the middle of a batch" in page and "0 were lost." in page
 
@@ -87,7 +98,9 @@ def test_a_run_that_cannot_be_finished_is_a_503_and_the_next_one_runs(
     assert web.post(LAB, data=QUICK).status_code == 303
 
 
-def test_without_redis_the_page_comes_and_a_run_is_refused(away: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_the_page_comes_and_a_run_is_refused(
+    away: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web: Any = away.test_client()
     monkeypatch.setattr(strategies_views, "_run", None)
     assert web.get(LAB).status_code == 200

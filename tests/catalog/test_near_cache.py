@@ -21,7 +21,8 @@ from tests.conftest import round_trips
 from tests.servers import private_engine
 from tests.serving import until
 
-NAME = f"near-{os.getpid()}"  # Redis tells of keys whatever their database: other test processes must not have these
+# Redis tells of keys whatever their database: other test processes must not have these
+NAME = f"near-{os.getpid()}"
 PREFIX = f"demo:catalog:{{{NAME}:"
 API = "/catalog/api/products/42"
 
@@ -41,7 +42,9 @@ def near_of(client: Client, **options: Any) -> Iterator[NearCache]:
         near.close()
 
 
-def put(near: NearCache, name: str, value: Any, size: int = 10, depends_on: tuple[str, ...] = ()) -> None:
+def put(
+    near: NearCache, name: str, value: Any, size: int = 10, depends_on: tuple[str, ...] = ()
+) -> None:
     near.fill(near.reserve(name, depends_on), value, size)
 
 
@@ -72,7 +75,12 @@ def test_a_near_hit_costs_no_round_trip(client: Client) -> None:
         cache.get_or_load("1", lambda: Row(1), groups=["g"])
         hold(cache)
         cached, trips = trips_of(lambda: cache.get_or_load("1", must_not_load, groups=["g"]))
-        assert (cached.value, cached.status, cached.near, trips) == (Row(1), CacheStatus.HIT, True, 0)
+        assert (cached.value, cached.status, cached.near, trips) == (
+            Row(1),
+            CacheStatus.HIT,
+            True,
+            0,
+        )
 
 
 @pytest.mark.parametrize("how", ["key", "group", "by hand", "flush"])
@@ -93,7 +101,9 @@ def test_what_another_process_invalidates_is_gone_here(client: Client, how: str)
 
 
 @pytest.mark.parametrize("group", [None, "g"])
-def test_an_invalidation_by_this_process_takes_effect_before_it_returns(client: Client, group: str | None) -> None:
+def test_an_invalidation_by_this_process_takes_effect_before_it_returns(
+    client: Client, group: str | None
+) -> None:
     with near_of(client) as near:
         cache = make(client, near)
         near._told = lambda _: None  # type: ignore[method-assign]
@@ -101,7 +111,9 @@ def test_an_invalidation_by_this_process_takes_effect_before_it_returns(client: 
         for number in range(2, 30):
             put(near, cache.redis_key("1"), "old", depends_on=(cache.version_key("g"),))
             cache.invalidate("1") if group is None else cache.invalidate(groups=[group])
-            assert cache.get_or_load("1", lambda number=number: Row(number), groups=["g"]).value == Row(number)  # type: ignore[misc]
+            assert cache.get_or_load(
+                "1", lambda number=number: Row(number), groups=["g"]
+            ).value == Row(number)  # type: ignore[misc]
     with near_of(client) as near:
         cache = make(client, near)
         put(near, cache.redis_key("1"), "old")
@@ -113,7 +125,9 @@ def test_an_invalidation_that_redis_never_got_is_heeded_in_this_process(client: 
     with near_of(client) as near:
         cache = make(client, near)
         put(near, cache.redis_key("1"), "old", depends_on=(cache.version_key("g"),))
-        cache._client = connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.1, open_seconds=1)
+        cache._client = connect(
+            "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.1, open_seconds=1
+        )
         with pytest.raises(RedisError):
             cache.invalidate(groups=["g"])
         assert near.get(cache.redis_key("1")) is None
@@ -136,7 +150,9 @@ def test_a_message_that_overtakes_the_reply_is_not_lost(client: Client) -> None:
             return replies
 
         cache._fetch = slow  # type: ignore[method-assign]
-        assert cache.get_or_load("1", must_not_load, groups=["g"]).value == Row(1)  # it began before the invalidation
+        assert cache.get_or_load("1", must_not_load, groups=["g"]).value == Row(
+            1
+        )  # it began before the invalidation
         cache._fetch = fetch  # type: ignore[method-assign]
         assert near.get(cache.redis_key("1")) is None
         assert cache.get_or_load("1", lambda: Row(2), groups=["g"]).value == Row(2)
@@ -164,7 +180,10 @@ def test_nothing_is_held_without_a_subscription(client: Client) -> None:
 
 
 def test_all_is_dropped_when_the_subscription_breaks_and_begins_anew() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=8, timeout_seconds=0.25, open_seconds=0.05) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=8, timeout_seconds=0.25, open_seconds=0.05) as client,
+    ):
         with near_of(client) as near:
             cache = make(client, near)
             put(near, "a", 1)
@@ -182,7 +201,10 @@ def test_all_is_dropped_when_the_subscription_breaks_and_begins_anew() -> None:
 
 
 def test_a_server_that_falls_silent_is_noticed_by_the_heartbeat() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=8, timeout_seconds=0.1, open_seconds=0.05) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=8, timeout_seconds=0.1, open_seconds=0.05) as client,
+    ):
         with near_of(client) as near:
             put(near, "a", 1)
             engine.pause()
@@ -192,8 +214,13 @@ def test_a_server_that_falls_silent_is_noticed_by_the_heartbeat() -> None:
 
 
 def test_a_server_that_refuses_tracking_costs_only_the_near_cache() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=8, timeout_seconds=0.25, open_seconds=0.05) as client:
-        client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-client|tracking"])
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=8, timeout_seconds=0.25, open_seconds=0.05) as client,
+    ):
+        client.acl_setuser(
+            "default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-client|tracking"]
+        )
         near = NearCache(client, PREFIX, heartbeat_seconds=0.02)
         cache = make(client, near)
         try:
@@ -221,10 +248,16 @@ def test_the_least_recently_used_go_first(client: Client) -> None:
         assert [near.get(name) for name in "abcd"] == ["a", None, "c", "d"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["fill", "drop", "get", "none"]), st.sampled_from("abcdef"), st.integers(1, 60)),
+        st.tuples(
+            st.sampled_from(["fill", "drop", "get", "none"]),
+            st.sampled_from("abcdef"),
+            st.integers(1, 60),
+        ),
         max_size=40,
     )
 )
@@ -258,14 +291,18 @@ def test_a_value_larger_than_all_is_not_held(client: Client) -> None:
 def test_its_connection_does_not_go_back_to_the_pool(client: Client) -> None:
     def tracking() -> int:
         mine = f":{os.getpid()}"  # the server may be shared with other test processes
-        return sum("B" in each["flags"] and each["name"].endswith(mine) for each in client.client_list())
+        return sum(
+            "B" in each["flags"] and each["name"].endswith(mine) for each in client.client_list()
+        )
 
     with near_of(client):
         assert tracking() == 1
     until(lambda: tracking() == 0)
 
 
-def test_two_workers_with_a_near_cache_serve_no_old_price_for_long(make_app: Callable[..., Flask]) -> None:
+def test_two_workers_with_a_near_cache_serve_no_old_price_for_long(
+    make_app: Callable[..., Flask],
+) -> None:
     one, two = make_app(NEAR_CACHE=True).test_client(), make_app(NEAR_CACHE=True).test_client()
     until(lambda: "near" in one.get(API).headers["Cache-Status"])
     until(lambda: "near" in two.get(API).headers["Cache-Status"])
@@ -286,7 +323,9 @@ def test_the_near_cache_is_off_unless_it_is_wanted(make_app: Callable[..., Flask
     assert [round_trips(web.get(API)) for _ in range(4)] == [3, 1, 1, 1]
 
 
-def test_it_refuses_a_cluster_with_one_sentence(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_refuses_a_cluster_with_one_sentence(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Client, "get_node_from_key", None, raising=False)
     with pytest.raises(ConfigError, match="DEMO_NEAR_CACHE works with one server"):
         make_app(NEAR_CACHE=True)

@@ -17,5 +17,8 @@ def test_each_read_and_write_is_the_databases() -> None:
     store = NoCache(load, change_row)  # type: ignore[arg-type]
     assert [store.read("1"), store.read("1"), store.read("2")] == [1, 1, None]
     assert asked == ["1", "1", "2"]
-    assert (store.update("1", lambda value: value + 1), store.update("2", lambda value: value)) == (2, None)
+    assert (store.update("1", lambda value: value + 1), store.update("2", lambda value: value)) == (
+        2,
+        None,
+    )
     assert store.read("1") == 2

@@ -44,7 +44,9 @@ def test_an_event_lives_and_dies_with_its_transaction(database: Database) -> Non
     assert [(event.product_id, event.category) for event in left(database)] == [(2, "lamps")]
 
 
-def test_a_pass_delivers_everything_in_order_and_removes_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_delivers_everything_in_order_and_removes_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox, "BATCH", 3)
     write(database, *range(1, 9))
     told: list[int] = []
@@ -88,10 +90,17 @@ def test_a_delivered_change_leaves_no_row(app: Flask) -> None:
     assert left(services(app).database) == []
 
 
-def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     """The engine keeps its data over the kill, the old entry included."""
     with private_engine("--appendonly", "yes", "--appendfsync", "always") as engine:
-        settings = {"REDIS_URL": engine.url, "REDIS_TIMEOUT_SECONDS": 0.25, "BREAKER_SECONDS": 0.05, "BACKGROUND": "web"}
+        settings = {
+            "REDIS_URL": engine.url,
+            "REDIS_TIMEOUT_SECONDS": 0.25,
+            "BREAKER_SECONDS": 0.05,
+            "BACKGROUND": "web",
+        }
         one, other = make_app(**settings).test_client(), make_app(**settings).test_client()
         assert other.get(API).json["version"] == 1
         engine.kill()
@@ -118,7 +127,9 @@ def test_a_database_that_fails_is_tried_again(database: Database) -> None:
     assert (told, left(database)) == ([1], [])
 
 
-def test_an_event_left_by_another_process_is_delivered_by_the_one_that_leads(make_app: Callable[..., Flask]) -> None:
+def test_an_event_left_by_another_process_is_delivered_by_the_one_that_leads(
+    make_app: Callable[..., Flask],
+) -> None:
     apps = [make_app(BACKGROUND="web") for _ in range(3)]
     for app in apps:
         app.test_client().get("/livez")

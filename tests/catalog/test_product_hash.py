@@ -34,15 +34,25 @@ def store(request: pytest.FixtureRequest, client: Client) -> StringStore[Thing] 
     return made
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.text(max_size=80), stock=st.integers(-(2**53), 2**53), tags=st.lists(st.text(max_size=5), max_size=3))
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    name=st.text(max_size=80),
+    stock=st.integers(-(2**53), 2**53),
+    tags=st.lists(st.text(max_size=5), max_size=3),
+)
 def test_what_is_put_comes_back_whole_and_by_field(
     store: StringStore[Thing], client: Client, name: str, stock: int, tags: list[str]
 ) -> None:
     thing = Thing(name, stock, tuple(tags))
     store.put(KEY, thing)
     assert store.get(KEY) == thing
-    assert (store.field(KEY, "name"), store.field(KEY, "stock"), tuple(store.field(KEY, "tags"))) == (
+    assert (
+        store.field(KEY, "name"),
+        store.field(KEY, "stock"),
+        tuple(store.field(KEY, "tags")),
+    ) == (
         name,
         stock,
         tuple(tags),
@@ -51,12 +61,18 @@ def test_what_is_put_comes_back_whole_and_by_field(
 
 
 def test_what_is_not_there(store: StringStore[Thing]) -> None:
-    assert (store.get("demo:catalog:{object:none}"), store.field("demo:catalog:{object:none}", "stock")) == (None, None)
+    assert (
+        store.get("demo:catalog:{object:none}"),
+        store.field("demo:catalog:{object:none}", "stock"),
+    ) == (None, None)
 
 
 def test_twenty_at_once_lose_no_change(store: StringStore[Thing]) -> None:
     store.put(KEY, Thing("a", 0))
-    threads = [threading.Thread(target=lambda: [store.add(KEY, "stock", 1) for _ in range(10)]) for _ in range(20)]
+    threads = [
+        threading.Thread(target=lambda: [store.add(KEY, "stock", 1) for _ in range(10)])
+        for _ in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -125,7 +141,9 @@ def test_a_slow_redis_is_asked_once_each(web: FlaskClient, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("product", ["0", "abc", "", "999999", "9" * 30])
-def test_a_product_that_is_not_there_is_told_beside_its_field(web: FlaskClient, product: str) -> None:
+def test_a_product_that_is_not_there_is_told_beside_its_field(
+    web: FlaskClient, product: str
+) -> None:
     answer = web.get(LAB, query_string={"product": product})
     assert answer.status_code == 422
     assert 'aria-invalid="true" aria-describedby="product-error"' in answer.text
@@ -135,7 +153,10 @@ def test_a_product_that_is_not_there_is_told_beside_its_field(web: FlaskClient, 
 def test_without_redis_the_page_says_that_there_is_nothing_to_measure(away: Flask) -> None:
     answer = away.test_client().get(LAB)
     assert answer.status_code == 200
-    assert "Redis did not take part" in answer.text and "µs" not in answer.text.partition("<main")[2].partition("stack")[0]
+    assert (
+        "Redis did not take part" in answer.text
+        and "µs" not in answer.text.partition("<main")[2].partition("stack")[0]
+    )
 
 
 def test_a_full_redis_is_no_500(make_app: Callable[..., Flask]) -> None:

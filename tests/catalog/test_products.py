@@ -37,7 +37,9 @@ def test_the_blocks_cover_every_product_once() -> None:
 
 
 @given(st.integers(-5, 50), st.integers(0, 60), st.integers(1, 9))
-def test_batches_cover_what_they_are_asked_for_and_no_more(first: int, count: int, size: int) -> None:
+def test_batches_cover_what_they_are_asked_for_and_no_more(
+    first: int, count: int, size: int
+) -> None:
     made = list(products.batches(first, first + count - 1, size))
     assert [number for batch in made for number in batch] == list(range(first, first + count))
     assert all(1 <= len(batch) <= size for batch in made)
@@ -60,7 +62,15 @@ def test_words_are_looked_for_as_they_stand(database: Database, words: str) -> N
 
 @pytest.mark.parametrize(
     ("words", "found"),
-    [("%", [42]), ("_", [43]), ("\\", [44]), ("100% w", [42]), ("MUG_A", [43]), ("g\\n", [44]), ("mug", [42, 43, 44])],
+    [
+        ("%", [42]),
+        ("_", [43]),
+        ("\\", [44]),
+        ("100% w", [42]),
+        ("MUG_A", [43]),
+        ("g\\n", [44]),
+        ("mug", [42, 43, 44]),
+    ],
 )
 def test_a_word_with_a_sign_of_the_databases_own_finds_just_that(
     make_database: Callable[..., Database], words: str, found: list[int]
@@ -85,20 +95,31 @@ def test_a_long_list_is_counted_up_to_a_bound_and_read_beyond_it(
     monkeypatch.setattr(products, "COUNTED_AT_MOST", 10)
     with database.read() as connection:
         listing = products.load_listing(connection, None, "", 490, 24)
-    assert (listing.total, [product.id for product in listing.products]) == (10, list(range(491, 501)))
+    assert (listing.total, [product.id for product in listing.products]) == (
+        10,
+        list(range(491, 501)),
+    )
 
 
 def test_a_list_is_by_category_words_and_page(database: Database) -> None:
     with database.read() as connection:
         lamps = products.load_listing(connection, "lamps", "", 0, 100)
-        assert lamps.total == len(lamps.products) == sum(products.SLUGS[n % 24] == "lamps" for n in range(1, 501))
+        assert (
+            lamps.total
+            == len(lamps.products)
+            == sum(products.SLUGS[n % 24] == "lamps" for n in range(1, 501))
+        )
         assert {product.category for product in lamps.products} == {"lamps"}
         second = products.load_listing(connection, "lamps", "", 5, 5)
         assert second.products == lamps.products[5:10]
         word = lamps.products[0].name.split()[0].upper()
         found = products.load_listing(connection, "lamps", word, 0, 100)
-        assert found.total and all(word.lower() in product.name.lower() for product in found.products)
-        assert products.load_listing(connection, None, lamps.products[0].sku.lower(), 0, 10).total == 1
+        assert found.total and all(
+            word.lower() in product.name.lower() for product in found.products
+        )
+        assert (
+            products.load_listing(connection, None, lamps.products[0].sku.lower(), 0, 10).total == 1
+        )
 
 
 def test_each_write_raises_the_version_by_one(database: Database) -> None:
@@ -123,7 +144,11 @@ def test_a_change_leaves_what_it_does_not_name(database: Database) -> None:
         changed = products.change_product(connection, 42, Change(price_cents=7))
         assert products.change_product(connection, 999, Change(price_cents=7)) is None
     assert page and changed
-    assert (changed.price_cents, changed.name, changed.stock) == (7, page.product.name, page.product.stock)
+    assert (changed.price_cents, changed.name, changed.stock) == (
+        7,
+        page.product.name,
+        page.product.stock,
+    )
 
 
 def test_eight_that_buy_the_last_three_at_once_get_three(database: Database) -> None:
@@ -188,7 +213,9 @@ def test_seeding_again_adds_only_what_is_missing(database: Database) -> None:
         assert products.load_listing(connection, None, "", 0, 1).total == 1700
 
 
-def test_several_that_seed_at_once_make_each_product_once(make_database: Callable[..., Database]) -> None:
+def test_several_that_seed_at_once_make_each_product_once(
+    make_database: Callable[..., Database],
+) -> None:
     made: list[int] = []
     start = threading.Barrier(4)
 

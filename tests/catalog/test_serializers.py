@@ -49,8 +49,12 @@ def test_which_types_are_kept() -> None:
 
 
 def run_in_child(monkeypatch: pytest.MonkeyPatch, text: str) -> hostile_pickle.Deed:
-    monkeypatch.setattr(hostile_pickle, "SECONDS", 60)  # on a busy machine two seconds of its own time take longer
-    monkeypatch.setattr(hostile_pickle, "PAYLOAD", b"cbuiltins\nexec\n(V" + text.encode() + b"\ntR.")
+    monkeypatch.setattr(
+        hostile_pickle, "SECONDS", 60
+    )  # on a busy machine two seconds of its own time take longer
+    monkeypatch.setattr(
+        hostile_pickle, "PAYLOAD", b"cbuiltins\nexec\n(V" + text.encode() + b"\ntR."
+    )
     return hostile_pickle.let_it_run()
 
 
@@ -61,7 +65,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_payload_runs_in_the_child_and_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_payload_runs_in_the_child_and_leaves_nothing(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECRET_KEY", "must not be seen")
     deed = hostile_pickle.let_it_run()
     assert (deed.file, deed.error) == ("taken-over.txt", "")
@@ -148,16 +154,25 @@ def test_two_at_a_time(web: FlaskClient) -> None:
     assert web.post(f"{LAB}pickle").status_code == 303
 
 
-def test_a_child_that_cannot_be_run_is_a_503(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_cannot_be_run_is_a_503(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hostile_pickle, "SECONDS", 0.0001)
     assert web.post(f"{LAB}pickle").status_code == 503
 
 
-@pytest.mark.parametrize("product", ["0", "-1", "abc", "", "9" * 30, "999999", "<b>", "\u0664\u0662", "42\x00"])
-def test_a_product_that_is_not_there_is_told_beside_the_field(web: FlaskClient, product: str) -> None:
+@pytest.mark.parametrize(
+    "product", ["0", "-1", "abc", "", "9" * 30, "999999", "<b>", "\u0664\u0662", "42\x00"]
+)
+def test_a_product_that_is_not_there_is_told_beside_the_field(
+    web: FlaskClient, product: str
+) -> None:
     answer = web.get(LAB, query_string={"product": product})
     assert answer.status_code == 422
-    assert f'value="{escape(product)}" aria-invalid="true" aria-describedby="product-error"' in answer.text
+    assert (
+        f'value="{escape(product)}" aria-invalid="true" aria-describedby="product-error"'
+        in answer.text
+    )
     assert "One product" not in answer.text and "A list of 24" in answer.text
 
 
@@ -187,4 +202,7 @@ def test_the_worker_that_serves_runs_the_child_too() -> None:
         answer = server.request(f"{LAB}pickle", "POST", b"")
         assert answer.status == 303
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
-        assert "<code>taken-over.txt</code> appeared" in server.request(LAB, headers={"Cookie": cookie}).text
+        assert (
+            "<code>taken-over.txt</code> appeared"
+            in server.request(LAB, headers={"Cookie": cookie}).text
+        )

@@ -32,11 +32,15 @@ def test_a_reader_whose_load_fails_is_told_of(client: Client) -> None:
     def fail() -> Row:
         raise LookupError
 
-    readers, _ = stampede.run(Cache(client, "trial", Row, ttl_seconds=60), "1", fail, 5, (LookupError,))
+    readers, _ = stampede.run(
+        Cache(client, "trial", Row, ttl_seconds=60), "1", fail, 5, (LookupError,)
+    )
     assert {reader.status for reader in readers} == {"FAILED"}
 
 
-@pytest.mark.parametrize(("start", "loads"), [("cold", "1 load"), ("stale", "1 load"), ("bare", "50 loads")])
+@pytest.mark.parametrize(
+    ("start", "loads"), [("cold", "1 load"), ("stale", "1 load"), ("bare", "50 loads")]
+)
 def test_fifty_readers_at_once_on_the_page(web: FlaskClient, start: str, loads: str) -> None:
     answer = web.post(f"{PRODUCT}/burst", data={"start": start})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{PRODUCT}#trial")
@@ -47,7 +51,9 @@ def test_fifty_readers_at_once_on_the_page(web: FlaskClient, start: str, loads: 
     assert 'id="trial"' not in web.get(PRODUCT).text
 
 
-def test_a_burst_leaves_nothing_behind_and_touches_no_page_of_others(web: FlaskClient, client: Client) -> None:
+def test_a_burst_leaves_nothing_behind_and_touches_no_page_of_others(
+    web: FlaskClient, client: Client
+) -> None:
     web.get(PRODUCT)
     web.post(f"{PRODUCT}/burst", data={"start": "cold"})
     assert not list(client.scan_iter("demo:catalog:{trial:*"))
@@ -79,7 +85,9 @@ def test_without_redis_a_burst_reads_the_database(away: Flask) -> None:
         ("/catalog/products/999999/burst", {}, 303),
     ],
 )
-def test_a_wrong_trial_is_told(web: FlaskClient, path: str, data: dict[str, str], code: int) -> None:
+def test_a_wrong_trial_is_told(
+    web: FlaskClient, path: str, data: dict[str, str], code: int
+) -> None:
     assert web.post(path, data=data).status_code == code
 
 

@@ -25,7 +25,9 @@ def rows(make_database: Callable[..., Database]) -> Rows:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_every_strategy_reads_and_changes_the_same_products(client: Client, rows: Rows, kind: str) -> None:
+def test_every_strategy_reads_and_changes_the_same_products(
+    client: Client, rows: Rows, kind: str
+) -> None:
     strategy = build(kind, client, f"lab-{kind}", rows)
     first = strategy.read("7")
     assert first and (first.id, first.version) == (7, 1)
@@ -41,22 +43,30 @@ def test_every_strategy_reads_and_changes_the_same_products(client: Client, rows
     assert all(client.pttl(key) > 0 for key in client.scan_iter("demo:*"))
 
 
-@pytest.mark.parametrize(("kind", "reads"), [("none", 3), ("recipe", 1), ("aside", 1), ("through", 1), ("behind", 1)])
-def test_what_three_reads_cost_the_database(client: Client, rows: Rows, kind: str, reads: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reads"), [("none", 3), ("recipe", 1), ("aside", 1), ("through", 1), ("behind", 1)]
+)
+def test_what_three_reads_cost_the_database(
+    client: Client, rows: Rows, kind: str, reads: int
+) -> None:
     strategy = build(kind, client, "lab-cost", rows)
     for _ in range(3):
         strategy.read("7")
     assert (rows.reads, rows.writes) == (reads, 0)
 
 
-def test_the_common_recipe_puts_an_old_row_back_and_the_others_do_not(client: Client, rows: Rows) -> None:
+def test_the_common_recipe_puts_an_old_row_back_and_the_others_do_not(
+    client: Client, rows: Rows
+) -> None:
     """A reader has loaded; before it stores, a writer commits and drops the entry."""
     stale = {}
     for kind in NAMES:
         strategy = build(kind, client, f"lab-{kind}", rows)
         _overtake(rows, strategy)
         strategy.read("7")
-        newest = strategy.update("7", lambda product: product) if kind == "behind" else rows.load("7")
+        newest = (
+            strategy.update("7", lambda product: product) if kind == "behind" else rows.load("7")
+        )
         assert newest
         found = strategy.read("7")
         assert found
@@ -80,12 +90,16 @@ def _overtake(rows: Rows, strategy: Any) -> None:
         strategy._load = load
 
 
-def test_late_changes_are_written_over_lower_versions_only(make_database: Callable[..., Database]) -> None:
+def test_late_changes_are_written_over_lower_versions_only(
+    make_database: Callable[..., Database],
+) -> None:
     database = make_database()
     seed.seed(database.engine, 10)
     with database.read() as connection:
         before = products.load_products(connection, [7])[7]
-    newer = [msgspec.structs.replace(before, version=version, stock=version) for version in (3, 2, 4, 4)]
+    newer = [
+        msgspec.structs.replace(before, version=version, stock=version) for version in (3, 2, 4, 4)
+    ]
     with database.write() as connection:
         products.write_newer(connection, newer)
     with database.read() as connection:

@@ -20,9 +20,15 @@ def status(response: Any) -> str:
     return str(response.headers["Cache-Status"])
 
 
-def test_a_cached_page_costs_an_anonymous_reader_one_round_trip_and_its_first_load_three(web: FlaskClient) -> None:
+def test_a_cached_page_costs_an_anonymous_reader_one_round_trip_and_its_first_load_three(
+    web: FlaskClient,
+) -> None:
     first, second = web.get(PRODUCT), web.get(PRODUCT)
-    assert (first.status_code, round_trips(first), status(first)) == (200, 3, "catalog; fwd=miss; stored")
+    assert (first.status_code, round_trips(first), status(first)) == (
+        200,
+        3,
+        "catalog; fwd=miss; stored",
+    )
     assert (second.status_code, round_trips(second)) == (200, 1)
     assert status(second).startswith("catalog; hit; ttl=")
     assert ">MISS<" in first.text
@@ -47,7 +53,9 @@ def test_what_is_not_there_is_said_and_remembered(web: FlaskClient) -> None:
     assert answer.mimetype == "application/problem+json"
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "abc", str(2**31), "9" * 40, "9" * 5000, "1e3", "4.2", "%00", "٤٢"])
+@pytest.mark.parametrize(
+    "number", ["0", "-1", "abc", str(2**31), "9" * 40, "9" * 5000, "1e3", "4.2", "%00", "٤٢"]
+)
 def test_an_id_that_cannot_be_is_a_404(web: FlaskClient, number: str) -> None:
     assert web.get(f"/catalog/products/{number}").status_code == 404
     assert web.get(f"/catalog/api/products/{number}").status_code == 404
@@ -89,7 +97,9 @@ def test_a_wrong_query_names_its_field(web: FlaskClient, query: str, field: str)
 
 def test_the_api_tells_a_product_whole(web: FlaskClient) -> None:
     product = web.get(API).json
-    assert set(product) == set("id sku name description category price_cents stock image_url version".split())
+    assert set(product) == set(
+        "id sku name description category price_cents stock image_url version".split()
+    )
     listed = web.get("/catalog/api/products?category=scales&limit=2&offset=1").json
     assert (listed["limit"], listed["offset"], len(listed["products"])) == (2, 1, 2)
     assert web.get(product["image_url"]).mimetype == "image/svg+xml"
@@ -104,10 +114,18 @@ def test_an_unchanged_product_is_a_304(web: FlaskClient) -> None:
     assert web.get(API, headers={"If-None-Match": etag}).status_code == 200
 
 
-def test_a_change_is_seen_at_once_by_another_worker_on_every_page_that_shows_it(make_app: Callable[..., Flask]) -> None:
+def test_a_change_is_seen_at_once_by_another_worker_on_every_page_that_shows_it(
+    make_app: Callable[..., Flask],
+) -> None:
     one, other = make_app().test_client(), make_app().test_client()
     before = other.get(API).json
-    pages = [PRODUCT, "/catalog/products/18", "/catalog/?category=scales", "/catalog/?q=Studio+scale", "/catalog/?page=2"]
+    pages = [
+        PRODUCT,
+        "/catalog/products/18",
+        "/catalog/?category=scales",
+        "/catalog/?q=Studio+scale",
+        "/catalog/?page=2",
+    ]
     for page in pages:
         other.get(page)
         assert ">HIT<" in other.get(page).text
@@ -120,8 +138,11 @@ def test_a_change_is_seen_at_once_by_another_worker_on_every_page_that_shows_it(
     assert ">HIT<" in other.get(PRODUCT).text
 
 
-def test_a_reader_that_loaded_before_a_change_by_another_worker_leaves_nothing_stale(make_app: Callable[..., Flask]) -> None:
-    """The change falls between the query of a reader and its storing, for a page, a related page, and a list."""
+def test_a_reader_that_loaded_before_a_change_by_another_worker_leaves_nothing_stale(
+    make_app: Callable[..., Flask],
+) -> None:
+    """The change falls between the query of a reader and its storing, for a page, a related page,
+    and a list."""
     writer, reading = make_app(), make_app()
     web = reading.test_client()
     paths = [PRODUCT, "/catalog/products/18", "/catalog/?category=scales", "/catalog/?page=2"]
@@ -129,7 +150,9 @@ def test_a_reader_that_loaded_before_a_change_by_another_worker_leaves_nothing_s
     new = [0]
 
     def change(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if waiting and "FROM products" in statement:  # not the outbox, which is looked through in the background
+        if (
+            waiting and "FROM products" in statement
+        ):  # not the outbox, which is looked through in the background
             waiting.clear()
             new[0] = next(prices)
             assert writer.test_client().patch(API, json={"price_cents": new[0]}).status_code == 200
@@ -139,14 +162,19 @@ def test_a_reader_that_loaded_before_a_change_by_another_worker_leaves_nothing_s
     for path in paths:
         waiting[:] = [True]
         first = web.get(path)
-        assert (first.status_code, waiting) == (200, [])  # it is stored, and out of date by its version
+        assert (first.status_code, waiting) == (
+            200,
+            [],
+        )  # it is stored, and out of date by its version
         second = web.get(path)
         assert status(second) == "catalog; fwd=miss; stored", path
         assert f"€ {new[0] // 100}.{new[0] % 100:02}" in second.text, path
         assert ">HIT<" in web.get(path).text
 
 
-def test_a_reader_that_comes_just_before_the_commit_leaves_nothing_stale(make_app: Callable[..., Flask]) -> None:
+def test_a_reader_that_comes_just_before_the_commit_leaves_nothing_stale(
+    make_app: Callable[..., Flask],
+) -> None:
     """Invalidating before the commit would let this reader store the old row for good."""
     writing, reader = make_app(), make_app().test_client()
     seen = []
@@ -161,7 +189,11 @@ def test_a_reader_that_comes_just_before_the_commit_leaves_nothing_stale(make_ap
 
 
 def test_what_each_request_costs(web: FlaskClient) -> None:
-    for path in ("/catalog/api/products/42", "/catalog/?category=lamps", "/catalog/api/products?q=oak"):
+    for path in (
+        "/catalog/api/products/42",
+        "/catalog/?category=lamps",
+        "/catalog/api/products?q=oak",
+    ):
         assert [round_trips(web.get(path)) for _ in range(3)] == [3, 1, 1], path
     assert [round_trips(web.get("/catalog/products/999999")) for _ in range(2)] == [3, 1]
     assert round_trips(web.get("/catalog/images/42.svg")) == 0
@@ -183,7 +215,9 @@ def test_what_each_request_costs(web: FlaskClient) -> None:
         ("", 404),
     ],
 )
-def test_a_picture_is_there_for_every_id_that_can_be(web: FlaskClient, path: str, code: int) -> None:
+def test_a_picture_is_there_for_every_id_that_can_be(
+    web: FlaskClient, path: str, code: int
+) -> None:
     answer = web.get(f"/catalog/images/{path}.svg")
     assert answer.status_code == code
     if code == 200:
@@ -193,22 +227,31 @@ def test_a_picture_is_there_for_every_id_that_can_be(web: FlaskClient, path: str
 
 def test_a_name_is_shown_as_text_wherever_it_stands(web: FlaskClient) -> None:
     name = "<img src=x onerror=alert(1)>\"'"
-    assert web.patch(API, json={"name": name, "description": "<script>alert(2)</script>"}).json["name"] == name
+    assert (
+        web.patch(API, json={"name": name, "description": "<script>alert(2)</script>"}).json["name"]
+        == name
+    )
     for path in (PRODUCT, "/catalog/products/18", "/catalog/?category=scales"):
         page = web.get(path).text
         assert "&lt;img src=x onerror=alert(1)&gt;" in page, path
         assert "<img src=x" not in page and "<script>alert" not in page
 
 
-def test_words_keep_their_place_in_the_form_and_their_spaces_do_not_matter(web: FlaskClient) -> None:
+def test_words_keep_their_place_in_the_form_and_their_spaces_do_not_matter(
+    web: FlaskClient,
+) -> None:
     page = web.get("/catalog/?q=%20Studio%0A%09scale%20").text
     assert 'value="Studio scale"' in page
     assert ">HIT<" in web.get("/catalog/?q=Studio+scale").text
     assert 'value="&#34;&gt;&lt;b&gt;"' in web.get('/catalog/?q="><b>').text
 
 
-@pytest.mark.parametrize(("query", "field"), [("category=cars", "category"), ("q=%00", "q"), ("q=" + "x" * 65, "q")])
-def test_a_wrong_query_is_a_page_that_names_the_field(web: FlaskClient, query: str, field: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "field"), [("category=cars", "category"), ("q=%00", "q"), ("q=" + "x" * 65, "q")]
+)
+def test_a_wrong_query_is_a_page_that_names_the_field(
+    web: FlaskClient, query: str, field: str
+) -> None:
     answer = web.get(f"/catalog/?{query}")
     assert (answer.status_code, answer.mimetype) == (422, "text/html")
     assert field in answer.text.partition("<main")[2]
@@ -247,17 +290,53 @@ def test_the_form_writes_redirects_and_says_so_once(web: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "price",
     [
-        *("abc", "-1", "1000000000000", "1.999", "nan", "inf", "-inf", "", " ", "0x10", "1000000.01", "\x00", "9" * 5000),
-        *("1e400", "1e900000", "1e999999", "1e-999999", "1_000", "٣", "+5", "1e2", "1.", ".", "1.2.3", "1 000", '<b>"'),
+        *(
+            "abc",
+            "-1",
+            "1000000000000",
+            "1.999",
+            "nan",
+            "inf",
+            "-inf",
+            "",
+            " ",
+            "0x10",
+            "1000000.01",
+            "\x00",
+            "9" * 5000,
+        ),
+        *(
+            "1e400",
+            "1e900000",
+            "1e999999",
+            "1e-999999",
+            "1_000",
+            "٣",
+            "+5",
+            "1e2",
+            "1.",
+            ".",
+            "1.2.3",
+            "1 000",
+            '<b>"',
+        ),
     ],
 )
-def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(web: FlaskClient, price: str) -> None:
+def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(
+    web: FlaskClient, price: str
+) -> None:
     before = web.get(API).json
     answer = web.post(f"{PRODUCT}/price", data={"price": price})
     assert answer.status_code == 422
     assert 'aria-invalid="true" aria-describedby="price-error"' in answer.text
-    assert "Price: an amount from 0 to 1\u202f000\u202f000 with at most two decimals, such as 38.50." in answer.text
-    assert f'name="price" inputmode="decimal" autocomplete="off" value="{escape(price)}"' in answer.text
+    assert (
+        "Price: an amount from 0 to 1\u202f000\u202f000 with at most two decimals, such as 38.50."
+        in answer.text
+    )
+    assert (
+        f'name="price" inputmode="decimal" autocomplete="off" value="{escape(price)}"'
+        in answer.text
+    )
     assert web.get(API).json == before
 
 
@@ -292,7 +371,9 @@ def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(web: FlaskCl
         ('{"name": "' + "x" * 70_000 + '"}', 413, None),
     ],
 )
-def test_a_wrong_body_is_told_and_changes_nothing(web: FlaskClient, body: Any, code: int, field: str | None) -> None:
+def test_a_wrong_body_is_told_and_changes_nothing(
+    web: FlaskClient, body: Any, code: int, field: str | None
+) -> None:
     before = web.get(API).json
     answer = web.patch(API, data=body)
     assert answer.status_code == code
@@ -338,7 +419,9 @@ def test_invalidating_by_the_api(web: FlaskClient) -> None:
     assert web.post("/catalog/api/invalidations", json={"product": 42}).json == {"invalidated": 1}
     assert web.post("/catalog/api/invalidations", json={"product": 42}).json == {"invalidated": 0}
     web.get("/catalog/?category=lamps")
-    assert web.post("/catalog/api/invalidations", json={"category": "lamps"}).json == {"invalidated": 1}
+    assert web.post("/catalog/api/invalidations", json={"category": "lamps"}).json == {
+        "invalidated": 1
+    }
     assert ">MISS<" in web.get("/catalog/?category=lamps").text
     wrong: list[tuple[Any, str]] = [
         ({}, "body"),
@@ -354,7 +437,10 @@ def test_invalidating_by_the_api(web: FlaskClient) -> None:
     ]
     for body, field in wrong:
         answer = web.post("/catalog/api/invalidations", json=body)
-        assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, [field]), body
+        assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (
+            422,
+            [field],
+        ), body
     assert web.post("/catalog/api/invalidations", data="no json").status_code == 400
 
 
@@ -371,7 +457,10 @@ def test_without_redis_pages_come_from_the_database(away: Flask) -> None:
     assert "invalidation pending" in status(changed)
     assert web.get(API).json["price_cents"] == 7
     assert web.post(f"{PRODUCT}/price", data={"price": "8"}).status_code == 303
-    assert "Redis is away: cached pages may show the old one until it is back." in web.get(PRODUCT).text
+    assert (
+        "Redis is away: cached pages may show the old one until it is back."
+        in web.get(PRODUCT).text
+    )
     for path in (f"{PRODUCT}/drop", "/catalog/drop"):
         answer = web.post(path)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -389,7 +478,12 @@ def test_without_the_database_it_is_a_503_and_what_is_cached_is_served(app: Flas
     answer = web.patch(API, json={"stock": 1})
     assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
     assert web.get("/catalog/products/43").status_code == 503
-    for path in ("/catalog/", "/catalog/?q=oak", "/catalog/api/products", "/catalog/api/products/43"):
+    for path in (
+        "/catalog/",
+        "/catalog/?q=oak",
+        "/catalog/api/products",
+        "/catalog/api/products/43",
+    ):
         assert (web.get(path).status_code, web.get(path).headers["Retry-After"]) == (503, "1"), path
     assert web.post(f"{PRODUCT}/buy").status_code == 503
     assert web.post(f"{PRODUCT}/price", data={"price": "1"}).status_code == 503
@@ -413,7 +507,9 @@ def test_when_the_database_is_back_nothing_remembers_that_it_was_away(app: Flask
     assert status(web.get(PRODUCT)) == "catalog; fwd=miss; stored"
 
 
-def test_a_full_redis_serves_what_it_has_takes_changes_and_forgets_what_they_touch(make_app: Callable[..., Flask]) -> None:
+def test_a_full_redis_serves_what_it_has_takes_changes_and_forgets_what_they_touch(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
         app = make_app(REDIS_URL=engine.url)
         web, redis = app.test_client(), services(app).redis
@@ -435,7 +531,9 @@ def test_a_full_redis_serves_what_it_has_takes_changes_and_forgets_what_they_tou
 
 def test_redis_that_comes_back_is_used_again(make_app: Callable[..., Flask]) -> None:
     with private_engine() as engine:
-        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        web = make_app(
+            REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01
+        ).test_client()
         web.get(PRODUCT)
         engine.kill()
         assert ">BYPASS<" in web.get(PRODUCT).text
@@ -445,7 +543,11 @@ def test_redis_that_comes_back_is_used_again(make_app: Callable[..., Flask]) -> 
 
 def test_more_products_are_made_while_redis_is_away(away: Flask) -> None:
     done = away.test_cli_runner().invoke(args=["seed", "--products", "501"])
-    assert (done.exit_code, "Redis is away" in done.output, "1 made" in done.output) == (0, True, True)
+    assert (done.exit_code, "Redis is away" in done.output, "1 made" in done.output) == (
+        0,
+        True,
+        True,
+    )
     assert away.test_client().get("/catalog/api/products").json["total"] == 501
 
 

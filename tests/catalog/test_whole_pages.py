@@ -1,4 +1,5 @@
-"""Pages and JSON as they were cached: compressed once, with a strong ETag, and without anything of a visitor."""
+"""Pages and JSON as they were cached: compressed once, with a strong ETag, and without anything of
+a visitor."""
 
 import gzip
 from collections.abc import Callable
@@ -14,7 +15,11 @@ from demo.client.wire import Client
 from demo.web.services import part
 from tests.conftest import round_trips
 
-PRODUCT, LIST, API = "/catalog/products/42", "/catalog/?category=lamps", "/catalog/api/products?category=lamps"
+PRODUCT, LIST, API = (
+    "/catalog/products/42",
+    "/catalog/?category=lamps",
+    "/catalog/api/products?category=lamps",
+)
 GZIP = {"Accept-Encoding": "gzip, deflate, br"}
 
 
@@ -24,7 +29,9 @@ def bare(make_app: Callable[..., Flask]) -> FlaskClient:
 
 
 @pytest.mark.parametrize("path", [PRODUCT, LIST, API])
-def test_an_answer_goes_out_compressed_with_a_strong_etag_and_304(bare: FlaskClient, path: str) -> None:
+def test_an_answer_goes_out_compressed_with_a_strong_etag_and_304(
+    bare: FlaskClient, path: str
+) -> None:
     first, second = bare.get(path, headers=GZIP), bare.get(path, headers=GZIP)
     assert first.data == second.data
     assert second.headers["Content-Encoding"] == "gzip"
@@ -39,7 +46,9 @@ def test_an_answer_goes_out_compressed_with_a_strong_etag_and_304(bare: FlaskCli
 
 
 @pytest.mark.parametrize("path", [PRODUCT, LIST, API])
-def test_who_takes_no_gzip_gets_the_same_plain_with_another_etag(bare: FlaskClient, path: str) -> None:
+def test_who_takes_no_gzip_gets_the_same_plain_with_another_etag(
+    bare: FlaskClient, path: str
+) -> None:
     packed = bare.get(path, headers=GZIP)
     for header in (
         {},
@@ -61,7 +70,8 @@ def test_a_short_answer_is_not_compressed(bare: FlaskClient) -> None:
 
 def test_a_change_changes_the_etag(bare: FlaskClient) -> None:
     etags = {
-        path: bare.get(path).headers["ETag"] for path in (PRODUCT, "/catalog/?category=scales", "/catalog/api/products/42")
+        path: bare.get(path).headers["ETag"]
+        for path in (PRODUCT, "/catalog/?category=scales", "/catalog/api/products/42")
     }
     bare.patch("/catalog/api/products/42", json={"price_cents": 99_999})
     for path, etag in etags.items():
@@ -71,7 +81,11 @@ def test_a_change_changes_the_etag(bare: FlaskClient) -> None:
 def test_compressing_happens_once(bare: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     times = []
     original = gzip.compress
-    monkeypatch.setattr(rendered.gzip, "compress", lambda *args, **options: times.append(1) or original(*args, **options))
+    monkeypatch.setattr(
+        rendered.gzip,
+        "compress",
+        lambda *args, **options: times.append(1) or original(*args, **options),
+    )
     for _ in range(5):
         bare.get(PRODUCT, headers=GZIP)
     assert len(times) == 1
@@ -93,11 +107,19 @@ def test_nothing_of_a_visitor_is_ever_in_the_cached_bytes(
     assert page.cache_control.private and "Cookie" in page.vary
     for key in client.scan_iter("demo:catalog:{page:*"):
         raw = client.get(key)
-        held = gzip.decompress(raw[raw.index(b"\x1f\x8b") :].partition(b"\xa6digest")[0]) if b"\x1f\x8b" in raw else raw
+        held = (
+            gzip.decompress(raw[raw.index(b"\x1f\x8b") :].partition(b"\xa6digest")[0])
+            if b"\x1f\x8b" in raw
+            else raw
+        )
         for word in (b"mara", b"cart 3", b"Price changed", b"What Redis did</h2>"):
             assert word not in held
     others = anonymous.get(PRODUCT)
-    assert "Sign in</a>" in others.text and "mara" not in others.text and "Price changed" not in others.text
+    assert (
+        "Sign in</a>" in others.text
+        and "mara" not in others.text
+        and "Price changed" not in others.text
+    )
     assert "mara, cart 3" in mara.get(PRODUCT).text
 
 
@@ -145,13 +167,20 @@ def test_several_products_are_one_round_trip(web: FlaskClient) -> None:
     web.patch("/catalog/api/products/7", json={"stock": 3})
     changed = web.get(path).json["products"]
     assert changed[6]["stock"] == 3
-    assert [each["id"] for each in web.get("/catalog/api/products?ids=5,999999,5").json["products"]] == [5]
+    assert [
+        each["id"] for each in web.get("/catalog/api/products?ids=5,999999,5").json["products"]
+    ] == [5]
 
 
-@pytest.mark.parametrize("ids", ["", "a", "1,", "0", "-1", str(2**31), ",".join(["1"] * 25), "1;2", "٣"])
+@pytest.mark.parametrize(
+    "ids", ["", "a", "1,", "0", "-1", str(2**31), ",".join(["1"] * 25), "1;2", "٣"]
+)
 def test_wrong_ids_name_their_field(web: FlaskClient, ids: str) -> None:
     answer: Any = web.get("/catalog/api/products", query_string={"ids": ids})
-    assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, ["ids"])
+    assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (
+        422,
+        ["ids"],
+    )
 
 
 def test_a_page_past_the_end_is_remembered_as_missing(web: FlaskClient) -> None:

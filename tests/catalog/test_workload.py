@@ -19,7 +19,8 @@ from tests.serving import REPOSITORY
 
 
 class Store:
-    """A strategy of one lock and a dict; `old` makes its reads stale, `told` its writes without the cache."""
+    """A strategy of one lock and a dict; `old` makes its reads stale, `told` its writes without the
+    cache."""
 
     def __init__(self, *, old: bool = False, told: bool = True) -> None:
         self.rows = {str(n): Product(n, "", "", "", "", 1, 1000, 1, "") for n in range(1, 51)}
@@ -44,7 +45,12 @@ class Store:
 def test_all_operations_are_done_and_told_of() -> None:
     shares: list[float] = []
     tally, _ = run(Store(), Options(operations=201, readers=7, writes_percent=30), shares.append)
-    assert (tally.done, len(tally.reads) + len(tally.writes), tally.errors, tally.stale) == (201, 201, 0, 0)
+    assert (tally.done, len(tally.reads) + len(tally.writes), tally.errors, tally.stale) == (
+        201,
+        201,
+        0,
+        0,
+    )
     assert max(shares) == 1.0
     assert 30 <= len(tally.writes) <= 90
 
@@ -60,12 +66,16 @@ def test_the_same_seed_asks_the_same_questions() -> None:
 
 
 def test_an_answer_from_before_an_acknowledged_change_is_stale() -> None:
-    tally, _ = run(Store(old=True), Options(operations=200, readers=1, writes_percent=50), lambda _: None)
+    tally, _ = run(
+        Store(old=True), Options(operations=200, readers=1, writes_percent=50), lambda _: None
+    )
     assert tally.stale > 0
 
 
 def test_what_is_written_without_telling_the_cache_counts_as_acknowledged() -> None:
-    tally, _ = run(Store(told=False), Options(operations=50, readers=2, writes_percent=100), lambda _: None)
+    tally, _ = run(
+        Store(told=False), Options(operations=50, readers=2, writes_percent=100), lambda _: None
+    )
     assert (tally.bought, tally.errors) == (50, 0)
 
 
@@ -85,23 +95,34 @@ def test_a_run_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_percentiles() -> None:
-    assert (percentile([], 50), percentile([3.0], 99), percentile([1.0, 2.0, 3.0], 50)) == (0.0, 3.0, 2.0)
+    assert (percentile([], 50), percentile([3.0], 99), percentile([1.0, 2.0, 3.0], 50)) == (
+        0.0,
+        3.0,
+        2.0,
+    )
 
 
 def outcomes(redis_url: str, folder: Path, **options: Any) -> dict[str, Outcome]:
     chosen = {"operations": 240, "writes_percent": 30, "latency_ms": 4, **options}
     task = {"redis_url": redis_url, "run": "lab-test", "folder": str(folder), "options": chosen}
     command = [sys.executable, "-m", "demo.catalog.workload_runner"]
-    done = subprocess.run(command, input=msgspec.json.encode(task), capture_output=True, cwd=REPOSITORY, check=False)
+    done = subprocess.run(
+        command, input=msgspec.json.encode(task), capture_output=True, cwd=REPOSITORY, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     found = msgspec.json.decode(done.stdout, type=list[Outcome])
     assert [outcome.kind for outcome in found] == list(NAMES)
     return {outcome.kind: outcome for outcome in found}
 
 
-def test_a_run_in_its_own_process_leaves_nothing_behind(redis_url: str, client: Client, tmp_path: Path) -> None:
+def test_a_run_in_its_own_process_leaves_nothing_behind(
+    redis_url: str, client: Client, tmp_path: Path
+) -> None:
     found = outcomes(redis_url, tmp_path)
-    assert all(outcome.operations == 240 and outcome.errors == outcome.lost_writes == 0 for outcome in found.values())
+    assert all(
+        outcome.operations == 240 and outcome.errors == outcome.lost_writes == 0
+        for outcome in found.values()
+    )
     assert {kind for kind in found if kind != "recipe" and found[kind].stale_reads} == set()
     assert found["aside"].database_reads < found["none"].database_reads
     assert found["behind"].database_writes < found["none"].database_writes
@@ -114,11 +135,13 @@ def test_a_killed_worker_loses_nothing(redis_url: str, tmp_path: Path, client: C
     assert (found.lost_writes, found.stale_reads) == (0, 0)
 
 
-def test_a_redis_that_forgets_loses_writes_of_write_behind_only(redis_url: str, tmp_path: Path, client: Client) -> None:
+def test_a_redis_that_forgets_loses_writes_of_write_behind_only(
+    redis_url: str, tmp_path: Path, client: Client
+) -> None:
     found = outcomes(redis_url, tmp_path, failure="memory", writes_percent=60)
-    assert {kind: outcome.lost_writes for kind, outcome in found.items() if kind != "behind"} == dict.fromkeys(
-        ("none", "recipe", "aside", "through"), 0
-    )
+    assert {
+        kind: outcome.lost_writes for kind, outcome in found.items() if kind != "behind"
+    } == dict.fromkeys(("none", "recipe", "aside", "through"), 0)
 
 
 @pytest.mark.parametrize("failure", ["redis", "database"])

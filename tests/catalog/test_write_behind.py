@@ -65,21 +65,27 @@ def store(client: Client, database: Database) -> WriteBehind[Row]:
     return make(client, database)
 
 
-def test_a_change_is_seen_at_once_and_written_later(store: WriteBehind[Row], database: Database) -> None:
+def test_a_change_is_seen_at_once_and_written_later(
+    store: WriteBehind[Row], database: Database
+) -> None:
     assert store.update("a", add) == Row(1)
     assert (store.read("a"), database.rows["a"], store.pending()) == (Row(1), (1, Row(0)), 1)
     assert store.flush("one").saved == 1
     assert (store.read("a"), database.rows["a"], store.pending()) == (Row(1), (2, Row(1)), 0)
 
 
-def test_a_batch_is_one_transaction_in_the_order_of_the_changes(store: WriteBehind[Row], database: Database) -> None:
+def test_a_batch_is_one_transaction_in_the_order_of_the_changes(
+    store: WriteBehind[Row], database: Database
+) -> None:
     for key in "abab":
         store.update(key, add)
     assert store.flush("one").saved == 4
     assert (database.batches, database.order["a"]) == ([4], [1, 2, 3])
 
 
-def test_what_is_not_there_is_none_and_cannot_be_changed(store: WriteBehind[Row], client: Client) -> None:
+def test_what_is_not_there_is_none_and_cannot_be_changed(
+    store: WriteBehind[Row], client: Client
+) -> None:
     assert (store.read("z"), store.update("z", add)) == (None, None)
     assert not client.exists(store.entry_key("z"))
 
@@ -95,14 +101,21 @@ def test_a_crash_between_commit_and_acknowledgement_saves_twice_and_changes_noth
     assert (database.rows["a"], store.pending()) == ((2, Row(1)), 1)
     store.update("a", add)
     again = store.flush("lives", idle_ms=0)
-    assert (again.claimed, again.saved, database.order["a"], store.pending()) == (1, 2, [1, 2, 3], 0)
+    assert (again.claimed, again.saved, database.order["a"], store.pending()) == (
+        1,
+        2,
+        [1, 2, 3],
+        0,
+    )
 
 
 def _die(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_crash_before_the_commit_loses_nothing(store: WriteBehind[Row], client: Client, database: Database) -> None:
+def test_a_crash_before_the_commit_loses_nothing(
+    store: WriteBehind[Row], client: Client, database: Database
+) -> None:
     store.update("a", add)
     store.flush("warm")
     store.update("a", add)
@@ -161,7 +174,9 @@ def test_a_load_that_is_overtaken_by_a_change_is_not_stored(
     assert store.read("a") == Row(1)
 
 
-def test_a_clean_entry_expires_and_a_dirty_one_waits(store: WriteBehind[Row], client: Client) -> None:
+def test_a_clean_entry_expires_and_a_dirty_one_waits(
+    store: WriteBehind[Row], client: Client
+) -> None:
     store.read("a")
     assert 0 < client.pttl(store.entry_key("a")) <= 60_000
     store.update("a", add)
@@ -171,7 +186,9 @@ def test_a_clean_entry_expires_and_a_dirty_one_waits(store: WriteBehind[Row], cl
     assert all(client.pttl(key) > 0 for key in client.scan_iter("demo:catalog:{behind-*"))
 
 
-def test_an_entry_changed_again_before_it_was_saved_stays_dirty(store: WriteBehind[Row], client: Client) -> None:
+def test_an_entry_changed_again_before_it_was_saved_stays_dirty(
+    store: WriteBehind[Row], client: Client
+) -> None:
     save = store._save_batch
 
     def changed_meanwhile(changes: Sequence[Versioned[Row]]) -> None:
@@ -202,9 +219,16 @@ def test_a_change_that_cannot_be_saved_holds_up_no_other_and_is_kept_for_a_perso
 
 
 @pytest.mark.parametrize(
-    "fields", [{"x": "y"}, {"key": "a", "version": "two", "value": b"\x80"}, {"key": "a", "version": 2, "value": b"\xc1"}]
+    "fields",
+    [
+        {"x": "y"},
+        {"key": "a", "version": "two", "value": b"\x80"},
+        {"key": "a", "version": 2, "value": b"\xc1"},
+    ],
 )
-def test_what_is_no_change_is_given_up(store: WriteBehind[Row], client: Client, fields: dict[str, Any]) -> None:
+def test_what_is_no_change_is_given_up(
+    store: WriteBehind[Row], client: Client, fields: dict[str, Any]
+) -> None:
     client.xadd(store.stream, fields)
     store.update("b", add)
     assert store.flush("one").saved == 1
@@ -212,12 +236,16 @@ def test_what_is_no_change_is_given_up(store: WriteBehind[Row], client: Client, 
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"1|C", b"x|C|\x80", b"2|D|\xc1"])
-def test_an_entry_that_does_not_decode_is_a_miss(store: WriteBehind[Row], client: Client, garbage: bytes) -> None:
+def test_an_entry_that_does_not_decode_is_a_miss(
+    store: WriteBehind[Row], client: Client, garbage: bytes
+) -> None:
     client.set(store.entry_key("a"), garbage, px=60_000)
     assert store.read("a") == Row(0)
 
 
-def test_a_group_that_is_gone_is_made_again_and_reads_from_the_beginning(store: WriteBehind[Row], client: Client) -> None:
+def test_a_group_that_is_gone_is_made_again_and_reads_from_the_beginning(
+    store: WriteBehind[Row], client: Client
+) -> None:
     store.update("a", add)
     store.flush("one")
     store.update("a", add)
@@ -234,7 +262,10 @@ def test_twenty_writers_lose_no_change(store: WriteBehind[Row], database: Databa
 
     worker = threading.Thread(target=work)
     worker.start()
-    writers = [threading.Thread(target=lambda: [store.update("a", add) for _ in range(10)]) for _ in range(20)]
+    writers = [
+        threading.Thread(target=lambda: [store.update("a", add) for _ in range(10)])
+        for _ in range(20)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -245,7 +276,9 @@ def test_twenty_writers_lose_no_change(store: WriteBehind[Row], database: Databa
     assert database.order["a"] == sorted(database.order["a"])
 
 
-def test_readers_of_one_missing_key_load_it_once(store: WriteBehind[Row], database: Database) -> None:
+def test_readers_of_one_missing_key_load_it_once(
+    store: WriteBehind[Row], database: Database
+) -> None:
     start = threading.Barrier(10)
 
     def read() -> None:
@@ -278,19 +311,34 @@ def test_a_load_that_fails_gives_the_lease_back(store: WriteBehind[Row], client:
 
 
 def test_without_redis_nothing_is_written_and_the_caller_is_told(database: Database) -> None:
-    store = make(connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database)
-    for call in (lambda: store.read("a"), lambda: store.update("a", add), lambda: store.flush("one")):
+    store = make(
+        connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database
+    )
+    for call in (
+        lambda: store.read("a"),
+        lambda: store.update("a", add),
+        lambda: store.flush("one"),
+    ):
         with pytest.raises(RedisError):
             call()
     assert database.rows["a"] == (1, Row(0))
 
 
 def test_the_keys_of_its_scripts_share_a_slot(store: WriteBehind[Row]) -> None:
-    assert len({key_slot(key.encode()) for key in (store.stream, store.dead, *map(store.entry_key, "abc"))}) == 1
+    assert (
+        len(
+            {
+                key_slot(key.encode())
+                for key in (store.stream, store.dead, *map(store.entry_key, "abc"))
+            }
+        )
+        == 1
+    )
 
 
 class Machine(RuleBasedStateMachine):
-    """Changes, workers that save, die before or after the commit, and entries that vanish, against a counter by key."""
+    """Changes, workers that save, die before or after the commit, and entries that vanish, against
+    a counter by key."""
 
     client: Client
 
@@ -314,7 +362,11 @@ class Machine(RuleBasedStateMachine):
     def vanish(self, key: str) -> None:
         self.client.delete(self.store.entry_key(key))
 
-    @rule(worker=st.sampled_from(["one", "two"]), count=st.integers(1, 4), idle=st.sampled_from([0, 60_000]))
+    @rule(
+        worker=st.sampled_from(["one", "two"]),
+        count=st.integers(1, 4),
+        idle=st.sampled_from([0, 60_000]),
+    )
     def flush(self, worker: str, count: int, idle: int) -> None:
         self.store.flush(worker, count=count, idle_ms=idle)
 
@@ -341,5 +393,10 @@ def test_no_acknowledged_change_is_lost_whoever_dies(client: Client) -> None:
     machine = type("Case", (Machine,), {"client": client})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=100,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )

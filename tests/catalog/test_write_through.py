@@ -93,13 +93,17 @@ def test_a_reader_that_loaded_before_the_commit_stores_nothing(client: Client) -
     assert store.read("1") == Row(1)
 
 
-def test_a_lease_that_ran_out_before_the_commit_drops_what_others_stored_meanwhile(client: Client) -> None:
+def test_a_lease_that_ran_out_before_the_commit_drops_what_others_stored_meanwhile(
+    client: Client,
+) -> None:
     database = Database()
     store, cache = make(client, database)
     original = database.change_row
 
     def slow(key: str, change: Callable[[Row], Row]) -> Row | None:
-        client.delete(cache.redis_key(key))  # the writer's lease runs out, and a reader stores the old row
+        client.delete(
+            cache.redis_key(key)
+        )  # the writer's lease runs out, and a reader stores the old row
         assert cache.get_or_load(key, lambda: Row(0)).status is CacheStatus.MISS
         return original(key, change)
 
@@ -121,14 +125,19 @@ def test_a_change_that_fails_gives_the_lease_back(client: Client) -> None:
 
 def test_without_redis_the_row_is_written_and_the_caller_is_told() -> None:
     database = Database()
-    store, _ = make(connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database)
+    store, _ = make(
+        connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database
+    )
     with pytest.raises(NotTold) as told:
         store.update("1", add)
     assert (told.value.value, database.rows["1"], store.read("1")) == (Row(1), Row(1), Row(1))
 
 
 def test_redis_lost_after_the_commit_leaves_a_lease_and_no_old_value() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=0.01) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=0.01) as client,
+    ):
         database = Database()
         store, cache = make(client, database)
         store.read("1")
@@ -145,7 +154,10 @@ def test_redis_lost_after_the_commit_leaves_a_lease_and_no_old_value() -> None:
 def test_many_writers_lose_no_change_and_leave_the_last_value(client: Client) -> None:
     database = Database()
     store, _ = make(client, database)
-    threads = [threading.Thread(target=lambda: [store.update("1", add) for _ in range(10)]) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: [store.update("1", add) for _ in range(10)])
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -21,7 +21,9 @@ from tests.servers import private_engine
 from tests.serving import GTHREAD, REPOSITORY, serve, until
 
 
-def make(client: Client, ttl_seconds: float = 0.3, elects: bool = True) -> tuple[Background, list[int]]:
+def make(
+    client: Client, ttl_seconds: float = 0.3, elects: bool = True
+) -> tuple[Background, list[int]]:
     """One with a job, and the tokens that its steps were given."""
     background, tokens = Background(client, elects=elects, ttl_seconds=ttl_seconds), list[int]()
 
@@ -68,7 +70,9 @@ def test_a_job_goes_on_when_redis_comes_back(tmp_path: Path) -> None:
         client.close()
 
 
-def test_a_step_that_fails_ends_nothing_and_is_logged_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_fails_ends_nothing_and_is_logged_once(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     background, steps = Background(client, elects=True, ttl_seconds=0.3), Counter[str]()
 
     def step(_: int) -> float:
@@ -81,7 +85,9 @@ def test_a_step_that_fails_ends_nothing_and_is_logged_once(client: Client, caplo
     background.start()
     until(lambda: steps["failed"] > 5)
     background.close()
-    assert [record.message for record in caplog.records if "LookupError" in record.message] == ["test: LookupError"]
+    assert [record.message for record in caplog.records if "LookupError" in record.message] == [
+        "test: LookupError"
+    ]
 
 
 def test_a_job_of_every_process_is_done_by_each_and_once_more_at_its_end(client: Client) -> None:
@@ -101,7 +107,8 @@ def test_a_job_of_every_process_is_done_by_each_and_once_more_at_its_end(client:
 
 
 class Lapsing:
-    """A lead that runs out by this process' own clock while its renewal is on its way, and is renewed all the same."""
+    """A lead that runs out by this process' own clock while its renewal is on its way, and is
+    renewed all the same."""
 
     def __init__(self) -> None:
         self.lapsed, self.looked = False, threading.Event()
@@ -121,7 +128,11 @@ class Lapsing:
 
 
 def test_a_lead_that_lapses_for_a_moment_does_not_stop_its_job(client: Client) -> None:
-    background, steps, leader = Background(client, elects=True, ttl_seconds=0.03), list[int](), Lapsing()
+    background, steps, leader = (
+        Background(client, elects=True, ttl_seconds=0.03),
+        list[int](),
+        Lapsing(),
+    )
     job = Job("test", lambda token: steps.append(token) or 0.001, True, leader)  # type: ignore[arg-type, func-returns-value]
     thread = threading.Thread(target=background._run, args=(job,))
     thread.start()
@@ -144,7 +155,9 @@ def test_waking_does_not_wait(client: Client) -> None:
     background.close()
 
 
-def test_no_thread_begins_before_the_first_request_and_none_where_it_is_told_so(make_app: Callable[..., Flask]) -> None:
+def test_no_thread_begins_before_the_first_request_and_none_where_it_is_told_so(
+    make_app: Callable[..., Flask],
+) -> None:
     before = threading.active_count()
     app, without = make_app(BACKGROUND="worker"), make_app(BACKGROUND="none")
     without.test_client().get("/livez")
@@ -171,7 +184,13 @@ def test_over_three_workers_one_samples_and_another_when_it_is_killed(arguments:
     """A killed worker gives nothing back: its lead has to run out."""
     with (
         private_engine() as engine,
-        serve(workers=3, arguments=arguments, REDIS_URL=engine.url, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0"),
+        serve(
+            workers=3,
+            arguments=arguments,
+            REDIS_URL=engine.url,
+            DEMO_PRODUCTS="24",
+            DEMO_DB_LATENCY_MS="0",
+        ),
     ):
         client = connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5)
         first = until(lambda: leads(client) if len(leads(client)) == 2 else None)
@@ -185,12 +204,23 @@ def test_over_three_workers_one_samples_and_another_when_it_is_killed(arguments:
 
 def test_the_worker_command_does_the_jobs_that_web_workers_leave_to_it(tmp_path: Path) -> None:
     settings = {"DEMO_BACKGROUND": "worker", "DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0"}
-    with private_engine() as engine, serve(REDIS_URL=engine.url, instance=tmp_path / "instance", **settings) as server:
+    with (
+        private_engine() as engine,
+        serve(REDIS_URL=engine.url, instance=tmp_path / "instance", **settings) as server,
+    ):
         client = connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5)
         assert server.request("/catalog/products/7").status == 200
-        variables = {**os.environ, **settings, "REDIS_URL": engine.url, "DEMO_INSTANCE_PATH": str(tmp_path / "instance")}
+        variables = {
+            **os.environ,
+            **settings,
+            "REDIS_URL": engine.url,
+            "DEMO_INSTANCE_PATH": str(tmp_path / "instance"),
+        }
         command = [sys.executable, "-m", "flask", "--app", "wsgi", "worker"]
-        workers = [subprocess.Popen(command, cwd=REPOSITORY, env=variables, stderr=subprocess.DEVNULL) for _ in range(2)]
+        workers = [
+            subprocess.Popen(command, cwd=REPOSITORY, env=variables, stderr=subprocess.DEVNULL)
+            for _ in range(2)
+        ]
         try:
             found = until(lambda: leads(client) if len(leads(client)) == 2 else None, 20)
             pids = {int(who.rpartition(b":")[2]) for who in found.values()}

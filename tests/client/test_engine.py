@@ -34,7 +34,9 @@ class Holder:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("unix://"), self.process.stderr.read() if self.process.stderr else ""
+        assert self.url.startswith("unix://"), (
+            self.process.stderr.read() if self.process.stderr else ""
+        )
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -60,13 +62,17 @@ def pids_of(temporary: Path, word: str) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
-def test_the_engine_ends_with_its_last_process_whatever_kills_it(tmp_path: Path, temporary: Path, number: int) -> None:
+def test_the_engine_ends_with_its_last_process_whatever_kills_it(
+    tmp_path: Path, temporary: Path, number: int
+) -> None:
     holder = Holder(tmp_path / "instance", temporary)
     holder.end(number)
     until(lambda: nothing_left(temporary))
 
 
-def test_processes_of_one_instance_share_one_engine_until_the_last_has_gone(tmp_path: Path, temporary: Path) -> None:
+def test_processes_of_one_instance_share_one_engine_until_the_last_has_gone(
+    tmp_path: Path, temporary: Path
+) -> None:
     first = Holder(tmp_path / "instance", temporary)
     second = Holder(tmp_path / "instance", temporary)
     assert first.url == second.url
@@ -87,7 +93,10 @@ def test_two_instances_have_two_engines(tmp_path: Path, temporary: Path) -> None
 
 def test_starters_at_the_same_moment_start_one_engine(tmp_path: Path, temporary: Path) -> None:
     holders: list[Holder] = []
-    threads = [threading.Thread(target=lambda: holders.append(Holder(tmp_path / "i", temporary))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: holders.append(Holder(tmp_path / "i", temporary)))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -138,7 +147,9 @@ def test_data_that_cannot_be_read_is_moved_aside(tmp_path: Path, temporary: Path
     until(lambda: nothing_left(temporary))
 
 
-def test_leftovers_of_a_killed_keeper_are_swept_at_the_next_start(tmp_path: Path, temporary: Path) -> None:
+def test_leftovers_of_a_killed_keeper_are_swept_at_the_next_start(
+    tmp_path: Path, temporary: Path
+) -> None:
     holder = Holder(tmp_path / "instance", temporary)
     left = next(temporary.iterdir())
     os.kill(pids_of(temporary, "demo/client/engine.py")[0], signal.SIGKILL)
@@ -156,12 +167,16 @@ def test_the_socket_is_for_this_user_alone(tmp_path: Path, temporary: Path) -> N
     folder = Path(holder.url.removeprefix("unix://")).parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     with redis.Redis.from_url(holder.url) as client:
-        assert client.config_get("port") == {"port": "0"} or client.config_get("port") == {b"port": b"0"}
+        assert client.config_get("port") == {"port": "0"} or client.config_get("port") == {
+            b"port": b"0"
+        }
     holder.end()
     until(lambda: nothing_left(temporary))
 
 
-def test_a_place_with_a_long_name_is_not_used_for_the_socket(tmp_path: Path, temporary: Path) -> None:
+def test_a_place_with_a_long_name_is_not_used_for_the_socket(
+    tmp_path: Path, temporary: Path
+) -> None:
     long = temporary / ("x" * 80)
     long.mkdir()
     holder = Holder(tmp_path / "instance", long)
@@ -178,7 +193,9 @@ def test_no_engine_is_one_sentence_that_says_what_to_do(monkeypatch: pytest.Monk
         engine.find_engine()
 
 
-def test_the_engine_of_the_system_serves_where_there_is_no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_engine_of_the_system_serves_where_there_is_no_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     server = tmp_path / "redis-server"
     server.write_text("")
@@ -188,7 +205,10 @@ def test_the_engine_of_the_system_serves_where_there_is_no_wheel(monkeypatch: py
 
 
 def test_a_folder_that_cannot_be_written_is_replaced_and_said(
-    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(folders.tempfile, "tempdir", str(temporary))
     monkeypatch.setenv("DEMO_INSTANCE_PATH", "")
@@ -196,7 +216,9 @@ def test_a_folder_that_cannot_be_written_is_replaced_and_said(
     used = folders.instance_folder(str(tmp_path / "file" / "instance"))
     assert used.parent == temporary
     assert os.environ["DEMO_INSTANCE_PATH"] == str(used)
-    assert [record.getMessage() for record in caplog.records if "nothing is kept" in record.getMessage()]
+    assert [
+        record.getMessage() for record in caplog.records if "nothing is kept" in record.getMessage()
+    ]
 
 
 def _read(url: str, key: str) -> bytes | None:

@@ -126,7 +126,9 @@ def test_of_many_who_ask_at_once_one_leads(client: Client) -> None:
 
 
 def test_without_redis_nobody_leads() -> None:
-    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.01) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.01
+    ) as nobody:
         leader = make(nobody, "one")
         with pytest.raises(RedisError):
             leader.campaign()

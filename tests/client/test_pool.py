@@ -44,9 +44,20 @@ def free_port() -> int:
 def server(*arguments: str, binary: str | None = None) -> Iterator[int]:
     """An engine on a TCP port."""
     port = free_port()
-    command = [binary or engine.find_engine(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *arguments]
+    command = [
+        binary or engine.find_engine(),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        *arguments,
+    ]
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             until(lambda: _listens(port))
             yield port
@@ -64,7 +75,9 @@ def sentinel_of(master: int, folder: Path, more: str = "") -> Iterator[int]:
         f"sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n{more}"
     )
     nowhere = subprocess.DEVNULL
-    process = subprocess.Popen([engine.find_engine(), str(config), "--sentinel"], stdout=nowhere, stderr=nowhere)
+    process = subprocess.Popen(
+        [engine.find_engine(), str(config), "--sentinel"], stdout=nowhere, stderr=nowhere
+    )
     try:
         until(lambda: _listens(port))
         yield port
@@ -104,7 +117,12 @@ def test_a_wrong_url_is_one_sentence(url: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://u:hunter2@h:99999", "redis://u:hun@ter2@h:x", "rediss://:hunter2@h/abc", "redis+sentinel://u:hunter2@h"],
+    [
+        "redis://u:hunter2@h:99999",
+        "redis://u:hun@ter2@h:x",
+        "rediss://:hunter2@h/abc",
+        "redis+sentinel://u:hunter2@h",
+    ],
 )
 def test_no_sentence_holds_the_password(url: str) -> None:
     with pytest.raises(AddressError) as caught:
@@ -115,7 +133,12 @@ def test_no_sentence_holds_the_password(url: str) -> None:
 def test_the_grammar_of_urls() -> None:
     address = parse("rediss+sentinel://me:p%40ss@h1:1,[::1]:2,h3/prime/4")
     assert address.hosts == (("h1", 1), ("::1", 2), ("h3", 26379))
-    assert (address.username, address.password, address.service, address.db) == ("me", "p@ss", "prime", 4)
+    assert (address.username, address.password, address.service, address.db) == (
+        "me",
+        "p@ss",
+        "prime",
+        4,
+    )
     assert address.tls
     assert "p%40ss" not in str(address)
     assert "me:" not in str(address)
@@ -246,14 +269,36 @@ def test_tls(tmp_path: Path) -> None:
         pytest.skip("needs redis-server with TLS, and openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-days",
+            "2",
+        ]
         + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
         check=True,
         capture_output=True,
     )
     tls = free_port()
-    options = ["--tls-port", str(tls), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    with server(*options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no", binary=binary):
+    options = [
+        "--tls-port",
+        str(tls),
+        "--tls-cert-file",
+        str(certificate),
+        "--tls-key-file",
+        str(key),
+    ]
+    with server(
+        *options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no", binary=binary
+    ):
         good = f"rediss://localhost:{tls}?ssl_ca_certs={certificate}"
         assert client_for(good).ping()
         bad = f"rediss://localhost:{tls}"
@@ -267,7 +312,9 @@ def _build(binary: str) -> str:
 
 
 @pytest.mark.parametrize("guarded", ["none", "redis", "both"])
-def test_sentinel_finds_the_master_and_follows_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, guarded: str) -> None:
+def test_sentinel_finds_the_master_and_follows_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, guarded: str
+) -> None:
     caplog.set_level(logging.CRITICAL)
     password = "" if guarded == "none" else "pass-of-tests"
     options = ["--requirepass", password, "--masterauth", password] if password else []
@@ -290,7 +337,8 @@ def test_sentinel_finds_the_master_and_follows_it(tmp_path: Path, caplog: pytest
             until(lambda: sentinel.execute_command("SENTINEL REPLICAS", "prime"))
             until(lambda: _ordered(sentinel))
             until(lambda: follower.info("replication")["role"] == "master")
-            # A write that the old master took before it was told is lost: that is what asynchronous replication means.
+            # A write that the old master took before it was told is lost: that is what asynchronous
+            # replication means.
             until(lambda: _wrote(client) and follower.get("b") == b"2", 20)
 
 
@@ -317,7 +365,9 @@ def _wrote(client: Client) -> bool:
         return False
 
 
-def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     known, asked, told, look_up = threading.Event(), [], [], socket.getaddrinfo
 
     def slow(host: str, *more: Any, **options: Any) -> Any:
@@ -345,7 +395,9 @@ def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(monkeypatch: pytes
         assert client_for(f"redis://redis.test:{port}").ping()
 
 
-def test_a_process_that_ends_and_may_begin_no_thread_connects_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_and_may_begin_no_thread_connects_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refused(_: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
@@ -388,7 +440,10 @@ def test_cluster_serves_every_command_of_the_app(tmp_path: Path) -> None:
         pipeline.get("a")
         pipeline.get("b")
         assert pipeline.execute() == [b"1", None]
-        assert client.register_script("-- x.lua: y\nreturn redis.call('GET', KEYS[1])")(keys=["a"]) == b"1"
+        assert (
+            client.register_script("-- x.lua: y\nreturn redis.call('GET', KEYS[1])")(keys=["a"])
+            == b"1"
+        )
         client.close()
 
 

@@ -1,4 +1,5 @@
-"""A leaderboard in plain Python, by its definition: who has what, since when, in every period that ever was."""
+"""A leaderboard in plain Python, by its definition: who has what, since when, in every period that
+ever was."""
 
 from datetime import UTC, datetime
 
@@ -8,10 +9,14 @@ Rows = dict[str, tuple[int, int]]
 
 
 class Model:
-    """`boards` maps the name of a period to its players' scores, each with the number of the step that reached it."""
+    """`boards` maps the name of a period to its players' scores, each with the number of the step
+    that reached it."""
 
     def __init__(
-        self, lower_is_better: bool = False, dense: bool = False, periods: tuple[Period, ...] = tuple(Period)
+        self,
+        lower_is_better: bool = False,
+        dense: bool = False,
+        periods: tuple[Period, ...] = tuple(Period),
     ) -> None:
         self.lower_is_better, self.dense, self.periods = lower_is_better, dense, periods
         self.boards: dict[str, Rows] = {}
@@ -23,7 +28,11 @@ class Model:
     def name(period: str, now_ms: int) -> str:
         moment = datetime.fromtimestamp(now_ms / 1000, UTC)
         year, week, _ = moment.isocalendar()
-        names = {Period.ALL: "all", Period.WEEK: f"week:{year}-W{week:02}", Period.DAY: f"day:{moment:%Y-%m-%d}"}
+        names = {
+            Period.ALL: "all",
+            Period.WEEK: f"week:{year}-W{week:02}",
+            Period.DAY: f"day:{moment:%Y-%m-%d}",
+        }
         return names.get(period, period)  # type: ignore[call-overload]
 
     def rows(self, period: str, now_ms: int) -> Rows:
@@ -75,12 +84,16 @@ class Model:
     def entries(self, period: str, now_ms: int) -> list[Entry]:
         rows = self.rows(period, now_ms)
         metadata = self.archived.get(self.name(period, now_ms), self.metadata)
-        return [Entry(self.rank(rows, p) or 0, p, rows[p][0], metadata.get(p)) for p in self.order(rows)]
+        return [
+            Entry(self.rank(rows, p) or 0, p, rows[p][0], metadata.get(p)) for p in self.order(rows)
+        ]
 
     def after(self, period: str, now_ms: int, score: int, step: int) -> list[str]:
         """Who stands behind a place that was left or not."""
         rows, sign = self.rows(period, now_ms), 1 if self.lower_is_better else -1
-        return [p for p in self.order(rows) if (sign * rows[p][0], rows[p][1]) > (sign * score, step)]
+        return [
+            p for p in self.order(rows) if (sign * rows[p][0], rows[p][1]) > (sign * score, step)
+        ]
 
     def remove(self, player: str, now_ms: int) -> bool:
         found = [self.rows(period, now_ms).pop(player, None) for period in self.periods]
@@ -103,7 +116,9 @@ class Model:
         rows = self.rows(Period.ALL, now_ms)
         if rows:
             self.boards[f"season:{name}"], self.boards["all"] = rows, {}
-            self.archived[f"season:{name}"] = {p: text for p, text in self.metadata.items() if p in rows}
+            self.archived[f"season:{name}"] = {
+                p: text for p, text in self.metadata.items() if p in rows
+            }
             running = {p for period in self.periods for p in self.rows(period, now_ms)}
             self.metadata = {p: text for p, text in self.metadata.items() if p in running}
         return len(rows)

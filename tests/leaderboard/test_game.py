@@ -43,7 +43,9 @@ def test_a_ticket_is_for_one_board_of_one_server(secret: str, board: str) -> Non
 
 
 @given(st.integers(1, 36), st.integers(0, 13_000))
-def test_points_are_for_right_characters_and_never_above_what_the_time_allows(count: int, took_ms: int) -> None:
+def test_points_are_for_right_characters_and_never_above_what_the_time_allows(
+    count: int, took_ms: int
+) -> None:
     played = start("key", "main", NOW_MS)
     characters = sum(map(len, played.words[:count]))
     typed = " ".join(played.words[:count]) + "  wrong " + " ".join(played.words[count:])
@@ -51,7 +53,9 @@ def test_points_are_for_right_characters_and_never_above_what_the_time_allows(co
         with pytest.raises(Refused):
             judge(played, typed, NOW_MS + took_ms)
     else:
-        assert judge(played, typed, NOW_MS + took_ms) == game.Result(10 * characters, characters, took_ms / 1000)
+        assert judge(played, typed, NOW_MS + took_ms) == game.Result(
+            10 * characters, characters, took_ms / 1000
+        )
 
 
 @pytest.mark.parametrize("typed", ["", "x" * 100_000, "\0\n\t", "<script>", "é" * 500])
@@ -99,7 +103,9 @@ def test_a_game_is_played_and_a_ticket_counts_once(web: FlaskClient, clock: list
     for change in ({"typed": typed.rpartition(" ")[0]}, {"typed": typed, "player": "noor"}):
         refused = answer(web, given, **change)
         assert (refused.status_code, "This ticket has been used" in refused.text) == (422, True)
-    assert [(row["player"], row["score"]) for row in web.get(BOARD).json["entries"]] == [("<b>bo</b>", points)]
+    assert [(row["player"], row["score"]) for row in web.get(BOARD).json["entries"]] == [
+        ("<b>bo</b>", points)
+    ]
 
 
 def test_who_is_late_too_quick_or_forges_gets_nothing(web: FlaskClient, clock: list[int]) -> None:
@@ -138,7 +144,9 @@ def test_names_and_tickets_are_shown_as_text(web: FlaskClient) -> None:
     assert web.get("/leaderboard/boards/A/game").status_code == 404
 
 
-def test_without_redis_no_ticket_is_handed_out(away: Flask, make_app: Callable[..., Flask], clock: list[int]) -> None:
+def test_without_redis_no_ticket_is_handed_out(
+    away: Flask, make_app: Callable[..., Flask], clock: list[int]
+) -> None:
     given = begin(make_app().test_client())
     clock[0] += 9000
     assert answer(away.test_client(), given, typed="x").status_code == 503
@@ -146,6 +154,11 @@ def test_without_redis_no_ticket_is_handed_out(away: Flask, make_app: Callable[.
 
 def test_the_clock_is_that_of_redis(make_app: Callable[..., Flask], away: Flask) -> None:
     web = make_app(RATE_LIMITS={}).test_client()
-    assert web.post(PAGE, data={"player": "mara"}).headers["Server-Timing"].count('desc="1 round trip"') == 1
+    assert (
+        web.post(PAGE, data={"player": "mara"})
+        .headers["Server-Timing"]
+        .count('desc="1 round trip"')
+        == 1
+    )
     refused = away.test_client().post(PAGE, data={"player": "mara"})
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")

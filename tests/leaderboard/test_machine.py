@@ -1,4 +1,5 @@
-"""Whatever is done to a board, in whatever order: every rank, order, neighbour and page is the model's."""
+"""Whatever is done to a board, in whatever order: every rank, order, neighbour and page is the
+model's."""
 
 import os
 import subprocess
@@ -7,10 +8,26 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from demo.client.wire import Client
-from demo.leaderboard.answers import MAX_SCORE, Conflict, Mode, Period, Post, Ranking, Refused, Submission
+from demo.leaderboard.answers import (
+    MAX_SCORE,
+    Conflict,
+    Mode,
+    Period,
+    Post,
+    Ranking,
+    Refused,
+    Submission,
+)
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
 from tests.leaderboard.models import Model
@@ -20,7 +37,10 @@ from tests.serving import REPOSITORY
 DAY_MS = 86_400_000
 START_MS = 1_798_588_800_000  # 2026-12-30, 00:00 UTC, in ISO week 53
 EXAMPLES = 2000 if os.environ.get("CI") else 100
-SCORES = st.one_of(st.integers(-3, 3), st.sampled_from([MAX_SCORE, MAX_SCORE - 1, -MAX_SCORE, 1 - MAX_SCORE, 2**52]))
+SCORES = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([MAX_SCORE, MAX_SCORE - 1, -MAX_SCORE, 1 - MAX_SCORE, 2**52]),
+)
 PLAYERS = st.sampled_from(["a", "b", "c:d", "é", "👩‍🚀", "5"])
 MODES = st.sampled_from(list(Mode))
 PERIODS = st.sampled_from([tuple(Period), (Period.ALL, Period.DAY), (Period.ALL,)])
@@ -59,14 +79,21 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="sum"):
                 self.board.submit(player, score, mode=mode, metadata=metadata, now_ms=self.now_ms)
         else:
-            done = self.board.submit(player, score, mode=mode, metadata=metadata, now_ms=self.now_ms)
+            done = self.board.submit(
+                player, score, mode=mode, metadata=metadata, now_ms=self.now_ms
+            )
             assert done.standings == expected
 
     @rule(posts=st.lists(st.builds(Post, PLAYERS, SCORES, MODES, METADATA), min_size=1, max_size=5))
     def submit_many(self, posts: list[Post]) -> None:
-        expected = [self.model.submit(p.player, p.score, Mode(p.mode), p.metadata, self.now_ms) for p in posts]
+        expected = [
+            self.model.submit(p.player, p.score, Mode(p.mode), p.metadata, self.now_ms)
+            for p in posts
+        ]
         done = self.board.submit_many(posts, now_ms=self.now_ms)
-        assert [result.standings if isinstance(result, Submission) else None for result in done] == expected
+        assert [
+            result.standings if isinstance(result, Submission) else None for result in done
+        ] == expected
         assert all(result.field == "score" for result in done if isinstance(result, Refused))
 
     @rule(key=st.sampled_from("xy"), player=PLAYERS, score=st.integers(-3, 3), mode=MODES)
@@ -92,7 +119,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(player=PLAYERS)
     def remove(self, player: str) -> None:
-        assert self.board.remove(player, now_ms=self.now_ms) == self.model.remove(player, self.now_ms)
+        assert self.board.remove(player, now_ms=self.now_ms) == self.model.remove(
+            player, self.now_ms
+        )
 
     @rule(period=st.sampled_from(list(Period)), keep=st.integers(0, 4))
     def trim(self, period: Period, keep: int) -> None:
@@ -131,12 +160,22 @@ class Machine(RuleBasedStateMachine):
     def go_on_from_the_cursor(self, count: int) -> None:
         assert self.cursor
         period, name, score, step = self.cursor
-        page = self.board.page(0, count, period if self.model.name(period, self.now_ms) == name else name, cursor=self.text)
+        page = self.board.page(
+            0,
+            count,
+            period if self.model.name(period, self.now_ms) == name else name,
+            cursor=self.text,
+        )
         expected = self.model.after(name, self.now_ms, score, step)
         assert [entry.player for entry in page.entries] == expected[:count]
         assert (page.cursor is not None) == (len(expected) > count)
 
-    @rule(period=st.sampled_from(list(Period)), offset=st.integers(0, 4), player=PLAYERS, radius=st.integers(0, 2))
+    @rule(
+        period=st.sampled_from(list(Period)),
+        offset=st.integers(0, 4),
+        player=PLAYERS,
+        radius=st.integers(0, 2),
+    )
     def read_a_part(self, period: Period, offset: int, player: str, radius: int) -> None:
         period = self.kept(period)
         rows = self.model.entries(period, self.now_ms)
@@ -162,7 +201,9 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         for name in self.model.boards:
-            assert self.board.top(100, name).entries == tuple(self.model.entries(name, self.now_ms)), name
+            assert self.board.top(100, name).entries == tuple(
+                self.model.entries(name, self.now_ms)
+            ), name
         assert set(self.board.seasons()) == {n.removeprefix("season:") for n in self.model.archived}
 
     def teardown(self) -> None:
@@ -174,8 +215,15 @@ class Machine(RuleBasedStateMachine):
             if key.endswith(b":members"):  # nobody who went leaves anything behind
                 assert self.client.hlen(key) == self.client.zcard(key.removesuffix(b":members"))
             if key.endswith(b":distinct"):
-                scores = {score for _, score in self.client.zrange(key.removesuffix(b":distinct"), 0, -1, withscores=True)}
-                assert {score for _, score in self.client.zrange(key, 0, -1, withscores=True)} == scores
+                scores = {
+                    score
+                    for _, score in self.client.zrange(
+                        key.removesuffix(b":distinct"), 0, -1, withscores=True
+                    )
+                }
+                assert {
+                    score for _, score in self.client.zrange(key, 0, -1, withscores=True)
+                } == scores
 
 
 def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(client: Client) -> None:
@@ -207,7 +255,9 @@ with connect(url, pool_size=1, timeout_seconds=5, open_seconds=1) as client:
 """
 
 
-def test_eight_processes_that_post_at_once_end_in_the_models_state(client: Client, redis_url: str) -> None:
+def test_eight_processes_that_post_at_once_end_in_the_models_state(
+    client: Client, redis_url: str
+) -> None:
     posters = [
         subprocess.Popen(
             [sys.executable, "-c", POSTER, redis_url, str(seed)],
@@ -225,7 +275,10 @@ def test_eight_processes_that_post_at_once_end_in_the_models_state(client: Clien
         poster.communicate("go\n", timeout=60)
         assert poster.returncode == 0
     best = {
-        f"p{p}": max((n * 7919 + s * 104_729) % 1000 for s in range(8) for n in range(60) if n % 7 == p) for p in range(7)
+        f"p{p}": max(
+            (n * 7919 + s * 104_729) % 1000 for s in range(8) for n in range(60) if n % 7 == p
+        )
+        for p in range(7)
     }
     sums = {f"sum{number}": 20 * sum(range(1, 9)) for number in range(3)}
     expected = best | sums | {"once": 60}

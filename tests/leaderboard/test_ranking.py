@@ -13,7 +13,16 @@ from redis.exceptions import RedisError
 
 from demo.client.wire import Client
 from demo.leaderboard import boards, upkeep
-from demo.leaderboard.answers import MAX_SCORE, Conflict, Entry, Period, Post, Standing, Submission, check_player
+from demo.leaderboard.answers import (
+    MAX_SCORE,
+    Conflict,
+    Entry,
+    Period,
+    Post,
+    Standing,
+    Submission,
+    check_player,
+)
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
 from demo.observe.trace import begin_trace, end_trace
@@ -26,7 +35,8 @@ NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
 
 
 class Model:
-    """The rules in plain Python: the best counts, equal scores share a rank, first to reach is first in the list."""
+    """The rules in plain Python: the best counts, equal scores share a rank, first to reach is
+    first in the list."""
 
     def __init__(self) -> None:
         self.best: dict[str, tuple[int, int]] = {}
@@ -47,16 +57,25 @@ class Model:
 
     def entries(self) -> list[Entry]:
         order = sorted(self.best, key=lambda player: (-self.best[player][0], self.best[player][1]))
-        return [Entry(self.rank(player) or 0, player, self.best[player][0], None) for player in order]
+        return [
+            Entry(self.rank(player) or 0, player, self.best[player][0], None) for player in order
+        ]
 
 
-SCORES = st.one_of(st.integers(-3, 3), st.sampled_from([MAX_SCORE, MAX_SCORE - 1, -MAX_SCORE, 1 - MAX_SCORE, 2**52]))
+SCORES = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([MAX_SCORE, MAX_SCORE - 1, -MAX_SCORE, 1 - MAX_SCORE, 2**52]),
+)
 PLAYERS = st.sampled_from(["a", "b", "c:d", "é", "👩‍🚀", "z" * 64])
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    st.lists(st.tuples(PLAYERS, SCORES, st.integers(0, 9)), min_size=1, max_size=25), st.integers(0, 7), st.integers(0, 3)
+    st.lists(st.tuples(PLAYERS, SCORES, st.integers(0, 9)), min_size=1, max_size=25),
+    st.integers(0, 7),
+    st.integers(0, 3),
 )
 def test_every_rank_order_neighbour_and_page_is_the_models(
     client: Client, submissions: list[tuple[str, int, int]], offset: int, radius: int
@@ -64,24 +83,37 @@ def test_every_rank_order_neighbour_and_page_is_the_models(
     """Scores over ten days, two ISO weeks: each period has a model of its own."""
     clean(client)
     clock = [0.0]
-    board = Leaderboard(client, "model", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
+    board = Leaderboard(
+        client, "model", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000)
+    )
     models: dict[str, Model] = {}
     for player, score, days in sorted(submissions, key=lambda submission: submission[2]):
         now_ms = NOW_MS + days * DAY_MS + 5
         clock[0] = now_ms / 1000
         done = board.submit(player, score, now_ms=now_ms)
         for period in Period:
-            name = {Period.ALL: "all", Period.WEEK: f"week {days // 7}", Period.DAY: f"day {days}"}[period]
+            name = {Period.ALL: "all", Period.WEEK: f"week {days // 7}", Period.DAY: f"day {days}"}[
+                period
+            ]
             model = models.setdefault(name, Model())
             previous, is_best = model.submit(player, score)
             standing = done.standings[period]
             assert (standing.best, standing.rank) == (model.best[player][0], model.rank(player))
-            assert (standing.previous_rank, standing.is_best, standing.total) == (previous, is_best, len(model.best))
-            assert standing.percentile == pytest.approx(100 * (standing.total - standing.rank + 1) / standing.total)
+            assert (standing.previous_rank, standing.is_best, standing.total) == (
+                previous,
+                is_best,
+                len(model.best),
+            )
+            assert standing.percentile == pytest.approx(
+                100 * (standing.total - standing.rank + 1) / standing.total
+            )
             expected = model.entries()
             assert board.page(0, 100, period).entries == tuple(expected)
             part = board.page(offset, 3, period)
-            assert (part.entries, part.total) == (tuple(expected[offset : offset + 3]), len(expected))
+            assert (part.entries, part.total) == (
+                tuple(expected[offset : offset + 3]),
+                len(expected),
+            )
             place = [entry.player for entry in expected].index(player)
             around = board.around(player, radius, period)
             assert around is not None
@@ -114,12 +146,18 @@ def test_all_keys_of_a_board_share_a_slot_and_another_board_has_its_own(client: 
     board.submit("a:{b}", 1, metadata="{}")
     made = set(client.scan_iter("demo:*"))
     declared = {key.encode() for period in Period for key in board.redis_keys(period)}
-    assert made == declared | {b"demo:leaderboard:{slots}:sequence", b"demo:leaderboard:{slots}:metadata"}
+    assert made == declared | {
+        b"demo:leaderboard:{slots}:sequence",
+        b"demo:leaderboard:{slots}:metadata",
+    }
     assert {key_slot(key) for key in made} == {key_slot(b"slots")}
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client,
+    ):
         board = Leaderboard(client, "flushed")
         client.script_flush()
         board.submit("mara", 5)
@@ -130,7 +168,9 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
 def test_without_redis_or_on_a_key_of_another_kind_every_call_raises(client: Client) -> None:
     board = Leaderboard(client, "kinds")
     client.set(board.redis_keys(Period.DAY)[0], "text", px=60_000)
-    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30
+    ) as nobody:
         away = Leaderboard(nobody, "kinds")
         for call in (
             lambda: away.submit("a", 1),
@@ -162,7 +202,9 @@ def test_forty_who_reach_the_same_score_are_listed_as_they_came(client: Client) 
     players = [f"p{number * 7 % 40}" for number in range(40)]
     for player in players:
         board.submit(player, 9)
-    assert [(entry.rank, entry.player) for entry in board.top(40).entries] == [(1, player) for player in players]
+    assert [(entry.rank, entry.player) for entry in board.top(40).entries] == [
+        (1, player) for player in players
+    ]
 
 
 def test_who_reaches_a_score_again_keeps_the_place_of_the_first_time(client: Client) -> None:
@@ -179,7 +221,9 @@ def test_zero_is_zero_whatever_its_sign(client: Client) -> None:
     assert [(entry.rank, entry.score) for entry in board.top(2).entries] == [(1, 0), (1, 0)]
 
 
-@pytest.mark.parametrize("score", [True, False, 1.0, 1.5, "12", None, 2**53, -(2**53), float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "score", [True, False, 1.0, 1.5, "12", None, 2**53, -(2**53), float("inf"), float("nan")]
+)
 def test_a_score_that_a_double_may_not_hold_is_refused(client: Client, score: Any) -> None:
     board = Leaderboard(client, "bad")
     with pytest.raises(ValueError, match="score"):
@@ -216,7 +260,9 @@ def test_a_name_that_cannot_be_shown_is_refused(player: str) -> None:
         check_player(player)
 
 
-@pytest.mark.parametrize("player", ["a", "x" * 64, "<b>bo</b>", "👩‍🚀", "Åsa Öberg", "a:b{c}/d", "李"])
+@pytest.mark.parametrize(
+    "player", ["a", "x" * 64, "<b>bo</b>", "👩‍🚀", "Åsa Öberg", "a:b{c}/d", "李"]
+)
 def test_a_name_that_can_be_shown_is_taken(client: Client, player: str) -> None:
     board = Leaderboard(client, "names")
     board.submit(player, 1)
@@ -236,7 +282,9 @@ def test_a_name_is_one_player_however_it_was_typed(client: Client) -> None:
     assert board.remove(typed)
 
 
-@pytest.mark.parametrize("name", ["", "A", "a b", "a:b", "{a}", "a/b", "-a", "a-", "x" * 41, "é", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "A", "a b", "a:b", "{a}", "a/b", "-a", "a-", "x" * 41, "é", "a\n"]
+)
 def test_a_boards_name_is_checked(client: Client, name: str) -> None:
     with pytest.raises(ValueError, match="board"):
         Leaderboard(client, name)
@@ -244,7 +292,11 @@ def test_a_boards_name_is_checked(client: Client, name: str) -> None:
 
 def test_bounds_of_reads(client: Client) -> None:
     board = Leaderboard(client, "bounds")
-    for call in (lambda: board.page(-1, 5), lambda: board.page(0, 101), lambda: board.around("a", 51)):
+    for call in (
+        lambda: board.page(-1, 5),
+        lambda: board.page(0, 101),
+        lambda: board.around("a", 51),
+    ):
         with pytest.raises(ValueError):
             call()
     assert board.around("nobody", 3) is None
@@ -269,7 +321,9 @@ def test_the_day_is_redis_day_whatever_this_machines_clock_says(client: Client, 
     wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400)
     now_ms = NOW_MS + DAY_MS - 1
     wrong.submit("warm", 1, now_ms=now_ms)
-    wrong = Leaderboard(client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400, redis_ms=lambda: now_ms)
+    wrong = Leaderboard(
+        client, "clock", clock=lambda: NOW_MS / 1000 + days * 86_400, redis_ms=lambda: now_ms
+    )
     assert _trips(lambda: wrong.submit("mara", 5, now_ms=now_ms)) == 2
     assert _trips(lambda: wrong.submit("mara", 6, now_ms=now_ms)) == 1
     right = Leaderboard(client, "clock", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
@@ -278,12 +332,16 @@ def test_the_day_is_redis_day_whatever_this_machines_clock_says(client: Client, 
     assert wrong.top(9, Period.DAY) == page
     assert wrong.top(9, Period.ALL).total == right.top(9, Period.WEEK).total == 2
     days = set(client.scan_iter("demo:leaderboard:{clock}:day:*"))
-    assert days == {key.encode() for key in right.redis_keys(Period.DAY)}  # nothing on the day that it took it for
+    assert days == {
+        key.encode() for key in right.redis_keys(Period.DAY)
+    }  # nothing on the day that it took it for
 
 
 @pytest.mark.parametrize("days", [-1, 1])
 @pytest.mark.parametrize("period", [Period.DAY, Period.WEEK])
-def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(client: Client, days: int, period: Period) -> None:
+def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(
+    client: Client, days: int, period: Period
+) -> None:
     now_ms = NOW_MS + (0 if days < 0 else 7 * DAY_MS - 1)  # with another week before, or behind
     right = Leaderboard(client, "readers", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
     for player in "ab":
@@ -300,7 +358,9 @@ def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(client:
     ]
     for read in reads:
         read(right)
-        wrong = Leaderboard(client, "readers", clock=lambda: now_ms / 1000 + days * 86_400, redis_ms=lambda: now_ms)
+        wrong = Leaderboard(
+            client, "readers", clock=lambda: now_ms / 1000 + days * 86_400, redis_ms=lambda: now_ms
+        )
         assert _trips(partial(read, wrong)) == 2
         assert _trips(partial(read, wrong)) == 1
         assert read(wrong) == read(right)
@@ -328,7 +388,9 @@ def test_dense_ranks_are_those_of_a_page_too(client: Client) -> None:
 
 
 @pytest.mark.parametrize("rows", [{"foreign": float("inf")}, {b"000000000001:\xff": 1}])
-def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(client: Client, rows: dict[Any, float]) -> None:
+def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(
+    client: Client, rows: dict[Any, float]
+) -> None:
     for name in ("foreign", "kind", "own"):
         Leaderboard(client, name).submit("mara", 5)
     bad, kind, own = (Leaderboard(client, name) for name in ("foreign", "kind", "own"))
@@ -340,8 +402,14 @@ def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(clien
             read()
     client.zrem(bad.redis_keys("all")[0], b"000000000001:mara")
     leads = boards.leads(client, [bad, kind, own])
-    assert leads == [boards.Lead("foreign", 1), boards.Lead("kind", 0), boards.Lead("own", 1, "mara", 5)]
-    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30) as nobody:
+    assert leads == [
+        boards.Lead("foreign", 1),
+        boards.Lead("kind", 0),
+        boards.Lead("own", 1, "mara", 5),
+    ]
+    with connect(
+        "redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30
+    ) as nobody:
         with pytest.raises(RedisError):
             boards.leads(nobody, [own])
 
@@ -349,18 +417,26 @@ def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(clien
 @pytest.mark.parametrize("seconds", [-3 * 86_400, 3 * 86_400])
 def test_the_day_is_told_by_the_servers_own_time(client: Client, seconds: float) -> None:
     board = Leaderboard(client, "time", clock=lambda: time.time() + seconds)
-    assert [_trips(lambda score=score: board.submit("mara", score)) for score in (1, 2, 3)] == [2, 1, 1]
+    assert [_trips(lambda score=score: board.submit("mara", score)) for score in (1, 2, 3)] == [
+        2,
+        1,
+        1,
+    ]
     now = client.time()[0]
     there = Leaderboard(client, "time", clock=lambda: now)
     assert [there.top(1, period).entries[0].score for period in Period] == [3, 3, 3]
 
 
-def test_a_day_that_turns_between_two_submissions_begins_a_ranking_and_keeps_the_others(client: Client) -> None:
+def test_a_day_that_turns_between_two_submissions_begins_a_ranking_and_keeps_the_others(
+    client: Client,
+) -> None:
     midnight = NOW_MS + 3 * DAY_MS
     clock = [midnight / 1000 - 0.001]
     board = Leaderboard(client, "midnight", clock=lambda: clock[0])
     before = board.submit("mara", 9, now_ms=midnight - 1)
-    after = board.submit("mara", 5, now_ms=midnight)  # this machine still believes in the day before
+    after = board.submit(
+        "mara", 5, now_ms=midnight
+    )  # this machine still believes in the day before
     assert [before.standings[period].best for period in Period] == [9, 9, 9]
     assert [after.standings[period].best for period in Period] == [9, 9, 5]
     assert [after.standings[period].previous_rank for period in Period] == [1, 1, None]
@@ -435,7 +511,9 @@ def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None
     for thread in threads:
         thread.join()
     best = {
-        f"p{player}": max((n * 7919 + s * 104_729) % 1000 for s in range(8) for n in range(40) if n % 10 == player)
+        f"p{player}": max(
+            (n * 7919 + s * 104_729) % 1000 for s in range(8) for n in range(40) if n % 10 == player
+        )
         for player in range(10)
     }
     page = board.top(100)
@@ -444,7 +522,9 @@ def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None
     assert [entry.score for entry in page.entries] == sorted(best.values(), reverse=True)
 
 
-def test_boards_are_listed_as_they_were_last_in_use_and_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boards_are_listed_as_they_were_last_in_use_and_bounded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(boards, "MOST", 3)
     for name in "abcde":
         boards.remember(client, name)
@@ -476,10 +556,15 @@ def test_a_key_counts_once_for_a_day_and_lies_under_the_boards_tag(client: Clien
 
 def test_a_replay_after_midnight_is_the_answer_of_the_day_before(client: Client) -> None:
     clock = [NOW_MS / 1000 + 86_399]
-    board = Leaderboard(client, "replay", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
+    board = Leaderboard(
+        client, "replay", clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000)
+    )
     first = board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000))
     clock[0] += 2
-    assert board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000)).standings == first.standings
+    assert (
+        board.submit("mara", 5, idempotency_key="k", now_ms=int(clock[0] * 1000)).standings
+        == first.standings
+    )
     assert board.size(Period.DAY) == 0
 
 
@@ -491,12 +576,16 @@ def test_an_idempotency_key_is_checked(client: Client, key: str) -> None:
 
 
 @pytest.mark.parametrize("lower", [True, False])
-def test_a_sum_that_leaves_the_exact_integers_is_refused_and_nothing_is_written(client: Client, lower: bool) -> None:
+def test_a_sum_that_leaves_the_exact_integers_is_refused_and_nothing_is_written(
+    client: Client, lower: bool
+) -> None:
     board = Leaderboard(client, "sums", lower_is_better=lower)
     for player, score in (("up", MAX_SCORE), ("down", -MAX_SCORE)):
         board.submit(player, score, mode="sum")
         with pytest.raises(ValueError, match="sum"):
-            board.submit(player, 1 if score > 0 else -1, mode="sum", metadata="{}", idempotency_key="k")
+            board.submit(
+                player, 1 if score > 0 else -1, mode="sum", metadata="{}", idempotency_key="k"
+            )
     assert {entry.score for entry in board.top(9).entries} == {MAX_SCORE, -MAX_SCORE}
     assert client.exists("demo:leaderboard:{sums}:metadata") == 0
     assert not list(client.scan_iter("*:once:*"))
@@ -514,7 +603,9 @@ def test_a_board_that_an_earlier_version_wrote_goes_on(client: Client) -> None:
     assert board.rank("5") == Entry(1, "5", 9, None)
 
 
-def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trimming_goes_in_steps_and_leaves_nothing_behind(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(upkeep, "TRIMMED_AT_ONCE", 4)
     board = Leaderboard(client, "trim")
     for number in range(15):
@@ -525,7 +616,9 @@ def test_trimming_goes_in_steps_and_leaves_nothing_behind(client: Client, monkey
     assert board.size(Period.DAY) == 15
 
 
-def test_a_season_takes_the_metadata_with_it_but_for_the_running_week_and_day(client: Client) -> None:
+def test_a_season_takes_the_metadata_with_it_but_for_the_running_week_and_day(
+    client: Client,
+) -> None:
     now = [NOW_MS]
     board = Leaderboard(client, "seasons", clock=lambda: now[0] / 1000, redis_ms=lambda: now[0])
     board.submit_many([Post(f"p{number}", number, metadata="{}") for number in range(100)])
@@ -537,7 +630,9 @@ def test_a_season_takes_the_metadata_with_it_but_for_the_running_week_and_day(cl
     assert board.rank("p5", Period.WEEK) == Entry(95, "p5", 5, "{}")
     now[0] += 60 * DAY_MS
     board.submit("new", 1, metadata="{}")
-    other = Leaderboard(client, "seasons", clock=lambda: NOW_MS / 1000, redis_ms=lambda: now[0])  # two months behind
+    other = Leaderboard(
+        client, "seasons", clock=lambda: NOW_MS / 1000, redis_ms=lambda: now[0]
+    )  # two months behind
     assert other.season("two") == 1
     assert client.hkeys("demo:leaderboard:{seasons}:season:two:metadata") == [b"new"]
     assert client.hkeys("demo:leaderboard:{seasons}:metadata") == [b"new"]
@@ -569,7 +664,10 @@ def test_a_board_of_all_time_alone_holds_nothing_of_other_periods(client: Client
     assert _trips(lambda: board.submit("a", 5, metadata="{}", idempotency_key="k")) == 1
     assert list(board.submit("b", 7).standings) == [Period.ALL]
     assert board.top(9).entries == (Entry(1, "b", 7, None), Entry(2, "a", 5, "{}"))
-    names = {key.decode().rsplit("}:")[1].split(":")[0] for key in client.scan_iter("demo:leaderboard:{alone}*")}
+    names = {
+        key.decode().rsplit("}:")[1].split(":")[0]
+        for key in client.scan_iter("demo:leaderboard:{alone}*")
+    }
     assert names == {"all", "sequence", "metadata", "once"}
     with pytest.raises(ValueError, match="period: this board keeps no week"):
         board.top(9, "week")
@@ -581,7 +679,9 @@ def test_which_periods_a_board_keeps_is_checked(client: Client, periods: list[st
         Leaderboard(client, "periods", periods=periods)
 
 
-@pytest.mark.parametrize("cursor", ["\u0967.000000000001", "1.00000000000g", "1", "", "1.000000000001\n"])
+@pytest.mark.parametrize(
+    "cursor", ["\u0967.000000000001", "1.00000000000g", "1", "", "1.000000000001\n"]
+)
 def test_a_cursor_is_checked(client: Client, cursor: str) -> None:
     with pytest.raises(ValueError, match="cursor"):
         Leaderboard(client, "cursors").page(0, 5, cursor=cursor)
@@ -643,7 +743,9 @@ def contents(client: Client) -> dict[bytes, object]:
     return {key: client.dump(key) for key in client.scan_iter("demo:*")}
 
 
-def test_a_batch_under_the_key_of_another_is_refused_before_anything_is_written(client: Client) -> None:
+def test_a_batch_under_the_key_of_another_is_refused_before_anything_is_written(
+    client: Client,
+) -> None:
     """Also where nothing counted in the other's first step."""
     board = Leaderboard(client, "conflict")
     board.submit("full", MAX_SCORE)
@@ -679,18 +781,32 @@ def test_a_board_lives_on_for_as_long_as_it_is_used(client: Client, periods: lis
     clock = [NOW_MS / 1000]
 
     def process() -> Leaderboard:
-        return Leaderboard(client, "used", periods=periods, clock=lambda: clock[0], redis_ms=lambda: round(clock[0] * 1000))
+        return Leaderboard(
+            client,
+            "used",
+            periods=periods,
+            clock=lambda: clock[0],
+            redis_ms=lambda: round(clock[0] * 1000),
+        )
 
     board = process()
     board.submit_many([Post("mara", 5), Post("noor", 5)])
     keys = [*board.redis_keys(Period.ALL), "demo:leaderboard:{used}:sequence"]
-    for days_later, another, expected_days in ((0, board, 1), (1, board, 400), (0, board, 1), (0, process(), 400)):
+    for days_later, another, expected_days in (
+        (0, board, 1),
+        (1, board, 400),
+        (0, board, 1),
+        (0, process(), 400),
+    ):
         clock[0] += days_later * 86_400
         for key in keys:
             client.pexpire(key, DAY_MS)
         another.submit("mara", 4)  # nothing changes
         for key in keys:
-            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (key, days_later)
+            assert expected_days * DAY_MS - 60_000 < client.pttl(key) <= expected_days * DAY_MS, (
+                key,
+                days_later,
+            )
 
 
 @pytest.mark.parametrize("ranking", ["competition", "dense"])
@@ -700,7 +816,11 @@ def test_a_period_whose_sorted_set_is_lost_begins_anew(client: Client, ranking: 
         board.submit(player, 10 * number)
     client.unlink(board.redis_keys(Period.DAY)[0])
     done = board.submit("a", -5).standings
-    assert (done[Period.ALL].total, done[Period.ALL].best, done[Period.ALL].previous_rank) == (3, 0, 3)
+    assert (done[Period.ALL].total, done[Period.ALL].best, done[Period.ALL].previous_rank) == (
+        3,
+        0,
+        3,
+    )
     assert done[Period.DAY] == Standing(-5, 1, None, 1, 100.0, True)
     assert board.submit("b", -6).standings[Period.DAY] == Standing(-6, 2, None, 2, 50.0, True)
     assert [entry.player for entry in board.top(9, Period.DAY).entries] == ["a", "b"]
@@ -724,12 +844,17 @@ def test_a_hash_of_players_that_is_lost_is_made_again(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["all", "week", "day", "all:members", "day:members", "all:distinct", "metadata", "sequence"]
+    "part",
+    ["all", "week", "day", "all:members", "day:members", "all:distinct", "metadata", "sequence"],
 )
 def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, part: str) -> None:
     board = Leaderboard(client, "kind", ranking="dense")
     period, _, more = part.partition(":")
-    key = board.redis_keys(period)[0] if period in list(Period) else f"demo:leaderboard:{{kind}}:{part}"
+    key = (
+        board.redis_keys(period)[0]
+        if period in list(Period)
+        else f"demo:leaderboard:{{kind}}:{part}"
+    )
     client.set(f"{key}:{more}".rstrip(":"), "text", px=60_000)
     with pytest.raises(RedisError):
         board.submit_many([Post("mara", 5), Post("noor", 6, metadata="{}")])

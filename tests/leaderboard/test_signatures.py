@@ -18,7 +18,9 @@ NOW_MS = 1_795_392_000_000
 REQUEST = ("POST", PATH, b"{}")
 
 
-@pytest.mark.parametrize(("off", "taken"), [(-60_000, True), (60_000, True), (-60_001, False), (60_001, False)])
+@pytest.mark.parametrize(
+    ("off", "taken"), [(-60_000, True), (60_000, True), (-60_001, False), (60_001, False)]
+)
 def test_a_clock_may_be_off_so_far_and_no_further(client: Client, off: int, taken: bool) -> None:
     stamp = str(NOW_MS // 1000)
     signature, checks = sign(SECRET, stamp, NONCE, *REQUEST), Signatures(client, SECRET)
@@ -31,7 +33,9 @@ def test_a_clock_may_be_off_so_far_and_no_further(client: Client, off: int, take
         checks.check(stamp, NONCE, signature, *REQUEST, now_ms=NOW_MS + off)
     (key,) = client.scan_iter("demo:leaderboard:*")
     assert 0 < client.pttl(key) <= 121_000
-    assert client.pttl(key) >= 60_000 - off - 1_000  # not forgotten while the signature would be taken
+    assert (
+        client.pttl(key) >= 60_000 - off - 1_000
+    )  # not forgotten while the signature would be taken
 
 
 @pytest.mark.parametrize(
@@ -53,14 +57,26 @@ def test_what_is_wrong_is_told_and_redis_is_not_asked(
     assert not list(client.scan_iter("demo:*"))
 
 
-def post(app: Flask, body: Any, signed: Any = None, *, path: str = PATH, nonce: str = NONCE, secret: str = SECRET) -> Any:
+def post(
+    app: Flask,
+    body: Any,
+    signed: Any = None,
+    *,
+    path: str = PATH,
+    nonce: str = NONCE,
+    secret: str = SECRET,
+) -> Any:
     data, stamp = json.dumps(body).encode(), str(int(time.time()))
-    made = sign(secret, stamp, nonce, "POST", PATH, data if signed is None else json.dumps(signed).encode())
+    made = sign(
+        secret, stamp, nonce, "POST", PATH, data if signed is None else json.dumps(signed).encode()
+    )
     headers = {"Demo-Timestamp": stamp, "Demo-Nonce": nonce, "Demo-Signature": made}
     return app.test_client().post(path, data=data, headers=headers)
 
 
-def test_with_a_secret_only_what_is_signed_is_counted_and_once(make_app: Callable[..., Flask]) -> None:
+def test_with_a_secret_only_what_is_signed_is_counted_and_once(
+    make_app: Callable[..., Flask],
+) -> None:
     app = make_app(SIGNING_SECRET=SECRET)
     body = {"player": "mara", "score": 5, "mode": "sum"}
     web = app.test_client()
@@ -73,9 +89,15 @@ def test_with_a_secret_only_what_is_signed_is_counted_and_once(make_app: Callabl
         post(app, body, secret="another"),
     ]
     assert [answer.status_code for answer in refused] == [401] * 6
-    assert all(answer.mimetype == "application/problem+json" and SECRET not in answer.text for answer in refused)
+    assert all(
+        answer.mimetype == "application/problem+json" and SECRET not in answer.text
+        for answer in refused
+    )
     done = post(app, body)
-    assert (done.status_code, round_trips(done)) == (201, 4)  # limit, nonce, score, a new board for the list
+    assert (done.status_code, round_trips(done)) == (
+        201,
+        4,
+    )  # limit, nonce, score, a new board for the list
     again = post(app, body)
     assert (again.status_code, "sent before" in again.json["detail"]) == (401, True)
     assert web.get("/leaderboard/api/boards/main").json["entries"][0]["score"] == 5
@@ -86,7 +108,9 @@ def test_without_a_secret_nothing_is_asked_for(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("setting", ["SIGNING_SECRET", "API_KEY"])
-def test_where_the_api_asks_who_it_is_no_page_takes_scores(make_app: Callable[..., Flask], setting: str) -> None:
+def test_where_the_api_asks_who_it_is_no_page_takes_scores(
+    make_app: Callable[..., Flask], setting: str
+) -> None:
     open_to_all, web = make_app(), make_app(**{setting: SECRET}).test_client()
     boards = "/leaderboard/boards/main"
     given = {"player": "mara", "score": "5", "ticket": begun(open_to_all), "typed": ""}
@@ -117,11 +141,16 @@ def test_where_the_api_asks_who_it_is_no_page_takes_scores(make_app: Callable[..
 def test_the_path_that_is_signed_is_the_one_that_was_asked_for(
     make_app: Callable[..., Flask], signed: str, trusted: int, environ: dict[str, str], status: int
 ) -> None:
-    web, stamp = make_app(SIGNING_SECRET=SECRET, TRUSTED_PROXIES=trusted).test_client(), str(int(time.time()))
+    web, stamp = (
+        make_app(SIGNING_SECRET=SECRET, TRUSTED_PROXIES=trusted).test_client(),
+        str(int(time.time())),
+    )
     data = b'{"player": "mara", "score": 5}'
     made = sign(SECRET, stamp, NONCE, "POST", signed, data)
     headers = {"Demo-Timestamp": stamp, "Demo-Nonce": NONCE, "Demo-Signature": made}
-    answer = web.post(PATH, data=data, headers=headers, environ_overrides={"RAW_URI": "", **environ})
+    answer = web.post(
+        PATH, data=data, headers=headers, environ_overrides={"RAW_URI": "", **environ}
+    )
     assert answer.status_code == status
 
 

@@ -67,12 +67,26 @@ def test_everybody_is_told_of_a_change_each_with_his_own_row_and_neighbours(
     first = [told(viewer, lambda _: True) for viewer in viewers]
     assert first[0]["entries"][0] == {"rank": 1, "player": "p0", "score": 100, "metadata": {"n": 1}}
     assert [row["player"] for row in first[0]["entries"]] == [f"p{number}" for number in range(10)]
-    assert (first[0]["total"], first[0]["me"], first[3]["me"], first[3]["around"]) == (20, None, None, [])
-    assert (first[1]["me"]["rank"], [row["rank"] for row in first[1]["around"]]) == (16, list(range(13, 20)))
+    assert (first[0]["total"], first[0]["me"], first[3]["me"], first[3]["around"]) == (
+        20,
+        None,
+        None,
+        [],
+    )
+    assert (first[1]["me"]["rank"], [row["rank"] for row in first[1]["around"]]) == (
+        16,
+        list(range(13, 20)),
+    )
     assert first[1] == first[2]
     board.submit("p15", 100)
-    after = [told(viewer, lambda state: state["entries"][1]["player"] == "p15") for viewer in viewers]
-    assert [(row["rank"], row["player"]) for row in after[0]["entries"][:3]] == [(1, "p0"), (1, "p15"), (3, "p1")]
+    after = [
+        told(viewer, lambda state: state["entries"][1]["player"] == "p15") for viewer in viewers
+    ]
+    assert [(row["rank"], row["player"]) for row in after[0]["entries"][:3]] == [
+        (1, "p0"),
+        (1, "p15"),
+        (3, "p1"),
+    ]
     assert after[1]["me"]["rank"] == 1
     assert after[1]["around"] == after[0]["entries"][:5]
 
@@ -85,19 +99,29 @@ def test_rows_are_those_of_the_other_reads(client: Client) -> None:
     for name, event in Watched(client).read(board, "week", dict.fromkeys(names)).items():
         state, around = parse(event.text), board.around(name, 3, "week")
         assert around is not None
-        assert [(r["rank"], r["player"], r["score"], json.dumps(r["metadata"])) for r in state["around"]] == [
-            (e.rank, e.player, e.score, json.dumps(json.loads(e.metadata or ""))) for e in around.entries
+        assert [
+            (r["rank"], r["player"], r["score"], json.dumps(r["metadata"])) for r in state["around"]
+        ] == [
+            (e.rank, e.player, e.score, json.dumps(json.loads(e.metadata or "")))
+            for e in around.entries
         ]
     assert json.loads(event.head + event.tail)["entries"][0]["rank"] == 1
 
 
-def test_who_is_slow_holds_nobody_up_and_gets_the_newest_state_alone(client: Client, make: Callable[..., Streams]) -> None:
+def test_who_is_slow_holds_nobody_up_and_gets_the_newest_state_alone(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     hub, board = make(interval_seconds=0.001), Leaderboard(client, "slow")
     slow, quick = hub.open(board, "all"), hub.open(board, "all")
     told(slow, lambda state: state["total"] == 0)
     for number in range(1, 20):
         board.submit("mara", number)
-        told(quick, lambda state, number=number: state["entries"] and state["entries"][0]["score"] == number)
+        told(
+            quick,
+            lambda state, number=number: (
+                state["entries"] and state["entries"][0]["score"] == number
+            ),
+        )
     assert parse(next(slow))["entries"][0]["score"] == 19
     assert [next(slow) for _ in range(3)] == [HEARTBEAT] * 3
 
@@ -135,7 +159,9 @@ def test_many_players_are_read_in_parts(client: Client) -> None:
     assert parse(events[""].text)["entries"] == parse(events["p7"].text)["entries"]
 
 
-def test_who_comes_back_with_the_last_id_is_not_told_what_he_knows(client: Client, make: Callable[..., Streams]) -> None:
+def test_who_comes_back_with_the_last_id_is_not_told_what_he_knows(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     hub, board = make(), Leaderboard(client, "back")
     board.submit("mara", 5)
     first = hub.open(board, "all", "mara")
@@ -150,7 +176,10 @@ def test_who_comes_back_with_the_last_id_is_not_told_what_he_knows(client: Clien
 
 
 def test_a_killed_redis_ends_no_stream_and_all_catch_up(make: Callable[..., Streams]) -> None:
-    with private_engine() as engine, connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own,
+    ):
         board, hub = Leaderboard(own, "killed"), make(own)
         board.submit("mara", 5)
         viewers = [hub.open(board, "all"), hub.open(board, "day", "mara")]
@@ -171,19 +200,28 @@ def test_a_killed_redis_ends_no_stream_and_all_catch_up(make: Callable[..., Stre
         assert subscribers(own) == 1
 
 
-def test_a_redis_that_is_silent_counts_as_away(make: Callable[..., Streams], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_is_silent_counts_as_away(
+    make: Callable[..., Streams], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("demo.leaderboard.stream.PING_SECONDS", 0.1)
-    with private_engine() as engine, connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own:
+    with (
+        private_engine() as engine,
+        connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own,
+    ):
         board, hub = Leaderboard(own, "silent"), make(own)
         viewer = hub.open(board, "all")
         last = told(viewer, lambda _: True)["id"]
         engine.pause()
         until(lambda: next(viewer) == AWAY)
         engine.resume()
-        assert told(viewer, lambda _: True)["id"] == last  # the same again, so that a page can take its mark off
+        assert (
+            told(viewer, lambda _: True)["id"] == last
+        )  # the same again, so that a page can take its mark off
 
 
-def test_a_board_that_is_removed_trimmed_closed_or_deleted_is_told(client: Client, make: Callable[..., Streams]) -> None:
+def test_a_board_that_is_removed_trimmed_closed_or_deleted_is_told(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     hub, board = make(again_seconds=0.1), Leaderboard(client, "gone")
     for player in "abcd":
         board.submit(player, ord(player))
@@ -201,7 +239,9 @@ def test_a_board_that_is_removed_trimmed_closed_or_deleted_is_told(client: Clien
     assert told(viewer, lambda state: state["total"] == 0)["entries"] == []
 
 
-def test_places_are_bounded_counted_and_given_back(client: Client, make: Callable[..., Streams]) -> None:
+def test_places_are_bounded_counted_and_given_back(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     counts: list[int] = []
     hub, board = make(most=2, counted=counts.append), Leaderboard(client, "places")
     first, second = hub.open(board, "all"), hub.open(board, "week", "mara")
@@ -240,7 +280,9 @@ def test_one_connection_for_all_boards_that_is_none_of_the_pools_and_ends_with_t
     assert subscribers(client) == 1
 
 
-def test_a_board_that_cannot_be_read_does_not_keep_the_others_from_it(client: Client, make: Callable[..., Streams]) -> None:
+def test_a_board_that_cannot_be_read_does_not_keep_the_others_from_it(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     hub, bad, good = make(), Leaderboard(client, "bad"), Leaderboard(client, "good")
     client.set(bad.redis_keys("all")[0], "of another kind", px=60_000)
     lost, viewer = hub.open(bad, "all"), hub.open(good, "all")
@@ -271,7 +313,9 @@ def test_streams_end_when_the_server_stops_and_when_the_client_has_left(
     assert list(hub.open(board, "all")) == [RETRY]
 
 
-def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make: Callable[..., Streams]) -> None:
+def test_a_stream_is_not_begun_in_the_context_of_a_visitor(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     """Who has taken Redis away for himself must not take it from everybody's live boards."""
     hub, board = make(), Leaderboard(client, "context")
     visitor = contextvars.copy_context()
@@ -280,12 +324,17 @@ def test_a_stream_is_not_begun_in_the_context_of_a_visitor(client: Client, make:
     assert told(viewer, lambda _: True)["total"] == 0
 
 
-def test_what_an_event_holds_cannot_break_out_of_its_line(client: Client, make: Callable[..., Streams]) -> None:
+def test_what_an_event_holds_cannot_break_out_of_its_line(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     board = Leaderboard(client, "lines")
     board.submit("<b>\u200d</b>é:{x}", 5, metadata='{"a":\n\r\n 1}')
     text = Watched(client).read(board, "all", {"": None})[""].text
     state = parse(text)
-    assert (state["entries"][0]["player"], state["entries"][0]["metadata"]) == ("<b>\u200d</b>é:{x}", {"a": 1})
+    assert (state["entries"][0]["player"], state["entries"][0]["metadata"]) == (
+        "<b>\u200d</b>é:{x}",
+        {"a": 1},
+    )
 
 
 def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
@@ -324,7 +373,9 @@ def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
     told(second, lambda state: state["total"] == 1)
 
 
-def test_a_board_that_others_have_written_into_is_told_as_away(client: Client, make: Callable[..., Streams]) -> None:
+def test_a_board_that_others_have_written_into_is_told_as_away(
+    client: Client, make: Callable[..., Streams]
+) -> None:
     hub, board, good = make(), Leaderboard(client, "foreign"), Leaderboard(client, "own")
     client.zadd(board.redis_keys("all")[0], {b"000000000001:\xff\xfe": 1})
     client.pexpire(board.redis_keys("all")[0], 60_000)
@@ -356,7 +407,11 @@ def test_who_leaves_a_quiet_board_gives_his_place_back_within_about_a_second(
 def test_who_takes_nothing_for_too_long_is_cut_off_and_who_waits_is_not(
     client: Client, make: Callable[..., Streams]
 ) -> None:
-    hub, board, cut = make(write_seconds=0.5, heartbeat_seconds=60), Leaderboard(client, "stalled"), []
+    hub, board, cut = (
+        make(write_seconds=0.5, heartbeat_seconds=60),
+        Leaderboard(client, "stalled"),
+        [],
+    )
     stalled = hub.open(board, "all", cut=lambda: cut.append("stalled"))
     waiting = hub.open(board, "all", cut=lambda: cut.append("waiting"))
     next(stalled)

@@ -1,4 +1,5 @@
-"""The subscriber's own connection goes where the pool goes: to a cluster, a master behind Sentinel, with a password."""
+"""The subscriber's own connection goes where the pool goes: to a cluster, a master behind Sentinel,
+with a password."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,7 +32,9 @@ def cluster(_: Path) -> Iterator[str]:
 def sentinel(folder: Path) -> Iterator[str]:
     with server() as master:
         config, port = folder / "sentinel.conf", free_port()
-        config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n")
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
+        )
         command = [engine.find_engine(), str(config), "--sentinel"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -48,7 +51,9 @@ def password(_: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("made", [cluster, sentinel, password], ids=lambda made: str(made.__name__))
-def test_a_board_is_live_on_every_kind_of_server(made: Callable[[Path], Iterator[str]], tmp_path: Path) -> None:
+def test_a_board_is_live_on_every_kind_of_server(
+    made: Callable[[Path], Iterator[str]], tmp_path: Path
+) -> None:
     with made(tmp_path) as url:  # type: ignore[attr-defined]
         client = connect(url, pool_size=4, timeout_seconds=1.0, open_seconds=0.1)
         until(lambda: _answers(client))

@@ -42,7 +42,11 @@ def test_a_stream_tells_the_board_and_the_player_and_asks_nothing_of_redis_itsel
     web = make_app(RATE_LIMITS={}).test_client()
     web.post("/leaderboard/api/boards/main/scores", json={"player": player, "score": 5})
     with web.get(f"{STREAM}?player={quote(player)}&period=day") as answer:
-        assert (answer.status_code, answer.mimetype, answer.headers["X-Accel-Buffering"]) == (200, "text/event-stream", "no")
+        assert (answer.status_code, answer.mimetype, answer.headers["X-Accel-Buffering"]) == (
+            200,
+            "text/event-stream",
+            "no",
+        )
         assert answer.headers["Cache-Control"] == "no-store"
         assert "Content-Length" not in answer.headers and "Set-Cookie" not in answer.headers
         assert round_trips(answer) == 0
@@ -68,9 +72,16 @@ def test_past_the_places_it_is_a_503_that_says_so(make_app: Callable[..., Flask]
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("period=year", "period"), ("period=day:x", "period"), ("player=%00", "player"), ("player=" + "x" * 65, "player")],
+    [
+        ("period=year", "period"),
+        ("period=day:x", "period"),
+        ("player=%00", "player"),
+        ("player=" + "x" * 65, "player"),
+    ],
 )
-def test_what_cannot_be_watched_names_its_field_and_takes_no_place(web: FlaskClient, query: str, field: str) -> None:
+def test_what_cannot_be_watched_names_its_field_and_takes_no_place(
+    web: FlaskClient, query: str, field: str
+) -> None:
     answer = web.get(f"{STREAM}?{query}")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
     assert web.get("/leaderboard/api/boards/A/stream").status_code == 422
@@ -95,7 +106,9 @@ class Watching:
     def __init__(self, server: Server, query: str = "", last: str = "") -> None:
         host = urlsplit(server.url)
         self.connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=15)
-        self.connection.request("GET", STREAM + query, headers={"Last-Event-ID": last} if last else {})
+        self.connection.request(
+            "GET", STREAM + query, headers={"Last-Event-ID": last} if last else {}
+        )
         self.answer = self.connection.getresponse()
         self.status = self.answer.status
 
@@ -122,17 +135,24 @@ def watching(server: Server, count: int) -> Iterator[list[Watching]]:
 
 
 def post(server: Server, score: int) -> int:
-    return server.request("/leaderboard/api/boards/main/scores", "POST", {"player": "mara", "score": score}).status
+    return server.request(
+        "/leaderboard/api/boards/main/scores", "POST", {"player": "mara", "score": score}
+    ).status
 
 
 def streams_open(server: Server) -> float:
     lines = server.request("/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("demo_streams_open"))
+    return sum(
+        float(line.rpartition(" ")[2]) for line in lines if line.startswith("demo_streams_open")
+    )
 
 
 @WORKERS
 def test_streams_go_on_without_redis_and_end_within_two_seconds_of_term(arguments: str) -> None:
-    with private_engine() as engine, serve(arguments=arguments, REDIS_URL=engine.url, **QUIET) as server:
+    with (
+        private_engine() as engine,
+        serve(arguments=arguments, REDIS_URL=engine.url, **QUIET) as server,
+    ):
         with watching(server, 3) as viewers, redis.Redis.from_url(engine.url) as client:
             assert [viewer.status for viewer in viewers] == [200] * 3
             for viewer in viewers:
@@ -140,7 +160,10 @@ def test_streams_go_on_without_redis_and_end_within_two_seconds_of_term(argument
             post(server, 5)
             for viewer in viewers:
                 viewer.until('"score":5')
-            assert len(client.client_list(_type="pubsub")) in (1, 2)  # one for each worker that has a viewer
+            assert len(client.client_list(_type="pubsub")) in (
+                1,
+                2,
+            )  # one for each worker that has a viewer
             engine.kill()
             for viewer in viewers:
                 viewer.until("event: away")
@@ -173,7 +196,9 @@ def test_a_worker_of_threads_keeps_half_of_them_for_requests_and_gives_places_ba
 
 
 @WORKERS
-def test_a_client_that_does_not_read_holds_little_and_keeps_no_server_from_ending(arguments: str) -> None:
+def test_a_client_that_does_not_read_holds_little_and_keeps_no_server_from_ending(
+    arguments: str,
+) -> None:
     with serve(workers=1, arguments=arguments, DEMO_RATE_LIMITS="{}", **QUIET) as server:
         for number in range(12):
             body = {"player": f"p{number}", "score": number, "metadata": {"v": "x" * 990}}

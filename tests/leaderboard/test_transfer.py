@@ -15,24 +15,40 @@ def run(app: Flask, *words: Any) -> Any:
     return app.test_cli_runner().invoke(args=["leaderboard", *map(str, words)])
 
 
-def test_lines_are_imported_and_what_is_wrong_is_told_by_its_number(app: Flask, client: Client, tmp_path: Path) -> None:
+def test_lines_are_imported_and_what_is_wrong_is_told_by_its_number(
+    app: Flask, client: Client, tmp_path: Path
+) -> None:
     file = tmp_path / "scores.jsonl"
-    lines = ['{"player": "mara", "score": 5, "metadata": {"a": 1}}', "{", '{"player": "noor", "score": 1.5}', "", "7"]
-    file.write_text("\n".join([*lines, '{"player": "\\u0000", "score": 1}', '{"player": "sven", "score": 9}']) + "\n")
+    lines = [
+        '{"player": "mara", "score": 5, "metadata": {"a": 1}}',
+        "{",
+        '{"player": "noor", "score": 1.5}',
+        "",
+        "7",
+    ]
+    file.write_text(
+        "\n".join([*lines, '{"player": "\\u0000", "score": 1}', '{"player": "sven", "score": 9}'])
+        + "\n"
+    )
     done = run(app, "import", file)
     assert done.exit_code == 0, done.output
     assert "2 of 7 lines counted on board main, 5 left out" in done.output
-    assert [line.split(":")[0] for line in done.output.splitlines() if line.startswith("line ")] == [
-        f"line {number}" for number in (2, 3, 4, 5, 6)
-    ]
+    assert [
+        line.split(":")[0] for line in done.output.splitlines() if line.startswith("line ")
+    ] == [f"line {number}" for number in (2, 3, 4, 5, 6)]
     entries = Leaderboard(client, "main").top(9).entries
-    assert [(entry.player, entry.score, entry.metadata) for entry in entries] == [("sven", 9, None), ("mara", 5, '{"a":1}')]
+    assert [(entry.player, entry.score, entry.metadata) for entry in entries] == [
+        ("sven", 9, None),
+        ("mara", 5, '{"a":1}'),
+    ]
 
 
 def test_a_csv_goes_out_and_comes_in_as_it_was(app: Flask, client: Client, tmp_path: Path) -> None:
     board = Leaderboard(client, "main")
     for number in range(250):
-        board.submit(f'p"{number}, é', number % 9 - 4, metadata='{"a":"x,y"}' if number % 2 else None)
+        board.submit(
+            f'p"{number}, é', number % 9 - 4, metadata='{"a":"x,y"}' if number % 2 else None
+        )
     for name in ("a.csv", "a.jsonl"):
         done = run(app, "export", tmp_path / name)
         assert "250 rows of board main" in done.output, done.output
@@ -73,13 +89,17 @@ def test_a_bad_line_of_a_csv_costs_itself_alone_and_is_told_by_the_editors_numbe
 
 def test_players_whose_bytes_are_no_utf8_are_not_made_one(client: Client, tmp_path: Path) -> None:
     file, board = tmp_path / "scores.jsonl", Leaderboard(client, "latin")
-    file.write_bytes(b'\xef\xbb\xbf{"player":"a","score":1}\n{"player":"m\xe9l","score":1}\n{"player":"m\xe8l","score":2}\n')
+    file.write_bytes(
+        b'\xef\xbb\xbf{"player":"a","score":1}\n{"player":"m\xe9l","score":1}\n{"player":"m\xe8l","score":2}\n'
+    )
     done, faults = load(board, file)
     assert (done.counted, faults) == (1, [(2, "not UTF-8"), (3, "not UTF-8")])
     assert board.size() == 1
 
 
-def test_a_sum_that_is_imported_again_on_purpose_counts_again(client: Client, tmp_path: Path) -> None:
+def test_a_sum_that_is_imported_again_on_purpose_counts_again(
+    client: Client, tmp_path: Path
+) -> None:
     file, board = tmp_path / "sums.jsonl", Leaderboard(client, "again")
     file.write_text('{"player":"mara","score":2,"mode":"sum"}\n' * 2)
     assert [load(board, file)[0].counted for _ in range(2)] == [2, 2]
@@ -105,9 +125,13 @@ def test_another_file_of_the_same_name_is_not_passed_over(
     app: Flask, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, board = tmp_path / "scores.jsonl", Leaderboard(client, "main")
-    file.write_text("".join(f'{{"player":"p{number}","score":{number}}}\n' for number in range(1500)))
+    file.write_text(
+        "".join(f'{{"player":"p{number}","score":{number}}}\n' for number in range(1500))
+    )
     broken_off(board, file, 10, monkeypatch)
-    file.write_text("".join(f'{{"player":"q{number}","score":{number}}}\n' for number in range(1200)))
+    file.write_text(
+        "".join(f'{{"player":"q{number}","score":{number}}}\n' for number in range(1200))
+    )
     done = run(app, "import", file)
     assert (done.exit_code, "tells of another file" in done.output) == (1, True), done.output
     assert board.size() == 1000
@@ -154,7 +178,10 @@ def test_what_is_wrong_is_told_before_redis_goes_away_and_at_most_so_often(
 def test_an_empty_file_lists_no_board(app: Flask, client: Client, tmp_path: Path) -> None:
     for name in ("a.csv", "a.jsonl"):
         (tmp_path / name).write_text("")
-        assert "0 of 0 lines counted" in run(app, "import", tmp_path / name, "--board", "nobodys").output
+        assert (
+            "0 of 0 lines counted"
+            in run(app, "import", tmp_path / name, "--board", "nobodys").output
+        )
     assert boards.names(client) == []
 
 
@@ -176,13 +203,17 @@ def test_metadata_stays_on_its_line(client: Client, tmp_path: Path) -> None:
 def test_a_season_is_closed_by_a_command(app: Flask, client: Client) -> None:
     board = Leaderboard(client, "main")
     done = run(app, "season", "spring")
-    assert (done.exit_code, "Nobody has played on board main" in done.output) == (1, True), done.output
+    assert (done.exit_code, "Nobody has played on board main" in done.output) == (1, True), (
+        done.output
+    )
     board.submit("mara", 5)
     assert "season spring of board main closed, 1 players" in run(app, "season", "spring").output
     assert (board.size(), board.size("season:spring"), board.seasons()) == (0, 1, ["spring"])
     board.submit("mara", 5)
     done = run(app, "season", "spring")
-    assert (done.exit_code, "Season: there is one of this name" in done.output) == (2, True), done.output
+    assert (done.exit_code, "Season: there is one of this name" in done.output) == (2, True), (
+        done.output
+    )
 
 
 def test_an_import_that_was_broken_off_goes_on_and_adds_nothing_twice(
@@ -211,7 +242,9 @@ def test_an_import_that_was_broken_off_goes_on_and_adds_nothing_twice(
     assert sum(moved) == 30 + 95
 
 
-def test_an_export_that_was_broken_off_goes_on_behind_what_is_written(client: Client, tmp_path: Path) -> None:
+def test_an_export_that_was_broken_off_goes_on_behind_what_is_written(
+    client: Client, tmp_path: Path
+) -> None:
     file, board = tmp_path / "rows.jsonl", Leaderboard(client, "rows")
     for number in range(230):
         board.submit(f"p{number}", number)

@@ -38,9 +38,22 @@ def test_a_score_is_answered_whole(web: FlaskClient) -> None:
     post(web, "noor", 9)
     answer = post(web, "mara", 5, metadata={"level": 3})
     assert answer.status_code == 201
-    standing = {"best": 5, "rank": 2, "previous_rank": None, "total": 2, "percentile": 50.0, "is_best": True}
+    standing = {
+        "best": 5,
+        "rank": 2,
+        "previous_rank": None,
+        "total": 2,
+        "percentile": 50.0,
+        "is_best": True,
+    }
     periods = {"all": standing, "week": standing, "day": standing}
-    assert answer.json == {"board": "main", "player": "mara", "score": 5, **standing, "periods": periods}
+    assert answer.json == {
+        "board": "main",
+        "player": "mara",
+        "score": 5,
+        **standing,
+        "periods": periods,
+    }
     lower = post(web, "mara", 4).json
     assert (lower["best"], lower["is_best"], lower["previous_rank"]) == (5, False, 2)
 
@@ -116,7 +129,9 @@ def test_names_with_anything_in_them_are_found_again(web: FlaskClient) -> None:
         "q?x=1&y",
     ):
         assert post(web, player, 1).status_code == 201
-        assert web.get(f"{BOARD}/players/{quote(player, safe='')}").json["player"]["player"] == player
+        assert (
+            web.get(f"{BOARD}/players/{quote(player, safe='')}").json["player"]["player"] == player
+        )
 
 
 def test_a_post_with_its_limit_check_costs_two_round_trips_and_a_refused_one_costs_one(
@@ -165,7 +180,9 @@ def test_a_post_with_its_limit_check_costs_two_round_trips_and_a_refused_one_cos
         ('{"player": "' + "x" * 70_000 + '", "score": 1}', 413, None),
     ],
 )
-def test_a_wrong_body_is_told_and_counts_nothing(web: FlaskClient, body: str, code: int, field: str | None) -> None:
+def test_a_wrong_body_is_told_and_counts_nothing(
+    web: FlaskClient, body: str, code: int, field: str | None
+) -> None:
     answer = web.post(SCORES, data=body)
     assert answer.status_code == code, answer.text
     assert answer.mimetype == "application/problem+json"
@@ -177,7 +194,9 @@ def test_a_wrong_body_is_told_and_counts_nothing(web: FlaskClient, body: str, co
 @pytest.mark.parametrize("depth", [200, 600, 900, 1000, 30_000])
 def test_metadata_of_any_depth_is_answered(web: FlaskClient, depth: int) -> None:
     metadata = "[" * depth + "]" * depth
-    answer = web.post(SCORES, data='{"player": "a", "score": 1, "metadata": {"a": ' + metadata + "}}")
+    answer = web.post(
+        SCORES, data='{"player": "a", "score": 1, "metadata": {"a": ' + metadata + "}}"
+    )
     assert answer.status_code in ((201,) if depth < 500 else (400, 422))
 
 
@@ -190,11 +209,15 @@ def test_a_boards_name_is_checked_and_told(web: FlaskClient, name: str) -> None:
 
 
 def test_a_name_with_a_slash_is_no_board(web: FlaskClient) -> None:
-    assert web.post("/leaderboard/api/boards/a/b/scores", json={"player": "a", "score": 1}).status_code == 404
+    assert (
+        web.post("/leaderboard/api/boards/a/b/scores", json={"player": "a", "score": 1}).status_code
+        == 404
+    )
 
 
 @pytest.mark.parametrize(
-    "query", ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "offset=99999999999999999999"]
+    "query",
+    ["period=year", "offset=-1", "offset=x", "limit=0", "limit=101", "offset=99999999999999999999"],
 )
 def test_a_wrong_query_names_its_field(web: FlaskClient, query: str) -> None:
     answer = web.get(f"{BOARD}?{query}")
@@ -216,13 +239,17 @@ def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
     assert "mara: rank 2, a new player, of 2." in page
     assert page.count('class="me"') == 2
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"})
-    assert "mara: rank 2 → 1 of 2, new best, top 50\u202f%." in web.get("/leaderboard/boards/main").text
+    assert (
+        "mara: rank 2 → 1 of 2, new best, top 50\u202f%."
+        in web.get("/leaderboard/boards/main").text
+    )
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "3"})
     assert "mara stays at rank 1: 12 was better." in web.get("/leaderboard/boards/main").text
 
 
 @pytest.mark.parametrize(
-    "score", ["", "abc", "12.5", "inf", "nan", "9007199254740992", "1" * 5000, "٣", "--1", "1e3", "<i>"]
+    "score",
+    ["", "abc", "12.5", "inf", "nan", "9007199254740992", "1" * 5000, "٣", "--1", "1e3", "<i>"],
 )
 def test_a_wrong_score_is_told_beside_its_field(web: FlaskClient, score: str) -> None:
     answer = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": score})
@@ -245,17 +272,28 @@ def test_a_name_is_shown_as_text(web: FlaskClient) -> None:
     page = web.get("/leaderboard/boards/main").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script>alert" not in page
-    assert "<script>alert" not in web.get("/leaderboard/boards/main?player=<script>alert(2)</script>").text
+    assert (
+        "<script>alert"
+        not in web.get("/leaderboard/boards/main?player=<script>alert(2)</script>").text
+    )
     given = web.post(
-        "/leaderboard/boards/main/scores", data={"player": '"><script>alert(3)</script>', "score": "<em>5"}
+        "/leaderboard/boards/main/scores",
+        data={"player": '"><script>alert(3)</script>', "score": "<em>5"},
     ).text
     assert "<script>alert" not in given and "<em>5" not in given and "&lt;em&gt;5" in given
     assert "<script>alert" not in web.get("/").text
 
 
-def test_a_refused_form_is_a_page_that_says_when_to_come_back(make_app: Callable[..., Flask]) -> None:
-    web = make_app(RATE_LIMITS={"leaderboard.post_score": {"limit": 1, "window_seconds": 60}}).test_client()
-    answers = [web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": n}) for n in "12"]
+def test_a_refused_form_is_a_page_that_says_when_to_come_back(
+    make_app: Callable[..., Flask],
+) -> None:
+    web = make_app(
+        RATE_LIMITS={"leaderboard.post_score": {"limit": 1, "window_seconds": 60}}
+    ).test_client()
+    answers = [
+        web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": n})
+        for n in "12"
+    ]
     assert [answer.status_code for answer in answers] == [303, 429]
     assert answers[1].mimetype == "text/html"
     assert int(answers[1].headers["Retry-After"]) in range(1, 61)
@@ -269,7 +307,9 @@ def test_a_wrong_form_still_shows_where_the_player_stands(web: FlaskClient) -> N
     assert answer.text.count('class="me"') == 2
 
 
-def test_a_score_counts_even_when_its_board_cannot_be_listed(web: FlaskClient, client: Client) -> None:
+def test_a_score_counts_even_when_its_board_cannot_be_listed(
+    web: FlaskClient, client: Client
+) -> None:
     client.set(boards.KEY, "of another kind", px=60_000)
     assert post(web, "mara", 5).status_code == 201
     assert web.get(BOARD).json["total"] == 1
@@ -283,7 +323,9 @@ def test_boards_are_listed_once_they_have_a_score(web: FlaskClient) -> None:
     assert "/leaderboard/boards/main" in page
 
 
-def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(make_app: Callable[..., Flask]) -> None:
+def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
         web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
         post(web, "mara", 5)
@@ -308,7 +350,9 @@ def test_without_redis_a_board_is_shown_as_it_was_read_last_and_takes_no_score(m
         engine.start()
 
 
-def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_first(make_app: Callable[..., Flask]) -> None:
+def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_first(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
         web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25).test_client()
         for offset in range(board_access.SNAPSHOTS):
@@ -316,21 +360,31 @@ def test_what_is_kept_for_when_redis_is_away_is_bounded_and_the_oldest_goes_firs
         web.get(f"{BOARD}?offset=0")
         web.get(f"{BOARD}?offset={board_access.SNAPSHOTS}")
         engine.kill()
-        answers = {offset: web.get(f"{BOARD}?offset={offset}").status_code for offset in (0, 1, 2, board_access.SNAPSHOTS)}
+        answers = {
+            offset: web.get(f"{BOARD}?offset={offset}").status_code
+            for offset in (0, 1, 2, board_access.SNAPSHOTS)
+        }
         assert answers == {0: 200, 1: 503, 2: 200, board_access.SNAPSHOTS: 200}
         assert web.get(f"{BOARD}?offset=0&period=day").status_code == 503
         assert len(board_access._snapshots) == board_access.SNAPSHOTS
         engine.start()
 
 
-def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(make_app: Callable[..., Flask]) -> None:
+def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
-        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        web = make_app(
+            REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01
+        ).test_client()
         web.get("/leaderboard/boards/main")
         engine.kill()
         assert web.get("/").status_code == 200
         page = web.get("/leaderboard/boards/main")
-        assert (page.status_code, ">STALE<" in page.text) == (200, False)  # nothing in it that could be stale
+        assert (page.status_code, ">STALE<" in page.text) == (
+            200,
+            False,
+        )  # nothing in it that could be stale
         engine.start()
         until(lambda: post(web, "mara", 5).status_code == 201, 5)
         assert ">mara<" in web.get("/leaderboard/boards/main").text
@@ -347,20 +401,36 @@ def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(make_app: Ca
         (["--rate", "0"], "0.0 is not in the range"),
     ],
 )
-def test_a_wrong_address_for_simulated_players_is_told_in_a_sentence(app: Flask, arguments: list[str], said: str) -> None:
+def test_a_wrong_address_for_simulated_players_is_told_in_a_sentence(
+    app: Flask, arguments: list[str], said: str
+) -> None:
     done = app.test_cli_runner().invoke(args=["play", "--players", "1", *arguments])
     assert isinstance(done.exception, SystemExit) and done.exit_code
     assert said in done.output
 
 
-def test_simulated_players_post_over_http_and_wait_when_told_so(make_app: Callable[..., Flask]) -> None:
+def test_simulated_players_post_over_http_and_wait_when_told_so(
+    make_app: Callable[..., Flask],
+) -> None:
     app = make_app(RATE_LIMITS={"leaderboard.submit_score": {"limit": 15, "window_seconds": 0.5}})
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        arguments = ["play", "--players", "20", "--board", "spring", "--url", url, "--seed", "1", "--rate", "1000"]
+        arguments = [
+            "play",
+            "--players",
+            "20",
+            "--board",
+            "spring",
+            "--url",
+            url,
+            "--seed",
+            "1",
+            "--rate",
+            "1000",
+        ]
         done = app.test_cli_runner().invoke(args=arguments)
         assert done.exit_code == 0, done.output
         assert "20 of 20 scores posted" in done.output
@@ -377,16 +447,28 @@ def keyed(web: FlaskClient, key: str, **body: Any) -> Any:
     return web.post(SCORES, json=body, headers={"Idempotency-Key": key})
 
 
-def test_the_same_key_is_answered_as_the_first_time_and_another_body_refused(web: FlaskClient) -> None:
+def test_the_same_key_is_answered_as_the_first_time_and_another_body_refused(
+    web: FlaskClient,
+) -> None:
     body = {"player": "mara", "score": 5, "mode": "sum", "metadata": {"a": 1}}
-    first, again, quoted = keyed(web, "k", **body), keyed(web, "k", **body), keyed(web, '"k"', **body)
+    first, again, quoted = (
+        keyed(web, "k", **body),
+        keyed(web, "k", **body),
+        keyed(web, '"k"', **body),
+    )
     assert (first.status_code, first.headers.get("Idempotency-Replayed")) == (201, None)
     for answer in (again, quoted):
-        assert (answer.status_code, answer.headers["Idempotency-Replayed"], answer.json) == (201, "true", first.json)
+        assert (answer.status_code, answer.headers["Idempotency-Replayed"], answer.json) == (
+            201,
+            "true",
+            first.json,
+        )
     for change in ({"score": 6}, {"player": "noor"}, {"mode": "best"}, {"metadata": {"a": 2}}):
         refused = keyed(web, "k", **body | change)
         assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "Idempotency-Key")
-    assert web.get(BOARD).json["entries"] == [{"rank": 1, "player": "mara", "score": 5, "metadata": {"a": 1}}]
+    assert web.get(BOARD).json["entries"] == [
+        {"rank": 1, "player": "mara", "score": 5, "metadata": {"a": 1}}
+    ]
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "a b", "\u00e9"])
@@ -438,13 +520,17 @@ def test_a_board_is_walked_by_cursor_while_scores_move(web: FlaskClient) -> None
     assert seen == [f"p{number}" for number in range(8)]
 
 
-@pytest.mark.parametrize("query", ["cursor=x", "cursor=1.2", "period=year", "period=day:x", "period=season:", "cursor="])
+@pytest.mark.parametrize(
+    "query", ["cursor=x", "cursor=1.2", "period=year", "period=day:x", "period=season:", "cursor="]
+)
 def test_a_wrong_cursor_or_period_is_a_422_that_names_it(web: FlaskClient, query: str) -> None:
     answer = web.get(f"{BOARD}?{query}")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.partition("=")[0])
 
 
-def test_a_player_has_a_limit_of_its_own_whatever_the_address(make_app: Callable[..., Flask]) -> None:
+def test_a_player_has_a_limit_of_its_own_whatever_the_address(
+    make_app: Callable[..., Flask],
+) -> None:
     limits = {
         "leaderboard.submit_score": [
             {"limit": 9, "window_seconds": 60},
@@ -456,22 +542,30 @@ def test_a_player_has_a_limit_of_its_own_whatever_the_address(make_app: Callable
     assert post(web, "noor", 1).status_code == 201
 
 
-def test_a_body_that_claims_to_be_a_form_is_read_and_counted_by_player(make_app: Callable[..., Flask]) -> None:
+def test_a_body_that_claims_to_be_a_form_is_read_and_counted_by_player(
+    make_app: Callable[..., Flask],
+) -> None:
     limits = {"leaderboard.submit_score": {"limit": 2, "window_seconds": 60, "by": "field:player"}}
     web = make_app(RATE_LIMITS=limits).test_client()
 
     def send(player: str, decoy: str) -> int:
         body = f'{{"player": "{player}", "score": 1, "metadata": {{"x": "&player={decoy}&"}}}}'
-        return web.post(SCORES, data=body, content_type="application/x-www-form-urlencoded").status_code
+        return web.post(
+            SCORES, data=body, content_type="application/x-www-form-urlencoded"
+        ).status_code
 
     assert [send("mara", decoy) for decoy in "abc"] == [201, 201, 429]
     assert send("noor", "a") == 201
 
 
-def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: FlaskClient, client: Client) -> None:
+def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(
+    web: FlaskClient, client: Client
+) -> None:
     for player, score in (("a", 9), ("b", 7), ("c", 5)):
         post(web, player, score)
-    done = web.post("/leaderboard/boards/main/scores", data={"player": "c", "score": "8"}, follow_redirects=True)
+    done = web.post(
+        "/leaderboard/boards/main/scores", data={"player": "c", "score": "8"}, follow_redirects=True
+    )
     assert "c: rank 3 → 2 of 3, new best, top 67\u202f%." in done.text
     Leaderboard(client, "main").season("spring")
     assert "Nobody yet" in web.get("/leaderboard/boards/main").text
@@ -482,11 +576,14 @@ def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(web: Flas
 def test_the_boards_are_listed_with_leaders_and_sizes_in_two_round_trips(web: FlaskClient) -> None:
     for number in range(12):
         for player, score in (("<i>ida</i>", 1200 + number), ("noor", 5)):
-            web.post(f"/leaderboard/api/boards/b{number}/scores", json={"player": player, "score": score})
+            web.post(
+                f"/leaderboard/api/boards/b{number}/scores", json={"player": player, "score": score}
+            )
     answer = web.get("/leaderboard/")
     assert round_trips(answer) == 2
     rows = re.findall(
-        r'boards/(\S+?)">.*?<td class="wide">(.*?)</td><td class="num">(.*?)</td><td class="num">(.*?)<', answer.text
+        r'boards/(\S+?)">.*?<td class="wide">(.*?)</td><td class="num">(.*?)</td><td class="num">(.*?)<',
+        answer.text,
     )
     assert rows[0] == ("main", "nobody yet", "–", "0")
     assert rows[1] == ("b11", "&lt;i&gt;ida&lt;/i&gt;", "1\u202f211", "2")
@@ -507,7 +604,11 @@ def test_the_podium_shows_ties_and_the_board_its_tabs(web: FlaskClient, client: 
     for player, score in (("a", 9), ("<script>b</script>", 9), ("c", 5)):
         post(web, player, score)
     page = web.get("/leaderboard/boards/main?player=c").text
-    assert re.findall(r'height="(\d+)" role="img" aria-label="Rank (\d)"', page) == [("84", "1"), ("84", "1"), ("42", "3")]
+    assert re.findall(r'height="(\d+)" role="img" aria-label="Rank (\d)"', page) == [
+        ("84", "1"),
+        ("84", "1"),
+        ("42", "3"),
+    ]
     assert re.findall(r'<td class="num rank">(\d+)<', page) == ["1", "1", "3", "1", "1", "3"]
     assert "<script>b" not in page
     assert 'At least as good as <span id="share">33.3</span>&nbsp;% of all.' in page
@@ -523,7 +624,9 @@ def test_the_podium_shows_ties_and_the_board_its_tabs(web: FlaskClient, client: 
 
 def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: FlaskClient) -> None:
     post(web, "<i>", 10)
-    done = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": "7", "twice": "1"})
+    done = web.post(
+        "/leaderboard/boards/main/scores", data={"player": "<i>", "score": "7", "twice": "1"}
+    )
     assert done.status_code == 303
     page = web.get(done.headers["Location"]).text
     shown = page[page.index('id="twice"') :]
@@ -532,7 +635,10 @@ def test_one_request_sent_twice_is_added_once_and_both_answers_are_shown(web: Fl
     assert "<i>,&#34;" not in page and 'player": "<i>"' not in page
     assert web.get(BOARD).json["entries"][0]["score"] == 17
     assert 'id="twice"' not in web.get(done.headers["Location"]).text
-    too_much = web.post("/leaderboard/boards/main/scores", data={"player": "<i>", "score": str(2**53 - 1), "twice": "1"})
+    too_much = web.post(
+        "/leaderboard/boards/main/scores",
+        data={"player": "<i>", "score": str(2**53 - 1), "twice": "1"},
+    )
     assert (too_much.status_code, 'aria-describedby="score-error"' in too_much.text) == (422, True)
 
 
@@ -547,7 +653,9 @@ def batch(web: FlaskClient, scores: Any, **headers: str) -> Any:
     return web.post(f"{SCORES}:batch", json={"scores": scores}, headers=headers)
 
 
-def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(web: FlaskClient) -> None:
+def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(
+    web: FlaskClient,
+) -> None:
     good = [{"player": f"p{number}", "score": number} for number in range(150)]
     bad = [
         {"player": "a", "score": 1.5},
@@ -557,7 +665,9 @@ def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(web
         {"player": "c", "score": 1, "x": 1},
     ]
     bad.append({"player": "d", "score": 1, "metadata": {"a": "x" * 1024}})
-    answer = batch(web, [*good[:75], *bad, *good[75:], {"player": "p149", "score": 2**53 - 1, "mode": "sum"}])
+    answer = batch(
+        web, [*good[:75], *bad, *good[75:], {"player": "p149", "score": 2**53 - 1, "mode": "sum"}]
+    )
     results = answer.json["results"]
     assert (answer.status_code, answer.json["counted"]) == (200, 150)
     assert [one["index"] for one in results] == list(range(157))
@@ -577,12 +687,16 @@ def test_a_batch_has_a_result_for_each_and_one_that_is_wrong_undoes_no_other(web
     assert web.get(BOARD).json["total"] == 150
 
 
-@pytest.mark.parametrize("body", [{"scores": []}, {"scores": [{}] * 1001}, {}, {"scores": 1}, {"scores": {}, "x": 1}, []])
+@pytest.mark.parametrize(
+    "body", [{"scores": []}, {"scores": [{}] * 1001}, {}, {"scores": 1}, {"scores": {}, "x": 1}, []]
+)
 def test_what_is_no_batch_is_a_422(web: FlaskClient, body: Any) -> None:
     assert web.post(f"{SCORES}:batch", json=body).status_code == 422
 
 
-def test_a_batch_takes_as_much_of_the_limit_as_it_has_scores(make_app: Callable[..., Flask]) -> None:
+def test_a_batch_takes_as_much_of_the_limit_as_it_has_scores(
+    make_app: Callable[..., Flask],
+) -> None:
     limit = {"limit": 10, "window_seconds": 60, "cost": "field:scores"}
     web = make_app(RATE_LIMITS={"leaderboard.submit_score": limit}).test_client()
     scores = [{"player": "mara", "score": 1}]
@@ -602,7 +716,9 @@ def test_a_batch_under_a_key_counts_once_in_each_of_its_steps(web: FlaskClient) 
     assert batch(web, scores[:3], **{"Idempotency-Key": "b"}).status_code == 422
 
 
-def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(web: FlaskClient, client: Client) -> None:
+def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(
+    web: FlaskClient, client: Client
+) -> None:
     scores = [{"player": "mara", "score": 1, "mode": "sum"}] * 250
     batch(web, scores, **{"Idempotency-Key": "b"})
     keys = [key for key in client.scan_iter("*:once:*") if key.endswith(b":200")]
@@ -620,7 +736,9 @@ def answers_cut_off(app: Flask, how: str) -> Iterator[None]:
     def lose(*args: Any, **options: Any) -> Any:
         original(*args, **options)
         raise (
-            TimeoutError("Timeout reading from socket") if how == "late" else ConnectionError("Connection closed by server.")
+            TimeoutError("Timeout reading from socket")
+            if how == "late"
+            else ConnectionError("Connection closed by server.")
         )
 
     client._execute_command = lose  # type: ignore[method-assign]
@@ -648,15 +766,24 @@ def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_on
         assert answer.status_code == 503 and "Nothing was changed" not in answer.text
     assert "look at the board" in unkeyed.json["detail"] and "look at the board" in form.text
     again = keyed(web, "k", **body)
-    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json["best"]) == (201, "true", 5)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json["best"]) == (
+        201,
+        "true",
+        5,
+    )
 
 
 def test_what_never_reached_redis_or_was_refused_by_it_has_changed_nothing_and_says_so(
     make_app: Callable[..., Flask], client: Client
 ) -> None:
-    away, app = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS={}, BREAKER_SECONDS=60), make_app(RATE_LIMITS={})
+    away, app = (
+        make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS={}, BREAKER_SECONDS=60),
+        make_app(RATE_LIMITS={}),
+    )
     services(away).breaker.succeeded()
-    refused = [post(away.test_client(), "mara", 1) for _ in range(2)]  # no connection, then the open breaker
+    refused = [
+        post(away.test_client(), "mara", 1) for _ in range(2)
+    ]  # no connection, then the open breaker
     client.set("demo:leaderboard:{main}:all", "of another kind", px=60_000)
     refused.append(post(app.test_client(), "mara", 1))
     for fault in ("refused", "full", "readonly", "paused"):
@@ -682,10 +809,14 @@ def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
 
     monkeypatch.setattr(views, "submit", submit)
     done = web.post(
-        "/leaderboard/boards/main/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True
+        "/leaderboard/boards/main/scores",
+        data={"player": "mara", "score": "7", "twice": "1"},
+        follow_redirects=True,
     )
     assert done.status_code == 200
-    assert "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
+    assert (
+        "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
+    )
     assert "The second was not answered" in done.text
 
 
@@ -693,22 +824,35 @@ def test_a_batch_under_a_key_is_the_same_when_its_whole_body_is(web: FlaskClient
     key = {"Idempotency-Key": "k"}
     good, wrong = {"player": "a", "score": 1}, {"player": "b", "score": 1.5}
     first, again = batch(web, [good, wrong], **key), batch(web, [good, wrong], **key)
-    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json) == (200, "true", first.json)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.json) == (
+        200,
+        "true",
+        first.json,
+    )
     other = batch(web, [{"player": "c", "score": "x"}, good], **key)
     assert (other.status_code, other.json["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
 def test_only_what_was_replayed_is_told_as_such(web: FlaskClient) -> None:
     unseen = {"player": " x", "score": 1}
-    for scores, headers in (([unseen], {}), ([unseen], {"Idempotency-Key": "none"}), ([{"player": "a", "score": 1}], {})):
+    for scores, headers in (
+        ([unseen], {}),
+        ([unseen], {"Idempotency-Key": "none"}),
+        ([{"player": "a", "score": 1}], {}),
+    ):
         for _ in range(2):
             answer = batch(web, scores, **headers)
             assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (200, None)
 
 
 @pytest.mark.parametrize("wide", ["x" * 64, "\N{ELEPHANT}" * 64])
-def test_a_thousand_scores_with_the_longest_names_fit_and_no_more_than_a_megabyte(web: FlaskClient, wide: str) -> None:
-    scores = [{"player": f"{number:04}{wide[4:]}", "score": 2**53 - 1, "mode": "latest"} for number in range(1000)]
+def test_a_thousand_scores_with_the_longest_names_fit_and_no_more_than_a_megabyte(
+    web: FlaskClient, wide: str
+) -> None:
+    scores = [
+        {"player": f"{number:04}{wide[4:]}", "score": 2**53 - 1, "mode": "latest"}
+        for number in range(1000)
+    ]
     assert batch(web, scores).json["counted"] == 1000
     assert web.post(f"{SCORES}:batch", data=b" " * 1024 * 1024 + b"x").status_code == 413
     assert web.post(SCORES, data=b" " * 64 * 1024 + b"x").status_code == 413
@@ -716,7 +860,11 @@ def test_a_thousand_scores_with_the_longest_names_fit_and_no_more_than_a_megabyt
 
 @pytest.mark.parametrize(("path", "most"), [(SCORES, 64 * 1024), (f"{SCORES}:batch", 1024 * 1024)])
 def test_a_body_in_chunks_has_the_same_bounds(web: FlaskClient, path: str, most: int) -> None:
-    fits = b'{"player": "a", "score": 1}' if path == SCORES else b'{"scores": [{"player": "a", "score": 1}]}'
+    fits = (
+        b'{"player": "a", "score": 1}'
+        if path == SCORES
+        else b'{"scores": [{"player": "a", "score": 1}]}'
+    )
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
     def send(size: int) -> int:
@@ -735,16 +883,28 @@ def test_a_page_reloads_by_itself_but_never_while_it_holds_something(web: FlaskC
         '<noscript><meta http-equiv="refresh"',
     )
     plain = web.get(page).text
-    assert reloads in plain and "?period=all&amp;refresh=0" in plain and "Stop reloading every 10 s" in plain
+    assert (
+        reloads in plain
+        and "?period=all&amp;refresh=0" in plain
+        and "Stop reloading every 10 s" in plain
+    )
     assert reloads not in web.get(f"{page}?refresh=0").text
     assert reloads not in web.post(f"{page}/scores", data=form).text
-    twice = web.post(f"{page}/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True).text
+    twice = web.post(
+        f"{page}/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True
+    ).text
     assert "One request, sent twice" in twice and reloads not in twice
 
 
-def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(web: FlaskClient) -> None:
+def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(
+    web: FlaskClient,
+) -> None:
     for _ in range(2):
-        done = web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "100"}, follow_redirects=True)
+        done = web.post(
+            "/leaderboard/boards/main/scores",
+            data={"player": "mara", "score": "100"},
+            follow_redirects=True,
+        )
     assert "mara stays at rank 1: 100 equals the best so far." in done.text
     assert "is not on this board" not in web.get("/leaderboard/boards/main?player=+mara+").text
 
@@ -754,7 +914,9 @@ def test_what_is_wrong_inside_of_metadata_names_metadata(web: FlaskClient) -> No
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "metadata")
 
 
-def test_a_board_that_could_not_be_listed_is_listed_with_its_next_post(web: FlaskClient, client: Client) -> None:
+def test_a_board_that_could_not_be_listed_is_listed_with_its_next_post(
+    web: FlaskClient, client: Client
+) -> None:
     client.set(boards.KEY, "of another kind", px=60_000)
     post(web, "mara", 5)
     client.unlink(boards.KEY)
@@ -763,7 +925,9 @@ def test_a_board_that_could_not_be_listed_is_listed_with_its_next_post(web: Flas
     assert round_trips(answer) == 1 + round_trips(post(web, "mara", 7))
 
 
-def test_boards_of_one_player_do_not_push_one_in_use_off_the_list(web: FlaskClient, client: Client) -> None:
+def test_boards_of_one_player_do_not_push_one_in_use_off_the_list(
+    web: FlaskClient, client: Client
+) -> None:
     for number in range(3):
         post(web, f"p{number}", 5)
     for number in range(60):

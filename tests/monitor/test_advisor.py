@@ -27,7 +27,8 @@ KNOWN = Known(("catalog", "sessions", "leaderboard", "monitor"), 8, 2, False)
 
 @contextmanager
 def asked(*arguments: str, known: Known = KNOWN, **options: Any) -> Iterator[tuple[Client, Any]]:
-    """A server of its own, and a function that looks around and tells what the advisor says, by code."""
+    """A server of its own, and a function that looks around and tells what the advisor says, by
+    code."""
     with private_engine(*WELL, *arguments) as engine:
         client = connect(engine.url, pool_size=8, timeout_seconds=5, open_seconds=0.5)
         leader = Leader(client, "sampler", "of the test", ttl_seconds=60)
@@ -60,7 +61,9 @@ def test_no_maxmemory() -> None:
         assert list(look()) == ["no-maxmemory"]
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl", "volatile-lru"])
+@pytest.mark.parametrize(
+    "policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl", "volatile-lru"]
+)
 def test_a_policy_that_can_evict_a_session(policy: str) -> None:
     with asked("--maxmemory-policy", policy) as (_, look):
         found = look()
@@ -69,7 +72,9 @@ def test_a_policy_that_can_evict_a_session(policy: str) -> None:
 
 
 def test_a_policy_that_evicts_is_right_where_no_session_lies() -> None:
-    with asked("--maxmemory-policy", "allkeys-lfu", known=replace(KNOWN, use_cases=("catalog",))) as (_, look):
+    with asked(
+        "--maxmemory-policy", "allkeys-lfu", known=replace(KNOWN, use_cases=("catalog",))
+    ) as (_, look):
         assert look() == {}
 
 
@@ -91,7 +96,10 @@ def test_pools_that_ask_for_more_than_there_is() -> None:
     with asked("--maxclients", "20", known=replace(KNOWN, pool_size=8, workers=3)) as (_, look):
         found = look()
         assert list(found) == ["pool-above-maxclients"]
-        assert "24" in found["pool-above-maxclients"].reason and "20" in found["pool-above-maxclients"].reason
+        assert (
+            "24" in found["pool-above-maxclients"].reason
+            and "20" in found["pool-above-maxclients"].reason
+        )
     with asked("--maxclients", "24", known=replace(KNOWN, pool_size=8, workers=3)) as (_, look):
         assert look() == {}
 
@@ -99,7 +107,10 @@ def test_pools_that_ask_for_more_than_there_is() -> None:
 def test_sessions_on_a_server_that_writes_nothing_down() -> None:
     with asked("--appendonly", "no") as (client, look):
         assert look()["no-persistence"].weight == "heed"
-        assert by_code(overview(client, replace(KNOWN, embedded=True)))["no-persistence"].weight == "note"
+        assert (
+            by_code(overview(client, replace(KNOWN, embedded=True)))["no-persistence"].weight
+            == "note"
+        )
         assert by_code(overview(client, replace(KNOWN, use_cases=("leaderboard",)))) == {}
         client.config_set("save", "900 1")
         assert look() == {}
@@ -123,7 +134,9 @@ def test_a_key_that_never_expires() -> None:
         client.set("of-somebody-else", 1)
         found = look()
         assert list(found) == ["no-ttl"]
-        assert "demo:catalog:{for-ever}" in found["no-ttl"].reason and found["no-ttl"].title.startswith("1 ")
+        assert "demo:catalog:{for-ever}" in found["no-ttl"].reason and found[
+            "no-ttl"
+        ].title.startswith("1 ")
 
 
 def test_a_big_key() -> None:
@@ -144,8 +157,12 @@ def test_a_hot_key() -> None:
         assert finding.code == "hot-key" and "demo:catalog:{hot}" in finding.reason
 
 
-@pytest.mark.parametrize(("tested", "weight"), [(((0, 1), (0, 2)), "note"), (((900, 0), (901, 0)), "heed")])
-def test_a_version_that_was_not_tested(monkeypatch: pytest.MonkeyPatch, tested: Any, weight: str) -> None:
+@pytest.mark.parametrize(
+    ("tested", "weight"), [(((0, 1), (0, 2)), "note"), (((900, 0), (901, 0)), "heed")]
+)
+def test_a_version_that_was_not_tested(
+    monkeypatch: pytest.MonkeyPatch, tested: Any, weight: str
+) -> None:
     with asked() as (client, look):
         engine = overview(client, KNOWN).server.engine
         monkeypatch.setitem(checks_server.TESTED, engine, tested)
@@ -204,7 +221,10 @@ def test_a_policy_that_would_evict_is_no_emergency_while_memory_has_no_limit() -
 def test_what_nobody_has_looked_at_is_not_said_to_be_well() -> None:
     with asked("--appendonly", "no", "--save", "900 1") as (client, look):
         seen = overview(client, KNOWN)
-        assert (seen.findings, seen.not_known) == ([], ["every key expires", "no key is big", "no key is hot"])
+        assert (seen.findings, seen.not_known) == (
+            [],
+            ["every key expires", "no key is big", "no key is hot"],
+        )
         assert columns.twin(seen)["not_known"] == seen.not_known
         Reporter(client, client.sums, lambda: "a", lambda: (1, 8), BreakerOpen).step()
         look()
@@ -215,10 +235,21 @@ def test_what_one_may_not_ask_is_not_said_to_be_well() -> None:
     arguments = ("--port", str(free_port()), "--bind", "127.0.0.1", "--maxmemory", "64mb")
     with private_engine(*arguments) as engine:
         admin = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
-        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-config", "-acl", "-time")
-        client = connect(engine.url.replace("unix://", "unix://app:pw@"), pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        admin.execute_command(
+            "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-config", "-acl", "-time"
+        )
+        client = connect(
+            engine.url.replace("unix://", "unix://app:pw@"),
+            pool_size=2,
+            timeout_seconds=5,
+            open_seconds=0.5,
+        )
         seen = overview(client, KNOWN)
-        refused = {"what must survive is on disk", "nobody gets in without a password", "the clocks agree"}
+        refused = {
+            "what must survive is on disk",
+            "nobody gets in without a password",
+            "the clocks agree",
+        }
         assert refused <= set(seen.not_known) and not refused & set(seen.well)
         client.close()
         admin.close()

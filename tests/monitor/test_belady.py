@@ -31,7 +31,9 @@ def test_it_is_the_best_of_all_ways_to_forget(trace: list[int], capacity: int) -
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 9))
-def test_more_room_is_never_worse_and_nothing_is_answered_before_it_was_asked(trace: list[int], capacity: int) -> None:
+def test_more_room_is_never_worse_and_nothing_is_answered_before_it_was_asked(
+    trace: list[int], capacity: int
+) -> None:
     few, more = belady.hits(trace, capacity), belady.hits(trace, capacity + 1)
     assert sum(few) <= sum(more) <= len(trace) - len(set(trace))
     assert not any(hit for at, hit in enumerate(more) if trace[at] not in trace[:at])

@@ -47,7 +47,9 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
     series = exported()
     named = NAME.findall(expression)
     assert named and set(named) <= set(series)
-    assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count("}")
+    assert expression.count("(") == expression.count(")") and expression.count(
+        "{"
+    ) == expression.count("}")
     known = set.union(*(series[name] for name in named)) | {"instance"}
     for labels in re.findall(r"by \(([^)]*)\)", expression):
         assert {label.strip() for label in labels.split(",")} <= known
@@ -55,12 +57,16 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
         assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= known
 
 
-def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     for gauge in (metrics.POOL_SIZE, metrics.POOL_IN_USE):
         gauge.set(0)
     with server() as master, sentinel_of(master, tmp_path) as port:
         limits = {"monitor.livez": {"limit": 5, "window_seconds": 600}}
-        app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7)
+        app = make_app(
+            REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7
+        )
         web, pool = app.test_client(), services(app).redis.connection_pool
         for path in ("/catalog/products/42", "/livez"):
             assert web.get(path).status_code == 200
@@ -86,7 +92,11 @@ def test_an_alert_compares_waits_and_tells_what_it_means() -> None:
         assert COMPARISON.search(rule["expr"]) and re.fullmatch(r"\d+[sm]", rule["for"])
         assert rule["annotations"]["summary"] and rule["labels"]["severity"] in ("page", "ticket")
         mentioned = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-        kept = {label.strip() for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(",")}
+        kept = {
+            label.strip()
+            for labels in re.findall(r"by \(([^)]*)\)", rule["expr"])
+            for label in labels.split(",")
+        }
         assert mentioned <= kept
 
 
@@ -96,14 +106,22 @@ def test_the_scrape_and_the_compose_file_load() -> None:
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
     targets = set(re.findall(r'"([\w-]+):8000"', (DEPLOY / "prometheus.yml").read_text()))
     assert targets == {name for name in compose["services"] if name.startswith("web")}
-    scaled = {name for name, service in compose["services"].items() if service.get("profiles") == ["scale"]}
+    scaled = {
+        name
+        for name, service in compose["services"].items()
+        if service.get("profiles") == ["scale"]
+    }
     assert set(compose["services"]) - scaled == {"web", "redis"}
     for name in scaled:
         assert set(compose["services"][name].get("depends_on", {})) <= scaled
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
-            assert (REPOSITORY / source).exists() if source.startswith(".") else source in compose["volumes"]
+            assert (
+                (REPOSITORY / source).exists()
+                if source.startswith(".")
+                else source in compose["volumes"]
+            )
 
 
 def test_redis_and_its_sentinels_know_each_other_by_address() -> None:
@@ -117,8 +135,12 @@ def test_redis_and_its_sentinels_know_each_other_by_address() -> None:
         assert addresses["sentinel-1" if name.startswith("redis") else "redis-1"] in command
     for web in ("web-1", "web-2"):
         assert set(services[web]["networks"]) == {"default", "redis"}
-        listed = services[web]["environment"]["REDIS_URL"].rpartition("@")[2].split("/")[0].split(",")
-        assert listed == [f"{addresses[name]}:26379" for name in names if name.startswith("sentinel")]
+        listed = (
+            services[web]["environment"]["REDIS_URL"].rpartition("@")[2].split("/")[0].split(",")
+        )
+        assert listed == [
+            f"{addresses[name]}:26379" for name in names if name.startswith("sentinel")
+        ]
 
 
 def test_the_dashboard_has_a_place_for_each_panel() -> None:

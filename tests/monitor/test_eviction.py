@@ -12,16 +12,28 @@ import msgspec
 import pytest
 
 from demo.client import engine, folders
-from demo.monitor.eviction import POINTS, POLICIES, SESSIONS, Options, Outcome, Result, in_points, verdict
+from demo.monitor.eviction import (
+    POINTS,
+    POLICIES,
+    SESSIONS,
+    Options,
+    Outcome,
+    Result,
+    in_points,
+    verdict,
+)
 from tests.serving import REPOSITORY, processes, until
 
 ABOUT_THE_SAME = 0.005  # LFU and LRU may be this close, as shares of all requests
-NEXT_TO_NOTHING = 0.03  # what LRU may answer of a loop: it keeps times in seconds and looks at samples
+NEXT_TO_NOTHING = (
+    0.03  # what LRU may answer of a loop: it keeps times in seconds and looks at samples
+)
 
 
 @contextmanager
 def runner(**task: Any) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A run's process with its task sent, and its folder; both are gone when the block ends, or it fails."""
+    """A run's process with its task sent, and its folder; both are gone when the block ends, or it
+    fails."""
     folder = folders.temporary("eviction")
     process = subprocess.Popen(
         [sys.executable, "-m", "demo.monitor.eviction_runner"],
@@ -32,7 +44,12 @@ def runner(**task: Any) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     assert process.stdin and process.stdout
     with process:
         try:
-            sent = {"binary": engine.find_engine(), "folder": str(folder), "options": Options(), **task}
+            sent = {
+                "binary": engine.find_engine(),
+                "folder": str(folder),
+                "options": Options(),
+                **task,
+            }
             process.stdin.write(msgspec.json.encode(sent) + b"\n")
             process.stdin.flush()
             yield process, folder
@@ -110,4 +127,7 @@ def test_points_are_shares_and_none_where_nothing_was_asked() -> None:
 def test_the_verdict_is_of_the_figures() -> None:
     results = [Result("a", 200, 50, [], 0, 0, 1), Result("b", 200, 151, [], 0, 0, 1)]
     told = verdict(Outcome(1.0, results, optimum_hits=180))
-    assert told == "Answered from memory: b 75.5 %, a 25.0 %. Nobody could have done better than 90.0 %."
+    assert (
+        told
+        == "Answered from memory: b 75.5 %, a 25.0 %. Nobody could have done better than 90.0 %."
+    )

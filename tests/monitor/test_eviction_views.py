@@ -43,7 +43,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Callable[..., None]]:
-    """Runs that say what the test wants, over and over when told so, and end when their standard input is closed."""
+    """Runs that say what the test wants, over and over when told so, and end when their standard
+    input is closed."""
     start, started = subprocess.Popen, []
 
     def say(outcome: Outcome, *, again: bool = False) -> None:
@@ -67,7 +68,8 @@ def script(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Callable[...
 
 
 def begin(web: FlaskClient, **changed: str) -> str:
-    """Begins a run; the address that tells of it. With a fragment in it, Refresh would scroll instead of asking again."""
+    """Begins a run; the address that tells of it. With a fragment in it, Refresh would scroll
+    instead of asking again."""
     response = web.post(PAGE, data=FORM | changed)
     assert response.status_code == 303, response.text
     place = response.headers["Location"]
@@ -82,7 +84,11 @@ def client_of(app: Flask) -> redis.Redis:
 
 def test_the_form_comes_first(web: FlaskClient) -> None:
     page = web.get(PAGE)
-    assert page.status_code == 200 and "Nothing has been run yet" in page.text and "Refresh" not in page.headers
+    assert (
+        page.status_code == 200
+        and "Nothing has been run yet" in page.text
+        and "Refresh" not in page.headers
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,9 @@ def test_a_wrong_field_is_named_kept_and_runs_nothing(
     assert not list(root.iterdir()) and not client_of(app).exists(eviction_views.CLAIM)
 
 
-def test_a_run_is_followed_to_its_end_and_kept(app: Flask, web: FlaskClient, script: Callable[..., None]) -> None:
+def test_a_run_is_followed_to_its_end_and_kept(
+    app: Flask, web: FlaskClient, script: Callable[..., None]
+) -> None:
     script(ENDED)
     place = begin(web)
     until(lambda: not client_of(app).exists(eviction_views.CLAIM))
@@ -123,9 +131,16 @@ def test_a_run_under_way_tells_how_far_it_is_and_is_the_only_one(
     script(STEP, again=True)
     place = begin(web)
     page = until(lambda: "50 % is done" in (page := web.get(place)).text and page)
-    assert page.headers["Refresh"] == "2" and '<form class="flow" method="post" action="/monitor/eviction"' not in page.text
+    assert (
+        page.headers["Refresh"] == "2"
+        and '<form class="flow" method="post" action="/monitor/eviction"' not in page.text
+    )
     other = web.post(PAGE, data=FORM)
-    assert other.status_code == 503 and "Another run is under way" in other.text and other.headers["Retry-After"]
+    assert (
+        other.status_code == 503
+        and "Another run is under way" in other.text
+        and other.headers["Retry-After"]
+    )
     client_of(app).delete(eviction_views._watched(place[-16:]))
     until(lambda: not client_of(app).exists(eviction_views.CLAIM))
     gone = web.get(place)
@@ -155,7 +170,9 @@ def test_a_run_whose_claim_is_anothers_ends_and_leaves_it(
     assert client_of(app).get(eviction_views.CLAIM) == b"7 another"
 
 
-def test_a_run_that_breaks_off_is_not_kept(app: Flask, web: FlaskClient, script: Callable[..., None]) -> None:
+def test_a_run_that_breaks_off_is_not_kept(
+    app: Flask, web: FlaskClient, script: Callable[..., None]
+) -> None:
     script(STEP)
     place = begin(web)
     until(lambda: not client_of(app).exists(eviction_views.CLAIM))

@@ -10,9 +10,22 @@ LEAST = 1_700_000_000_000
 
 
 def point(number: int, **values: int) -> Point:
-    figures = {"memory": 10**7, "clients": 12, "commands_a_second": 900, "hits": 1, "misses": 1, "evicted": 0, "expired": 0}
-    rooms = {name: Moment(5000, 4000, 1000, 180, 700, 2500) for name in ("catalog", "sessions", "leaderboard", "rate_limit")}
-    return Point(LEAST + 10_000 * number, **{**figures, **values}, trip_us=90, late_us=300, rooms=rooms)
+    figures = {
+        "memory": 10**7,
+        "clients": 12,
+        "commands_a_second": 900,
+        "hits": 1,
+        "misses": 1,
+        "evicted": 0,
+        "expired": 0,
+    }
+    rooms = {
+        name: Moment(5000, 4000, 1000, 180, 700, 2500)
+        for name in ("catalog", "sessions", "leaderboard", "rate_limit")
+    }
+    return Point(
+        LEAST + 10_000 * number, **{**figures, **values}, trip_us=90, late_us=300, rooms=rooms
+    )
 
 
 def lead(client: Client, name: str = "one") -> Leader:
@@ -27,7 +40,13 @@ def read(client: Client) -> list[Point]:
 
 def test_points_are_kept_in_order_and_none_of_a_time_twice(client: Client) -> None:
     kept, token = History(client), lead(client).token
-    assert [kept.add(token, point(number)) for number in (1, 2, 2, 1, 4)] == [True, True, False, False, True]
+    assert [kept.add(token, point(number)) for number in (1, 2, 2, 1, 4)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert [p.at_ms for p in read(client)] == [point(n).at_ms for n in (1, 2, 4)]
     assert read(client)[0] == point(1)
     assert client.pttl(STREAM) > 86_400_000
@@ -57,7 +76,9 @@ def test_without_any_leader_nothing_is_stored(client: Client) -> None:
         History(client).add(0, point(1))
 
 
-def test_a_day_is_what_is_kept_and_a_point_is_small(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_is_what_is_kept_and_a_point_is_small(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(history, "POINTS", 200)
     kept, token = History(client), lead(client).token
     for number in range(260):
@@ -87,6 +108,8 @@ def test_it_is_thinned_by_time_and_shows_where_nobody_sampled() -> None:
 def test_it_raises_when_nobody_answers() -> None:
     from tests.clients import connect
 
-    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2
+    ) as nobody:
         with pytest.raises(RedisError):
             History(nobody).add(1, point(1))

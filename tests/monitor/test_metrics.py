@@ -30,7 +30,9 @@ from tests.serving import REPOSITORY, Server, serve, until
 
 MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
-OUTCOME = re.compile(r'demo_rate_limit_decisions_total\{limit="monitor.readyz",outcome="(\w+)"\} ([\d.]+)')
+OUTCOME = re.compile(
+    r'demo_rate_limit_decisions_total\{limit="monitor.readyz",outcome="(\w+)"\} ([\d.]+)'
+)
 
 
 def counted(server: Server) -> dict[str, float]:
@@ -38,7 +40,9 @@ def counted(server: Server) -> dict[str, float]:
 
 
 def test_every_worker_tells_the_sum_of_all_and_none_is_lost_when_they_are_replaced() -> None:
-    with serve(workers=3, DEMO_RATE_LIMITS=json.dumps(LIMITS), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(
+        workers=3, DEMO_RATE_LIMITS=json.dumps(LIMITS), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0"
+    ) as server:
         codes = [server.request("/readyz").status for _ in range(12)]
         assert codes == [200] * 5 + [429] * 7
         told = {json.dumps(counted(server), sort_keys=True) for _ in range(20)}
@@ -52,12 +56,16 @@ def test_every_worker_tells_the_sum_of_all_and_none_is_lost_when_they_are_replac
         assert counted(server) == {"passed": 5.0, "refused": 8.0}
         folders = list(server.instance.glob("metrics-*"))
         assert len(folders) == 1
-        assert len(list(folders[0].glob("counter_*.db"))) <= 5  # of three workers, of the master, and of all before
+        assert (
+            len(list(folders[0].glob("counter_*.db"))) <= 5
+        )  # of three workers, of the master, and of all before
         instance = server.instance
     assert not list(instance.glob("metrics-*"))
 
 
-def test_what_a_killed_run_has_left_is_swept_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_run_has_left_is_swept_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     runs = [runpy.run_path(str(REPOSITORY / "gunicorn.conf.py")) for _ in range(2)]
     left = tmp_path / "metrics-left"
@@ -98,7 +106,11 @@ def test_what_dead_workers_have_counted_lies_in_one_file_and_is_the_same_sum(
         subprocess.run([sys.executable, "-c", COUNTS, str(count)], cwd=REPOSITORY, check=True)
 
     def scrape() -> list[str]:
-        return sorted(line for line in metrics.exposition().decode().splitlines() if 'endpoint="of the test"' in line)
+        return sorted(
+            line
+            for line in metrics.exposition().decode().splitlines()
+            if 'endpoint="of the test"' in line
+        )
 
     work(3)
     (counted,) = tmp_path.glob("counter_*.db")
@@ -145,17 +157,32 @@ def test_the_text_is_prometheus_own(web: FlaskClient) -> None:
 
 
 def figures(web: FlaskClient) -> dict[str, float]:
-    lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
+    lines = [
+        line.rpartition(" ")
+        for line in web.get("/metrics").text.splitlines()
+        if not line.startswith("#")
+    ]
     return {name: float(value) for name, _, value in lines}
 
 
-def test_requests_their_time_their_trips_and_the_caches_outcomes_are_counted(web: FlaskClient) -> None:
+def test_requests_their_time_their_trips_and_the_caches_outcomes_are_counted(
+    web: FlaskClient,
+) -> None:
     before = figures(web)
-    for path in ("/catalog/products/42", "/catalog/products/42", "/catalog/products/42?xray=0", "/no-such-page"):
+    for path in (
+        "/catalog/products/42",
+        "/catalog/products/42",
+        "/catalog/products/42?xray=0",
+        "/no-such-page",
+    ):
         web.get(path)
     web.open("/livez", method="FOO")
     after = figures(web)
-    grew = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    grew = {
+        name: value - before.get(name, 0)
+        for name, value in after.items()
+        if value != before.get(name, 0)
+    }
     product = 'endpoint="catalog.product"'
     assert grew[f'demo_http_requests_total{{{product},method="GET",status="200"}}'] == 3
     assert grew['demo_http_requests_total{endpoint="none",method="GET",status="404"}'] == 1
@@ -179,7 +206,12 @@ def test_an_open_breaker_is_told(away: Flask) -> None:
 
 def test_a_quiet_process_tells_too_when_redis_is_back(make_app: MakeApp) -> None:
     with private_engine() as engine:
-        app = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.05, BACKGROUND="worker")
+        app = make_app(
+            REDIS_URL=engine.url,
+            REDIS_TIMEOUT_SECONDS=0.25,
+            BREAKER_SECONDS=0.05,
+            BACKGROUND="worker",
+        )
         engine.kill()
         app.test_client().get("/catalog/products/42")
         assert b"demo_breakers_open 1.0" in metrics.exposition()
@@ -191,7 +223,9 @@ def test_use_of_the_pools_is_told_for_a_cluster() -> None:
     with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0)
+        client = connect(
+            f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0
+        )
         pool = client.get_nodes()[0].redis_connection.connection_pool  # type: ignore[attr-defined]
         assert connections.use(client) == (0, 4)
         taken = pool.get_connection()
@@ -208,7 +242,9 @@ def test_what_the_caches_were_not_told_of_is_told_also_while_redis_is_away(away:
     assert figures(web)["demo_outbox_pending"] == 2
 
 
-def test_without_a_database_nobody_knows_what_waits(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_database_nobody_knows_what_waits(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(**_: object) -> None:
         raise OperationalError("SELECT", {}, Exception("gone"))
 
@@ -231,7 +267,9 @@ def test_without_a_database_nobody_knows_what_waits(app: Flask, monkeypatch: pyt
         ("203.0.113.7", {"X-Forwarded-For": "127.0.0.1"}, 403),
     ],
 )
-def test_only_operators_may_read_them(make_app: MakeApp, address: str, headers: dict[str, str], status: int) -> None:
+def test_only_operators_may_read_them(
+    make_app: MakeApp, address: str, headers: dict[str, str], status: int
+) -> None:
     web = make_app(METRICS_TOKEN="token-of-tests").test_client()
     answer = web.get("/metrics", headers=headers, environ_overrides={"REMOTE_ADDR": address})
     assert answer.status_code == status

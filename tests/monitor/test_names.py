@@ -36,14 +36,18 @@ def test_what_tells_of_somebody_is_hidden_and_still_told_apart(key: bytes) -> No
 
 
 def test_a_limit_is_named_and_a_prefix_of_somebody_else_too() -> None:
-    assert shown_key(b"demo:rate_limit:{sessions.login:mara}").startswith("demo:rate_limit:{sessions.login…")
+    assert shown_key(b"demo:rate_limit:{sessions.login:mara}").startswith(
+        "demo:rate_limit:{sessions.login…"
+    )
     assert shown_key(b"user:mara").startswith("user…")
 
 
 def test_commands_are_shown_without_their_words() -> None:
     assert shown_command(b"set demo:catalog:{page:1} secret EX 5") == "SET demo:catalog:{page:1}"
     assert shown_command(b"AUTH hunter2") == "AUTH …"
-    assert shown_command(b"EVALSHA abc 1 demo:sessions:{mara}:x secret").startswith("EVALSHA demo:sessions:{…")
+    assert shown_command(b"EVALSHA abc 1 demo:sessions:{mara}:x secret").startswith(
+        "EVALSHA demo:sessions:{…"
+    )
     assert shown_command("PING") == "PING"
     assert "<" not in shown_command(b"") and len(shown_command(b"x" * 9000)) < 40
 

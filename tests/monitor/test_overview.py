@@ -37,13 +37,20 @@ def sample(client: Client) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
-def test_the_hit_ratio_of_a_use_case_is_the_one_that_the_clients_of_the_load_counted(arguments: str) -> None:
-    """Two workers, eight clients, hits and misses mixed, a change now and then; every answer says where it came from."""
-    with serve(arguments=arguments, DEMO_PRODUCTS="200", DEMO_DB_LATENCY_MS="0", DEMO_XRAY="false") as server:
+def test_the_hit_ratio_of_a_use_case_is_the_one_that_the_clients_of_the_load_counted(
+    arguments: str,
+) -> None:
+    """Two workers, eight clients, hits and misses mixed, a change now and then; every answer says
+    where it came from."""
+    with serve(
+        arguments=arguments, DEMO_PRODUCTS="200", DEMO_DB_LATENCY_MS="0", DEMO_XRAY="false"
+    ) as server:
 
         def read(number: int) -> Answer:
             if number % 40 == 0:
-                server.request(f"/catalog/api/products/{number % 60 + 1}", "PATCH", {"price_cents": number})
+                server.request(
+                    f"/catalog/api/products/{number % 60 + 1}", "PATCH", {"price_cents": number}
+                )
             path = "products" if number % 3 else "api/products"
             return server.request(f"/catalog/{path}/{number % 60 + 1}")
 
@@ -56,7 +63,11 @@ def test_the_hit_ratio_of_a_use_case_is_the_one_that_the_clients_of_the_load_cou
         def figures() -> tuple[int, int] | None:
             told = server.request("/monitor/api/snapshot").json()["use_cases"]
             (catalog,) = [use for use in told if use["name"] == "catalog"]
-            return (catalog["hits"], catalog["misses"]) if catalog["hits"] + catalog["misses"] >= 400 else None
+            return (
+                (catalog["hits"], catalog["misses"])
+                if catalog["hits"] + catalog["misses"] >= 400
+                else None
+            )
 
         assert until(figures) == (hits, 400 - hits)
         pages = [server.request("/monitor/").text for _ in range(4)]
@@ -70,7 +81,12 @@ def test_the_page_is_one_round_trip_and_so_is_its_twin(web: FlaskClient, client:
     for number in range(5):
         client.set(f"demo:catalog:{{page:{number}}}", "x" * 100, ex=99)
     sample(client)
-    for path in ("/monitor/", "/monitor/?span=day", "/monitor/?span=nonsense", "/monitor/api/snapshot"):
+    for path in (
+        "/monitor/",
+        "/monitor/?span=day",
+        "/monitor/?span=nonsense",
+        "/monitor/api/snapshot",
+    ):
         answer = web.get(path)
         assert (answer.status_code, round_trips(answer)) == (200, 1)
     snapshot = web.get("/monitor/api/snapshot").json
@@ -163,12 +179,20 @@ def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client:
     leader.campaign()
     kept = History(client)
     for number in [*range(200), *range(260, 300)]:
-        kept.add(leader.token, point(number, memory=10**7 + number, hits=number * 9, misses=number, expired=number % 150))
+        kept.add(
+            leader.token,
+            point(
+                number, memory=10**7 + number, hits=number * 9, misses=number, expired=number % 150
+            ),
+        )
     leader.resign()
     seen = overview(client, KNOWN)
     lines = columns.of(seen.points)
     assert len(seen.points) == 240 and len(lines.at) == len(lines.labels) == 30  # ten points each
-    assert [len(columns.of(seen.points[:most]).labels[0]) for most in (3, 240)] == [len("10:00:10"), len("10:00")]
+    assert [len(columns.of(seen.points[:most]).labels[0]) for most in (3, 240)] == [
+        len("10:00:10"),
+        len("10:00"),
+    ]
     assert lines.megabytes[0] == (10**7 + 9) / 1e6 and lines.megabytes[-1] == (10**7 + 299) / 1e6
     assert lines.megabytes[23] is None and lines.rooms_hits["catalog"][23] is None
     assert lines.hits[1] == pytest.approx(90)
@@ -179,7 +203,10 @@ def test_the_history_of_a_page_is_what_was_stored_thinned_with_its_peaks(client:
 
 
 def test_a_day_of_points_is_a_page_of_bounded_size(web: FlaskClient, client: Client) -> None:
-    entries = [point(number, memory=10**7 + number % 977, commands_a_second=number % 4001) for number in range(8640)]
+    entries = [
+        point(number, memory=10**7 + number % 977, commands_a_second=number % 4001)
+        for number in range(8640)
+    ]
     pipeline = client.pipeline(transaction=False)
     for entry in entries:
         pipeline.xadd(STREAM, {"p": msgspec.msgpack.encode(entry)}, id=f"{entry.at_ms}-0")
@@ -192,26 +219,37 @@ def test_a_day_of_points_is_a_page_of_bounded_size(web: FlaskClient, client: Cli
 
 def test_the_verdict_comes_first(make_app: Callable[..., Flask]) -> None:
     arguments = ("--maxmemory", "64mb", "--appendonly", "yes")
-    for policy, told in (("noeviction", "All is well"), ("allkeys-lru", "1 thing should be done now")):
+    for policy, told in (
+        ("noeviction", "All is well"),
+        ("allkeys-lru", "1 thing should be done now"),
+    ):
         with private_engine(*arguments, "--maxmemory-policy", policy) as engine:
             page = make_app(REDIS_URL=engine.url).test_client().get("/monitor/").text
             assert f"<h1>{told}</h1>" in page
             assert ("allkeys-lru can throw out a session" in page) == (policy != "noeviction")
 
 
-def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(web: FlaskClient, client: Client) -> None:
+def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(
+    web: FlaskClient, client: Client
+) -> None:
     sample(client)
     page = web.get("/monitor/").text
     top = page[page.index("<h1>") : page.index('class="try"')]
     panels = re.findall(r'<a class="label" href="#(\w+)">([^<]+)</a><b>([^<]+) <small>', top)
     assert [panel[:2] for panel in panels] == re.findall(r'<h2 id="(\w+)">([^<]+\?)</h2>', page)
     answers = {panel: value for panel, _, value in panels}
-    assert re.fullmatch(r"[\d.]+ ms", answers["quick"]) and re.fullmatch(r"[\d.]+ MB", answers["fit"])
-    assert answers["what"] == str(len(web.get("/monitor/api/snapshot").json["findings"]) or "nothing")
+    assert re.fullmatch(r"[\d.]+ ms", answers["quick"]) and re.fullmatch(
+        r"[\d.]+ MB", answers["fit"]
+    )
+    assert answers["what"] == str(
+        len(web.get("/monitor/api/snapshot").json["findings"]) or "nothing"
+    )
 
 
 def test_it_raises_where_nobody_answers() -> None:
-    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2
+    ) as nobody:
         trace = begin_trace()
         with pytest.raises(RedisError):
             overview(nobody, KNOWN)

@@ -17,13 +17,30 @@ def reporter(client: Client, name: str) -> Reporter:
 
 def test_reports_of_several_processes_add_up(client: Client) -> None:
     send(client, Report("a", 2, 8, {"catalog": Room(10, 5, 5, {20: 10})}, {"demo:catalog:{x}": 6}))
-    send(client, Report("b", 5, 8, {"catalog": Room(1, 1, 0, {20: 1, 24: 2}), "sessions": Room(2, 0, 0, {})}, {}))
-    send(client, Report("a", 1, 8, {"catalog": Room(3, 0, 3, {})}, {"demo:catalog:{x}": 1, "demo:catalog:{y}": 9}))
+    send(
+        client,
+        Report(
+            "b", 5, 8, {"catalog": Room(1, 1, 0, {20: 1, 24: 2}), "sessions": Room(2, 0, 0, {})}, {}
+        ),
+    )
+    send(
+        client,
+        Report(
+            "a",
+            1,
+            8,
+            {"catalog": Room(3, 0, 3, {})},
+            {"demo:catalog:{x}": 1, "demo:catalog:{y}": 9},
+        ),
+    )
     client.xadd(STREAM, {"r": b"garbage"})
     client.xadd(STREAM, {"other": b"1"})
     told = gather(client.xrange(STREAM), 10)
     assert told.rooms["catalog"] == Room(14, 6, 8, {20: 11, 24: 2})
-    assert [(w.process, w.pool_peak, w.commands) for w in told.workers] == [("a", 2, 13), ("b", 5, 3)]
+    assert [(w.process, w.pool_peak, w.commands) for w in told.workers] == [
+        ("a", 2, 13),
+        ("b", 5, 3),
+    ]
     assert told.hot == (("demo:catalog:{y}", 9), ("demo:catalog:{x}", 7))
 
 

@@ -24,7 +24,9 @@ def test_a_point_holds_what_was_told_within_its_ten_seconds(client: Client) -> N
     end = client.time()[0] // 10 * 10_000
     client.xadd(reports.STREAM, {"r": b""}, id=f"{end - 130_000}-1")
     for at, commands in ((end - 10_001, 1), (end - 10_000, 2), (end - 1, 4), (end, 8)):
-        report = Report("a", 1, 8, {"catalog": Room(commands, commands, 0, dict.fromkeys((20, 24, 28), 1))}, {})
+        report = Report(
+            "a", 1, 8, {"catalog": Room(commands, commands, 0, dict.fromkeys((20, 24, 28), 1))}, {}
+        )
         client.xadd(reports.STREAM, {"r": msgspec.msgpack.encode(report)}, id=f"{at}-1")
     wait = sampler(client).step(lead(client).token)
     (point,) = decode(client.xrevrange(STREAM))
@@ -33,10 +35,14 @@ def test_a_point_holds_what_was_told_within_its_ten_seconds(client: Client) -> N
         assert (point.rooms["catalog"].commands, point.rooms["catalog"].hits) == (6, 6)
         assert 0 < point.rooms["catalog"].p50_us < point.rooms["catalog"].p99_us
     assert 0 < wait <= 10.05
-    assert point.memory > 100_000 and point.clients >= 1 and point.trip_us > 0 and point.late_us >= 0
+    assert (
+        point.memory > 100_000 and point.clients >= 1 and point.trip_us > 0 and point.late_us >= 0
+    )
 
 
-def test_the_look_around_comes_once_a_minute_and_hides_who_is_not_of_this_app(client: Client) -> None:
+def test_the_look_around_comes_once_a_minute_and_hides_who_is_not_of_this_app(
+    client: Client,
+) -> None:
     now = [0.0]
     client.set("demo:catalog:{a}", "x" * 1000, ex=99)
     one = sampler(client, clock=lambda: now[0], pause=lambda _: None)
@@ -65,7 +71,9 @@ def test_one_that_lost_the_lead_changes_nothing(client: Client) -> None:
     assert not client.exists(STREAM, STATE)
 
 
-def test_history_goes_on_after_the_death_of_who_wrote_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_goes_on_after_the_death_of_who_wrote_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two take turns; ten seconds are half a second here."""
     from demo.client.background import Background
     from demo.monitor import sampler as module
@@ -73,13 +81,17 @@ def test_history_goes_on_after_the_death_of_who_wrote_it(client: Client, monkeyp
     monkeypatch.setattr(module, "STEP_SECONDS", 0.5)
     many = [Background(client, elects=True, ttl_seconds=0.4) for _ in range(3)]
     for number, background in enumerate(many):
-        background.elect("sampler", Sampler(client, lambda number=number: str(number), pause=lambda _: None).step)
+        background.elect(
+            "sampler", Sampler(client, lambda number=number: str(number), pause=lambda _: None).step
+        )
         background.start()
     until(lambda: client.xlen(STREAM) >= 2)
     (leading,) = [background for background in many if background.leads("sampler")]
     leader = leading.jobs["sampler"].leader
     assert leader is not None
-    monkeypatch.setattr(leader, "campaign", lambda: 60.0)  # dead: it renews nothing and gives nothing back
+    monkeypatch.setattr(
+        leader, "campaign", lambda: 60.0
+    )  # dead: it renews nothing and gives nothing back
     before = client.xlen(STREAM)
     until(lambda: client.xlen(STREAM) >= before + 3, 5)
     assert [background.leads("sampler") for background in many].count(True) == 1

@@ -37,8 +37,15 @@ def test_a_snapshot_tells_the_server_as_it_is() -> None:
         client.get("a")
         client.get("b")
         info = snapshot(client)
-        assert (info.engine, info.mode, info.keys) in (("Valkey", "standalone", 1), ("Redis", "standalone", 1))
-        assert (info.hit_ratio, info.maxmemory_bytes, info.eviction_policy) == (0.5, 5 * 1024 * 1024, "allkeys-lru")
+        assert (info.engine, info.mode, info.keys) in (
+            ("Valkey", "standalone", 1),
+            ("Redis", "standalone", 1),
+        )
+        assert (info.hit_ratio, info.maxmemory_bytes, info.eviction_policy) == (
+            0.5,
+            5 * 1024 * 1024,
+            "allkeys-lru",
+        )
         assert info.memory_bytes > 100_000
         assert info.clients >= 1
         client.close()
@@ -75,21 +82,31 @@ def test_readiness_names_a_database_that_is_away(app: Flask, web: FlaskClient) -
     services(app).database.engine.dispose()
     services(app).database.engine = create_engine("postgresql+psycopg://x@127.0.0.1:1/x")
     answer = web.get("/readyz")
-    assert (answer.status_code, answer.json["redis"], answer.json["database"]) == (503, "ok", "OperationalError")
+    assert (answer.status_code, answer.json["redis"], answer.json["database"]) == (
+        503,
+        "ok",
+        "OperationalError",
+    )
 
 
 def test_every_figure_has_the_type_that_it_says(client: Client) -> None:
     info = snapshot(client)
     for field in fields(Snapshot):
         value = getattr(info, field.name)
-        kinds = {"str": str, "int": int, "float": float, "bool": bool, "float | None": (float, type(None))}[
-            str(getattr(field.type, "__name__", field.type))
-        ]
+        kinds = {
+            "str": str,
+            "int": int,
+            "float": float,
+            "bool": bool,
+            "float | None": (float, type(None)),
+        }[str(getattr(field.type, "__name__", field.type))]
         assert isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool), field.name
     assert info.engine in ("Redis", "Valkey") and info.mode in ("standalone", "cluster", "sentinel")
     assert info.memory_bytes > 0 and info.uptime_seconds >= 0 and info.clients >= 1
     assert info.hit_ratio is None or 0 <= info.hit_ratio <= 1
-    assert info.eviction_policy in ("noeviction",) or info.eviction_policy.startswith(("allkeys-", "volatile-"))
+    assert info.eviction_policy in ("noeviction",) or info.eviction_policy.startswith(
+        ("allkeys-", "volatile-")
+    )
 
 
 def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Client) -> None:
@@ -97,7 +114,9 @@ def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Cli
     snapshot(client)
     assert trace.round_trips == 1
     end_trace()
-    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2
+    ) as nobody:
         with pytest.raises(RedisError):
             snapshot(nobody)
 
@@ -109,7 +128,9 @@ def test_the_page_shows_the_figures_of_the_server(web: FlaskClient, client: Clie
     assert "breaker closed" in page
 
 
-def test_a_server_that_was_never_read_from_has_no_hit_ratio_and_still_a_page(make_app: Callable[..., Flask]) -> None:
+def test_a_server_that_was_never_read_from_has_no_hit_ratio_and_still_a_page(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
         web = make_app(("monitor",), RATE_LIMITS={}, REDIS_URL=engine.url).test_client()
         assert [web.get(path).status_code for path in ("/monitor/", "/")] == [200, 200]
@@ -123,7 +144,9 @@ def test_the_probe_of_the_process_asks_nobody(web: FlaskClient) -> None:
 
 def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
     services(away).database.engine.dispose()
-    services(away).database.engine = create_engine("postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
+    services(away).database.engine = create_engine(
+        "postgresql+psycopg://user:hunter2@127.0.0.1:1/x"
+    )
     answer = away.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.json["degraded"] == ["redis", "database"]
@@ -134,7 +157,9 @@ def test_readiness_names_both_parts_and_tells_no_address(away: Flask) -> None:
 
 def test_readiness_returns_with_redis(make_app: Callable[..., Flask]) -> None:
     with private_engine() as engine:
-        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        web = make_app(
+            REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01
+        ).test_client()
         assert web.get("/readyz").status_code == 200
         engine.kill()
         assert web.get("/readyz").status_code == 503

@@ -11,14 +11,18 @@ from tests.servers import private_engine
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Client]:
-    """6,000 keys of three use cases and of somebody else: small strings, hashes, sorted sets, a few of them large."""
+    """6,000 keys of three use cases and of somebody else: small strings, hashes, sorted sets, a few
+    of them large."""
     with private_engine() as engine:
         client = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
         dice, pipeline = random.Random(7), client.pipeline(transaction=False)
         for number in range(3000):
             pipeline.set(f"demo:catalog:{{page:{number}}}", "x" * dice.randint(100, 3000), ex=900)
         for number in range(2000):
-            pipeline.hset(f"demo:sessions:{{{number}}}:x", mapping={str(n): "y" * 40 for n in range(dice.randint(1, 20))})
+            pipeline.hset(
+                f"demo:sessions:{{{number}}}:x",
+                mapping={str(n): "y" * 40 for n in range(dice.randint(1, 20))},
+            )
             pipeline.expire(f"demo:sessions:{{{number}}}:x", 900)
         for number in range(900):
             key = f"demo:leaderboard:{{{number}}}:all"
@@ -44,7 +48,9 @@ def exact(client: Client) -> dict[str, tuple[int, int]]:
 def test_in_time_it_is_exact(filled: Client) -> None:
     seen, truth = survey(filled, seconds=60), exact(filled)
     assert (seen.seen, seen.total) == (6000, 6000)
-    assert {name: room.keys for name, room in seen.rooms.items()} == {name: keys for name, (keys, _) in truth.items()}
+    assert {name: room.keys for name, room in seen.rooms.items()} == {
+        name: keys for name, (keys, _) in truth.items()
+    }
     for name, (_, size) in truth.items():
         assert seen.rooms[name].error_bytes == 0
         assert abs(seen.rooms[name].bytes - size) <= 0.02 * size, name

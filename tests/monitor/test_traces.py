@@ -20,7 +20,9 @@ def test_favourites_follow_zipf() -> None:
 
 def test_a_loop_is_longer_than_the_room() -> None:
     asked = trace("loop", 1000, 100, 5)
-    assert len(set(asked)) == LOOP * 100 and asked[: LOOP * 100] == asked[LOOP * 100 : 2 * LOOP * 100]
+    assert (
+        len(set(asked)) == LOOP * 100 and asked[: LOOP * 100] == asked[LOOP * 100 : 2 * LOOP * 100]
+    )
 
 
 def test_a_scan_asks_once_for_keys_of_its_own_in_the_middle_third() -> None:
@@ -32,5 +34,7 @@ def test_a_scan_asks_once_for_keys_of_its_own_in_the_middle_third() -> None:
 
 def test_favourites_change_twice() -> None:
     asked = trace("shift", 9000, 100, 9)
-    favourites = [Counter(asked[first : first + 3000]).most_common(1)[0][0] for first in (0, 3000, 6000)]
+    favourites = [
+        Counter(asked[first : first + 3000]).most_common(1)[0][0] for first in (0, 3000, 6000)
+    ]
     assert favourites == [0, 100, 200]

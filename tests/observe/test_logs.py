@@ -35,7 +35,9 @@ def at_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-def test_a_line_tells_what_was_asked_and_what_it_took(web: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_tells_what_was_asked_and_what_it_took(
+    web: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     web.get("/catalog/products/42?secret=one")
     web.get("/catalog/api/products/42")
     web.get("/no-such-page")
@@ -49,7 +51,9 @@ def test_a_line_tells_what_was_asked_and_what_it_took(web: FlaskClient, caplog: 
     assert missing["status"] == 404 and "endpoint" not in missing
 
 
-def test_an_answer_given_in_front_of_flask_has_its_line_too(web: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_given_in_front_of_flask_has_its_line_too(
+    web: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         answer = web.get("/catalog/products/42?xray=0")
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
@@ -59,7 +63,9 @@ def test_an_answer_given_in_front_of_flask_has_its_line_too(web: FlaskClient, ca
     ]
 
 
-def test_probes_are_not_told_while_all_is_well(away: Flask, web: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_probes_are_not_told_while_all_is_well(
+    away: Flask, web: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     for path in ("/livez", "/readyz", "/metrics"):
         web.get(path)
     assert lines(caplog) == []
@@ -81,7 +87,9 @@ def test_any_other_is_replaced(web: FlaskClient, given: str) -> None:
 def formatted(formatter: logging.Formatter, message: str, context: logs.Context | None) -> str:
     logs.context.set(context)
     try:
-        return formatter.format(logging.LogRecord("demo", logging.WARNING, "", 0, message, (), None))
+        return formatter.format(
+            logging.LogRecord("demo", logging.WARNING, "", 0, message, (), None)
+        )
     finally:
         logs.context.set(None)
 
@@ -89,9 +97,15 @@ def formatted(formatter: logging.Formatter, message: str, context: logs.Context 
 def test_each_line_bears_the_ids_of_its_request() -> None:
     context = logs.Context("abc", TRACE_ID)
     line = json.loads(formatted(logs.Json(), "it\nhappened", context))
-    assert (line["request_id"], line["trace_id"], line["message"]) == ("abc", TRACE_ID, "it\nhappened")
+    assert (line["request_id"], line["trace_id"], line["message"]) == (
+        "abc",
+        TRACE_ID,
+        "it\nhappened",
+    )
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
-    assert formatted(logs.Text(), "it happened", context).endswith("WARNING demo: it happened [abc]")
+    assert formatted(logs.Text(), "it happened", context).endswith(
+        "WARNING demo: it happened [abc]"
+    )
     assert formatted(logs.Text(), "it happened", None).endswith("WARNING demo: it happened")
 
 
@@ -128,7 +142,10 @@ def test_a_fault_is_logged_with_the_id_that_its_page_was_sent_with(
     told = [json.loads(line) for line in written.getvalue().splitlines()]
     fault = next(line for line in told if "exception" in line)
     assert answer.status_code == 500
-    assert (fault["request_id"], fault["trace_id"]) == ("abc", TRACE_ID) and "ZeroDivisionError" in fault["exception"]
+    assert (fault["request_id"], fault["trace_id"]) == (
+        "abc",
+        TRACE_ID,
+    ) and "ZeroDivisionError" in fault["exception"]
 
 
 def test_a_whole_run_leaves_nothing_secret_in_its_json_lines() -> None:
@@ -138,10 +155,14 @@ def test_a_whole_run_leaves_nothing_secret_in_its_json_lines() -> None:
         "DEMO_TRUSTED_PROXIES": "1",
         "DEMO_API_KEY": "key-of-tests",
     }
-    with serve(DEMO_LOG_FORMAT="json", SECRET_KEY="the-secret-key-of-this-run-0123456789", **settings) as server:
+    with serve(
+        DEMO_LOG_FORMAT="json", SECRET_KEY="the-secret-key-of-this-run-0123456789", **settings
+    ) as server:
         forwarded = {"X-Forwarded-For": "203.0.113.77"}
         form = {"Content-Type": "application/x-www-form-urlencoded", **forwarded}
-        answer = server.request("/sessions/login", "POST", b"name=mara&password=correct+horse", form)
+        answer = server.request(
+            "/sessions/login", "POST", b"name=mara&password=correct+horse", form
+        )
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
         mine = {"Cookie": cookie, **forwarded}
         server.request("/sessions/second-device?code=code-of-tests", headers=mine)
@@ -176,7 +197,9 @@ def test_a_whole_run_leaves_nothing_secret_in_its_json_lines() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_under_flask_run_a_request_has_one_line_without_address_and_query(tmp_path: Path, form: str) -> None:
+def test_under_flask_run_a_request_has_one_line_without_address_and_query(
+    tmp_path: Path, form: str
+) -> None:
     settings = {
         "DEMO_INSTANCE_PATH": str(tmp_path),
         "DEMO_PRODUCTS": "24",
@@ -229,7 +252,9 @@ def test_spans_are_what_the_xray_saw(web: FlaskClient) -> None:
 
     services(web.application).request_log.ended.insert(0, told_late)
     web.get("/catalog/products/42", headers={"traceparent": PARENT, "tracestate": "vendor=one"})
-    *children, whole = sorted(kept.get_finished_spans(), key=lambda span: span.parent.span_id == 0x00F067AA0BA902B7)
+    *children, whole = sorted(
+        kept.get_finished_spans(), key=lambda span: span.parent.span_id == 0x00F067AA0BA902B7
+    )
     assert (whole.name, f"{whole.context.trace_id:032x}") == ("GET catalog.product", TRACE_ID)
     assert whole.context.trace_state.to_header() == "vendor=one"
     assert whole.attributes["http.response.status_code"] == 200

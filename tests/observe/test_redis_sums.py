@@ -44,9 +44,19 @@ def test_percentiles_are_those_of_the_sorted_times_to_an_eighth() -> None:
         (("ZSCORE", "demo:leaderboard:{a}", "b"), 0.0, "leaderboard", (1, 0)),
         (("ZSCORE", "demo:leaderboard:{a}", "b"), None, "leaderboard", (0, 1)),
         (("SISMEMBER", "demo:catalog:{a}", "b"), 0, "catalog", (0, 1)),
-        (("EXISTS", "demo:catalog:{a}", "demo:catalog:{b}", "demo:catalog:{c}"), 1, "catalog", (1, 2)),
+        (
+            ("EXISTS", "demo:catalog:{a}", "demo:catalog:{b}", "demo:catalog:{c}"),
+            1,
+            "catalog",
+            (1, 2),
+        ),
         (("EVALSHA", "abc", 1, "demo:rate_limit:{a}", 5), [1], "rate_limit", (0, 0)),
-        (("XREADGROUP", "GROUP", "g", "c", b"STREAMS", "demo:catalog:{s}", ">"), None, "catalog", (0, 0)),
+        (
+            ("XREADGROUP", "GROUP", "g", "c", b"STREAMS", "demo:catalog:{s}", ">"),
+            None,
+            "catalog",
+            (0, 0),
+        ),
         (("SET", "demo:catalog:{a}", 1), True, "catalog", (0, 0)),
         (("GET", "demo:catalog:{a}"), TimeoutError(), "catalog", (0, 0)),
         (("PING",), True, "other", (0, 0)),
@@ -76,12 +86,22 @@ def test_a_pipeline_is_one_round_trip_and_all_its_commands(client: Client) -> No
     pipeline.get("demo:sessions:{a}")
     pipeline.execute()
     sums, _ = client.sums.take()
-    assert (sums["catalog"].commands, sums["catalog"].hits, sum(sums["catalog"].times.values())) == (2, 1, 1)
-    assert (sums["sessions"].commands, sums["sessions"].misses, sum(sums["sessions"].times.values())) == (1, 1, 0)
+    assert (
+        sums["catalog"].commands,
+        sums["catalog"].hits,
+        sum(sums["catalog"].times.values()),
+    ) == (2, 1, 1)
+    assert (
+        sums["sessions"].commands,
+        sums["sessions"].misses,
+        sum(sums["sessions"].times.values()),
+    ) == (1, 1, 0)
 
 
 def test_what_was_not_sent_counts_nothing() -> None:
-    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=60) as nobody:
+    with connect(
+        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=60
+    ) as nobody:
         for _ in range(3):
             with pytest.raises(Exception, match=r"."):
                 nobody.get("demo:catalog:{a}")

@@ -1,5 +1,5 @@
-"""The five algorithms in plain Python, each by its definition: what fits at a moment, and what a hit leaves behind.
-Everything else that a decision tells is searched for, not calculated."""
+"""The five algorithms in plain Python, each by its definition: what fits at a moment, and what a
+hit leaves behind. Everything else that a decision tells is searched for, not calculated."""
 
 from fractions import Fraction
 
@@ -28,10 +28,14 @@ class Model:
         return self.decision(allowed, cost, now)
 
     def decision(self, allowed: bool, cost: int, now: int) -> Decision:
-        remaining = max((places for places in range(1, self.limit + 1) if self.fits(places, now)), default=0)
+        remaining = max(
+            (places for places in range(1, self.limit + 1) if self.fits(places, now)), default=0
+        )
         retry = 0 if allowed else self.first(cost, now)
         reset = self.first(self.limit, now)
-        return Decision(allowed, self.limit, remaining, retry / 1e6, reset / 1e6, self.limit - remaining)
+        return Decision(
+            allowed, self.limit, remaining, retry / 1e6, reset / 1e6, self.limit - remaining
+        )
 
     def first(self, cost: int, now: int) -> int:
         """Microseconds until a hit of this cost fits."""
@@ -95,7 +99,10 @@ class Bucket(Model):
         self.tokens, self.at = Fraction(limit), 0
 
     def level(self, at: int) -> Fraction:
-        return min(Fraction(self.limit), self.tokens + Fraction((at - self.at) * self.limit, self.window_us))
+        return min(
+            Fraction(self.limit),
+            self.tokens + Fraction((at - self.at) * self.limit, self.window_us),
+        )
 
     def fits(self, cost: int, at: int) -> bool:
         return self.level(at) >= cost
@@ -116,7 +123,9 @@ class Cells(Model):
         return max(self.arrival, Fraction(at)) + cost * self.interval - self.window_us <= at
 
     def record(self, cost: int, at: int) -> None:
-        self.arrival = min(max(self.arrival, Fraction(at)) + cost * self.interval, Fraction(at + self.window_us))
+        self.arrival = min(
+            max(self.arrival, Fraction(at)) + cost * self.interval, Fraction(at + self.window_us)
+        )
 
     def give_back(self, cost: int, at: int) -> None:
         self.arrival = max(self.arrival - cost * self.interval, Fraction(at))

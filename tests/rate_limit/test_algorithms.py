@@ -1,4 +1,5 @@
-"""All five algorithms: what each decides, compared with its model, and what holds for every one of them."""
+"""All five algorithms: what each decides, compared with its model, and what holds for every one of
+them."""
 
 import os
 import subprocess
@@ -24,13 +25,17 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 EXAMPLES = 2000 if os.environ.get("CI") else 150
 EVERY = pytest.mark.parametrize("name", ALGORITHMS)
-TOLERANT = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+TOLERANT = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
 exhaustive = settings(max_examples=EXAMPLES, **TOLERANT)
 shorter = settings(max_examples=max(60, EXAMPLES // 10), **TOLERANT)
 
 
 class Patient:
-    """A client after whose scripts the keys live on, in the same step: only the steered clock may end them."""
+    """A client after whose scripts the keys live on, in the same step: only the steered clock may
+    end them."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -57,7 +62,9 @@ def make(name: str, client: Any, *quotas: tuple[int, float], **more: Any) -> Lim
 
 
 windows = st.sampled_from([5 * SECOND, 7 * SECOND + 1, 60 * SECOND])
-gaps = st.sampled_from([0, 1, SECOND // 3, SECOND, 2_333_333, 5 * SECOND - 1, 5 * SECOND, 5 * SECOND + 1, 12 * SECOND])
+gaps = st.sampled_from(
+    [0, 1, SECOND // 3, SECOND, 2_333_333, 5 * SECOND - 1, 5 * SECOND, 5 * SECOND + 1, 12 * SECOND]
+)
 arrivals = st.lists(st.tuples(gaps, st.integers(-2, 6)), min_size=1, max_size=12)
 
 
@@ -66,7 +73,12 @@ arrivals = st.lists(st.tuples(gaps, st.integers(-2, 6)), min_size=1, max_size=12
 @exhaustive
 @given(st.integers(1, 6), windows, arrivals, st.booleans())
 def test_every_decision_is_the_models(
-    name: str, client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]], count_refused: bool
+    name: str,
+    client: Client,
+    limit: int,
+    window_us: int,
+    arrivals: list[tuple[int, int]],
+    count_refused: bool,
 ) -> None:
     limiter = steered(name, client, (limit, window_us / 1e6), count_refused=count_refused)
     model, now = MODELS[name](limit, window_us), NOW_US
@@ -79,7 +91,9 @@ def test_every_decision_is_the_models(
             assert limiter.hit("me", cost, now_us=now) == model.hit(cost, now, count_refused)
         elif cost < 0:
             model.give_back(-cost, now)
-            assert limiter.refund("me", -cost, now_us=now) == model.decision(model.fits(1, now), 1, now)
+            assert limiter.refund("me", -cost, now_us=now) == model.decision(
+                model.fits(1, now), 1, now
+            )
         else:
             assert limiter.peek("me", now_us=now) == model.decision(model.fits(1, now), 1, now)
 
@@ -102,7 +116,9 @@ def test_no_window_of_any_position_holds_more_than_the_algorithm_says(
     assert fullest_window(name, client, limit, window_us, between) <= most
 
 
-def fullest_window(name: str, client: Client, limit: int, window_us: int, between: list[int]) -> int:
+def fullest_window(
+    name: str, client: Client, limit: int, window_us: int, between: list[int]
+) -> int:
     """The most hits in a window of any position, of a caller who always takes what there is."""
     limiter = steered(name, client, (limit, window_us / 1e6))
     now, admitted = NOW_US, []
@@ -110,12 +126,16 @@ def fullest_window(name: str, client: Client, limit: int, window_us: int, betwee
         now += gap
         while limiter.hit("me", now_us=now).allowed:
             admitted.append(now)
-    return max(sum(moment - window_us < other <= moment for other in admitted) for moment in admitted)
+    return max(
+        sum(moment - window_us < other <= moment for other in admitted) for moment in admitted
+    )
 
 
 @EVERY
 @shorter
-@given(st.integers(1, 6), windows, st.lists(st.tuples(gaps, st.integers(1, 6)), min_size=1, max_size=6))
+@given(
+    st.integers(1, 6), windows, st.lists(st.tuples(gaps, st.integers(1, 6)), min_size=1, max_size=6)
+)
 def test_a_hit_passes_at_retry_after_and_not_five_milliseconds_before(
     name: str, client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]]
 ) -> None:
@@ -140,7 +160,10 @@ def test_gcra_and_the_token_bucket_decide_alike(
     client: Client, limit: int, window_us: int, arrivals: list[tuple[int, int]], count_refused: bool
 ) -> None:
     quota = (limit, window_us / 1e6)
-    bucket, cells = (steered(name, client, quota, count_refused=count_refused) for name in ("token_bucket", "gcra"))
+    bucket, cells = (
+        steered(name, client, quota, count_refused=count_refused)
+        for name in ("token_bucket", "gcra")
+    )
     now = NOW_US
     for gap, cost in arrivals:
         now += gap
@@ -186,7 +209,9 @@ def test_of_several_quotas_the_tightest_is_told(client: Client) -> None:
 
 @EVERY
 @pytest.mark.parametrize("count_refused", [False, True])
-def test_every_key_bears_a_ttl_at_every_moment(name: str, client: Client, count_refused: bool) -> None:
+def test_every_key_bears_a_ttl_at_every_moment(
+    name: str, client: Client, count_refused: bool
+) -> None:
     limiter = make(name, client, (2, 5), (3, 60), count_refused=count_refused)
     steps: list[Callable[[], Any]] = [
         lambda: limiter.peek("me"),
@@ -228,7 +253,9 @@ def test_ttls_and_counts_outlive_a_restart_and_a_forgotten_script_is_told_again(
 
 @EVERY
 @pytest.mark.parametrize("back_us", [1, SECOND, HOUR])
-def test_a_clock_that_goes_back_frees_nothing_and_locks_nobody_out(name: str, client: Client, back_us: int) -> None:
+def test_a_clock_that_goes_back_frees_nothing_and_locks_nobody_out(
+    name: str, client: Client, back_us: int
+) -> None:
     limiter = make(name, client, (3, 2))
     for _ in range(3):
         assert limiter.hit("me", now_us=NOW_US + 100_000).allowed
@@ -239,7 +266,9 @@ def test_a_clock_that_goes_back_frees_nothing_and_locks_nobody_out(name: str, cl
 
 
 @pytest.mark.parametrize("name", ["sliding_window_log", "sliding_window_counter"])
-def test_sixteen_threads_of_four_processes_take_no_more_than_there_is(name: str, client: Client, redis_url: str) -> None:
+def test_sixteen_threads_of_four_processes_take_no_more_than_there_is(
+    name: str, client: Client, redis_url: str
+) -> None:
     code = (
         "import sys, threading; from demo.client.pool import connect; from demo.rate_limit.algorithms import ALGORITHMS\n"
         "from demo.rate_limit.limiter import Quota\n"
@@ -253,14 +282,18 @@ def test_sixteen_threads_of_four_processes_take_no_more_than_there_is(name: str,
     )
     command = [sys.executable, "-c", code, redis_url, name]
     processes = [
-        subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
     ]
     for process in processes:
         assert process.stdout and process.stdout.readline() == "\n"
     told = [process.communicate("\n", timeout=60)[0].split() for process in processes]
     assert sum(int(count) for count, _ in told) == 400
     admitted = sum(int(count) for _, count in told)
-    # An edge of the counter's windows may fall into the run: its stated error is 2 × limit − 1 at worst.
+    # An edge of the counter's windows may fall into the run: its stated error is 2 × limit − 1 at
+    # worst.
     assert admitted == 100 if name == "sliding_window_log" else 100 <= admitted <= 199
 
 
@@ -291,7 +324,9 @@ def test_every_call_is_one_round_trip_several_quotas_included(name: str, client:
 
 @EVERY
 def test_identities_and_names_do_not_meet_and_a_reset_forgets(name: str, client: Client) -> None:
-    one, other = (ALGORITHMS[name](client, called, Quota(1, 60), Quota(1, 600)) for called in ("one", "other"))
+    one, other = (
+        ALGORITHMS[name](client, called, Quota(1, 60), Quota(1, 600)) for called in ("one", "other")
+    )
     assert one.hit("me").allowed and one.hit("you").allowed and other.hit("me").allowed
     assert not one.hit("me").allowed
     one.reset("me")
@@ -299,7 +334,9 @@ def test_identities_and_names_do_not_meet_and_a_reset_forgets(name: str, client:
 
 
 @EVERY
-def test_a_burst_at_the_edge_of_a_fixed_window_gets_a_second_quota_there_alone(name: str, client: Client) -> None:
+def test_a_burst_at_the_edge_of_a_fixed_window_gets_a_second_quota_there_alone(
+    name: str, client: Client
+) -> None:
     limiter, edge = steered(name, client, (5, 10)), NOW_US - NOW_US % (10 * SECOND)
     admitted = sum(limiter.hit("me", now_us=edge - 100_000).allowed for _ in range(5))
     admitted += sum(limiter.hit("me", now_us=edge + 100_000).allowed for _ in range(5))
@@ -316,7 +353,10 @@ def test_refused_hits_count_only_where_that_is_wanted(name: str, client: Client)
             assert not limiter.hit("me", now_us=start + tenth * 100_000).allowed
         then = limiter.hit("me", now_us=start + 10 * SECOND)
         # A fixed window forgets at its edge; the counter still covers all of the window before.
-        assert then.allowed is (not count_refused or name == "fixed_window") or name == "sliding_window_counter"
+        assert (
+            then.allowed is (not count_refused or name == "fixed_window")
+            or name == "sliding_window_counter"
+        )
         if count_refused and name != "fixed_window":
             assert then.retry_after_seconds > 9
 
@@ -346,7 +386,9 @@ def test_a_log_keeps_no_more_of_refused_hits_than_a_full_one(client: Client) -> 
         ("gcra", 120),
     ],
 )
-def test_the_memory_of_an_identity_at_a_limit_of_a_hundred(name: str, client: Client, most: int) -> None:
+def test_the_memory_of_an_identity_at_a_limit_of_a_hundred(
+    name: str, client: Client, most: int
+) -> None:
     limiter = make(name, client, (100, 60))
     for _ in range(110):
         limiter.hit("client-1")
@@ -354,11 +396,15 @@ def test_the_memory_of_an_identity_at_a_limit_of_a_hundred(name: str, client: Cl
 
 
 @pytest.mark.parametrize(("limit", "least", "most"), [(128, 18, 26), (400, 65, 130)])
-def test_a_long_log_outgrows_the_compact_encoding(client: Client, limit: int, least: int, most: int) -> None:
+def test_a_long_log_outgrows_the_compact_encoding(
+    client: Client, limit: int, least: int, most: int
+) -> None:
     limiter = make("sliding_window_log", client, (limit, 3600))
     for _ in range(limit):
         limiter.hit("client-1")
-    assert least <= client.memory_usage(limiter.redis_keys("client-1")[0], samples=0) / limit <= most
+    assert (
+        least <= client.memory_usage(limiter.redis_keys("client-1")[0], samples=0) / limit <= most
+    )
 
 
 @pytest.mark.parametrize("typed", ["", "}{", "a b", "\x00", "é", "x" * 500, "*", "::1", "\ud800"])
@@ -369,7 +415,9 @@ def test_what_a_caller_typed_never_becomes_a_key(client: Client, typed: str) -> 
     assert limiter.hit(typed).allowed
 
 
-@pytest.mark.parametrize(("limit", "window"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, 100_000), (200_000, 1)])
+@pytest.mark.parametrize(
+    ("limit", "window"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, 100_000), (200_000, 1)]
+)
 def test_a_quota_that_makes_no_sense_is_refused(limit: int, window: float) -> None:
     with pytest.raises(ValueError, match="a limit is from"):
         Quota(limit, window)
@@ -384,7 +432,9 @@ def test_a_limiter_has_one_to_five_quotas(name: str, client: Client, count: int)
 
 @pytest.mark.parametrize("limit", [3, 7, 99_999])
 @EVERY
-def test_the_largest_quota_is_counted_to_the_last_hit(name: str, client: Client, limit: int) -> None:
+def test_the_largest_quota_is_counted_to_the_last_hit(
+    name: str, client: Client, limit: int
+) -> None:
     limiter = steered(name, client, (limit, 86_400))
     start = NOW_US - NOW_US % (86_400 * SECOND)
     first = limiter.hit("me", limit - 1, now_us=start)

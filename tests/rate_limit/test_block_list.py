@@ -33,7 +33,9 @@ def trace() -> Iterator[Trace]:
     end_trace()
 
 
-def test_after_so_many_refusals_in_a_row_nobody_is_asked(limiter: SlidingWindowLog, clock: Clock, trace: Trace) -> None:
+def test_after_so_many_refusals_in_a_row_nobody_is_asked(
+    limiter: SlidingWindowLog, clock: Clock, trace: Trace
+) -> None:
     blocks = BlockList(limiter, after=3, seconds=30, clock=clock)
     assert blocks.hit("me").allowed
     first, second, third = (blocks.hit("me") for _ in range(3))
@@ -43,18 +45,27 @@ def test_after_so_many_refusals_in_a_row_nobody_is_asked(limiter: SlidingWindowL
     clock.now += 12.5
     blocked = blocks.hit("me")
     assert trace.round_trips == 4
-    assert (blocked.allowed, blocked.blocked, blocked.remaining, blocked.retry_after_seconds) == (False, True, 0, 17.5)
+    assert (blocked.allowed, blocked.blocked, blocked.remaining, blocked.retry_after_seconds) == (
+        False,
+        True,
+        0,
+        17.5,
+    )
     assert blocks.peek("me") == blocked
     assert blocks.hit("you").allowed
 
 
 def test_the_refusal_that_blocks_says_how_long(client: Client, clock: Clock) -> None:
-    blocks = BlockList(SlidingWindowLog(client, "short", Quota(1, 1)), after=1, seconds=30, clock=clock)
+    blocks = BlockList(
+        SlidingWindowLog(client, "short", Quota(1, 1)), after=1, seconds=30, clock=clock
+    )
     blocks.hit("me")
     assert blocks.hit("me").retry_after_seconds == 30
 
 
-def test_a_block_ends_by_itself_and_the_row_begins_anew(limiter: SlidingWindowLog, clock: Clock, trace: Trace) -> None:
+def test_a_block_ends_by_itself_and_the_row_begins_anew(
+    limiter: SlidingWindowLog, clock: Clock, trace: Trace
+) -> None:
     blocks = BlockList(limiter, after=2, seconds=30, clock=clock)
     for _ in range(3):
         blocks.hit("me")
@@ -76,7 +87,9 @@ def test_a_hit_that_passes_ends_the_row(limiter: SlidingWindowLog, clock: Clock)
     assert blocks.hit("me").blocked
 
 
-def test_a_reset_forgets_the_block_and_a_refund_the_hit(limiter: SlidingWindowLog, clock: Clock) -> None:
+def test_a_reset_forgets_the_block_and_a_refund_the_hit(
+    limiter: SlidingWindowLog, clock: Clock
+) -> None:
     blocks = BlockList(limiter, after=1, seconds=30, clock=clock)
     blocks.hit("me")
     blocks.hit("me")
@@ -97,14 +110,19 @@ def test_the_list_is_bounded(limiter: SlidingWindowLog, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"after": 0, "seconds": 1}, {"after": 1, "seconds": 0}, {"after": 1, "seconds": 1, "most": 0}]
+    "wrong",
+    [{"after": 0, "seconds": 1}, {"after": 1, "seconds": 0}, {"after": 1, "seconds": 1, "most": 0}],
 )
-def test_a_list_that_makes_no_sense_is_refused(limiter: SlidingWindowLog, wrong: dict[str, int]) -> None:
+def test_a_list_that_makes_no_sense_is_refused(
+    limiter: SlidingWindowLog, wrong: dict[str, int]
+) -> None:
     with pytest.raises(ValueError, match="a block"):
         BlockList(limiter, **wrong)
 
 
-def test_threads_that_are_refused_at_once_are_counted_one_by_one(limiter: SlidingWindowLog, clock: Clock) -> None:
+def test_threads_that_are_refused_at_once_are_counted_one_by_one(
+    limiter: SlidingWindowLog, clock: Clock
+) -> None:
     blocks, start = BlockList(limiter, after=10, seconds=30, clock=clock), threading.Barrier(9)
     blocks.hit("me")
 

@@ -21,7 +21,9 @@ MakeApp = Callable[..., Flask]
 PRODUCT = "/catalog/api/products/42"
 
 
-def limits(number: int = 1, endpoint: str = "catalog.api.get_product", **more: Any) -> dict[str, Any]:
+def limits(
+    number: int = 1, endpoint: str = "catalog.api.get_product", **more: Any
+) -> dict[str, Any]:
     return {endpoint: {"limit": number, "window_seconds": 60} | more}
 
 
@@ -36,7 +38,9 @@ def limits(number: int = 1, endpoint: str = "catalog.api.get_product", **more: A
         (Decision(False, 5, 2, 0.0001, 10.0, 3), '"n";r=2;t=1', "1"),
     ],
 )
-def test_the_fields_are_whole_seconds_rounded_up(decision: Decision, limit: str, wait: str | None) -> None:
+def test_the_fields_are_whole_seconds_rounded_up(
+    decision: Decision, limit: str, wait: str | None
+) -> None:
     quota = Quota(5, 9.5)
     assert headers.policy("n", [quota]) == '"n";q=5;w=10'
     assert headers.state("n", [quota], decision) == limit
@@ -54,10 +58,15 @@ def test_several_quotas_are_items_of_their_own() -> None:
     assert headers.state("n", quotas, blocked) == '"n-1s";r=0;t=30, "n-3600s";r=0;t=30'
 
 
-def test_every_answer_of_a_limited_endpoint_bears_the_fields_whatever_it_is(make_app: MakeApp) -> None:
+def test_every_answer_of_a_limited_endpoint_bears_the_fields_whatever_it_is(
+    make_app: MakeApp,
+) -> None:
     web = make_app(RATE_LIMITS=limits(3, "sessions.login")).test_client()
     good = {"name": "mara", "password": "correct horse"}
-    answers = [web.post("/sessions/login", data=data) for data in ({"name": "x"}, good, {"name": "x"}, good)]
+    answers = [
+        web.post("/sessions/login", data=data)
+        for data in ({"name": "x"}, good, {"name": "x"}, good)
+    ]
     assert [answer.status_code for answer in answers] == [422, 303, 422, 429]
     for left, answer in zip((2, 1, 0, 0), answers, strict=True):
         assert answer.headers.getlist("RateLimit-Policy") == ['"sessions.login";q=3;w=60']
@@ -83,9 +92,15 @@ def test_a_refusal_as_problem_says_all_that_a_program_needs(make_app: MakeApp) -
 
 @pytest.mark.parametrize(
     ("accept", "mimetype"),
-    [("text/html", "text/html"), ("*/*", "text/html"), ("application/json", "application/problem+json")],
+    [
+        ("text/html", "text/html"),
+        ("*/*", "text/html"),
+        ("application/json", "application/problem+json"),
+    ],
 )
-def test_a_refusal_of_a_page_is_a_page_or_a_problem_by_accept(make_app: MakeApp, accept: str, mimetype: str) -> None:
+def test_a_refusal_of_a_page_is_a_page_or_a_problem_by_accept(
+    make_app: MakeApp, accept: str, mimetype: str
+) -> None:
     web = make_app(RATE_LIMITS=limits(1, "catalog.product")).test_client()
     web.get("/catalog/products/42")
     refused = web.get("/catalog/products/42", headers={"Accept": accept})
@@ -106,7 +121,9 @@ def test_a_refused_request_does_no_work(make_app: MakeApp) -> None:
 def test_what_another_site_asked_for_uses_up_nobodys_quota(make_app: MakeApp) -> None:
     web = make_app(RATE_LIMITS=limits(1, "sessions.login")).test_client()
     for _ in range(3):
-        forged = web.post("/sessions/login", data={"name": "x"}, headers={"Sec-Fetch-Site": "cross-site"})
+        forged = web.post(
+            "/sessions/login", data={"name": "x"}, headers={"Sec-Fetch-Site": "cross-site"}
+        )
         assert forged.status_code == 403 and "RateLimit" not in forged.headers
     assert web.post("/sessions/login", data={"name": "x"}).status_code == 422
 
@@ -115,11 +132,16 @@ def test_what_another_site_asked_for_uses_up_nobodys_quota(make_app: MakeApp) ->
 def test_each_address_has_its_own_quota(make_app: MakeApp, client: Client, other: str) -> None:
     web = make_app(RATE_LIMITS=limits(1)).test_client()
     for address in ("203.0.113.1", other):
-        codes = [web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": address}).status_code for _ in range(2)]
+        codes = [
+            web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": address}).status_code
+            for _ in range(2)
+        ]
         assert codes == [200, 429]
     keys = [key.decode() for key in client.scan_iter("demo:rate_limit:*")]
     assert len(keys) == 2
-    assert all(re.fullmatch(r"demo:rate_limit:\{[A-Za-z0-9._-]+:[A-Za-z0-9._~-]+\}", key) for key in keys)
+    assert all(
+        re.fullmatch(r"demo:rate_limit:\{[A-Za-z0-9._-]+:[A-Za-z0-9._~-]+\}", key) for key in keys
+    )
     assert all(client.pttl(key) > 0 for key in keys)
 
 
@@ -136,7 +158,9 @@ def test_two_limits_do_not_share_a_count(make_app: MakeApp) -> None:
 
 
 @pytest.mark.parametrize("forwarded", ["", "garbage", ",", "203.0.113.1,"])
-def test_an_odd_forwarded_header_behind_a_proxy_is_no_500(make_app: MakeApp, forwarded: str) -> None:
+def test_an_odd_forwarded_header_behind_a_proxy_is_no_500(
+    make_app: MakeApp, forwarded: str
+) -> None:
     web = make_app(RATE_LIMITS=limits(1), TRUSTED_PROXIES=1).test_client()
     assert web.get(PRODUCT, headers={"X-Forwarded-For": forwarded}).status_code == 200
     assert web.get(PRODUCT, headers={"X-Forwarded-For": forwarded}).status_code == 429
@@ -150,8 +174,11 @@ def test_fewer_hops_than_trusted_are_not_believed(make_app: MakeApp) -> None:
 
 @pytest.mark.parametrize("trusted", [0, 1])
 @pytest.mark.parametrize("first", ["203.0.113.1", "2001:db8::1"])
-def test_what_a_client_says_of_itself_never_chooses_its_quota(make_app: MakeApp, trusted: int, first: str) -> None:
-    """With a trusted proxy, the entry that the proxy itself has added is the last; all before it is the client's word."""
+def test_what_a_client_says_of_itself_never_chooses_its_quota(
+    make_app: MakeApp, trusted: int, first: str
+) -> None:
+    """With a trusted proxy, the entry that the proxy itself has added is the last; all before it is
+    the client's word."""
     web = make_app(RATE_LIMITS=limits(1), TRUSTED_PROXIES=trusted).test_client()
     added = f", {first}" if trusted else ""
     said: list[dict[str, str]] = [
@@ -174,13 +201,17 @@ def test_what_a_client_says_of_itself_never_chooses_its_quota(make_app: MakeApp,
 
 def test_a_header_that_comes_twice_is_one_list() -> None:
     quiet = {"DEMO_PRODUCTS": "50", "DEMO_DB_LATENCY_MS": "0"}
-    with serve(workers=1, DEMO_TRUSTED_PROXIES="1", DEMO_RATE_LIMITS=json.dumps(limits(1)), **quiet) as server:
+    with serve(
+        workers=1, DEMO_TRUSTED_PROXIES="1", DEMO_RATE_LIMITS=json.dumps(limits(1)), **quiet
+    ) as server:
         host, port = server.url.removeprefix("http://").split(":")
 
         def get(*forwarded: str) -> int:
             lines = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
             with socket.create_connection((host, int(port)), timeout=10) as wire:
-                wire.sendall(f"GET {PRODUCT} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{lines}\r\n".encode())
+                wire.sendall(
+                    f"GET {PRODUCT} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{lines}\r\n".encode()
+                )
                 with wire.makefile("rb") as answer:
                     return int(answer.readline().split()[1])
 
@@ -196,7 +227,11 @@ def test_callers_of_one_ipv6_network_share_a_quota(make_app: MakeApp) -> None:
     def get(address: str) -> int:
         return web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": address}).status_code
 
-    assert [get("2001:db8:1:2::1"), get("2001:db8:1:2:ffff::9"), get("2001:db8:1:3::1")] == [200, 429, 200]
+    assert [get("2001:db8:1:2::1"), get("2001:db8:1:2:ffff::9"), get("2001:db8:1:3::1")] == [
+        200,
+        429,
+        200,
+    ]
     assert [get("::ffff:203.0.113.1"), get("203.0.113.1")] == [200, 429]
 
 
@@ -220,16 +255,22 @@ def test_every_algorithm_can_guard(make_app: MakeApp, algorithm: str) -> None:
     assert [web.get(PRODUCT).status_code for _ in range(4)] == [200, 200, 429, 429]
 
 
-def test_another_algorithm_counts_anew_and_meets_no_key_of_the_one_before(make_app: MakeApp) -> None:
+def test_another_algorithm_counts_anew_and_meets_no_key_of_the_one_before(
+    make_app: MakeApp,
+) -> None:
     for algorithm in ("sliding_window_log", "gcra", "sliding_window_log"):
         web = make_app(RATE_LIMITS=limits(2, algorithm=algorithm)).test_client()
         assert web.get(PRODUCT).status_code == 200
 
 
 @pytest.mark.usefixtures("no_runs")
-def test_the_endpoints_of_a_prefix_count_together_and_an_exempt_one_does_not(make_app: MakeApp) -> None:
+def test_the_endpoints_of_a_prefix_count_together_and_an_exempt_one_does_not(
+    make_app: MakeApp,
+) -> None:
     quota = {"limit": 3, "window_seconds": 600}
-    web = make_app(RATE_LIMITS={"catalog.*": quota, "catalog.lab.index": {"mode": "exempt"}}).test_client()
+    web = make_app(
+        RATE_LIMITS={"catalog.*": quota, "catalog.lab.index": {"mode": "exempt"}}
+    ).test_client()
     paths = (
         "/catalog/",
         PRODUCT,
@@ -245,15 +286,21 @@ def test_the_endpoints_of_a_prefix_count_together_and_an_exempt_one_does_not(mak
 
 
 def test_a_dry_run_counts_and_reports_and_refuses_nobody(make_app: MakeApp) -> None:
-    web = make_app(RATE_LIMITS=limits(1, mode="dry-run", block_after=1, when_away="deny")).test_client()
+    web = make_app(
+        RATE_LIMITS=limits(1, mode="dry-run", block_after=1, when_away="deny")
+    ).test_client()
     before = decisions(web, "would_refuse")
     answers = [web.get(PRODUCT) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {200}
-    assert answers[2].headers["RateLimit-Policy"] == '"catalog.api.get_product";q=1;w=60;demo-dry-run'
+    assert (
+        answers[2].headers["RateLimit-Policy"] == '"catalog.api.get_product";q=1;w=60;demo-dry-run'
+    )
     assert answers[2].headers["RateLimit"].startswith('"catalog.api.get_product";r=0;t=')
     assert "Retry-After" not in answers[2].headers
     assert decisions(web, "would_refuse") - before == 2
-    away = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limits(1, mode="dry-run", when_away="deny")).test_client()
+    away = make_app(
+        REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limits(1, mode="dry-run", when_away="deny")
+    ).test_client()
     assert away.get(PRODUCT).status_code == 200
 
 
@@ -277,7 +324,9 @@ def test_who_is_signed_in_has_a_quota_of_his_own_wherever_he_comes_from(make_app
         environ = {"REMOTE_ADDR": address}
         if name:
             form = {"name": name, "password": "correct horse"}
-            assert web.post("/sessions/login", data=form, environ_overrides=environ).status_code == 303
+            assert (
+                web.post("/sessions/login", data=form, environ_overrides=environ).status_code == 303
+            )
         return lambda: web.get(PRODUCT, environ_overrides=environ).status_code
 
     mara, mara_elsewhere = visitor("mara", "203.0.113.1"), visitor("mara", "203.0.113.2")
@@ -285,13 +334,23 @@ def test_who_is_signed_in_has_a_quota_of_his_own_wherever_he_comes_from(make_app
     assert [mara(), mara_elsewhere(), noor(), nobody(), nobody()] == [200, 429, 200, 200, 429]
 
 
-def test_a_key_has_a_quota_of_its_own_and_stands_in_no_key(make_app: MakeApp, client: Client) -> None:
+def test_a_key_has_a_quota_of_its_own_and_stands_in_no_key(
+    make_app: MakeApp, client: Client
+) -> None:
     web = make_app(RATE_LIMITS=limits(1, by="api_key")).test_client()
 
     def get(key: str = "") -> int:
-        return web.get(PRODUCT, headers={"Authorization": f"Bearer {key}"} if key else {}).status_code
+        return web.get(
+            PRODUCT, headers={"Authorization": f"Bearer {key}"} if key else {}
+        ).status_code
 
-    assert [get("s3cret-one"), get("s3cret-two"), get("s3cret-one"), get(), get()] == [200, 200, 429, 200, 429]
+    assert [get("s3cret-one"), get("s3cret-two"), get("s3cret-one"), get(), get()] == [
+        200,
+        200,
+        429,
+        200,
+        429,
+    ]
     assert not [key for key in client.scan_iter("demo:rate_limit:*") if b"s3cret" in key]
 
 
@@ -300,7 +359,9 @@ def test_several_that_count_together_are_one_identity(make_app: MakeApp) -> None
 
     def get(address: str, key: str) -> int:
         fields = {"Authorization": f"Bearer {key}"}
-        return web.get(PRODUCT, headers=fields, environ_overrides={"REMOTE_ADDR": address}).status_code
+        return web.get(
+            PRODUCT, headers=fields, environ_overrides={"REMOTE_ADDR": address}
+        ).status_code
 
     pairs = [("203.0.113.1", "a"), ("203.0.113.2", "a"), ("203.0.113.1", "b"), ("203.0.113.1", "a")]
     assert [get(*pair) for pair in pairs] == [200, 200, 200, 429]
@@ -311,7 +372,9 @@ SCORES = "/leaderboard/api/boards/main/scores"
 
 @pytest.mark.parametrize("spelling", ["mara", "MARA", " mara ", "ｍａｒａ"])
 def test_a_field_is_counted_however_it_is_spelt(make_app: MakeApp, spelling: str) -> None:
-    web = make_app(RATE_LIMITS=limits(1, "leaderboard.submit_score", by="field:player")).test_client()
+    web = make_app(
+        RATE_LIMITS=limits(1, "leaderboard.submit_score", by="field:player")
+    ).test_client()
     assert web.post(SCORES, json={"player": "mara", "score": 1}).status_code == 201
     assert web.post(SCORES, json={"player": spelling, "score": 1}).status_code == 429
     assert web.post(SCORES, json={"player": "noor", "score": 1}).status_code == 201
@@ -319,17 +382,23 @@ def test_a_field_is_counted_however_it_is_spelt(make_app: MakeApp, spelling: str
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"player": {"a": 1}}', b"\xff", b"[" * 5000])
 def test_a_body_without_the_field_is_counted_and_then_told(make_app: MakeApp, body: bytes) -> None:
-    web = make_app(RATE_LIMITS=limits(1, "leaderboard.submit_score", by="field:player")).test_client()
+    web = make_app(
+        RATE_LIMITS=limits(1, "leaderboard.submit_score", by="field:player")
+    ).test_client()
     assert web.post(SCORES, data=body).status_code in (400, 422)
     assert web.post(SCORES, data=body).status_code == 429
 
 
-def test_passwords_for_one_account_are_guessed_no_more_from_many_addresses(make_app: MakeApp) -> None:
+def test_passwords_for_one_account_are_guessed_no_more_from_many_addresses(
+    make_app: MakeApp,
+) -> None:
     web = make_app().test_client()
 
     def guess(number: int, name: str = "mara") -> Any:
         form = {"name": name, "password": "guess"}
-        return web.post("/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"})
+        return web.post(
+            "/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}
+        )
 
     assert [guess(number).status_code for number in range(12)] == [422] * 10 + [429] * 2
     refused = guess(50)
@@ -341,13 +410,20 @@ def test_who_signs_in_uses_up_nothing_of_the_account(make_app: MakeApp) -> None:
     web = make_app().test_client()
     for number in range(12):
         form = {"name": "mara", "password": "correct horse"}
-        answer = web.post("/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"})
+        answer = web.post(
+            "/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}
+        )
         assert answer.status_code == 303
         assert '"sessions.login/field:name";r=10;t=0' in answer.headers["RateLimit"]
 
 
-def test_what_the_first_limit_counted_is_given_back_when_a_later_one_refuses(make_app: MakeApp) -> None:
-    both = [{"limit": 5, "window_seconds": 600}, {"limit": 1, "window_seconds": 600, "by": "api_key"}]
+def test_what_the_first_limit_counted_is_given_back_when_a_later_one_refuses(
+    make_app: MakeApp,
+) -> None:
+    both = [
+        {"limit": 5, "window_seconds": 600},
+        {"limit": 1, "window_seconds": 600, "by": "api_key"},
+    ]
     web = make_app(RATE_LIMITS={"catalog.api.get_product": both}).test_client()
     fields = {"Authorization": "Bearer one"}
     web.get(PRODUCT, headers=fields)
@@ -374,44 +450,70 @@ def test_a_cost_is_what_a_request_takes(make_app: MakeApp) -> None:
     web = make_app(RATE_LIMITS=limits(5, cost=2)).test_client()
     answers = [web.get(PRODUCT) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == ["r=3", "r=1", "r=1"]
+    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == [
+        "r=3",
+        "r=1",
+        "r=1",
+    ]
 
 
 def decisions(web: FlaskClient, outcome: str) -> float:
     """How often a limit has come to an outcome, by /metrics."""
     lines = web.get("/metrics").text.splitlines()
-    counted = [line for line in lines if line.startswith("demo_rate_limit_decisions_total{") and f'"{outcome}"' in line]
+    counted = [
+        line
+        for line in lines
+        if line.startswith("demo_rate_limit_decisions_total{") and f'"{outcome}"' in line
+    ]
     return sum(float(line.rpartition(" ")[2]) for line in counted)
 
 
-@pytest.mark.parametrize(("policy", "codes"), [("allow", [200] * 4), ("deny", [503] * 4), ("local", [200, 200, 429, 429])])
+@pytest.mark.parametrize(
+    ("policy", "codes"),
+    [("allow", [200] * 4), ("deny", [503] * 4), ("local", [200, 200, 429, 429])],
+)
 def test_without_redis_a_limit_does_what_it_says_and_it_is_counted(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, policy: str, codes: list[int]
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
-    web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limits(4, "monitor.livez", when_away=policy)).test_client()
+    web = make_app(
+        REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limits(4, "monitor.livez", when_away=policy)
+    ).test_client()
     outcome = "fallback_local_refused" if policy == "local" else f"fallback_{policy}"
     before = decisions(web, outcome)
     answers = [web.get("/livez") for _ in range(4)]
     assert [answer.status_code for answer in answers] == codes
     quota = 2 if policy == "local" else 4
     for answer in answers:
-        assert answer.headers["RateLimit-Policy"] == f'"monitor.livez";q={quota};w=60;demo-fallback="{policy}"'
+        assert (
+            answer.headers["RateLimit-Policy"]
+            == f'"monitor.livez";q={quota};w=60;demo-fallback="{policy}"'
+        )
         assert ("RateLimit" in answer.headers) is (policy == "local")
     assert decisions(web, outcome) - before == (2 if policy == "local" else 4)
 
 
 @pytest.mark.parametrize("policy", ["allow", "deny", "local"])
 @pytest.mark.parametrize("trouble", ["killed", "paused", "black hole", "full", "read-only"])
-def test_each_policy_answers_whatever_happens_to_redis(make_app: MakeApp, policy: str, trouble: str) -> None:
-    """Once the breaker knows, nobody waits for a server that does not answer: one probe a minute goes out here."""
+def test_each_policy_answers_whatever_happens_to_redis(
+    make_app: MakeApp, policy: str, trouble: str
+) -> None:
+    """Once the breaker knows, nobody waits for a server that does not answer: one probe a minute
+    goes out here."""
     codes, asked = [], []
     with private_engine() as engine, socket.create_server(("127.0.0.1", 0)) as hole:
-        url = f"redis://127.0.0.1:{hole.getsockname()[1]}" if trouble == "black hole" else engine.url
+        url = (
+            f"redis://127.0.0.1:{hole.getsockname()[1]}" if trouble == "black hole" else engine.url
+        )
         rules = limits(2, "monitor.livez", when_away=policy)
-        web = make_app(REDIS_URL=url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=60, RATE_LIMITS=rules).test_client()
+        web = make_app(
+            REDIS_URL=url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=60, RATE_LIMITS=rules
+        ).test_client()
         if trouble != "black hole":
-            assert web.get("/livez", environ_overrides={"REMOTE_ADDR": "203.0.113.9"}).status_code == 200
+            assert (
+                web.get("/livez", environ_overrides={"REMOTE_ADDR": "203.0.113.9"}).status_code
+                == 200
+            )
         with redis.Redis.from_url(engine.url) as direct:
             if trouble == "killed":
                 engine.kill()
@@ -426,13 +528,18 @@ def test_each_policy_answers_whatever_happens_to_redis(make_app: MakeApp, policy
             codes.append(answer.status_code)
             asked.append(round_trips(answer))
     assert codes == {"allow": [200] * 4, "deny": [503] * 4, "local": [200, 200, 429, 429]}[policy]
-    # A black hole was met at the start already. Full and read-only servers answer, so they are asked each time.
-    assert asked == {"black hole": [0] * 4, "full": [1] * 4, "read-only": [1] * 4}.get(trouble, [1, 0, 0, 0])
+    # A black hole was met at the start already. Full and read-only servers answer, so they are
+    # asked each time.
+    assert asked == {"black hole": [0] * 4, "full": [1] * 4, "read-only": [1] * 4}.get(
+        trouble, [1, 0, 0, 0]
+    )
 
 
 def test_who_is_refused_stays_refused_while_redis_is_full(make_app: MakeApp) -> None:
     with private_engine() as engine:
-        web = make_app(REDIS_URL=engine.url, RATE_LIMITS=limits(1, "monitor.livez", when_away="deny")).test_client()
+        web = make_app(
+            REDIS_URL=engine.url, RATE_LIMITS=limits(1, "monitor.livez", when_away="deny")
+        ).test_client()
         assert [web.get("/livez").status_code for _ in range(2)] == [200, 429]
         with redis.Redis.from_url(engine.url) as direct:
             direct.config_set("maxmemory", "1")
@@ -440,13 +547,30 @@ def test_who_is_refused_stays_refused_while_redis_is_full(make_app: MakeApp) -> 
 
 
 def test_the_command_lists_what_is_limited_where(make_app: MakeApp) -> None:
-    rules = {**limits(3, algorithm="gcra", by="user", block_after=4), "monitor.*": {"limit": 9, "window_seconds": 1.5}}
+    rules = {
+        **limits(3, algorithm="gcra", by="user", block_after=4),
+        "monitor.*": {"limit": 9, "window_seconds": 1.5},
+    }
     listed = make_app(RATE_LIMITS=rules).test_cli_runner().invoke(args=["limits"])
     assert listed.exit_code == 0
     lines = [re.split(r"  +", line) for line in listed.output.splitlines()]
     assert lines[0] == ["endpoint", "limit", "algorithm", "counts by", "away", "mode"]
-    assert ["catalog.api.get_product", "3 in 60 s, blocked after 4", "gcra", "user", "allow", "enforce"] in lines
-    assert ["monitor.livez", "9 in 1.5 s", "sliding_window_log", "address", "allow", "enforce"] in lines
+    assert [
+        "catalog.api.get_product",
+        "3 in 60 s, blocked after 4",
+        "gcra",
+        "user",
+        "allow",
+        "enforce",
+    ] in lines
+    assert [
+        "monitor.livez",
+        "9 in 1.5 s",
+        "sliding_window_log",
+        "address",
+        "allow",
+        "enforce",
+    ] in lines
 
 
 @pytest.mark.parametrize(
@@ -459,10 +583,16 @@ def test_the_command_lists_what_is_limited_where(make_app: MakeApp) -> None:
         ("", "/"),
     ],
 )
-def test_the_page_of_a_refusal_leads_back_to_pages_of_ours_alone(make_app: MakeApp, referrer: str, back: str) -> None:
+def test_the_page_of_a_refusal_leads_back_to_pages_of_ours_alone(
+    make_app: MakeApp, referrer: str, back: str
+) -> None:
     web = make_app(RATE_LIMITS=limits(1, "leaderboard.post_score")).test_client()
     for _ in range(2):
-        page = web.post("/leaderboard/boards/main/scores", data={"player": "a", "score": "1"}, headers={"Referer": referrer})
+        page = web.post(
+            "/leaderboard/boards/main/scores",
+            data={"player": "a", "score": "1"},
+            headers={"Referer": referrer},
+        )
     assert page.status_code == 429
     assert f'href="{back}" data-go>Back to the form</a>' in page.text
     assert f'data-countdown="{page.headers["Retry-After"]}"' in page.text
@@ -476,17 +606,23 @@ def test_the_page_of_a_refused_visit_leads_to_itself(make_app: MakeApp) -> None:
 
 
 def test_a_limit_of_a_use_case_that_is_taken_out_is_no_error(make_app: MakeApp) -> None:
-    web: FlaskClient = make_app(("rate_limit",), RATE_LIMITS=limits(1, "sessions.login")).test_client()
+    web: FlaskClient = make_app(
+        ("rate_limit",), RATE_LIMITS=limits(1, "sessions.login")
+    ).test_client()
     assert web.get("/rate-limit/").status_code == 200
 
 
 @pytest.mark.parametrize(("policy", "code"), [("allow", 200), ("deny", 503)])
-def test_a_page_follows_its_policy_too_without_redis(make_app: MakeApp, policy: str, code: int) -> None:
+def test_a_page_follows_its_policy_too_without_redis(
+    make_app: MakeApp, policy: str, code: int
+) -> None:
     rules = limits(1, "catalog.index", when_away=policy)
     web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=rules).test_client()
     answer = web.get("/catalog/")
     assert (answer.status_code, answer.mimetype) == (code, "text/html")
-    assert answer.headers["RateLimit-Policy"] == f'"catalog.index";q=1;w=60;demo-fallback="{policy}"'
+    assert (
+        answer.headers["RateLimit-Policy"] == f'"catalog.index";q=1;w=60;demo-fallback="{policy}"'
+    )
     assert answer.headers.get("Retry-After") == ("1" if code == 503 else None)
 
 

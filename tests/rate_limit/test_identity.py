@@ -26,7 +26,19 @@ def test_an_address_is_written_one_way(text: str, identity: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "unknown", "_hidden", "999.1.1.1", "1.2.3", "203.0.113.07", "1.2.3.4, 5.6.7.8", "[::1", "x" * 9000, "\x00"],
+    [
+        None,
+        "",
+        "unknown",
+        "_hidden",
+        "999.1.1.1",
+        "1.2.3",
+        "203.0.113.07",
+        "1.2.3.4, 5.6.7.8",
+        "[::1",
+        "x" * 9000,
+        "\x00",
+    ],
 )
 def test_what_is_no_address_shares_one_identity(text: str | None) -> None:
     assert of_address(text) == "unknown"

@@ -23,12 +23,19 @@ class Clock:
 
 @given(
     st.integers(1, 6),
-    st.lists(st.tuples(st.sampled_from([0.0, 0.25, 1.0, 4.5, 5.0, 12.0]), st.integers(0, 6)), max_size=20),
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.25, 1.0, 4.5, 5.0, 12.0]), st.integers(0, 6)), max_size=20
+    ),
     st.booleans(),
 )
-def test_every_decision_is_that_of_an_exact_log(limit: int, arrivals: list[tuple[float, int]], count_refused: bool) -> None:
+def test_every_decision_is_that_of_an_exact_log(
+    limit: int, arrivals: list[tuple[float, int]], count_refused: bool
+) -> None:
     clock = Clock()
-    local, model = LocalLimiter(Quota(limit, 5), clock=clock, count_refused=count_refused), Log(limit, 5 * SECOND)
+    local, model = (
+        LocalLimiter(Quota(limit, 5), clock=clock, count_refused=count_refused),
+        Log(limit, 5 * SECOND),
+    )
     for gap, cost in arrivals:
         clock.now += gap
         now, cost = round(clock.now * SECOND), min(cost, limit)
@@ -38,7 +45,9 @@ def test_every_decision_is_that_of_an_exact_log(limit: int, arrivals: list[tuple
             assert local.peek("me") == model.decision(model.fits(1, now), 1, now)
 
 
-@pytest.mark.parametrize(("limit", "workers"), [(100, 1), (100, 2), (10, 3), (7, 7), (3, 4), (1, 8)])
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(100, 1), (100, 2), (10, 3), (7, 7), (3, 4), (1, 8)]
+)
 def test_all_workers_together_admit_no_more_than_the_limit(limit: int, workers: int) -> None:
     clock = Clock()
     fleet = [LocalLimiter(Quota(limit, 60), workers=workers, clock=clock) for _ in range(workers)]

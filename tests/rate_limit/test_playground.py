@@ -72,7 +72,9 @@ def test_refused_hits_count_where_that_is_switched_on(client: Client) -> None:
 def test_two_visitors_and_two_quotas_have_lanes_of_their_own(client: Client) -> None:
     playground, other = Playground(client, Quota(5, 10)), Playground(client, Quota(6, 10))
     playground.play("me", "burst", 5)
-    assert [len(hits) for hits, *_ in (playground.look("me"), playground.look("you"), other.look("me"))] == [5, 0, 0]
+    assert [
+        len(hits) for hits, *_ in (playground.look("me"), playground.look("you"), other.look("me"))
+    ] == [5, 0, 0]
     playground.reset("me")
     hits, lanes, _ = playground.look("me")
     assert hits == []
@@ -99,7 +101,15 @@ def test_looking_costs_a_trip_a_lane_and_two_more(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "most"), [([], 0), ([5], 1), ([0, 9, 10, 11], 3), ([0, 10, 20], 1), ([1, 1, 1], 3), ([0, 5, 9, 30, 31], 3)]
+    ("times", "most"),
+    [
+        ([], 0),
+        ([5], 1),
+        ([0, 9, 10, 11], 3),
+        ([0, 10, 20], 1),
+        ([1, 1, 1], 3),
+        ([0, 5, 9, 30, 31], 3),
+    ],
 )
 def test_the_fullest_window_is_found_wherever_it_begins(times: list[int], most: int) -> None:
     assert fullest_window(times, 10) == most

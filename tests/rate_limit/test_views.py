@@ -17,11 +17,15 @@ HITS = "/rate-limit/api/hits"
 MakeApp = Callable[..., Flask]
 
 
-def limit(number: int = 1, when_away: str = "allow", endpoint: str = "catalog.api.get_product") -> dict[str, Any]:
+def limit(
+    number: int = 1, when_away: str = "allow", endpoint: str = "catalog.api.get_product"
+) -> dict[str, Any]:
     return {endpoint: {"limit": number, "window_seconds": 60, "when_away": when_away}}
 
 
-def test_the_guard_refuses_past_the_limit_and_says_so_in_the_drafts_headers(make_app: MakeApp) -> None:
+def test_the_guard_refuses_past_the_limit_and_says_so_in_the_drafts_headers(
+    make_app: MakeApp,
+) -> None:
     web = make_app(RATE_LIMITS=limit(2)).test_client()
     first, second, third = (web.get("/catalog/api/products/42") for _ in range(3))
     assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
@@ -60,17 +64,25 @@ def test_an_empty_setting_lifts_every_limit(make_app: MakeApp) -> None:
 
 
 def test_password_guessing_is_limited_by_default(web: FlaskClient) -> None:
-    codes = [web.post("/sessions/login", data={"name": "mara", "password": "guess"}).status_code for _ in range(12)]
+    codes = [
+        web.post("/sessions/login", data={"name": "mara", "password": "guess"}).status_code
+        for _ in range(12)
+    ]
     assert codes == [422] * 10 + [429] * 2
 
 
 @pytest.mark.parametrize(("policy", "code"), [("allow", 200), ("deny", 503)])
-def test_without_redis_each_limit_follows_its_own_policy_and_names_it(make_app: MakeApp, policy: str, code: int) -> None:
+def test_without_redis_each_limit_follows_its_own_policy_and_names_it(
+    make_app: MakeApp, policy: str, code: int
+) -> None:
     web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limit(1, policy)).test_client()
     for _ in range(2):
         answer = web.get("/catalog/api/products/42")
         assert answer.status_code == code
-        assert answer.headers["RateLimit-Policy"] == f'"catalog.api.get_product";q=1;w=60;demo-fallback="{policy}"'
+        assert (
+            answer.headers["RateLimit-Policy"]
+            == f'"catalog.api.get_product";q=1;w=60;demo-fallback="{policy}"'
+        )
         assert "RateLimit" not in answer.headers
 
 
@@ -87,7 +99,9 @@ def test_without_redis_each_limit_follows_its_own_policy_and_names_it(make_app: 
         [1],
     ],
 )
-def test_a_limit_that_would_protect_nothing_is_refused_at_the_start(make_app: MakeApp, setting: Any) -> None:
+def test_a_limit_that_would_protect_nothing_is_refused_at_the_start(
+    make_app: MakeApp, setting: Any
+) -> None:
     with pytest.raises(ConfigError, match="DEMO_RATE_LIMITS"):
         make_app(RATE_LIMITS=setting)
 
@@ -101,7 +115,9 @@ def test_a_limit_that_would_protect_nothing_is_refused_at_the_start(make_app: Ma
         {"X-Forwarded-For": "garbage, \x7f, 1"},
     ],
 )
-def test_without_trusted_proxies_nobody_chooses_an_address(make_app: MakeApp, headers: dict[str, str]) -> None:
+def test_without_trusted_proxies_nobody_chooses_an_address(
+    make_app: MakeApp, headers: dict[str, str]
+) -> None:
     web = make_app(RATE_LIMITS=limit(1)).test_client()
     assert web.get("/catalog/api/products/42").status_code == 200
     assert web.get("/catalog/api/products/42", headers=headers).status_code == 429
@@ -111,7 +127,9 @@ def test_behind_one_proxy_exactly_the_last_hop_counts(make_app: MakeApp) -> None
     web = make_app(RATE_LIMITS=limit(1), TRUSTED_PROXIES=1).test_client()
 
     def get(forwarded: str) -> int:
-        return web.get("/catalog/api/products/42", headers={"X-Forwarded-For": forwarded}).status_code
+        return web.get(
+            "/catalog/api/products/42", headers={"X-Forwarded-For": forwarded}
+        ).status_code
 
     assert get("10.0.0.1, 203.0.113.1") == 200
     assert get("10.9.9.9, 203.0.113.1") == 429
@@ -122,8 +140,14 @@ def test_the_api_answers_whole(web: FlaskClient) -> None:
     body = {"identity": "me", "limit": 2, "window_seconds": 60}
     first = web.post(HITS, json=body)
     assert first.status_code == 200
-    assert set(first.json) == set("allowed limit remaining retry_after_seconds reset_after_seconds algorithm".split())
-    assert (first.json["allowed"], first.json["remaining"], first.json["algorithm"]) == (True, 1, "sliding_window_log")
+    assert set(first.json) == set(
+        "allowed limit remaining retry_after_seconds reset_after_seconds algorithm".split()
+    )
+    assert (first.json["allowed"], first.json["remaining"], first.json["algorithm"]) == (
+        True,
+        1,
+        "sliding_window_log",
+    )
     web.post(HITS, json=body)
     third = web.post(HITS, json=body)
     assert third.status_code == 429
@@ -185,7 +209,9 @@ def test_a_burst_is_drawn_in_every_lane_and_told_as_a_table(web: FlaskClient) ->
     answer = web.post("/rate-limit/", data={"count": "8", **FORM})
     assert (answer.status_code, answer.headers["Location"]) == (303, PLAY)
     page = web.get(PLAY).text
-    assert 'aria-label="Fixed window: ' in lane(page, "Fixed window")  # its window may end while they are sent
+    assert 'aria-label="Fixed window: ' in lane(
+        page, "Fixed window"
+    )  # its window may end while they are sent
     for title in ("Sliding log", "Sliding counter", "Token bucket", "GCRA"):
         drawn = lane(page, title)
         assert f'aria-label="{title}: 5 let through, 3 refused"' in drawn
@@ -198,10 +224,14 @@ def test_a_burst_is_drawn_in_every_lane_and_told_as_a_table(web: FlaskClient) ->
     assert "1 let through, 0 refused" in lane(web.get("/rate-limit/").text, "Sliding log")
 
 
-def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone(web: FlaskClient) -> None:
+def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone(
+    web: FlaskClient,
+) -> None:
     web.post("/rate-limit/", data={"pattern": "edge", **FORM})
     page = web.get(PLAY).text
-    assert 'worst 10 s: <b class="over">10</b><br><b>+5</b> to the log' in lane(page, "Fixed window")
+    assert 'worst 10 s: <b class="over">10</b><br><b>+5</b> to the log' in lane(
+        page, "Fixed window"
+    )
     assert 'class="s-edge"' in lane(page, "Fixed window")
     for title in ("Sliding log", "Sliding counter", "Token bucket", "GCRA"):
         assert "worst 10 s: <b>5</b><br>" in lane(page, title)
@@ -218,7 +248,11 @@ def test_the_switches_change_what_the_lanes_do(web: FlaskClient) -> None:
 
 
 def test_the_code_of_each_algorithm_is_shown(web: FlaskClient) -> None:
-    for algorithm, file in (("sliding_window_log", "sliding_window"), ("gcra", "gcra"), ("token_bucket", "token_bucket")):
+    for algorithm, file in (
+        ("sliding_window_log", "sliding_window"),
+        ("gcra", "gcra"),
+        ("token_bucket", "token_bucket"),
+    ):
         page = web.get(f"/rate-limit/?code={algorithm}").text
         assert f"demo/rate_limit/{file}.lua</b>" in page
         assert len(page) < 42_000
@@ -233,7 +267,12 @@ def test_the_page_says_whom_it_counts_and_why(make_app: MakeApp) -> None:
     behind = make_app(TRUSTED_PROXIES=1).test_client().get("/rate-limit/", headers=fields).text
     assert "you are <code>203.0.113.9</code>" in behind and "1 proxy is trusted" in behind
     assert "by the address <code>127.0.0.1</code> of the connection" in behind
-    six = make_app().test_client().get("/rate-limit/", environ_overrides={"REMOTE_ADDR": "2001:db8::7"}).text
+    six = (
+        make_app()
+        .test_client()
+        .get("/rate-limit/", environ_overrides={"REMOTE_ADDR": "2001:db8::7"})
+        .text
+    )
     assert "you are <code>2001:db8::/64</code>" in six
 
 
@@ -249,14 +288,18 @@ def test_the_page_says_whom_it_counts_and_why(make_app: MakeApp) -> None:
         ({"count": "1", "other": "1"}, ""),
     ],
 )
-def test_a_wrong_form_is_told_beside_its_field(web: FlaskClient, client: Client, form: dict[str, str], text: str) -> None:
+def test_a_wrong_form_is_told_beside_its_field(
+    web: FlaskClient, client: Client, form: dict[str, str], text: str
+) -> None:
     answer = web.post("/rate-limit/", data=form)
     assert answer.status_code == 422
     assert text in answer.text
     assert not list(client.scan_iter("demo:rate_limit:*"))
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "window_seconds=61", "skew=maybe", "limit=1&other=1"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "window_seconds=61", "skew=maybe", "limit=1&other=1"]
+)
 def test_a_wrong_address_is_told_in_the_page(web: FlaskClient, query: str) -> None:
     answer = web.get(f"/rate-limit/?{query}")
     assert answer.status_code == 422
@@ -278,10 +321,14 @@ def test_without_redis_the_page_shows_what_each_policy_does(away: Flask) -> None
 
 
 def test_the_page_tells_how_often_a_policy_has_stood_in(make_app: MakeApp) -> None:
-    web = make_app(REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limit(1, endpoint="monitor.livez")).test_client()
+    web = make_app(
+        REDIS_URL="redis://127.0.0.1:1", RATE_LIMITS=limit(1, endpoint="monitor.livez")
+    ).test_client()
 
     def told() -> int:
-        found = re.search(r"has stood in for Redis <b>([\d\u202f]+)</b> times", web.get("/rate-limit/").text)
+        found = re.search(
+            r"has stood in for Redis <b>([\d\u202f]+)</b> times", web.get("/rate-limit/").text
+        )
         assert found
         return int(found[1].replace("\u202f", ""))
 
@@ -293,10 +340,15 @@ def test_the_page_tells_how_often_a_policy_has_stood_in(make_app: MakeApp) -> No
 
 def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: Flask) -> None:
     other = app.test_client()
-    assert web.post("/choices", data={"redis": "refused", "back": "/rate-limit/"}).status_code == 303
+    assert (
+        web.post("/choices", data={"redis": "refused", "back": "/rate-limit/"}).status_code == 303
+    )
     page = web.get("/rate-limit/").text
     assert "Redis refuses every connection." in page and "Redis hangs" not in page
-    assert "Each limit follows its own policy" in page.partition("For you alone:")[2].partition("</form>")[0]
+    assert (
+        "Each limit follows its own policy"
+        in page.partition("For you alone:")[2].partition("</form>")[0]
+    )
     assert "Cannot count: Redis is away." in page
     assert web.post("/rate-limit/", data={"count": "6", **FORM}).status_code == 303
     assert "local: 5 let through, 1 refused" in web.get(PLAY).text
@@ -320,15 +372,20 @@ def test_the_page_says_when_a_full_quota_lets_the_next_hit_pass(web: FlaskClient
 def test_windows_that_differ_in_little_are_two_quotas(web: FlaskClient) -> None:
     body = {"identity": "me", "limit": 1}
     codes = [
-        web.post(HITS, json={**body, "window_seconds": window}).status_code for window in (3599.991, 3599.992, 3599.991)
+        web.post(HITS, json={**body, "window_seconds": window}).status_code
+        for window in (3599.991, 3599.992, 3599.991)
     ]
     assert codes == [200, 200, 429]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client, algorithm: str) -> None:
+def test_what_an_identity_says_is_in_no_key(
+    web: FlaskClient, client: Client, algorithm: str
+) -> None:
     for identity in ("mara@example.com", "a b", "}{", "x" * 64):
-        assert web.post(HITS, json={"identity": identity, "algorithm": algorithm}).status_code == 200
+        assert (
+            web.post(HITS, json={"identity": identity, "algorithm": algorithm}).status_code == 200
+        )
     keys = list(client.scan_iter("demo:rate_limit:*"))
     assert len(keys) == 4
     name = b"api-5-10" + (b"" if algorithm == "sliding_window_log" else b"-" + algorithm.encode())
@@ -338,7 +395,9 @@ def test_what_an_identity_says_is_in_no_key(web: FlaskClient, client: Client, al
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_answers_whole_and_peeks_without_counting(web: FlaskClient, algorithm: str) -> None:
+def test_every_algorithm_answers_whole_and_peeks_without_counting(
+    web: FlaskClient, algorithm: str
+) -> None:
     body = {"identity": "me", "limit": 2, "window_seconds": 3600, "algorithm": algorithm}
     answers = [web.post(HITS, json=body) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -347,23 +406,40 @@ def test_every_algorithm_answers_whole_and_peeks_without_counting(web: FlaskClie
     for _ in range(2):
         looked = web.get(HITS, query_string=body)
         assert looked.status_code == 200
-        assert (looked.json["allowed"], looked.json["remaining"], looked.json["algorithm"]) == (False, 0, algorithm)
-        assert looked.json["retry_after_seconds"] == pytest.approx(answers[2].json["retry_after_seconds"], abs=2)
-        assert "Retry-After" not in looked.headers and looked.headers["RateLimit"].startswith('"api";r=0;t=')
+        assert (looked.json["allowed"], looked.json["remaining"], looked.json["algorithm"]) == (
+            False,
+            0,
+            algorithm,
+        )
+        assert looked.json["retry_after_seconds"] == pytest.approx(
+            answers[2].json["retry_after_seconds"], abs=2
+        )
+        assert "Retry-After" not in looked.headers and looked.headers["RateLimit"].startswith(
+            '"api";r=0;t='
+        )
 
 
 def test_a_peek_makes_no_key_and_says_what_is_wrong(web: FlaskClient, client: Client) -> None:
     looked = web.get(HITS, query_string={"identity": "nobody", "limit": "7"})
     assert (looked.status_code, looked.json["remaining"], looked.json["allowed"]) == (200, 7, True)
     assert not list(client.scan_iter("demo:rate_limit:*"))
-    for query in ("", "identity=", "identity=me&limit=0", "identity=me&algorithm=magic", "identity=me&cost=1"):
+    for query in (
+        "",
+        "identity=",
+        "identity=me&limit=0",
+        "identity=me&algorithm=magic",
+        "identity=me&cost=1",
+    ):
         assert web.get(f"{HITS}?{query}").status_code == 422
 
 
 def test_identities_are_each_callers_own(web: FlaskClient) -> None:
     body = {"identity": "me", "limit": 1}
     one, other = {"REMOTE_ADDR": "203.0.113.1"}, {"REMOTE_ADDR": "203.0.113.2"}
-    codes = [web.post(HITS, json=body, environ_overrides=environ).status_code for environ in (one, other, one, other)]
+    codes = [
+        web.post(HITS, json=body, environ_overrides=environ).status_code
+        for environ in (one, other, one, other)
+    ]
     assert codes == [200, 200, 429, 429]
 
 
@@ -371,7 +447,9 @@ def test_a_caller_makes_up_so_many_identities_and_no_more(
     web: FlaskClient, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_views, "cap", IdentityCap(most=3))
-    codes = [web.post(HITS, json={"identity": f"id-{number}"}).status_code for number in (0, 1, 2, 3, 0)]
+    codes = [
+        web.post(HITS, json={"identity": f"id-{number}"}).status_code for number in (0, 1, 2, 3, 0)
+    ]
     assert codes == [200, 200, 200, 422, 200]
     assert web.post(HITS, json={"identity": "id-0", "limit": 6}).status_code == 422
     refused = web.post(HITS, json={"identity": "id-9"})
@@ -392,7 +470,9 @@ def test_a_cost_takes_so_many_places(web: FlaskClient) -> None:
 def test_a_hit_costs_one_round_trip(web: FlaskClient) -> None:
     body = {"identity": "me", "limit": 1}
     assert [round_trips(web.post(HITS, json=body)) for _ in range(2)] == [1, 1]
-    assert round_trips(web.get("/rate-limit/")) == 7  # one for each of five limiters, two for what they hold
+    assert (
+        round_trips(web.get("/rate-limit/")) == 7
+    )  # one for each of five limiters, two for what they hold
 
 
 def test_a_lone_surrogate_is_no_500(web: FlaskClient) -> None:
@@ -400,9 +480,14 @@ def test_a_lone_surrogate_is_no_500(web: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("form", [{"limit": "0"}, {"window_seconds": "x"}])
-def test_a_reset_of_a_quota_that_cannot_be_is_refused(web: FlaskClient, form: dict[str, str]) -> None:
+def test_a_reset_of_a_quota_that_cannot_be_is_refused(
+    web: FlaskClient, form: dict[str, str]
+) -> None:
     answer = web.post("/rate-limit/reset", data=form)
-    assert (answer.status_code, f"<strong>{next(iter(form))}</strong>" in answer.text) == (422, True)
+    assert (answer.status_code, f"<strong>{next(iter(form))}</strong>" in answer.text) == (
+        422,
+        True,
+    )
 
 
 def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
@@ -410,5 +495,7 @@ def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
     assert not list(client.scan_iter("demo:rate_limit:*"))
 
 
-def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(web: FlaskClient) -> None:
+def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(
+    web: FlaskClient,
+) -> None:
     assert "20 to 25 bytes a hit up to 128 hits, then 70 to 120" in web.get("/rate-limit/").text

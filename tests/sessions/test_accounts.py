@@ -29,7 +29,9 @@ def add(database: Database, name: str, password: str = GOOD) -> None:
         accounts.add(connection, name, password)
 
 
-def test_preparing_twice_changes_nothing(make_database: Callable[..., Database], database: Database) -> None:
+def test_preparing_twice_changes_nothing(
+    make_database: Callable[..., Database], database: Database
+) -> None:
     with make_database().write() as connection:
         accounts.prepare(connection)
         assert accounts.is_prepared(connection)
@@ -41,7 +43,9 @@ def test_an_empty_database_is_not_prepared(make_database: Callable[..., Database
 
 
 @pytest.mark.parametrize("name", accounts.DEMO_NAMES)
-def test_each_demo_account_lets_in_with_the_password_of_the_page_only(database: Database, name: str) -> None:
+def test_each_demo_account_lets_in_with_the_password_of_the_page_only(
+    database: Database, name: str
+) -> None:
     found = find(database, name)
     assert found and found.is_shared
     assert accounts.is_right(found, accounts.DEMO_PASSWORD)
@@ -53,17 +57,23 @@ def test_a_hash_is_scrypt_salted_and_never_the_password(database: Database) -> N
     add(database, "ole")
     ida, ole = find(database, "ida"), find(database, "ole")
     assert ida and ole and not ida.is_shared
-    assert ida.password_hash.startswith("scrypt:32768:8:1$") and ida.password_hash != ole.password_hash
+    assert (
+        ida.password_hash.startswith("scrypt:32768:8:1$") and ida.password_hash != ole.password_hash
+    )
     assert GOOD not in ida.password_hash and accounts.is_right(ida, GOOD)
 
 
-def test_an_unknown_name_costs_the_same_work(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+def test_an_unknown_name_costs_the_same_work(
+    monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
     from werkzeug import security
 
     calls = []
     original = security.hashlib.scrypt
     monkeypatch.setattr(
-        security.hashlib, "scrypt", lambda *a, **k: calls.append((k["n"], k["r"], k["p"])) or original(*a, **k)
+        security.hashlib,
+        "scrypt",
+        lambda *a, **k: calls.append((k["n"], k["r"], k["p"])) or original(*a, **k),
     )
     assert accounts.is_right(find(database, "mara"), "correct horse")
     assert not accounts.is_right(find(database, "nobody"), "correct horse")
@@ -72,7 +82,9 @@ def test_an_unknown_name_costs_the_same_work(monkeypatch: pytest.MonkeyPatch, da
     assert calls == [(32768, 8, 1)] * 4
 
 
-@pytest.mark.parametrize("name", ["", "ab", "Ida", "1da", "i" * 25, "ida!", "ida\n", "i d a", "ïda", "mara' OR '1'='1"])
+@pytest.mark.parametrize(
+    "name", ["", "ab", "Ida", "1da", "i" * 25, "ida!", "ida\n", "i d a", "ïda", "mara' OR '1'='1"]
+)
 def test_a_name_has_a_form(database: Database, name: str) -> None:
     with pytest.raises(Refused) as refused:
         add(database, name)
@@ -80,7 +92,16 @@ def test_a_name_has_a_form(database: Database, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["", "short", "x" * 257, "aaaaaaaaaaaaa", "ida ida ida ida", "correct horse", "\ud83d" * 10 + "abc"]
+    "password",
+    [
+        "",
+        "short",
+        "x" * 257,
+        "aaaaaaaaaaaaa",
+        "ida ida ida ida",
+        "correct horse",
+        "\ud83d" * 10 + "abc",
+    ],
 )
 def test_a_password_that_is_easily_guessed_is_refused(database: Database, password: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -96,13 +117,19 @@ def test_a_name_is_given_once(database: Database) -> None:
     assert accounts.is_right(find(database, "ida"), GOOD)
 
 
-def test_a_password_is_changed_only_where_the_one_that_was_checked_still_stands(database: Database) -> None:
+def test_a_password_is_changed_only_where_the_one_that_was_checked_still_stands(
+    database: Database,
+) -> None:
     add(database, "ida")
     ida = find(database, "ida")
     assert ida
     with database.write() as connection:
-        assert accounts.change_password(connection, ida, accounts.hash_password("ida", "another long phrase"))
-        assert not accounts.change_password(connection, ida, accounts.hash_password("ida", "a third long phrase"))
+        assert accounts.change_password(
+            connection, ida, accounts.hash_password("ida", "another long phrase")
+        )
+        assert not accounts.change_password(
+            connection, ida, accounts.hash_password("ida", "a third long phrase")
+        )
     assert accounts.is_right(find(database, "ida"), "another long phrase")
 
 
@@ -123,7 +150,9 @@ def test_the_number_of_accounts_is_bounded_and_the_forgotten_make_room(
     with pytest.raises(Refused, match="too many"):
         add(database, "ole")
     with database.write() as connection:
-        connection.execute(update(accounts.accounts).values(signed_in_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        connection.execute(
+            update(accounts.accounts).values(signed_in_at=datetime(2020, 1, 1, tzinfo=UTC))
+        )
     add(database, "ole")
     with database.read() as connection:
         names = set(connection.scalars(select(accounts.accounts.c.name)))
@@ -131,6 +160,11 @@ def test_the_number_of_accounts_is_bounded_and_the_forgotten_make_room(
 
 
 def test_the_table_itself_refuses_a_second_of_a_name(database: Database) -> None:
-    row = {"name": "mara", "password_hash": "x", "is_shared": False, "signed_in_at": accounts.datetime.now(accounts.UTC)}
+    row = {
+        "name": "mara",
+        "password_hash": "x",
+        "is_shared": False,
+        "signed_in_at": accounts.datetime.now(accounts.UTC),
+    }
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(accounts.accounts.insert(), row)

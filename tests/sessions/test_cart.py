@@ -52,7 +52,9 @@ def test_ten_tabs_at_once_have_added_ten(store: SessionStore, cart: Cart) -> Non
     assert held(store, sid) == {42: 10}
 
 
-def test_what_is_known_of_a_product_stays_as_it_was_when_it_was_put_in(store: SessionStore, cart: Cart) -> None:
+def test_what_is_known_of_a_product_stays_as_it_was_when_it_was_put_in(
+    store: SessionStore, cart: Cart
+) -> None:
     sid = begin(store)
     assert cart.change(sid, 42, 1) == Change("unknown", 0)
     assert cart.change(sid, 42, 2, LAMP) == Change("ok", 2)
@@ -77,7 +79,9 @@ def test_no_cart_is_filled_for_a_session_that_was_ended(
     assert client.exists(Place(owner_of("mara"), "").part("cart")) == 0
 
 
-@pytest.mark.parametrize("sid", ["", "x" * 76, "a" * 32 + "." + "x" * 43, owner_of("mara") + "." + "x" * 43])
+@pytest.mark.parametrize(
+    "sid", ["", "x" * 76, "a" * 32 + "." + "x" * 43, owner_of("mara") + "." + "x" * 43]
+)
 def test_an_unknown_id_has_no_cart(cart: Cart, client: Client, sid: str) -> None:
     assert cart.change(sid, 42, 1, LAMP).outcome == "gone"
     assert not list(client.scan_iter("demo:*"))
@@ -108,7 +112,9 @@ def test_a_users_cart_is_the_same_on_every_device_and_outlives_the_session(
     assert 0 < client.pttl(Place(visitor[:32], "").part("cart")) <= 3_600_000
 
 
-def test_a_merge_counts_each_piece_once_however_often_it_comes(store: SessionStore, cart: Cart, client: Client) -> None:
+def test_a_merge_counts_each_piece_once_however_often_it_comes(
+    store: SessionStore, cart: Cart, client: Client
+) -> None:
     visitor, mara = begin(store), begin(store, "mara")
     cart.change(mara, 42, 1, LAMP)
     cart.change(visitor, 42, 2, LAMP)
@@ -147,19 +153,31 @@ def test_every_change_is_one_round_trip(store: SessionStore, cart: Cart) -> None
     end_trace()
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from([b"1", b"1:about", b"22", b"x", b"9" * 5000, b""]), st.binary(max_size=20)))
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from([b"1", b"1:about", b"22", b"x", b"9" * 5000, b""]), st.binary(max_size=20)
+    )
+)
 def test_no_bytes_whatever_raise(cart_bytes: dict[bytes, bytes]) -> None:
     for line in carts.lines(cart_bytes):
         assert 0 < line.pieces <= MAX_PIECES
 
 
-CHANGES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([1, 2]), st.integers(-3, 3)), max_size=12)
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from([1, 2]), st.integers(-3, 3)), max_size=12
+)
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(CHANGES)
-def test_a_cart_is_the_sum_of_its_changes(store: SessionStore, cart: Cart, changes: list[Any]) -> None:
+def test_a_cart_is_the_sum_of_its_changes(
+    store: SessionStore, cart: Cart, changes: list[Any]
+) -> None:
     store.revoke_all("model")
     sids = [begin(store, "model"), begin(store, "model")]
     for product in (1, 2):

@@ -39,7 +39,9 @@ def test_each_device_is_in_sight_this_one_first(two: tuple[FlaskClient, FlaskCli
     assert all(row["signed_in_at"] <= row["seen_at"] < row["idle_expires_at"] for row in rows)
 
 
-def test_one_that_is_ended_is_nobodys_at_its_next_click(two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_one_that_is_ended_is_nobodys_at_its_next_click(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
     one, other = two
     assert one.post(f"/sessions/devices/{handle(sid_of(other))}/revoke").status_code == 303
     assert user(other) is None and other.get_cookie("session") is None
@@ -62,16 +64,22 @@ def test_the_others_are_ended_and_this_one_stays(two: tuple[FlaskClient, FlaskCl
     assert "1 other session ended." in one.get("/sessions/devices").text
 
 
-def test_all_are_ended_and_the_cookie_is_taken_back(two: tuple[FlaskClient, FlaskClient], client: Client) -> None:
+def test_all_are_ended_and_the_cookie_is_taken_back(
+    two: tuple[FlaskClient, FlaskClient], client: Client
+) -> None:
     one, other = two
     one.post("/sessions/devices/revoke-all")
     assert one.get_cookie("session") is None
     assert user(one) is None and user(other) is None
     found = place("a" * 32 + "." + "x" * 43)
-    assert found and not [key for key in client.scan_iter("demo:sessions:*") if not key.endswith(b":epoch")]
+    assert found and not [
+        key for key in client.scan_iter("demo:sessions:*") if not key.endswith(b":epoch")
+    ]
 
 
-def test_a_request_in_flight_is_refused_when_its_session_is_ended(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_a_request_in_flight_is_refused_when_its_session_is_ended(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
     one, other = two
     cart = part(Parts, app).cart
     original = cart.change
@@ -87,7 +95,13 @@ def test_a_request_in_flight_is_refused_when_its_session_is_ended(app: Flask, tw
 
 
 @pytest.mark.parametrize(
-    "path", ["/devices/revoke-others", "/devices/revoke-all", "/devices/link", f"/devices/{'0' * 32}/revoke"]
+    "path",
+    [
+        "/devices/revoke-others",
+        "/devices/revoke-all",
+        "/devices/link",
+        f"/devices/{'0' * 32}/revoke",
+    ],
 )
 def test_nobody_ends_nothing(web: FlaskClient, path: str) -> None:
     assert web.post(f"/sessions{path}").status_code == 409
@@ -97,13 +111,19 @@ def test_nobody_ends_nothing(web: FlaskClient, path: str) -> None:
     assert "You are not signed in" in web.get("/sessions/devices").text
 
 
-@pytest.mark.parametrize("given", ["epoch", "index", "cart", "*", "x", "0" * 31, "0" * 33, "%2e%2e"])
-def test_a_handle_names_a_session_and_no_other_key(two: tuple[FlaskClient, FlaskClient], given: str) -> None:
+@pytest.mark.parametrize(
+    "given", ["epoch", "index", "cart", "*", "x", "0" * 31, "0" * 33, "%2e%2e"]
+)
+def test_a_handle_names_a_session_and_no_other_key(
+    two: tuple[FlaskClient, FlaskClient], given: str
+) -> None:
     assert two[0].post(f"/sessions/devices/{given}/revoke").status_code == 404
     assert user(two[0]) == user(two[1]) == "ida"
 
 
-def test_nobody_ends_a_session_of_somebody_else(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_nobody_ends_a_session_of_somebody_else(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
     noor = app.test_client()
     noor.post("/sessions/login", data={**GOOD, "name": "noor"})
     assert noor.post(f"/sessions/devices/{handle(sid_of(two[0]))}/revoke").status_code == 404
@@ -121,13 +141,16 @@ def test_of_a_shared_account_nobody_elses_address_is_told(app: Flask) -> None:
 def link_of(web: FlaskClient) -> str:
     assert web.post("/sessions/devices/link").status_code == 303
     found = re.search(
-        r'readonly value="http://localhost(/sessions/second-device\?code=[^"]+)"', web.get("/sessions/devices").text
+        r'readonly value="http://localhost(/sessions/second-device\?code=[^"]+)"',
+        web.get("/sessions/devices").text,
     )
     assert found
     return found[1]
 
 
-def test_a_link_signs_in_one_more_browser_once(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_a_link_signs_in_one_more_browser_once(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
     link = link_of(two[0])
     third, late = app.test_client(), app.test_client()
     page = third.get(link)
@@ -137,31 +160,46 @@ def test_a_link_signs_in_one_more_browser_once(app: Flask, two: tuple[FlaskClien
     answer = third.post("/sessions/second-device", data={"code": code})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/sessions/devices")
     assert user(third) == "ida" and len(two[0].get("/sessions/api/devices").json) == 3
-    refused = late.post("/sessions/second-device", data={"code": code}, headers={"Accept": "application/json"})
+    refused = late.post(
+        "/sessions/second-device", data={"code": code}, headers={"Accept": "application/json"}
+    )
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "code")
     assert user(late) is None
     assert "readonly value=" not in two[0].get("/sessions/devices").text  # the link is shown once
 
 
-def test_looking_at_a_link_uses_nothing_up(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_looking_at_a_link_uses_nothing_up(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
     link = link_of(two[0])
     for _ in range(3):
         app.test_client().get(link)
     third = app.test_client()
-    assert third.post("/sessions/second-device", data={"code": link.partition("code=")[2]}).status_code == 303
+    assert (
+        third.post("/sessions/second-device", data={"code": link.partition("code=")[2]}).status_code
+        == 303
+    )
 
 
-def test_a_link_is_worth_nothing_when_its_device_was_ended(app: Flask, two: tuple[FlaskClient, FlaskClient]) -> None:
+def test_a_link_is_worth_nothing_when_its_device_was_ended(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
     link = link_of(two[1])
     two[0].post(f"/sessions/devices/{handle(sid_of(two[1]))}/revoke")
-    answer = app.test_client().post("/sessions/second-device", data={"code": link.partition("code=")[2]})
+    answer = app.test_client().post(
+        "/sessions/second-device", data={"code": link.partition("code=")[2]}
+    )
     assert answer.status_code == 422
 
 
 @pytest.mark.parametrize("code", ["", "x", "<script>", "é" * 109])
 def test_a_link_that_is_none_says_so(web: FlaskClient, code: str) -> None:
     page = web.get("/sessions/second-device", query_string={"code": code})
-    assert page.status_code == 200 and "not complete" in page.text and "<script>" not in page.text.split("<main")[1]
+    assert (
+        page.status_code == 200
+        and "not complete" in page.text
+        and "<script>" not in page.text.split("<main")[1]
+    )
     assert web.post("/sessions/second-device", data={"code": code}).status_code == 422
 
 
@@ -172,12 +210,19 @@ def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> Non
     for path in ("revoke-others", "revoke-all", "link", f"{'0' * 32}/revoke"):
         answer = web.post(f"/sessions/devices/{path}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert web.post("/sessions/second-device", data={"code": f"{'a' * 32}.{'b' * 32}.{'x' * 43}"}).status_code == 503
+    assert (
+        web.post(
+            "/sessions/second-device", data={"code": f"{'a' * 32}.{'b' * 32}.{'x' * 43}"}
+        ).status_code
+        == 503
+    )
     assert web.get("/sessions/second-device").status_code == 200
     assert web.get_cookie("session")
 
 
-def test_more_devices_than_are_shown_are_counted(app: Flask, make_app: Callable[..., Flask]) -> None:
+def test_more_devices_than_are_shown_are_counted(
+    app: Flask, make_app: Callable[..., Flask]
+) -> None:
     web = make_app(RATE_LIMITS={}).test_client()
     web.post("/sessions/sign-up", data=OWN)
     store = part(Parts, app).store

@@ -70,7 +70,9 @@ def test_a_nested_change_is_noticed(probed: FlaskClient) -> None:
     assert [probed.get("/probe/nested").text for _ in range(3)] == ["1", "2", "3"]
 
 
-def test_an_empty_session_is_ended_and_its_cookie_taken_back(probed: FlaskClient, client: Client) -> None:
+def test_an_empty_session_is_ended_and_its_cookie_taken_back(
+    probed: FlaskClient, client: Client
+) -> None:
     probed.get("/probe/nested")
     answer = probed.get("/probe/end")
     assert "session=;" in answer.headers["Set-Cookie"]
@@ -82,13 +84,28 @@ def test_what_cannot_be_saved_is_no_500(probed: FlaskClient, client: Client) -> 
     assert not list(client.scan_iter("demo:sessions:*"))
 
 
-def test_the_cookie_is_for_the_server_alone(probed: FlaskClient, make_app: Callable[..., Flask]) -> None:
+def test_the_cookie_is_for_the_server_alone(
+    probed: FlaskClient, make_app: Callable[..., Flask]
+) -> None:
     cookie = probed.get("/probe/nested").headers["Set-Cookie"]
     assert cookie.startswith("session=")
-    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie and "Secure" not in cookie
+    assert (
+        "HttpOnly" in cookie
+        and "SameSite=Lax" in cookie
+        and "Path=/" in cookie
+        and "Secure" not in cookie
+    )
     secure = make_app(SECURE_COOKIES=True).test_client()
-    answer = secure.post("/sessions/login", data={"name": "mara", "password": "correct horse"}, base_url="https://localhost")
-    cookie = next(value for value in answer.headers.getlist("Set-Cookie") if value.startswith("__Host-session="))
+    answer = secure.post(
+        "/sessions/login",
+        data={"name": "mara", "password": "correct horse"},
+        base_url="https://localhost",
+    )
+    cookie = next(
+        value
+        for value in answer.headers.getlist("Set-Cookie")
+        if value.startswith("__Host-session=")
+    )
     assert "Secure" in cookie and "Domain" not in cookie and "Path=/" in cookie
     assert answer.headers["Strict-Transport-Security"]
 
@@ -119,7 +136,9 @@ def hostile() -> list[str]:
 
 
 @pytest.mark.parametrize("value", hostile())
-def test_a_forged_cookie_is_an_anonymous_visitor(web: FlaskClient, client: Client, value: str) -> None:
+def test_a_forged_cookie_is_an_anonymous_visitor(
+    web: FlaskClient, client: Client, value: str
+) -> None:
     web.get("/catalog/products/42")
     web.set_cookie("session", value)
     page = web.get("/sessions/")
@@ -160,9 +179,13 @@ def test_an_ended_id_and_another_visitors_handle_are_nobody(app: Flask, client: 
     assert other.get("/sessions/api/me").json["user"] is None
 
 
-def test_without_redis_the_visitor_is_signed_out_for_now_and_the_cookie_is_kept(make_app: Callable[..., Flask]) -> None:
+def test_without_redis_the_visitor_is_signed_out_for_now_and_the_cookie_is_kept(
+    make_app: Callable[..., Flask],
+) -> None:
     with private_engine() as engine:
-        web = make_app(REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01).test_client()
+        web = make_app(
+            REDIS_URL=engine.url, REDIS_TIMEOUT_SECONDS=0.25, BREAKER_SECONDS=0.01
+        ).test_client()
         web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
         sid = sid_of(web)
         engine.pause()
@@ -202,10 +225,14 @@ def test_an_id_that_nobody_gave_is_not_adopted_at_sign_in(web: FlaskClient) -> N
 
 
 def cookies(answer: Any) -> list[str]:
-    return [value for value in answer.headers.getlist("Set-Cookie") if not value.startswith("once-")]
+    return [
+        value for value in answer.headers.getlist("Set-Cookie") if not value.startswith("once-")
+    ]
 
 
-def test_a_request_that_only_reads_does_not_undo_one_that_writes_meanwhile(app: Flask, client: Client) -> None:
+def test_a_request_that_only_reads_does_not_undo_one_that_writes_meanwhile(
+    app: Flask, client: Client
+) -> None:
     """Both have loaded the session; the reader ends last."""
     held: list[dict[bytes, bytes]] = []
 
@@ -232,7 +259,9 @@ def test_a_request_that_only_reads_does_not_undo_one_that_writes_meanwhile(app: 
     assert held[0][b"d:theme"] == b"\xa4dark"
 
 
-def test_clearing_ends_a_session_with_what_another_request_just_wrote(app: Flask, client: Client) -> None:
+def test_clearing_ends_a_session_with_what_another_request_just_wrote(
+    app: Flask, client: Client
+) -> None:
     def put(name: str) -> str:
         session[name] = 1
         return "ok"
@@ -270,7 +299,9 @@ def test_a_cleared_session_that_is_filled_again_lives_on(app: Flask) -> None:
     assert web.get("/look").json == {"new": 2}
 
 
-def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: Flask, client: Client) -> None:
+def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(
+    app: Flask, client: Client
+) -> None:
     def rotate() -> str:
         app.session_interface.regenerate(session)
         return "ok"
@@ -298,11 +329,22 @@ def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(app: 
 
 def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(app: Flask, client: Client) -> None:
     web = app.test_client(use_cookies=False)
-    odd = ["\x00" * 76, "\x00", "é" * 76, "\xff" * 76, "a" * 75 + "\x00", ";" * 76, "=" * 76, '"' + "a" * 76]
+    odd = [
+        "\x00" * 76,
+        "\x00",
+        "é" * 76,
+        "\xff" * 76,
+        "a" * 75 + "\x00",
+        ";" * 76,
+        "=" * 76,
+        '"' + "a" * 76,
+    ]
     for raw in odd:
         for path in ("/", "/sessions/", "/catalog/products/42"):
             assert web.get(path, headers={"Cookie": f"session={raw}"}).status_code == 200, raw
-        assert web.get("/sessions/api/me", headers={"Cookie": f"session={raw}"}).json["user"] is None, raw
+        assert (
+            web.get("/sessions/api/me", headers={"Cookie": f"session={raw}"}).json["user"] is None
+        ), raw
     assert not list(client.scan_iter("demo:sessions:*"))
 
 
@@ -313,7 +355,9 @@ def test_a_cookie_of_nobody_is_taken_back(web: FlaskClient) -> None:
     assert web.get_cookie("session") is None
 
 
-def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient, client: Client) -> None:
+def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(
+    web: FlaskClient, client: Client
+) -> None:
     web.post("/sessions/cart", data={"product": "42"})
     key = session_key(web)
     client.hset(key, "_ends", 1)
@@ -323,7 +367,9 @@ def test_an_id_past_its_absolute_end_is_nobody_and_leaves_redis(web: FlaskClient
 
 
 @pytest.mark.parametrize("write", ["set", "rpush", "field"])
-def test_a_key_that_somebody_else_wrote_is_nobody(web: FlaskClient, client: Client, write: str) -> None:
+def test_a_key_that_somebody_else_wrote_is_nobody(
+    web: FlaskClient, client: Client, write: str
+) -> None:
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     key = session_key(web)
     if write == "field":
@@ -337,7 +383,9 @@ def test_a_key_that_somebody_else_wrote_is_nobody(web: FlaskClient, client: Clie
     assert web.get("/sessions/api/me").json["user"] is None
 
 
-def test_secure_cookies_are_taken_back_by_the_same_name_and_flags(make_app: Callable[..., Flask]) -> None:
+def test_secure_cookies_are_taken_back_by_the_same_name_and_flags(
+    make_app: Callable[..., Flask],
+) -> None:
     web, base = make_app(SECURE_COOKIES=True).test_client(), "https://localhost"
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}, base_url=base)
     assert web.get("/sessions/api/me", base_url=base).json["user"] == "mara"
@@ -375,7 +423,9 @@ def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str
         assert sid_of(web) == cookie
 
 
-def test_the_cookies_own_expiry_slides_with_the_session(probed: FlaskClient, client: Client) -> None:
+def test_the_cookies_own_expiry_slides_with_the_session(
+    probed: FlaskClient, client: Client
+) -> None:
     first = probed.get("/probe/nested").headers["Set-Cookie"]
     assert "Max-Age=86400" in first
     assert "Set-Cookie" not in probed.get("/probe/look").headers
@@ -383,7 +433,10 @@ def test_the_cookies_own_expiry_slides_with_the_session(probed: FlaskClient, cli
     client.hincrby(session_key(probed), "_seen", -60_000)
     slid = probed.get("/probe/look")
     assert round_trips(slid) == 1
-    assert f"session={sid}" in slid.headers["Set-Cookie"] and "Max-Age=86400" in slid.headers["Set-Cookie"]
+    assert (
+        f"session={sid}" in slid.headers["Set-Cookie"]
+        and "Max-Age=86400" in slid.headers["Set-Cookie"]
+    )
     assert "Cookie" in slid.headers["Vary"]
 
 
@@ -410,7 +463,8 @@ def test_a_flashed_message_is_shown_once(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cookie", "said"), [("hostile", "what is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")]
+    ("cookie", "said"),
+    [("hostile", "what is no id"), (KNOWN_FORM, "there is none"), ("x" * 8000, "no id")],
 )
 def test_a_cookie_of_nobody_leaves_a_line_without_its_value(
     app: Flask, caplog: pytest.LogCaptureFixture, cookie: str, said: str
@@ -432,4 +486,7 @@ def test_who_is_signed_in_is_not_a_value_that_a_view_may_write(app: Flask) -> No
     web.get("/forge")
     assert web.post("/sessions/devices/revoke-all").status_code == 409
     assert web.get("/sessions/api/devices").json == []
-    assert web.get("/sessions/api/me").json["user"] is None and "mara" not in web.get("/sessions/").text.split("<main")[0]
+    assert (
+        web.get("/sessions/api/me").json["user"] is None
+        and "mara" not in web.get("/sessions/").text.split("<main")[0]
+    )

@@ -50,15 +50,23 @@ def test_without_redis_no_race_is_run(away: Flask) -> None:
     web = away.test_client()
     answer = web.post("/sessions/lab", data={"race": "revived"})
     assert answer.status_code == 503 and "Retry-After" in answer.headers
-    assert "not kept any more, or Redis is away" in web.get("/sessions/lab?run=0123456789abcdef").text
+    assert (
+        "not kept any more, or Redis is away" in web.get("/sessions/lab?run=0123456789abcdef").text
+    )
 
 
 @pytest.mark.parametrize("run", ["0123456789abcdef", "x", "../../etc", "<b>"])
 def test_a_run_that_is_not_kept_is_told(web: FlaskClient, run: str) -> None:
     page = web.get("/sessions/lab", query_string={"run": run})
-    assert page.status_code == 200 and "not kept any more" in page.text and "<b>" not in page.text.split("<main")[1][:2000]
+    assert (
+        page.status_code == 200
+        and "not kept any more" in page.text
+        and "<b>" not in page.text.split("<main")[1][:2000]
+    )
 
 
-def test_what_is_kept_of_a_run_and_does_not_decode_is_gone(web: FlaskClient, client: Client) -> None:
+def test_what_is_kept_of_a_run_and_does_not_decode_is_gone(
+    web: FlaskClient, client: Client
+) -> None:
     client.set("demo:sessions:{run:0123456789abcdef}", b"\x80\x04", ex=60)
     assert "not kept any more" in web.get("/sessions/lab?run=0123456789abcdef").text

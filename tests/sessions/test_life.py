@@ -41,13 +41,16 @@ class Visitor:
         return answer
 
     def cart(self) -> dict[int, int]:
-        return {line["id"]: line["quantity"] for line in self.ask("/sessions/api/me").json()["cart"]}
+        return {
+            line["id"]: line["quantity"] for line in self.ask("/sessions/api/me").json()["cart"]
+        }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 def test_a_thousand_requests_at_once_over_fifty_sessions_lose_no_count(arguments: str) -> None:
-    """Each request adds one to a counter of its own, in an order of nobody's choice; half of them also to one of all."""
+    """Each request adds one to a counter of its own, in an order of nobody's choice; half of them
+    also to one of all."""
     with serve(arguments=arguments, **PATIENT) as server:
         visitors = [Visitor(server) for _ in range(50)]
         for visitor in visitors:
@@ -60,7 +63,10 @@ def test_a_thousand_requests_at_once_over_fifty_sessions_lose_no_count(arguments
             codes: Counter[int] = Counter()
             for visitor, product in wanted[share::40]:
                 form = urlencode({"product": product}).encode()
-                headers = {"Cookie": f"session={visitor.sid}", "Content-Type": "application/x-www-form-urlencoded"}
+                headers = {
+                    "Cookie": f"session={visitor.sid}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                }
                 codes[server.request("/sessions/cart", "POST", form, headers).status] += 1
             return codes
 
@@ -108,7 +114,10 @@ def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
                 seen[answer.status] += 1
                 banners[BANNER in answer.text] += 1
 
-        threads = [threading.Thread(target=browse, args=(visitor, turn)) for turn, visitor in enumerate(visitors)]
+        threads = [
+            threading.Thread(target=browse, args=(visitor, turn))
+            for turn, visitor in enumerate(visitors)
+        ]
         for thread in threads:
             thread.start()
         until(lambda: seen[200] > 40)
@@ -128,7 +137,10 @@ def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
         assert [visitor.sid for visitor in visitors] == sids
         for number, visitor in enumerate(visitors):
             me = until(lambda visitor=visitor: visitor.ask("/sessions/api/me").json())
-            assert (me["user"], [line["id"] for line in me["cart"]]) == (f"visitor-{number}", [number + 1])
+            assert (me["user"], [line["id"] for line in me["cart"]]) == (
+                f"visitor-{number}",
+                [number + 1],
+            )
 
 
 def test_a_cart_survives_a_restart_of_the_workers_and_of_redis(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def test_the_code_before_is_worth_nothing(store: SessionStore, second: SecondDev
 
 
 @pytest.mark.parametrize("ending", ["delete", "others", "all", "rotate"])
-def test_a_code_ends_with_the_session_that_lent_it(store: SessionStore, second: SecondDevice, ending: str) -> None:
+def test_a_code_ends_with_the_session_that_lent_it(
+    store: SessionStore, second: SecondDevice, ending: str
+) -> None:
     sid = begin(store)
     code = lend(second, sid)
     match ending:
@@ -65,7 +67,9 @@ def test_a_code_ends_with_the_session_that_lent_it(store: SessionStore, second: 
     assert second.take(code, now_ms=NOW) is None
 
 
-def test_who_took_a_code_is_not_let_in_after_all_were_ended(store: SessionStore, second: SecondDevice) -> None:
+def test_who_took_a_code_is_not_let_in_after_all_were_ended(
+    store: SessionStore, second: SecondDevice
+) -> None:
     lent = second.take(lend(second, begin(store)), now_ms=NOW)
     assert lent
     store.revoke_all("mara")
@@ -89,7 +93,9 @@ def test_redis_holds_neither_code_nor_id_and_a_code_is_no_id(
     assert CODE.fullmatch(code) and not SID.fullmatch(code)
 
 
-@pytest.mark.parametrize("code", ["", "x", "a" * 32 + "." + "b" * 32 + "." + "x" * 43, "é" * 109, "\x00"])
+@pytest.mark.parametrize(
+    "code", ["", "x", "a" * 32 + "." + "b" * 32 + "." + "x" * 43, "é" * 109, "\x00"]
+)
 def test_a_forged_code_signs_nobody_in(second: SecondDevice, client: Client, code: str) -> None:
     assert second.take(code) is None
     assert not list(client.scan_iter("demo:*"))

@@ -16,7 +16,12 @@ def test_all_keys_of_one_session_lie_in_one_slot_and_hold_no_secret() -> None:
 
 
 def test_sessions_of_one_user_share_the_owner_and_those_of_nobody_do_not() -> None:
-    assert session_id.new("mara")[:32] == session_id.new("mara")[:32] == owner_of("mara") != owner_of("noor")
+    assert (
+        session_id.new("mara")[:32]
+        == session_id.new("mara")[:32]
+        == owner_of("mara")
+        != owner_of("noor")
+    )
     assert session_id.new()[:32] != session_id.new()[:32]
 
 

@@ -10,7 +10,14 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from demo.client import engine
 from demo.client.pool import check
@@ -39,7 +46,9 @@ def key_of(sid: str) -> str:
     return found.session
 
 
-def begin(store: SessionStore, now_ms: int | None = None, user: str | None = None, **data: Any) -> str:
+def begin(
+    store: SessionStore, now_ms: int | None = None, user: str | None = None, **data: Any
+) -> str:
     sid = store.begin(data, user=user, epoch=store.epoch(user) if user else "", now_ms=now_ms)
     assert sid
     return sid
@@ -75,7 +84,9 @@ ENDINGS: dict[str, Callable[[SessionStore, str], Any]] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_request_in_flight_cannot_revive_an_ended_session(store: SessionStore, client: Client, ending: str) -> None:
+def test_a_request_in_flight_cannot_revive_an_ended_session(
+    store: SessionStore, client: Client, ending: str
+) -> None:
     sid = begin(store, user="mara", a=1)
     assert store.load(sid)
     ENDINGS[ending](store, sid)
@@ -86,7 +97,9 @@ def test_a_request_in_flight_cannot_revive_an_ended_session(store: SessionStore,
     assert session_id.handle(sid) not in [device.handle for device in store.list_for("mara")[0]]
 
 
-def test_ending_all_ends_even_what_nothing_but_the_epoch_knows_of(store: SessionStore, client: Client) -> None:
+def test_ending_all_ends_even_what_nothing_but_the_epoch_knows_of(
+    store: SessionStore, client: Client
+) -> None:
     """The index was lost, so nobody deletes the session itself; and the other way round."""
     sid = begin(store, user="mara")
     there = place(sid)
@@ -99,7 +112,9 @@ def test_ending_all_ends_even_what_nothing_but_the_epoch_knows_of(store: Session
     assert client.exists(there.session) == 0
 
 
-def test_a_lost_epoch_ends_the_users_sessions_and_revives_none(store: SessionStore, client: Client) -> None:
+def test_a_lost_epoch_ends_the_users_sessions_and_revives_none(
+    store: SessionStore, client: Client
+) -> None:
     old = begin(store, user="mara")
     held = client.dump(key_of(old))
     store.revoke_all("mara")
@@ -113,7 +128,9 @@ def test_a_lost_epoch_ends_the_users_sessions_and_revives_none(store: SessionSto
         assert store.load(dead) is None
 
 
-def test_a_sign_in_that_began_before_all_were_ended_is_refused(store: SessionStore, client: Client) -> None:
+def test_a_sign_in_that_began_before_all_were_ended_is_refused(
+    store: SessionStore, client: Client
+) -> None:
     epoch = store.epoch("mara")
     assert epoch == store.epoch("mara")
     store.revoke_all("mara")
@@ -155,7 +172,9 @@ def test_one_user_cannot_end_a_session_of_another(store: SessionStore) -> None:
     assert store.load(sid)
 
 
-def test_the_list_tells_what_was_noted_and_is_pruned_when_it_is_read(store: SessionStore, client: Client) -> None:
+def test_the_list_tells_what_was_noted_and_is_pruned_when_it_is_read(
+    store: SessionStore, client: Client
+) -> None:
     epoch = store.epoch("mara")
     early = store.begin({}, user="mara", epoch=epoch, noted={"agent": "Firefox"}, now_ms=NOW)
     late = store.begin({}, user="mara", epoch=epoch, noted={"agent": "Safari"}, now_ms=NOW + 60_000)
@@ -168,7 +187,9 @@ def test_the_list_tells_what_was_noted_and_is_pruned_when_it_is_read(store: Sess
     assert len(store.list_for("mara", 1, now_ms=NOW)[0]) == 1
     store.load(late, now_ms=NOW + HOUR)
     devices, total = store.list_for("mara", now_ms=NOW + HOUR)
-    assert [(device.noted["agent"], device.seen_at) for device in devices] == [("Safari", (NOW + HOUR) / 1000)]
+    assert [(device.noted["agent"], device.seen_at) for device in devices] == [
+        ("Safari", (NOW + HOUR) / 1000)
+    ]
     there = place(late)
     assert there and client.zcard(there.index) == 1 and client.hlen(there.devices) == 3
 
@@ -186,7 +207,9 @@ def test_an_id_that_is_not_known_is_never_adopted(store: SessionStore, client: C
 def test_what_has_not_the_form_of_an_id_is_not_even_asked_for(store: SessionStore) -> None:
     trace = begin_trace()
     for sid in ("", "x" * 76, "demo:catalog:{product:42}", "é" * 76):
-        assert store.load(sid) is None and store.save(sid, {}) is False and store.rotate(sid) is None
+        assert (
+            store.load(sid) is None and store.save(sid, {}) is False and store.rotate(sid) is None
+        )
         assert store.delete(sid).found is False and store.revoke_others(sid) is None
     assert trace.round_trips == 0
     end_trace()
@@ -200,7 +223,9 @@ def test_the_id_is_nowhere_in_redis(store: SessionStore, client: Client) -> None
         assert secret not in key + (client.dump(key) or b"")
 
 
-def test_a_rotated_session_is_the_same_under_another_id(store: SessionStore, client: Client) -> None:
+def test_a_rotated_session_is_the_same_under_another_id(
+    store: SessionStore, client: Client
+) -> None:
     for user in (None, "mara"):
         sid = begin(store, user=user, a=1)
         client.hset(Place(sid[:32], "").part("cart"), "42", 1)
@@ -208,7 +233,11 @@ def test_a_rotated_session_is_the_same_under_another_id(store: SessionStore, cli
         fresh = store.rotate(sid)
         assert fresh and fresh != sid and fresh[:32] == sid[:32]
         loaded = store.load(fresh)
-        assert loaded and (loaded.user, loaded.data, loaded.along["cart"]) == (user, {"a": 1}, {b"42": b"1"})
+        assert loaded and (loaded.user, loaded.data, loaded.along["cart"]) == (
+            user,
+            {"a": 1},
+            {b"42": b"1"},
+        )
         assert store.load(sid) is None and 0 < client.pttl(key_of(fresh)) <= ttl
     assert [device.handle for device in store.list_for("mara")[0]] == [session_id.handle(fresh)]
 
@@ -216,12 +245,20 @@ def test_a_rotated_session_is_the_same_under_another_id(store: SessionStore, cli
 def test_the_idle_time_starts_anew_at_most_once_a_minute(store: SessionStore) -> None:
     sid = begin(store, now_ms=NOW, a=1)
     loads = [store.load(sid, now_ms=NOW + ms) for ms in (59_999, 60_000, 60_001, 119_999, 120_000)]
-    assert [int(load.seen_at * 1000) for load in loads if load] == [NOW, NOW, NOW + 60_000, NOW + 60_000, NOW + 60_000]
+    assert [int(load.seen_at * 1000) for load in loads if load] == [
+        NOW,
+        NOW,
+        NOW + 60_000,
+        NOW + 60_000,
+        NOW + 60_000,
+    ]
     assert [load.slid for load in loads if load] == [False, True, False, False, True]
     assert store.load(sid, now_ms=NOW + 130_000).seen_at * 1000 == NOW + 120_000  # type: ignore[union-attr]
 
 
-def test_a_visit_gives_the_idle_time_back_to_all_that_belongs_to_the_session(store: SessionStore, client: Client) -> None:
+def test_a_visit_gives_the_idle_time_back_to_all_that_belongs_to_the_session(
+    store: SessionStore, client: Client
+) -> None:
     sid = begin(store, user="mara", now_ms=NOW)
     there = place(sid)
     assert there
@@ -300,7 +337,9 @@ def test_a_pickle_is_not_executed(store: SessionStore, client: Client, tmp_path:
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_key_of_another_kind_and_a_hash_of_somebody_else_are_no_session(store: SessionStore, client: Client) -> None:
+def test_a_key_of_another_kind_and_a_hash_of_somebody_else_are_no_session(
+    store: SessionStore, client: Client
+) -> None:
     for write in (
         lambda key: client.set(key, "x"),
         lambda key: client.rpush(key, "x"),
@@ -312,7 +351,9 @@ def test_a_key_of_another_kind_and_a_hash_of_somebody_else_are_no_session(store:
 
 
 @pytest.mark.parametrize("part", ["epoch", "index", "devices", "cart"])
-def test_what_lies_beside_a_session_may_be_of_any_kind(store: SessionStore, client: Client, part: str) -> None:
+def test_what_lies_beside_a_session_may_be_of_any_kind(
+    store: SessionStore, client: Client, part: str
+) -> None:
     sid = begin(store, user="mara", now_ms=NOW, a=1)
     there = place(sid)
     assert there
@@ -322,7 +363,9 @@ def test_what_lies_beside_a_session_may_be_of_any_kind(store: SessionStore, clie
     assert loaded is None if part == "epoch" else loaded and loaded.along == {"cart": {}}
 
 
-def test_every_session_expires_and_every_call_is_one_round_trip(store: SessionStore, client: Client) -> None:
+def test_every_session_expires_and_every_call_is_one_round_trip(
+    store: SessionStore, client: Client
+) -> None:
     sid = begin(store, user="mara", a=1)
     there = place(sid)
     assert there
@@ -384,7 +427,9 @@ def test_a_visitors_session_that_lost_its_last_value_ends_but_not_one_that_anoth
     assert store.save(mara, {}, ["a"]) and store.load(mara)
 
 
-def test_ending_a_visitors_session_takes_his_cart_along_but_never_a_users(store: SessionStore, client: Client) -> None:
+def test_ending_a_visitors_session_takes_his_cart_along_but_never_a_users(
+    store: SessionStore, client: Client
+) -> None:
     for user, left in ((None, 0), ("mara", 1)):
         sid = begin(store, user=user)
         cart = Place(sid[:32], "").part("cart")
@@ -405,8 +450,12 @@ def test_a_read_writes_nothing(store: SessionStore, client: Client) -> None:
     assert 0 < client.pttl(key_of(sid)) <= 100_000
 
 
-@pytest.mark.parametrize(("idle", "absolute", "most_ms"), [(60, 3600, 60_000), (3600, 60, 60_000), (60, 60, 60_000)])
-def test_a_key_lives_for_the_shorter_of_both_lifetimes(client: Client, idle: int, absolute: int, most_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("idle", "absolute", "most_ms"), [(60, 3600, 60_000), (3600, 60, 60_000), (60, 60, 60_000)]
+)
+def test_a_key_lives_for_the_shorter_of_both_lifetimes(
+    client: Client, idle: int, absolute: int, most_ms: int
+) -> None:
     store = SessionStore(client, idle_seconds=idle, absolute_seconds=absolute)
     sid = begin(store, a=1)
     assert most_ms - 10_000 < client.pttl(key_of(sid)) <= most_ms
@@ -489,11 +538,17 @@ def test_on_a_cluster(tmp_path: Path) -> None:
         with redis.Redis(port=port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = connect(f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=2, open_seconds=0.1)
+        client = connect(
+            f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=2, open_seconds=0.1
+        )
         store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
         sids = [begin(store, user="mara", a=1) for _ in range(3)]
         fresh = store.rotate(sids[0])
-        assert fresh and store.save(fresh, {"b": 1}) and store.revoke("mara", session_id.handle(sids[1]))
+        assert (
+            fresh
+            and store.save(fresh, {"b": 1})
+            and store.revoke("mara", session_id.handle(sids[1]))
+        )
         assert store.revoke_others(fresh) == 1
         assert store.load(fresh).data == {"a": 1, "b": 1}  # type: ignore[union-attr]
         assert store.list_for("mara")[1] == 1 and store.revoke_all("mara") == 1
@@ -506,13 +561,22 @@ def test_behind_sentinel(tmp_path: Path) -> None:
 
     with server() as master:
         port, config = free_port(), tmp_path / "sentinel.conf"
-        config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n")
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
+        )
         command = [engine.find_engine(), str(config), "--sentinel"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            client = connect(f"redis+sentinel://127.0.0.1:{port}/prime", pool_size=4, timeout_seconds=2, open_seconds=0.01)
+            client = connect(
+                f"redis+sentinel://127.0.0.1:{port}/prime",
+                pool_size=4,
+                timeout_seconds=2,
+                open_seconds=0.01,
+            )
             until(lambda: check(client, f"redis+sentinel://127.0.0.1:{port}/prime") is None)
-            store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
+            store = SessionStore(
+                client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",)
+            )
             sid = begin(store, user="mara", a=1)
             assert store.save(sid, {"b": 2}) and store.revoke_others(sid) == 0
             assert store.load(sid).data == {"a": 1, "b": 2}  # type: ignore[union-attr]
@@ -523,8 +587,13 @@ def test_behind_sentinel(tmp_path: Path) -> None:
             process.wait()
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=40) | st.sampled_from([b"\x91" * 16_000, b"\x81\xa1a" * 5_000, b"\xdd\xff\xff\xff\xff"]))
+@settings(
+    deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.binary(max_size=40)
+    | st.sampled_from([b"\x91" * 16_000, b"\x81\xa1a" * 5_000, b"\xdd\xff\xff\xff\xff"])
+)
 def test_no_bytes_whatever_raise(store: SessionStore, client: Client, value: bytes) -> None:
     sid = begin(store, user="mara", a=1)
     there = place(sid)
@@ -545,7 +614,8 @@ def test_no_bytes_whatever_raise(store: SessionStore, client: Client, value: byt
 
 
 class Machine(RuleBasedStateMachine):
-    """Sessions of a visitor and of two users, three requests in flight, in any order, against a model."""
+    """Sessions of a visitor and of two users, three requests in flight, in any order, against a
+    model."""
 
     client: Client
     sids = Bundle("sids")
@@ -591,7 +661,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(slot=st.integers(0, 2), name=st.sampled_from("abc"), value=st.integers(0, 9) | st.none())
     def change(self, slot: int, name: str, value: int | None) -> None:
-        """The request saves what it changed of what it had loaded; the others may have changed other things since."""
+        """The request saves what it changed of what it had loaded; the others may have changed
+        other things since."""
         held = self.open[slot]
         if held is None:
             return
@@ -657,7 +728,9 @@ class Machine(RuleBasedStateMachine):
     def look(self, user: str) -> None:
         listed, total = self.store.list_for(user, now_ms=self.now)
         assert total == len(listed)
-        assert {device.handle for device in listed} == {session_id.handle(sid) for sid in self.of(user)}
+        assert {device.handle for device in listed} == {
+            session_id.handle(sid) for sid in self.of(user)
+        }
         for device in listed:
             sid = next(sid for sid in self.of(user) if session_id.handle(sid) == device.handle)
             assert device.idle_expires_at * 1000 == self.idle[sid]

@@ -17,7 +17,9 @@ NEW = "another long phrase"
 
 
 @contextmanager
-def after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[], Any]) -> Iterator[None]:
+def after(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[], Any]
+) -> Iterator[None]:
     """Lets something happen once, right after a function has returned."""
     original = getattr(owner, name)
 
@@ -49,7 +51,9 @@ def test_the_visitors_cart_is_added_to_the_accounts(app: Flask) -> None:
     for browser in (web, other):
         browser.post("/sessions/login", data=GOOD)
     for browser in (web, other):
-        cart = {line["id"]: line["quantity"] for line in browser.get("/sessions/api/me").json["cart"]}
+        cart = {
+            line["id"]: line["quantity"] for line in browser.get("/sessions/api/me").json["cart"]
+        }
         assert cart == {42: 3, 7: 1}
 
 
@@ -70,7 +74,9 @@ def test_what_another_tab_puts_in_while_signing_in_is_not_lost(app: Flask) -> No
     web.post("/sessions/login", data=GOOD)
     cart = {line["id"]: line["quantity"] for line in web.get("/sessions/api/me").json["cart"]}
     assert cart == {42: 3, 7: 1}
-    assert tab.post("/sessions/cart", data={"product": "9"}).status_code == 303  # its session is gone: a new visitor's cart
+    assert (
+        tab.post("/sessions/cart", data={"product": "9"}).status_code == 303
+    )  # its session is gone: a new visitor's cart
     assert [line["id"] for line in tab.get("/sessions/api/me").json["cart"]] == [9]
 
 
@@ -90,17 +96,30 @@ def test_signing_in_as_somebody_else_takes_nothing_along(app: Flask, client: Cli
 
 @pytest.mark.parametrize("path", ["/catalog/products/42", "/catalog/?q=lamp&page=2", "/"])
 def test_next_leads_to_a_page_of_ours(web: FlaskClient, path: str) -> None:
-    assert f'name="next" value="{path}"'.replace("&", "&amp;") in web.get("/sessions/", query_string={"next": path}).text
+    assert (
+        f'name="next" value="{path}"'.replace("&", "&amp;")
+        in web.get("/sessions/", query_string={"next": path}).text
+    )
     answer = web.post("/sessions/login", data={**GOOD, "next": path})
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
 
 
 @pytest.mark.parametrize(
     "path",
-    ["https://evil.example/", "//evil.example", "/\\evil.example", "evil", "javascript:alert(1)", "/\nx", "/" + "x" * 600],
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "evil",
+        "javascript:alert(1)",
+        "/\nx",
+        "/" + "x" * 600,
+    ],
 )
 def test_next_leads_nowhere_else(web: FlaskClient, path: str) -> None:
-    answer = web.post("/sessions/login", data={**GOOD, "next": path}, headers={"Accept": "application/json"})
+    answer = web.post(
+        "/sessions/login", data={**GOOD, "next": path}, headers={"Accept": "application/json"}
+    )
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "next")
     assert user(web) is None
 
@@ -125,7 +144,9 @@ def test_an_account_of_ones_own(web: FlaskClient, app: Flask) -> None:
         ({**OWN, "password": "short"}, "new_password"),
     ],
 )
-def test_a_wrong_sign_up_is_told_beside_its_field(web: FlaskClient, form: dict[str, str], field: str) -> None:
+def test_a_wrong_sign_up_is_told_beside_its_field(
+    web: FlaskClient, form: dict[str, str], field: str
+) -> None:
     answer = web.post("/sessions/sign-up", data=form)
     assert answer.status_code == 422
     assert f'aria-describedby="{field}-error"' in answer.text and 'value="<b>' not in answer.text
@@ -157,7 +178,9 @@ def test_a_new_password_ends_the_others_and_changes_this_ones_id(app: Flask) -> 
         ({"password": OWN["password"]}, "changed"),
     ],
 )
-def test_a_wrong_change_of_password_changes_nothing(app: Flask, form: dict[str, str], field: str) -> None:
+def test_a_wrong_change_of_password_changes_nothing(
+    app: Flask, form: dict[str, str], field: str
+) -> None:
     web, other = app.test_client(), app.test_client()
     web.post("/sessions/sign-up", data=OWN)
     other.post("/sessions/login", data=OWN)
@@ -183,13 +206,19 @@ def test_who_is_not_signed_in_changes_no_password(web: FlaskClient) -> None:
 def test_the_old_password_lets_nobody_in_while_it_is_being_changed(
     app: Flask, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """The sign-in with the old password has gone so far when the change begins and ends; then it goes on."""
+    """The sign-in with the old password has gone so far when the change begins and ends; then it
+    goes on."""
     owner, thief = app.test_client(), app.test_client()
     owner.post("/sessions/sign-up", data=OWN)
     name = "find" if moment == "the account was read" else "is_right"
 
     def change() -> None:
-        assert owner.post("/sessions/password", data={"password": OWN["password"], "new": NEW}).status_code == 303
+        assert (
+            owner.post(
+                "/sessions/password", data={"password": OWN["password"], "new": NEW}
+            ).status_code
+            == 303
+        )
 
     with after(monkeypatch, accounts, name, change):
         assert thief.post("/sessions/login", data=OWN).status_code == 409
@@ -200,7 +229,8 @@ def test_the_old_password_lets_nobody_in_while_it_is_being_changed(
 def test_who_signs_in_with_the_old_password_in_the_middle_of_the_change_is_out_at_its_end(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the others were ended and before the new hash is written the old password still is right, for that moment."""
+    """After the others were ended and before the new hash is written the old password still is
+    right, for that moment."""
     owner, thief = app.test_client(), app.test_client()
     owner.post("/sessions/sign-up", data=OWN)
     store = part(Parts, app).store
@@ -214,18 +244,32 @@ def test_who_signs_in_with_the_old_password_in_the_middle_of_the_change_is_out_a
     assert user(thief) is None and user(owner) == "ida"
 
 
-def test_two_changes_of_one_password_at_once_leave_one(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_changes_of_one_password_at_once_leave_one(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = app.test_client(), app.test_client()
     one.post("/sessions/sign-up", data=OWN)
     two.post("/sessions/login", data=OWN)
 
     def change() -> None:
-        assert two.post("/sessions/password", data={"password": OWN["password"], "new": NEW}).status_code == 303
+        assert (
+            two.post(
+                "/sessions/password", data={"password": OWN["password"], "new": NEW}
+            ).status_code
+            == 303
+        )
 
     with after(monkeypatch, accounts, "hash_password", change):
-        assert one.post("/sessions/password", data={"password": OWN["password"], "new": NEW + "!"}).status_code == 409
+        assert (
+            one.post(
+                "/sessions/password", data={"password": OWN["password"], "new": NEW + "!"}
+            ).status_code
+            == 409
+        )
     assert user(one) is None
-    assert app.test_client().post("/sessions/login", data={**OWN, "password": NEW}).status_code == 303
+    assert (
+        app.test_client().post("/sessions/login", data={**OWN, "password": NEW}).status_code == 303
+    )
 
 
 UNSAFE = (
@@ -240,8 +284,16 @@ UNSAFE = (
     "second-device",
 )
 BROWSERS = {
-    "another site": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "https://evil.example"},
-    "another host of ours": {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Origin": "http://a.localhost"},
+    "another site": {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Origin": "https://evil.example",
+    },
+    "another host of ours": {
+        "Sec-Fetch-Site": "same-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Origin": "http://a.localhost",
+    },
     "plain http": {"Origin": "http://evil.example"},
     "without a referrer": {"Origin": "null"},
     "a sandboxed frame": {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
@@ -250,10 +302,15 @@ BROWSERS = {
 
 @pytest.mark.parametrize("headers", BROWSERS.values(), ids=BROWSERS.keys())
 @pytest.mark.parametrize("path", UNSAFE)
-def test_no_change_is_taken_from_another_site(web: FlaskClient, path: str, headers: dict[str, str]) -> None:
+def test_no_change_is_taken_from_another_site(
+    web: FlaskClient, path: str, headers: dict[str, str]
+) -> None:
     web.post("/sessions/login", data=GOOD)
     sid = sid_of(web)
-    assert web.post(f"/sessions/{path}", data={**GOOD, "product": "42"}, headers=headers).status_code == 403
+    assert (
+        web.post(f"/sessions/{path}", data={**GOOD, "product": "42"}, headers=headers).status_code
+        == 403
+    )
     assert sid_of(web) == sid
     me = web.get("/sessions/api/me", headers=headers).json
     assert (me["user"], me["cart"]) == ("mara", [])
@@ -277,7 +334,9 @@ def test_our_own_forms_and_programs_are_served(web: FlaskClient, headers: dict[s
     assert web.post("/sessions/login", data=GOOD, headers=headers).status_code == 303
 
 
-def test_a_refused_sign_in_says_so_in_words(web: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_sign_in_says_so_in_words(
+    web: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with after(monkeypatch, accounts, "find", lambda: part(Parts, app).store.revoke_all("mara")):
         answer = web.post("/sessions/login", data=GOOD)
     assert answer.status_code == 409 and "Please sign in again." in answer.text

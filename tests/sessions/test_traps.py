@@ -1,5 +1,5 @@
-"""Each trap of server-side sessions, forced, on ours, where it has to hold, and on stock Flask-Session 0.8, where it must
-not: so the test is known to be able to fail."""
+"""Each trap of server-side sessions, forced, on ours, where it has to hold, and on stock
+Flask-Session 0.8, where it must not: so the test is known to be able to fail."""
 
 import os
 import pickle
@@ -26,7 +26,8 @@ PREFIX = "demo:sessions:stock:"
 
 @dataclass
 class System:
-    """One kind of sessions behind the same views. `meanwhile` happens after a view has read and before it writes."""
+    """One kind of sessions behind the same views. `meanwhile` happens after a view has read and
+    before it writes."""
 
     app: Flask
     client: Any
@@ -76,7 +77,9 @@ def make(client: Any, is_ours: bool) -> System:
 
     def sign_in() -> str:
         if is_ours:
-            app.session_interface.sign_in(current(), "mara", store.epoch("mara"), {"user": "mara"}, {})  # type: ignore[attr-defined]
+            app.session_interface.sign_in(
+                current(), "mara", store.epoch("mara"), {"user": "mara"}, {}
+            )  # type: ignore[attr-defined]
         else:
             session["user"] = "mara"
         return "ok"
@@ -176,10 +179,13 @@ def a_nested_change_is_kept(system: System, _: Path) -> bool:
 
 
 def who_only_looks_gets_no_cookie(system: System, _: Path) -> bool:
-    """What an anonymous reader of a public page must not get: it makes the page uncacheable, and Redis full."""
+    """What an anonymous reader of a public page must not get: it makes the page uncacheable, and
+    Redis full."""
     one = system.browser()
     one.get("/look")
-    return one.get_cookie("session") is None and not list(system.client.scan_iter("demo:sessions:*"))
+    return one.get_cookie("session") is None and not list(
+        system.client.scan_iter("demo:sessions:*")
+    )
 
 
 class Deed:
@@ -228,7 +234,10 @@ def test_who_only_looks_gets_no_cookie(client: Client, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("is_ours", [True, False], ids=["ours", "stock"])
 def test_without_redis_a_page_with_a_cookie_still_comes(is_ours: bool) -> None:
-    with private_engine() as engine, redis.Redis.from_url(engine.url, retry=None, socket_timeout=0.25) as client:
+    with (
+        private_engine() as engine,
+        redis.Redis.from_url(engine.url, retry=None, socket_timeout=0.25) as client,
+    ):
         system = make(client, is_ours)
         one = system.browser()
         one.get("/put/a/1")

@@ -21,7 +21,8 @@ def key_of(sid: str) -> str:
 
 
 def before_change(app: Flask, meanwhile: Callable[[], object]) -> None:
-    """Lets something happen once, after the next request has read the cart and before it changes it."""
+    """Lets something happen once, after the next request has read the cart and before it changes
+    it."""
     cart = part(Parts, app).cart
     original = type(cart).change
 
@@ -58,8 +59,13 @@ def test_signing_in_changes_the_id_and_ends_the_old_one(web: FlaskClient, client
         {"name": "<b>", "password": ""},
     ],
 )
-def test_a_wrong_name_or_password_is_told_in_the_same_words(web: FlaskClient, form: dict[str, str]) -> None:
-    answer = web.post("/sessions/login", data={key: value.encode("utf-8", "replace") for key, value in form.items()})
+def test_a_wrong_name_or_password_is_told_in_the_same_words(
+    web: FlaskClient, form: dict[str, str]
+) -> None:
+    answer = web.post(
+        "/sessions/login",
+        data={key: value.encode("utf-8", "replace") for key, value in form.items()},
+    )
     assert answer.status_code == 422
     assert "Name or password is wrong." in answer.text
     assert 'aria-describedby="name-error"' in answer.text
@@ -78,9 +84,16 @@ def test_signing_out_ends_the_session_in_redis(web: FlaskClient, client: Client)
 
 
 def test_the_cart_adds_up(web: FlaskClient) -> None:
-    price = {number: web.get(f"/catalog/api/products/{number}").json["price_cents"] for number in (42, 7)}
+    price = {
+        number: web.get(f"/catalog/api/products/{number}").json["price_cents"] for number in (42, 7)
+    }
     for number, change in ((42, 1), (42, 2), (7, 1), (7, 1), (7, -1)):
-        assert web.post("/sessions/cart", data={"product": str(number), "change": str(change)}).status_code == 303
+        assert (
+            web.post(
+                "/sessions/cart", data={"product": str(number), "change": str(change)}
+            ).status_code
+            == 303
+        )
     cart = {line["id"]: line["quantity"] for line in web.get("/sessions/api/me").json["cart"]}
     assert cart == {42: 3, 7: 1}
     page = web.get("/sessions/").text
@@ -110,7 +123,8 @@ def test_two_tabs_that_add_different_products_lose_neither(app: Flask) -> None:
 
 
 def test_ten_tabs_that_add_one_at_once_have_added_ten(app: Flask) -> None:
-    """Each has loaded the cart before any adds: the first waits for the second, which waits for the third, and so on."""
+    """Each has loaded the cart before any adds: the first waits for the second, which waits for the
+    third, and so on."""
     web = app.test_client()
     web.post("/sessions/cart", data={"product": "1"})
     tabs = [app.test_client() for _ in range(10)]
@@ -124,10 +138,15 @@ def test_ten_tabs_that_add_one_at_once_have_added_ten(app: Flask) -> None:
             assert waiting.pop().post("/sessions/cart", data={"product": "7"}).status_code == 303
 
     next_tab()
-    assert {line["id"]: line["quantity"] for line in web.get("/sessions/api/me").json["cart"]} == {1: 1, 7: 10}
+    assert {line["id"]: line["quantity"] for line in web.get("/sessions/api/me").json["cart"]} == {
+        1: 1,
+        7: 10,
+    }
 
 
-def test_a_request_that_overlaps_a_sign_out_is_refused_and_revives_nothing(app: Flask, client: Client) -> None:
+def test_a_request_that_overlaps_a_sign_out_is_refused_and_revives_nothing(
+    app: Flask, client: Client
+) -> None:
     web, other = app.test_client(), app.test_client()
     web.post("/sessions/login", data=GOOD)
     sid = sid_of(web)
@@ -151,7 +170,9 @@ def test_a_request_that_overlaps_a_sign_out_is_refused_and_revives_nothing(app: 
         ({"product": "42", "price_cents": "1"}, "price_cents"),
     ],
 )
-def test_a_wrong_cart_form_names_its_field(web: FlaskClient, form: dict[str, str], field: str) -> None:
+def test_a_wrong_cart_form_names_its_field(
+    web: FlaskClient, form: dict[str, str], field: str
+) -> None:
     answer = web.post("/sessions/cart", data=form, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
     page = web.post("/sessions/cart", data=form)
@@ -161,7 +182,10 @@ def test_a_wrong_cart_form_names_its_field(web: FlaskClient, form: dict[str, str
 
 def test_a_cart_is_bounded(web: FlaskClient) -> None:
     for number in range(1, 41):
-        assert web.post("/sessions/cart", data={"product": str(number), "change": "99"}).status_code == 303
+        assert (
+            web.post("/sessions/cart", data={"product": str(number), "change": "99"}).status_code
+            == 303
+        )
     assert web.post("/sessions/cart", data={"product": "41"}).status_code == 422
     web.post("/sessions/cart", data={"product": "1", "change": "99"})
     assert web.get("/sessions/api/me").json["cart"][0]["quantity"] == 99
@@ -225,7 +249,14 @@ def test_neither_id_nor_password_is_anywhere_in_redis(web: FlaskClient, client: 
     web.post("/sessions/cart", data={"product": "42"})
     first = sid_of(web)
     web.post("/sessions/login", data=GOOD)
-    for path in ("/", "/sessions/", "/catalog/products/42", "/catalog/", "/sessions/api/me", "/leaderboard/"):
+    for path in (
+        "/",
+        "/sessions/",
+        "/catalog/products/42",
+        "/catalog/",
+        "/sessions/api/me",
+        "/leaderboard/",
+    ):
         web.get(path)
     stored = everything(client)
     assert b"mara" in stored
@@ -262,7 +293,9 @@ def test_one_more_of_what_another_tab_has_just_taken_out_is_looked_up_again(app:
     tabs = [app.test_client(), app.test_client()]
     tabs[0].post("/sessions/cart", data={"product": "1"})
     tabs[1].set_cookie("session", sid_of(tabs[0]))
-    before_change(app, lambda: tabs[1].post("/sessions/cart", data={"product": "1", "change": "-1"}))
+    before_change(
+        app, lambda: tabs[1].post("/sessions/cart", data={"product": "1", "change": "-1"})
+    )
     assert tabs[0].post("/sessions/cart", data={"product": "1"}).status_code == 303
     assert [line["quantity"] for line in tabs[1].get("/sessions/api/me").json["cart"]] == [1]
 
@@ -285,7 +318,9 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(web: FlaskClient)
 
 
 @pytest.mark.parametrize("change", ["0", "-1", "-99"])
-def test_taking_out_what_is_not_there_makes_no_session(web: FlaskClient, client: Client, change: str) -> None:
+def test_taking_out_what_is_not_there_makes_no_session(
+    web: FlaskClient, client: Client, change: str
+) -> None:
     answer = web.post("/sessions/cart", data={"product": "42", "change": change})
     assert answer.status_code == 303
     assert web.get_cookie("session") is None
@@ -302,7 +337,9 @@ def test_what_each_request_costs(web: FlaskClient) -> None:
     assert round_trips(web.get("/catalog/products/42")) == 1
     assert round_trips(web.get("/sessions/devices")) == 0
     assert round_trips(web.post("/sessions/cart", data={"product": "42"})) == 2  # begin, change
-    assert round_trips(web.post("/sessions/login", data=GOOD)) == 8  # limits 3, epoch, load, merge, begin, end
+    assert (
+        round_trips(web.post("/sessions/login", data=GOOD)) == 8
+    )  # limits 3, epoch, load, merge, begin, end
     assert round_trips(web.get("/catalog/products/42")) == 2
     assert round_trips(web.get("/sessions/")) == 1
     assert round_trips(web.get("/sessions/api/me")) == 1
@@ -312,7 +349,9 @@ def test_what_each_request_costs(web: FlaskClient) -> None:
     assert round_trips(web.post("/sessions/devices/revoke-others")) == 2
     assert round_trips(web.post("/sessions/logout")) == 2
     assert round_trips(web.get("/catalog/products/42")) == 1
-    assert round_trips(web.post("/sessions/login", data=GOOD)) == 5  # two limits, one given back; epoch, begin
+    assert (
+        round_trips(web.post("/sessions/login", data=GOOD)) == 5
+    )  # two limits, one given back; epoch, begin
 
 
 def test_the_message_of_a_change_is_shown_once(web: FlaskClient) -> None:
@@ -343,11 +382,16 @@ def test_a_cart_and_a_sign_in_survive_new_workers(make_app: Callable[..., Flask]
     later = make_app().test_client()
     later.set_cookie("session", sid_of(web))
     me = later.get("/sessions/api/me").json
-    assert (me["user"], [(line["id"], line["quantity"]) for line in me["cart"]]) == ("mara", [(42, 3)])
+    assert (me["user"], [(line["id"], line["quantity"]) for line in me["cart"]]) == (
+        "mara",
+        [(42, 3)],
+    )
 
 
 @pytest.mark.parametrize("value", [b"\xc1", b"\x80\x04K\x01.", b""])
-def test_a_cart_line_that_does_not_decode_is_left_out(web: FlaskClient, client: Client, value: bytes) -> None:
+def test_a_cart_line_that_does_not_decode_is_left_out(
+    web: FlaskClient, client: Client, value: bytes
+) -> None:
     for product in ("42", "7"):
         web.post("/sessions/cart", data={"product": product})
     found = place(sid_of(web))

@@ -28,7 +28,9 @@ SHRINKING = "-- shrink.lua: deletes\nreturn redis.call('DEL', KEYS[1])"
 @pytest.fixture
 def hurried(redis_url: str, client: Client) -> Iterator[Client]:
     plugs = Plugs(timeout_seconds=0.05, open_seconds=60)
-    made = connect(redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60, inside=plugs.around)
+    made = connect(
+        redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60, inside=plugs.around
+    )
     yield made
     made.close()
 
@@ -36,7 +38,9 @@ def hurried(redis_url: str, client: Client) -> Iterator[Client]:
 @pytest.fixture
 def plugged(redis_url: str, client: Client) -> Iterator[Client]:
     plugs = Plugs(timeout_seconds=5.0, open_seconds=0.5)
-    made = connect(redis_url, pool_size=4, timeout_seconds=5.0, open_seconds=0.5, inside=plugs.around)
+    made = connect(
+        redis_url, pool_size=4, timeout_seconds=5.0, open_seconds=0.5, inside=plugs.around
+    )
     yield made
     made.close()
 
@@ -53,7 +57,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [("refused", ConnectionError), ("slow", TimeoutError), ("paused", TimeoutError)]
+    ("fault", "error"),
+    [("refused", ConnectionError), ("slow", TimeoutError), ("paused", TimeoutError)],
 )
 def test_a_lost_connection_fails_as_redis_py_does_and_trips_the_visitors_own_breaker(
     hurried: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
@@ -68,7 +73,9 @@ def test_a_lost_connection_fails_as_redis_py_does_and_trips_the_visitors_own_bre
     assert hurried.get("demo:test:{a}") is None
 
 
-def test_a_slow_redis_answers_who_waits_longer(plugged: Client, chosen: Callable[[str], None]) -> None:
+def test_a_slow_redis_answers_who_waits_longer(
+    plugged: Client, chosen: Callable[[str], None]
+) -> None:
     chosen("slow")
     assert plugged.ping()
 
@@ -82,7 +89,9 @@ def test_only_so_many_breakers_are_kept() -> None:
     assert plugs.breaker("0") is plugs.breaker("0")
 
 
-@pytest.mark.parametrize(("fault", "error"), [("readonly", ReadOnlyError), ("full", OutOfMemoryError)])
+@pytest.mark.parametrize(
+    ("fault", "error"), [("readonly", ReadOnlyError), ("full", OutOfMemoryError)]
+)
 def test_writes_are_refused_and_reads_answered(
     plugged: Client, chosen: Callable[[str], None], fault: str, error: type[Exception]
 ) -> None:
@@ -101,7 +110,12 @@ def test_writes_are_refused_and_reads_answered(
     ):
         with pytest.raises(error):
             refused()
-    replies = plugged.pipeline(transaction=False).set("demo:test:{a}", "x").get("demo:test:{a}").execute(raise_on_error=False)
+    replies = (
+        plugged.pipeline(transaction=False)
+        .set("demo:test:{a}", "x")
+        .get("demo:test:{a}")
+        .execute(raise_on_error=False)
+    )
     assert isinstance(replies[0], error) and replies[1] == b"before"
     assert not plugged.breaker.is_open
     if fault == "full":
@@ -131,9 +145,19 @@ def test_a_script_is_known_by_its_commands() -> None:
 def signed_in(app: Flask, fault: tuple[str, str] | None) -> FlaskClient:
     """A visitor with a session and a cart, who has then chosen a fault."""
     web = app.test_client()
-    assert web.post("/sessions/sign-up", data={"name": "crawler", "password": "a long enough phrase"}).status_code == 303
+    assert (
+        web.post(
+            "/sessions/sign-up", data={"name": "crawler", "password": "a long enough phrase"}
+        ).status_code
+        == 303
+    )
     assert web.post("/sessions/cart", data={"product": "42"}).status_code == 303
-    assert web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"}).status_code == 303
+    assert (
+        web.post(
+            "/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"}
+        ).status_code
+        == 303
+    )
     if fault:
         assert web.post("/choices", data=dict([fault])).status_code == 303
     return web
@@ -153,7 +177,9 @@ def policy(page: str, fault: tuple[str, str]) -> str:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("no_runs")
-@pytest.mark.parametrize("fault", [None, *FAULTS], ids=lambda fault: "-".join(fault) if fault else "none")
+@pytest.mark.parametrize(
+    "fault", [None, *FAULTS], ids=lambda fault: "-".join(fault) if fault else "none"
+)
 def test_every_link_and_every_form_in_trouble(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, fault: tuple[str, str] | None
 ) -> None:
@@ -164,7 +190,11 @@ def test_every_link_and_every_form_in_trouble(
     web = signed_in(app, fault)
     endpoints = set()
     for method, path, answer in crawl(web):
-        assert answer.status_code < 500 or (answer.status_code == 503 and fault), (method, path, answer.status_code)
+        assert answer.status_code < 500 or (answer.status_code == 503 and fault), (
+            method,
+            path,
+            answer.status_code,
+        )
         endpoints.add((method, path.partition("?")[0]))
         if answer.status_code == 503 and path != "/readyz":
             assert answer.headers["Retry-After"]
@@ -175,12 +205,18 @@ def test_every_link_and_every_form_in_trouble(
             if fault != ("database", "slow"):
                 assert policy(answer.text, fault) in banner, (path, banner)
             assert "plugged" in told.partition("</header>")[0], path
-    assert {("GET", "/catalog/products/42"), ("POST", "/sessions/cart"), ("POST", "/rate-limit/")} <= endpoints
+    assert {
+        ("GET", "/catalog/products/42"),
+        ("POST", "/sessions/cart"),
+        ("POST", "/rate-limit/"),
+    } <= endpoints
     assert not services(app).breaker.is_open
     assert app.test_client().get("/sessions/").status_code == 200
 
 
-def test_it_is_chosen_in_the_header_and_one_click_ends_it_where_one_stands(web: FlaskClient) -> None:
+def test_it_is_chosen_in_the_header_and_one_click_ends_it_where_one_stands(
+    web: FlaskClient,
+) -> None:
     page = web.get("/rate-limit/").text
     assert 'name="redis" value="paused"' in page.partition("</header>")[0]
     at = {"Referer": "http://localhost/rate-limit/?limit=3"}
@@ -193,7 +229,10 @@ def test_it_is_chosen_in_the_header_and_one_click_ends_it_where_one_stands(web: 
     assert web.get_cookie(pull_the_plug.COOKIE) is None
 
 
-@pytest.mark.parametrize("came_from", ["", "http://elsewhere.example/rate-limit/", "http://localhost/choices", "http://["])
+@pytest.mark.parametrize(
+    "came_from",
+    ["", "http://elsewhere.example/rate-limit/", "http://localhost/choices", "http://["],
+)
 def test_who_comes_from_elsewhere_lands_on_the_first_page(web: FlaskClient, came_from: str) -> None:
     there = web.post("/choices", data={"redis": "full"}, headers={"Referer": came_from})
     assert there.headers["Location"] == "/"

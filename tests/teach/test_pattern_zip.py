@@ -55,11 +55,16 @@ def test_each_zip_holds_the_running_files_and_whatever_they_import(tmp_path: Pat
             original = REPOSITORY / name
             assert (tmp_path / name).read_bytes() == original.read_bytes()
             scripts = original.parent.glob(f"{original.stem}*.lua")
-            assert {script.relative_to(REPOSITORY).as_posix() for script in scripts} <= names, (pattern, name)
+            assert {script.relative_to(REPOSITORY).as_posix() for script in scripts} <= names, (
+                pattern,
+                name,
+            )
             if name.startswith("tests/"):
                 opened = set(re.findall(r'REPOSITORY / "([^"]+)"', (tmp_path / name).read_text()))
                 assert opened <= names, (pattern, name, opened)
-            for module in re.findall(r"^from ((?:demo|tests)[.\w]*) import", (tmp_path / name).read_text(), re.MULTILINE):
+            for module in re.findall(
+                r"^from ((?:demo|tests)[.\w]*) import", (tmp_path / name).read_text(), re.MULTILINE
+            ):
                 path = module.replace(".", "/")
                 assert {f"{path}.py", f"{path}/__init__.py"} & names, (pattern, name, module)
 
@@ -67,12 +72,19 @@ def test_each_zip_holds_the_running_files_and_whatever_they_import(tmp_path: Pat
 def test_each_zip_asks_for_the_packages_that_it_imports(tmp_path: Path) -> None:
     distributions = packages_distributions()
     for use_case, pattern in PATTERNS:
-        names, asked = unpacked(tmp_path, use_case, pattern), (tmp_path / "requirements.txt").read_text()
+        names, asked = (
+            unpacked(tmp_path, use_case, pattern),
+            (tmp_path / "requirements.txt").read_text(),
+        )
         lines = {re.split(r"[\[>=]", line)[0].lower() for line in asked.splitlines()}
         for name in sorted(names):
             for module in imported(tmp_path / name) if name.endswith(".py") else ():
                 if module not in sys.stdlib_module_names | {"demo", "tests"}:
-                    assert lines & {each.lower() for each in distributions[module]}, (pattern, name, module)
+                    assert lines & {each.lower() for each in distributions[module]}, (
+                        pattern,
+                        name,
+                        module,
+                    )
 
 
 @pytest.mark.long
@@ -83,7 +95,9 @@ def test_the_tests_of_a_zip_pass_in_an_empty_folder_where_flask_is_not(tmp_path:
     assert " passed" in told.stdout and " skipped" not in told.stdout
 
 
-@pytest.mark.skipif("TEST_MANY" not in os.environ, reason="runs the tests of every pattern: TEST_MANY=1")
+@pytest.mark.skipif(
+    "TEST_MANY" not in os.environ, reason="runs the tests of every pattern: TEST_MANY=1"
+)
 @pytest.mark.long
 def test_the_tests_of_every_zip_pass_in_an_empty_environment(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
@@ -96,17 +110,37 @@ def test_the_tests_of_every_zip_pass_in_an_empty_environment(tmp_path: Path) -> 
         if tests in run:  # several patterns are tested together
             continue
         run.add(tests)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
+        install = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            "requirements.txt",
+        ]
         subprocess.run(install, cwd=folder, check=True)
         told = _run([str(python), "-m", "pytest"], folder)
         assert told.returncode == 0, (pattern, told.stdout[-3000:])
-    assert subprocess.run([str(python), "-c", "import flask"], capture_output=True, check=False).returncode != 0
+    assert (
+        subprocess.run(
+            [str(python), "-c", "import flask"], capture_output=True, check=False
+        ).returncode
+        != 0
+    )
 
 
 def _run(python: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST") and name != "CI"}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST") and name != "CI"
+    }
     outside["PYTEST_ADDOPTS"] = "-q -p no:cacheprovider"
-    return subprocess.run(python, cwd=folder, env=outside, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        python, cwd=folder, env=outside, capture_output=True, text=True, check=False
+    )
 
 
 def test_it_is_offered_beside_the_code(web: FlaskClient) -> None:
@@ -117,6 +151,8 @@ def test_it_is_offered_beside_the_code(web: FlaskClient) -> None:
     assert zipfile.is_zipfile(io.BytesIO(answer.data))
 
 
-@pytest.mark.parametrize("path", ["rate_limit/views", "rate_limit/..", "monitor/nothing", "sessions/interface", "x/y"])
+@pytest.mark.parametrize(
+    "path", ["rate_limit/views", "rate_limit/..", "monitor/nothing", "sessions/interface", "x/y"]
+)
 def test_nothing_else_can_be_taken(web: FlaskClient, path: str) -> None:
     assert web.get(f"/take/{path}.zip").status_code == 404

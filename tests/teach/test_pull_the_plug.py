@@ -50,8 +50,11 @@ def test_what_is_cached_is_served_to_who_has_broken_the_database(app: Flask) -> 
         "/catalog/api/products?ids=4",
     ],
 )
-def test_a_slow_database_makes_nobody_else_wait(app: Flask, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """The slow visitor's load is held open; another visitor's load of the same thing goes through meanwhile."""
+def test_a_slow_database_makes_nobody_else_wait(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The slow visitor's load is held open; another visitor's load of the same thing goes through
+    meanwhile."""
     slow, other = app.test_client(), app.test_client()
     choose(slow, database="slow")
     seen: list[float | str] = []
@@ -68,7 +71,9 @@ def test_a_slow_database_makes_nobody_else_wait(app: Flask, monkeypatch: pytest.
     assert "hit; ttl=" in slow.get(path).headers["Cache-Status"]
 
 
-def test_a_change_reaches_the_corner_of_who_has_a_slow_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_reaches_the_corner_of_who_has_a_slow_database(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("demo.database.time.sleep", lambda _: None)
     slow, other = app.test_client(), app.test_client()
     choose(slow, database="slow")
@@ -95,11 +100,15 @@ def test_by_write_through_the_next_reader_has_a_hit(app: Flask) -> None:
     assert ">HIT<" in page and "€ 12.34" in page
 
 
-def test_a_choice_is_shown_ended_by_one_click_and_kept_when_another_is_made(web: FlaskClient) -> None:
+def test_a_choice_is_shown_ended_by_one_click_and_kept_when_another_is_made(
+    web: FlaskClient,
+) -> None:
     choose(web, database="slow")
     choose(web, strategy="none")
     page = web.get("/").text
-    assert "For you alone:" in page and "a second longer" in page and "Pages are not cached." in page
+    assert (
+        "For you alone:" in page and "a second longer" in page and "Pages are not cached." in page
+    )
     choose(web, database="", strategy="")
     assert "For you alone:" not in web.get("/").text
     assert web.get_cookie(pull_the_plug.COOKIE) is None
@@ -108,7 +117,12 @@ def test_a_choice_is_shown_ended_by_one_click_and_kept_when_another_is_made(web:
 def test_a_choice_ends_by_itself(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     choose(web, database="down")
     cookie = web.get_cookie(pull_the_plug.COOKIE)
-    assert cookie and cookie.max_age == pull_the_plug.LIFE_SECONDS and cookie.http_only and cookie.same_site == "Lax"
+    assert (
+        cookie
+        and cookie.max_age == pull_the_plug.LIFE_SECONDS
+        and cookie.http_only
+        and cookie.same_site == "Lax"
+    )
     monkeypatch.setattr(pull_the_plug, "LIFE_SECONDS", -1)
     assert web.get(PRODUCT).status_code == 200
 
@@ -141,7 +155,9 @@ def test_a_cookie_of_another_key_counts_as_none(make_app: Callable[..., Flask]) 
         ({"back": "/a\r\nX: y"}, "back"),
     ],
 )
-def test_a_wrong_choice_is_told_and_changes_nothing(web: FlaskClient, data: dict[str, str], field: str) -> None:
+def test_a_wrong_choice_is_told_and_changes_nothing(
+    web: FlaskClient, data: dict[str, str], field: str
+) -> None:
     answer = web.post("/choices", data=data)
     assert answer.status_code == 422
     assert field in answer.text.partition("<main")[2]

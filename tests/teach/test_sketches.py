@@ -7,14 +7,25 @@ from demo.teach import sketches
 
 @pytest.mark.parametrize(
     ("good", "bad", "dots", "crosses"),
-    [(0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 1, 1), (1000, 1, 7, 1), (1, 1000, 1, 7), (6, 2, 6, 2), (0, 50, 0, 8)],
+    [
+        (0, 0, 0, 0),
+        (1, 0, 1, 0),
+        (0, 1, 0, 1),
+        (1, 1, 1, 1),
+        (1000, 1, 7, 1),
+        (1, 1000, 1, 7),
+        (6, 2, 6, 2),
+        (0, 50, 0, 8),
+    ],
 )
 def test_neither_verdict_is_rounded_away(good: int, bad: int, dots: int, crosses: int) -> None:
     drawn = sketches.verdicts(good, bad)
     assert (drawn.count("<circle"), drawn.count("<path")) == (dots, crosses)
 
 
-@pytest.mark.parametrize(("share", "width"), [(-1, "0.0"), (0.25, "25.0"), (1, "100.0"), (7, "100.0")])
+@pytest.mark.parametrize(
+    ("share", "width"), [(-1, "0.0"), (0.25, "25.0"), (1, "100.0"), (7, "100.0")]
+)
 def test_a_meter_is_never_wider_than_its_track(share: float, width: str) -> None:
     assert re.findall(r'width="([\d.]+)%"', sketches.meter(share)) == ["100.0", width]
 

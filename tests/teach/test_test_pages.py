@@ -9,7 +9,15 @@ from flask.testing import FlaskClient
 from tests.browser.chromium import PAGES
 
 SECTION = re.compile(r'<section class="flow" aria-labelledby="wrong">.*?</section>', re.DOTALL)
-USE_CASES = ("/catalog/", "/catalog/products/42", "/sessions/", "/rate-limit/", "/leaderboard/", "/analytics/", "/monitor/")
+USE_CASES = (
+    "/catalog/",
+    "/catalog/products/42",
+    "/sessions/",
+    "/rate-limit/",
+    "/leaderboard/",
+    "/analytics/",
+    "/monitor/",
+)
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())

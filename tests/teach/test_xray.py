@@ -63,10 +63,16 @@ def test_a_pipeline_is_one_round_trip_of_several_commands(client: Client) -> Non
         (("PING",), True, ("PING", "", "", "1")),
         (("INFO",), {"a": 1, "b": 2}, ("INFO", "", "", "hash of 2 fields")),
         (("ZADD", "k", *range(20)), 10, ("ZADD", "k", "0 1 2 3 4 5 6 7 … 12 more", "10")),
-        (("EVALSHA", "f" * 40, 1, "k", "a"), [1, 2], ("EVALSHA ffffffff 1", "k", "a", "array of 2")),
+        (
+            ("EVALSHA", "f" * 40, 1, "k", "a"),
+            [1, 2],
+            ("EVALSHA ffffffff 1", "k", "a", "array of 2"),
+        ),
     ],
 )
-def test_a_command_is_described(args: tuple[object, ...], reply: object, shown: tuple[str, ...]) -> None:
+def test_a_command_is_described(
+    args: tuple[object, ...], reply: object, shown: tuple[str, ...]
+) -> None:
     command = describe(args, reply)
     assert (command.name, command.key, command.arguments, command.reply) == shown
 
@@ -83,7 +89,10 @@ def test_an_error_is_told_apart_from_an_answer(client: Client) -> None:
     client.set("demo:test:{a}", "text", ex=5)
     with pytest.raises(Exception, match="not an integer"):
         client.incr("demo:test:{a}")
-    assert [command.refused for step in trace.steps for command in commands_of(step)] == [False, True]
+    assert [command.refused for step in trace.steps for command in commands_of(step)] == [
+        False,
+        True,
+    ]
     client.unlink("demo:test:{a}")
     end_trace()
 
@@ -156,7 +165,10 @@ def test_a_pipeline_that_fails_in_part_says_which_command(client: Client) -> Non
     pipeline.get("demo:test:{a}")
     pipeline.incr("demo:test:{a}")
     pipeline.execute(raise_on_error=False)
-    assert [(command.name, command.refused) for command in commands_of(trace.steps[0])] == [("GET", False), ("INCRBY", True)]
+    assert [(command.name, command.refused) for command in commands_of(trace.steps[0])] == [
+        ("GET", False),
+        ("INCRBY", True),
+    ]
     client.unlink("demo:test:{a}")
     end_trace()
 
@@ -196,12 +208,16 @@ def test_no_secret_is_in_panel_or_cookie_of_any_step_of_a_visit(web: FlaskClient
         told = panel + (sealed(carried.value) if carried else "")
         assert told, path
         for secret in secrets_seen:
-            assert secret not in told and hashlib.sha256(secret.encode()).hexdigest() not in told, path
+            assert secret not in told and hashlib.sha256(secret.encode()).hexdigest() not in told, (
+                path
+            )
         assert "mara" not in told and "quantity" not in told, path
     assert len(secrets_seen) == 3
 
 
-def test_without_the_xray_nothing_is_shown_nor_carried_along(make_app: Callable[..., Flask]) -> None:
+def test_without_the_xray_nothing_is_shown_nor_carried_along(
+    make_app: Callable[..., Flask],
+) -> None:
     web = make_app(XRAY=False).test_client()
     posted = web.post("/sessions/cart", data={"product": "42"})
     assert TIMING.fullmatch(posted.headers["Server-Timing"])
@@ -212,7 +228,9 @@ def test_without_the_xray_nothing_is_shown_nor_carried_along(make_app: Callable[
         assert "<!--xray-->" not in page and "<!--xbar-->" not in page
 
 
-@pytest.mark.parametrize("path", ["/catalog/api/products/42", "/sessions/api/me", "/livez", "/catalog/images/3.svg"])
+@pytest.mark.parametrize(
+    "path", ["/catalog/api/products/42", "/sessions/api/me", "/livez", "/catalog/images/3.svg"]
+)
 def test_what_is_no_page_has_no_panel(web: FlaskClient, path: str) -> None:
     with web.get(path) as answer:
         assert answer.status_code == 200
@@ -225,17 +243,23 @@ def test_an_error_page_has_its_panel_too(web: FlaskClient) -> None:
         assert int(answer.headers["Content-Length"]) == len(answer.data)
 
 
-def test_arguments_are_described_only_where_they_are_shown(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_described_only_where_they_are_shown(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(describing, "describe", lambda *_: pytest.fail("described"))
     answer = app.test_client().get("/catalog/api/products/42")
     assert round_trips(answer) == 3
 
 
-def test_a_script_lists_its_commands_and_every_name_leads_to_its_documentation(web: FlaskClient) -> None:
+def test_a_script_lists_its_commands_and_every_name_leads_to_its_documentation(
+    web: FlaskClient,
+) -> None:
     web.get("/rate-limit/")
     page = web.get("/rate-limit/").text
     assert "inside the script: TIME, ZREMRANGEBYRANK, ZRANGE, ZADD" in page
-    assert 'href="https://redis.io/docs/latest/commands/evalsha/">EVALSHA sliding_window.lua' in page
+    assert (
+        'href="https://redis.io/docs/latest/commands/evalsha/">EVALSHA sliding_window.lua' in page
+    )
     page = web.get("/leaderboard/").text
     assert ">O(log N" in page or ">O(N)<" in page or ">O(1)<" in page
 
@@ -255,7 +279,10 @@ def test_gets_in_a_row_are_flagged(app: Flask) -> None:
         return flask.render_template("error.html", status=200, title="gets", detail="", errors={})
 
     app.add_url_rule("/gets/<int:times>", "gets", gets)
-    assert "3 GETs in a row, a round trip each: one MGET would do." in app.test_client().get("/gets/3").text
+    assert (
+        "3 GETs in a row, a round trip each: one MGET would do."
+        in app.test_client().get("/gets/3").text
+    )
     assert "in a row" not in app.test_client().get("/gets/2").text
 
 
@@ -264,7 +291,10 @@ def test_gets_in_a_row_are_flagged(app: Flask) -> None:
     [
         (("GET", "demo:a:{b}"), "GET demo:a:{b}"),
         (("SET", "k", 'two "words"', "PX", 5), 'SET k "two \\"words\\"" PX 5'),
-        (("HSET", "demo:sessions:{abcdef0123456789}", "user", "mara"), 'HSET "demo:sessions:{abcdef01…}" "••••"'),
+        (
+            ("HSET", "demo:sessions:{abcdef0123456789}", "user", "mara"),
+            'HSET "demo:sessions:{abcdef01…}" "••••"',
+        ),
         (("EVALSHA", "f" * 40, 1, "k", "a"), f"EVALSHA {'f' * 40} 1 k a"),
     ],
 )
@@ -283,7 +313,9 @@ def test_a_command_can_be_copied(args: tuple[object, ...], typed: str) -> None:
         (("GET", "k"), ""),
     ],
 )
-def test_a_time_to_live_is_told_where_the_command_says_it(args: tuple[object, ...], ttl: str) -> None:
+def test_a_time_to_live_is_told_where_the_command_says_it(
+    args: tuple[object, ...], ttl: str
+) -> None:
     assert lives(args) == ttl
 
 
@@ -311,7 +343,10 @@ def test_a_long_trace_is_cut_in_its_header(app: Flask) -> None:
 def test_the_keys_are_looked_at_by_a_click_and_count_for_nothing(web: FlaskClient) -> None:
     web.get("/catalog/products/42")
     page = web.get("/catalog/products/42?a=1")
-    assert 'href="/catalog/products/42?a=1&amp;xray=keys#keys"' in page.text and 'id="keys"' not in page.text
+    assert (
+        'href="/catalog/products/42?a=1&amp;xray=keys#keys"' in page.text
+        and 'id="keys"' not in page.text
+    )
     asked = web.get("/catalog/products/42?xray=keys")
     assert round_trips(asked) == round_trips(page) == 1
     table = asked.text.partition('id="keys"')[2].partition("</table>")[0]
@@ -327,7 +362,9 @@ def test_a_sessions_keys_are_covered(web: FlaskClient) -> None:
     assert "hash" in table and "••••" in table and "_created" not in table
 
 
-def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(app: Flask, client: Client) -> None:
+def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(
+    app: Flask, client: Client
+) -> None:
     client.zadd("demo:test:{z}", {"<b>": 1})
     client.xadd("demo:test:{x}", {"a": "b"})
     client.rpush("demo:test:{l}", "one", "two")
@@ -345,7 +382,12 @@ def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(app: Flask, c
         return flask.render_template("error.html", status=200, title="look", detail="", errors={})
 
     app.add_url_rule("/look", "look", look)
-    table = app.test_client().get("/look?xray=keys").text.partition('id="keys"')[2].partition("</table>")[0]
+    table = (
+        app.test_client()
+        .get("/look?xray=keys")
+        .text.partition('id="keys"')[2]
+        .partition("</table>")[0]
+    )
     for word in ("zset", "&lt;b&gt;", "stream", "list", "one, two", "member", "not there"):
         assert word in table, word
     assert "elsewhere" not in table
@@ -357,7 +399,10 @@ def test_keys_cannot_be_looked_at_while_redis_is_away(away: Flask) -> None:
     web.get("/rate-limit/")
     page = web.get("/rate-limit/?xray=keys")
     assert page.status_code == 200
-    assert "This page asked for no key." in page.text or "Cannot look at the keys: Redis is away." in page.text
+    assert (
+        "This page asked for no key." in page.text
+        or "Cannot look at the keys: Redis is away." in page.text
+    )
 
 
 def test_a_hit_is_shown_beside_the_last_miss_of_the_same_page(web: FlaskClient) -> None:
@@ -387,5 +432,7 @@ def test_misses_of_so_many_pages_are_remembered() -> None:
         (("ZADD", "k", 1.0, "m"), False),
     ],
 )
-def test_a_long_command_or_one_of_a_session_is_not_remembered(args: tuple[object, ...], kept: bool) -> None:
+def test_a_long_command_or_one_of_a_session_is_not_remembered(
+    args: tuple[object, ...], kept: bool
+) -> None:
     assert xray_panel._may_be_kept(args) is kept

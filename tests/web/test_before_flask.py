@@ -26,7 +26,9 @@ def asked_flask(app: Flask) -> list[str]:
     """Which paths reach Flask."""
     paths: list[str] = []
     inner = services(app).before_flask.inner
-    services(app).before_flask.inner = lambda environ, start: paths.append(environ["PATH_INFO"]) or inner(environ, start)
+    services(app).before_flask.inner = lambda environ, start: (
+        paths.append(environ["PATH_INFO"]) or inner(environ, start)
+    )
     return paths
 
 
@@ -73,7 +75,9 @@ def test_what_is_not_there_is_asked_for_once_and_is_flasks_404(bare: Flask) -> N
     assert answers[1].mimetype == "application/problem+json"
 
 
-def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(bare: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(
+    bare: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with services(bare).database.write() as connection:
         connection.execute(text("ALTER TABLE products RENAME TO away"))
     for path in (PAGE, API):

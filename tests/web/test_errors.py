@@ -25,7 +25,9 @@ JSON = {"Accept": "application/json"}
         ("/catalog/api/products/999999", "text/html", True),
     ],
 )
-def test_errors_are_a_page_or_a_problem_by_accept(web: FlaskClient, path: str, accept: str, problem: bool) -> None:
+def test_errors_are_a_page_or_a_problem_by_accept(
+    web: FlaskClient, path: str, accept: str, problem: bool
+) -> None:
     answer = web.get(path, headers={"Accept": accept})
     assert answer.status_code == 404
     assert answer.mimetype == ("application/problem+json" if problem else "text/html")
@@ -47,7 +49,11 @@ def test_other_errors_are_told_in_the_same_form(app: Flask) -> None:
 
     page = web.get("/fails")
     assert (page.status_code, page.mimetype) == (500, "text/html")
-    assert "It was written down" in page.text and "secret inside" not in page.text and "Traceback" not in page.text
+    assert (
+        "It was written down" in page.text
+        and "secret inside" not in page.text
+        and "Traceback" not in page.text
+    )
     assert web.get("/fails", headers={"Accept": "application/json"}).json["status"] == 500
     assert web.get("/catalog").status_code == 308
 
@@ -72,10 +78,19 @@ def test_each_error_is_told_in_one_sentence_as_page_and_as_problem(app: Flask) -
         assert (page.status_code, page.mimetype) == (status, "text/html")
         assert (problem.status_code, problem.mimetype) == (status, "application/problem+json")
         title = HTTPStatus(status).phrase
-        assert problem.json == {"type": "about:blank", "title": title, "status": status, "detail": sentence}
+        assert problem.json == {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": sentence,
+        }
         assert f"<h1>{title}</h1>" in page.text
         assert sentence in page.text
-        assert page.headers.get("Retry-After") == problem.headers.get("Retry-After") == ("1" if status == 503 else None)
+        assert (
+            page.headers.get("Retry-After")
+            == problem.headers.get("Retry-After")
+            == ("1" if status == 503 else None)
+        )
 
 
 def test_a_sentence_of_ours_is_kept_and_escaped(app: Flask) -> None:
@@ -91,12 +106,20 @@ def test_a_sentence_of_ours_is_kept_and_escaped(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("error", "detail"),
     [
-        (ConnectionError("10.0.0.1:6379 the inside"), "Redis is away, and this cannot be done without it."),
+        (
+            ConnectionError("10.0.0.1:6379 the inside"),
+            "Redis is away, and this cannot be done without it.",
+        ),
         (ResponseError("OOM the inside"), "Redis is away, and this cannot be done without it."),
-        (OperationalError("SELECT the inside", {}, Exception("the inside")), "The database is away."),
+        (
+            OperationalError("SELECT the inside", {}, Exception("the inside")),
+            "The database is away.",
+        ),
     ],
 )
-def test_a_part_that_is_away_is_a_503_that_tells_nothing_of_the_inside(app: Flask, error: Exception, detail: str) -> None:
+def test_a_part_that_is_away_is_a_503_that_tells_nothing_of_the_inside(
+    app: Flask, error: Exception, detail: str
+) -> None:
     @app.get("/fails")
     def fails() -> str:
         raise error
@@ -120,7 +143,11 @@ def test_what_went_wrong_is_written_down_and_not_told(
     for headers in ({}, JSON):
         answer = getattr(app.test_client(), method)("/fails", headers=headers)
         assert answer.status_code == 500
-        assert "secret inside" not in answer.text and "Traceback" not in answer.text and "test_errors" not in answer.text
+        assert (
+            "secret inside" not in answer.text
+            and "Traceback" not in answer.text
+            and "test_errors" not in answer.text
+        )
     assert "the secret inside" in caplog.text
 
 
@@ -136,7 +163,10 @@ def test_a_problem_of_a_form_names_every_wrong_field_once(web: FlaskClient) -> N
     answer = web.post("/sessions/cart", data={"product": "x"}, headers=JSON)
     assert [set(error) for error in answer.json["errors"]] == [{"field", "detail"}]
     assert answer.json["errors"][0]["field"] == "product"
-    assert "$" not in answer.json["errors"][0]["detail"] and "`" not in answer.json["errors"][0]["detail"]
+    assert (
+        "$" not in answer.json["errors"][0]["detail"]
+        and "`" not in answer.json["errors"][0]["detail"]
+    )
 
 
 @pytest.mark.parametrize("depth", [100, 1_000, 30_000])

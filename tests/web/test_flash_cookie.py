@@ -31,23 +31,32 @@ def test_a_message_is_read_once(probed: FlaskClient) -> None:
 
 
 def test_a_message_that_is_too_large_for_a_cookie_is_left_out(probed: FlaskClient) -> None:
-    assert "Set-Cookie" not in probed.get("/give/9000").headers or len(probed.get("/give/9000").headers["Set-Cookie"]) < 4000
+    assert (
+        "Set-Cookie" not in probed.get("/give/9000").headers
+        or len(probed.get("/give/9000").headers["Set-Cookie"]) < 4000
+    )
 
 
 @pytest.mark.parametrize("value", ["", "x", "e30.x.y", "é"])
 def test_a_forged_message_is_none(probed: FlaskClient, value: str) -> None:
     probed.set_cookie("once-probe", value)
     assert probed.get("/take").json["taken"] is None
-    probed.set_cookie("once-message", URLSafeTimedSerializer("another key", salt="oneshot").dumps("<b>hi</b>"))
+    probed.set_cookie(
+        "once-message", URLSafeTimedSerializer("another key", salt="oneshot").dumps("<b>hi</b>")
+    )
     probed.set_cookie("once-xray", "forged")
-    probed.set_cookie("once-burst", URLSafeTimedSerializer("of the tests", salt="other").dumps({"count": 1}))
+    probed.set_cookie(
+        "once-burst", URLSafeTimedSerializer("of the tests", salt="other").dumps({"count": 1})
+    )
     for path in ("/", "/rate-limit/"):
         page = probed.get(path)
         assert page.status_code == 200
         assert "hi</b>" not in page.text
 
 
-def test_a_message_that_is_too_old_is_none(probed: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_is_too_old_is_none(
+    probed: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probed.get("/give/3")
     monkeypatch.setattr(flash_cookie, "MAX_AGE_SECONDS", -1)
     assert probed.get("/take").json["taken"] is None
@@ -73,12 +82,20 @@ def test_one_changed_character_makes_a_message_nothing(probed: FlaskClient) -> N
     cookie = probed.get_cookie("once-probe")
     assert cookie
     payload, rest = cookie.value.split(".", 1)
-    for forged in (f"{payload[:-1]}.{rest}", f"x{payload}.{rest}", cookie.value[:-2], payload, f".{cookie.value}"):
+    for forged in (
+        f"{payload[:-1]}.{rest}",
+        f"x{payload}.{rest}",
+        cookie.value[:-2],
+        payload,
+        f".{cookie.value}",
+    ):
         probed.set_cookie("once-probe", forged)
         assert probed.get("/take").json["taken"] is None
 
 
-def test_the_cookie_is_taken_back_by_the_answer_that_read_it_and_by_no_other(probed: FlaskClient) -> None:
+def test_the_cookie_is_taken_back_by_the_answer_that_read_it_and_by_no_other(
+    probed: FlaskClient,
+) -> None:
     probed.get("/give/3")
     assert "Set-Cookie" not in probed.get("/livez").headers
     (taken,) = probed.get("/take").headers.getlist("Set-Cookie")

@@ -22,13 +22,22 @@ def document(web: FlaskClient) -> dict[str, Any]:
 
 def test_every_address_of_the_api_tells_of_itself(app: Flask) -> None:
     told = {rule.rule for rule, *_ in openapi.operations(app)}
-    there = {rule.rule for rule in app.url_map.iter_rules() if "/api/" in rule.rule and rule.rule != "/api/"}
+    there = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if "/api/" in rule.rule and rule.rule != "/api/"
+    }
     assert there | {"/livez", "/readyz"} == told
 
 
-def test_every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+def test_every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own(
+    document: dict[str, Any],
+) -> None:
     assert document["openapi"] == "3.1.0"
-    names = {one.rpartition("/")[2] for one in re.findall(r"'\$ref': '(#/components/schemas/[^']+)'", str(document))}
+    names = {
+        one.rpartition("/")[2]
+        for one in re.findall(r"'\$ref': '(#/components/schemas/[^']+)'", str(document))
+    }
     assert names == names & set(document["components"]["schemas"])
     operations = [said for methods in document["paths"].values() for said in methods.values()]
     assert len({said["operationId"] for said in operations}) == len(operations)
@@ -40,8 +49,13 @@ def fits(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> bool:
     return jsonschema_rs.is_valid({**schema, "components": document["components"]}, value)
 
 
-def test_every_example_runs_and_is_answered_as_the_document_says(web: FlaskClient, document: dict[str, Any]) -> None:
-    web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1, "metadata": {"level": 3}})
+def test_every_example_runs_and_is_answered_as_the_document_says(
+    web: FlaskClient, document: dict[str, Any]
+) -> None:
+    web.post(
+        "/leaderboard/api/boards/main/scores",
+        json={"player": "mara", "score": 1, "metadata": {"level": 3}},
+    )
     ran = 0
     for path, methods in document["paths"].items():
         for method, said in methods.items():
@@ -50,21 +64,40 @@ def test_every_example_runs_and_is_answered_as_the_document_says(web: FlaskClien
             for one in parameters:
                 if one["in"] == "path":
                     address = address.replace("{" + one["name"] + "}", one["example"])
-            query = {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
+            query = {
+                one["name"]: one["example"]
+                for one in parameters
+                if one["in"] == "query" and "example" in one
+            }
             good = next(iter(said["responses"].items()))
             if NO_STREAM in good[1]["content"]:
                 method = "head"
-            body = said.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
-            keys = {one["name"]: f"{one['example']}-{ran}" for one in parameters if one["in"] == "header"}
-            answer = web.open(address, method=method.upper(), json=body, query_string=query, headers=keys)
+            body = (
+                said.get("requestBody", {})
+                .get("content", {})
+                .get("application/json", {})
+                .get("example")
+            )
+            keys = {
+                one["name"]: f"{one['example']}-{ran}"
+                for one in parameters
+                if one["in"] == "header"
+            }
+            answer = web.open(
+                address, method=method.upper(), json=body, query_string=query, headers=keys
+            )
             assert str(answer.status_code) == good[0], (path, method, answer.text)
             if "application/json" in good[1]["content"]:
-                assert fits(answer.json, good[1]["content"]["application/json"]["schema"], document), (path, answer.json)
+                assert fits(
+                    answer.json, good[1]["content"]["application/json"]["schema"], document
+                ), (path, answer.json)
             ran += 1
     assert ran >= 15
 
 
-def test_the_page_tells_every_address_with_its_example(web: FlaskClient, document: dict[str, Any]) -> None:
+def test_the_page_tells_every_address_with_its_example(
+    web: FlaskClient, document: dict[str, Any]
+) -> None:
     page = web.get("/api/")
     assert page.status_code == 200
     assert len(page.data) <= 44_000 and "`" not in page.text
@@ -102,14 +135,23 @@ def test_the_headers_of_answers_are_told(make_app: Any) -> None:
         answers = document["paths"]["/leaderboard/api/boards/{board}/scores"]["post"]["responses"]
         return {status: set(answer.get("headers", ())) for status, answer in answers.items()}
 
-    limited, free = (headers(make_app(**more).test_client().get("/openapi.json").json) for more in ({}, {"RATE_LIMITS": {}}))
-    assert free["201"] == {"Idempotency-Replayed"} and free["503"] == {"Retry-After"} and not free["422"]
+    limited, free = (
+        headers(make_app(**more).test_client().get("/openapi.json").json)
+        for more in ({}, {"RATE_LIMITS": {}})
+    )
+    assert (
+        free["201"] == {"Idempotency-Replayed"}
+        and free["503"] == {"Retry-After"}
+        and not free["422"]
+    )
     assert limited["201"] == {"Idempotency-Replayed", "RateLimit", "RateLimit-Policy"}
     assert limited["429"] == {"Retry-After", "RateLimit", "RateLimit-Policy"}
 
 
 def test_the_document_is_of_what_there_is(make_app: Any) -> None:
-    assert set(make_app(("leaderboard",), RATE_LIMITS={}).test_client().get("/openapi.json").json["paths"]) == {
+    assert set(
+        make_app(("leaderboard",), RATE_LIMITS={}).test_client().get("/openapi.json").json["paths"]
+    ) == {
         "/leaderboard/api/boards/{board}",
         "/leaderboard/api/boards/{board}/players/{player}",
         "/leaderboard/api/boards/{board}/scores",

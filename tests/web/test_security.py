@@ -11,9 +11,17 @@ LOGIN = {"name": "mara", "password": "correct horse"}
 
 
 def test_every_answer_bears_the_security_headers(web: FlaskClient) -> None:
-    for path in ("/", "/no-such-page", "/catalog/api/products/42", "/catalog/images/3.svg", "/livez"):
+    for path in (
+        "/",
+        "/no-such-page",
+        "/catalog/api/products/42",
+        "/catalog/images/3.svg",
+        "/livez",
+    ):
         headers = web.get(path).headers
-        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        assert headers["Content-Security-Policy"].startswith(
+            "default-src 'none'; script-src 'self'"
+        )
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
@@ -38,8 +46,12 @@ def test_every_answer_bears_the_security_headers(web: FlaskClient) -> None:
         ({"Origin": "http://["}, False),
     ],
 )
-def test_changes_that_another_site_asks_for_are_refused(web: FlaskClient, headers: dict[str, str], allowed: bool) -> None:
-    login = web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}, headers=headers)
+def test_changes_that_another_site_asks_for_are_refused(
+    web: FlaskClient, headers: dict[str, str], allowed: bool
+) -> None:
+    login = web.post(
+        "/sessions/login", data={"name": "mara", "password": "correct horse"}, headers=headers
+    )
     assert login.status_code == (303 if allowed else 403)
     patched = web.patch("/catalog/api/products/42", json={"stock": 3}, headers=headers)
     assert patched.status_code == (200 if allowed else 403)
@@ -50,19 +62,35 @@ def test_with_an_api_key_changes_need_it_and_reads_do_not(make_app: Callable[...
     web = make_app(API_KEY="s3cret").test_client()
     path = "/catalog/api/products/42"
     assert web.get(path).status_code == 200
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}, {"Authorization": "Bearer é"}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "s3cret"},
+        {"Authorization": "Bearer é"},
+    ):
         answer = web.patch(path, json={"stock": 1}, headers=headers)
         assert (answer.status_code, answer.mimetype) == (401, "application/problem+json")
-    assert web.patch(path, json={"stock": 1}, headers={"Authorization": "Bearer s3cret"}).status_code == 200
+    assert (
+        web.patch(path, json={"stock": 1}, headers={"Authorization": "Bearer s3cret"}).status_code
+        == 200
+    )
     assert web.post("/sessions/login", data={"name": "x"}).status_code == 422
 
 
 @pytest.mark.usefixtures("no_runs")
 @pytest.mark.parametrize("tested", ["app", "away"])
-def test_no_answer_of_any_address_lacks_a_security_header(request: pytest.FixtureRequest, tested: str) -> None:
+def test_no_answer_of_any_address_lacks_a_security_header(
+    request: pytest.FixtureRequest, tested: str
+) -> None:
     app: Flask = request.getfixturevalue(tested)
     web, codes = app.test_client(), set()
-    for method, path in [*requests(app), ("GET", "/no-such-page"), ("POST", "/livez"), ("OPTIONS", "/"), ("HEAD", "/")]:
+    for method, path in [
+        *requests(app),
+        ("GET", "/no-such-page"),
+        ("POST", "/livez"),
+        ("OPTIONS", "/"),
+        ("HEAD", "/"),
+    ]:
         for headers in ({}, {"Accept": "application/json"}, {"Sec-Fetch-Site": "cross-site"}):
             with web.open(path, method=method, headers=headers) as answer:
                 assert {name: answer.headers.getlist(name) for name in HEADERS} == {
@@ -78,29 +106,44 @@ def test_an_error_of_ours_and_a_refused_body_bear_them_too(app: Flask) -> None:
         raise RuntimeError
 
     web = app.test_client()
-    for answer in (web.get("/fails"), web.post("/sessions/login", data="x" * 70_000), web.get("/catalog")):
+    for answer in (
+        web.get("/fails"),
+        web.post("/sessions/login", data="x" * 70_000),
+        web.get("/catalog"),
+    ):
         assert answer.status_code in (500, 413, 308)
         assert set(HEADERS) <= set(answer.headers.keys())
 
 
 @pytest.mark.parametrize("path", ["/", "/no-such-page", "/livez", "/catalog/api/products/42"])
-def test_transport_security_is_asked_for_where_cookies_are_secure(make_app: Callable[..., Flask], path: str) -> None:
-    assert make_app(SECURE_COOKIES=True).test_client().get(path).headers["Strict-Transport-Security"] == "max-age=31536000"
+def test_transport_security_is_asked_for_where_cookies_are_secure(
+    make_app: Callable[..., Flask], path: str
+) -> None:
+    assert (
+        make_app(SECURE_COOKIES=True).test_client().get(path).headers["Strict-Transport-Security"]
+        == "max-age=31536000"
+    )
 
 
 @pytest.mark.parametrize("tested", ["app", "away"])
-def test_no_address_takes_a_change_from_another_site(request: pytest.FixtureRequest, tested: str) -> None:
+def test_no_address_takes_a_change_from_another_site(
+    request: pytest.FixtureRequest, tested: str
+) -> None:
     app: Flask = request.getfixturevalue(tested)
     changes = [(method, path) for method, path in requests(app) if method not in SAFE_METHODS]
     assert len(changes) > 8
     for method, path in changes:
         for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
-            assert app.test_client().open(path, method=method, headers=headers).status_code == 403, (method, path)
+            assert (
+                app.test_client().open(path, method=method, headers=headers).status_code == 403
+            ), (method, path)
 
 
 def test_a_refused_change_changes_nothing(web: FlaskClient) -> None:
     before = web.get("/catalog/api/products/42").json
-    refused = web.patch("/catalog/api/products/42", json={"stock": 987}, headers={"Sec-Fetch-Site": "same-site"})
+    refused = web.patch(
+        "/catalog/api/products/42", json={"stock": 987}, headers={"Sec-Fetch-Site": "same-site"}
+    )
     assert (refused.status_code, refused.json["status"]) == (403, 403)
     web.post("/sessions/login", data=LOGIN, headers={"Origin": "null"})
     assert web.get("/catalog/api/products/42").json == before
@@ -113,23 +156,39 @@ def test_another_site_may_link_here(web: FlaskClient, method: str) -> None:
     assert web.open("/sessions/", method=method, headers=headers).status_code == 200
 
 
-def test_an_origin_without_a_host_is_not_ours_even_where_our_own_host_cannot_be_told(web: FlaskClient) -> None:
+def test_an_origin_without_a_host_is_not_ours_even_where_our_own_host_cannot_be_told(
+    web: FlaskClient,
+) -> None:
     for host in ("a_b.example", "bad host", "é"):
         for origin in ("null", "", "http://", "about:blank"):
-            answer = web.post("/sessions/login", data=LOGIN, headers={"Host": host, "Origin": origin})
+            answer = web.post(
+                "/sessions/login", data=LOGIN, headers={"Host": host, "Origin": origin}
+            )
             assert answer.status_code == 403, (host, origin)
 
 
-def test_behind_a_trusted_proxy_the_host_is_the_one_that_the_browser_asked(make_app: Callable[..., Flask]) -> None:
-    headers = {"Origin": "https://shop.example", "X-Forwarded-Host": "shop.example", "X-Forwarded-Proto": "https"}
+def test_behind_a_trusted_proxy_the_host_is_the_one_that_the_browser_asked(
+    make_app: Callable[..., Flask],
+) -> None:
+    headers = {
+        "Origin": "https://shop.example",
+        "X-Forwarded-Host": "shop.example",
+        "X-Forwarded-Proto": "https",
+    }
     for proxies, code in ((0, 403), (1, 422)):
         web = make_app(TRUSTED_PROXIES=proxies).test_client()
         assert web.post("/sessions/login", data={"name": "x"}, headers=headers).status_code == code
 
 
-def test_with_an_api_key_no_change_of_the_api_passes_without_it(make_app: Callable[..., Flask]) -> None:
+def test_with_an_api_key_no_change_of_the_api_passes_without_it(
+    make_app: Callable[..., Flask],
+) -> None:
     app = make_app(API_KEY="s3cret")
-    changes = [(method, path) for method, path in requests(app) if method not in SAFE_METHODS and "/api/" in path]
+    changes = [
+        (method, path)
+        for method, path in requests(app)
+        if method not in SAFE_METHODS and "/api/" in path
+    ]
     assert len(changes) >= 4
     right = {"Authorization": "Bearer s3cret"}
     for method, path in changes:
@@ -143,12 +202,17 @@ def test_with_an_api_key_no_change_of_the_api_passes_without_it(make_app: Callab
 def test_the_right_key_does_not_excuse_another_site(make_app: Callable[..., Flask]) -> None:
     headers = {"Authorization": "Bearer s3cret", "Sec-Fetch-Site": "cross-site"}
     web = make_app(API_KEY="s3cret").test_client()
-    assert web.patch("/catalog/api/products/42", json={"stock": 1}, headers=headers).status_code == 403
+    assert (
+        web.patch("/catalog/api/products/42", json={"stock": 1}, headers=headers).status_code == 403
+    )
 
 
 def test_a_host_with_an_underscore_takes_its_own_forms(web: FlaskClient) -> None:
     own = {"Host": "my_app.example", "Origin": "http://my_app.example"}
     assert web.post("/sessions/login", data={"name": "x"}, headers=own).status_code == 422
     assert (
-        web.post("/sessions/login", data={"name": "x"}, headers={**own, "Origin": "http://evil.example"}).status_code == 403
+        web.post(
+            "/sessions/login", data={"name": "x"}, headers={**own, "Origin": "http://evil.example"}
+        ).status_code
+        == 403
     )
