@@ -130,7 +130,7 @@ SETTINGS: dict[str, Setting] = {
             "leaderboard.stream": {"limit": 300, "window_seconds": 60},
         },
         dict[str, RateLimit | list[RateLimit]],
-        "limits by endpoint name or prefix, as JSON, see [Rate limits](#rate-limits); `{}` lifts them all",
+        "limits by endpoint name or prefix, as JSON, see [Rate limits](rate-limits.md); `{}` lifts them all",
     ),
     "STREAM_VIEWERS": Setting(
         "DEMO_STREAM_VIEWERS",
@@ -185,7 +185,7 @@ SETTINGS: dict[str, Setting] = {
         "",
         str,
         "when set, scores are taken by the API alone, with a signature under it: "
-        "[`signatures.py`](demo/leaderboard/signatures.py)",
+        "[`signatures.py`](../demo/leaderboard/signatures.py)",
     ),
     "XRAY": Setting(
         "DEMO_XRAY",
