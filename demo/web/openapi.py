@@ -2,7 +2,7 @@
 and answer with.
 
 A view says by `documented` what it takes; its docstring is the summary, its address comes from the
-routes. So there is nothing to keep in step: `tests/test_openapi.py` fails for an address of the API
+routes. So there is nothing to keep in step: `tests/web/test_openapi.py` fails for an address of the API
 that says nothing of itself.
 """
 
