@@ -1,34 +1,45 @@
--- ranking.lua: submits scores, one or several, to every period of a board in one step.
+-- ranking.lua: submits one or more scores to every period of a board in one step.
 -- KEYS[1]  sequence, a counter: who reached a score first
 -- KEYS[2]  metadata, a hash of player -> JSON
--- KEYS[3]  a sorted set: member "<sequence>:<player>", the score so signed that the best is lowest; and so on, a pair for
---          each period, all-time first
--- KEYS[4]  its hash of player -> sequence, 12 hex digits, and the signed score behind them
--- behind the pairs, with dense ranking: the distinct scores of the first period, a sorted set; and so on
--- behind them, with ARGV[7]: what was answered under an idempotency key
--- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the periods' keys for; empty when no key names a day
+-- KEYS[3]  the first period's board, a sorted set: member "<sequence>:<player>" with its signed
+--          score; all-time is the first period
+-- KEYS[4]  its members, a hash of player -> sequence (12 hex digits) followed by the signed score
+-- Behind them:
+--   such a pair for each further period;
+--   with dense ranking the distinct scores of each period, sorted sets;
+--   with ARGV[7] the reply kept under an idempotency key, a string.
+-- ARGV[1]  the day since 1970-01-01 (UTC) that the caller chose the keys for; empty: any day
 -- ARGV[2]  the time in milliseconds, for tests; empty asks TIME
--- ARGV[3]  lives in milliseconds with spaces between: of KEYS[1] and KEYS[2], of each period's keys, of the last key
--- ARGV[4]  1 gives every key its whole life again, else empty
+-- ARGV[3]  lifetimes in milliseconds, separated by spaces: of KEYS[1] and KEYS[2], of each period's
+--          keys, of the kept reply
+-- ARGV[4]  1 renews the lifetime of every key, else empty
 -- ARGV[5]  1 for dense ranking, else empty
--- ARGV[6]  the channel that is told when something changed, once
--- ARGV[7]  the request's digest, 64 characters, when it counts once; else empty
--- ARGV[8]  player; behind it its score, an integer within +-(2^53 - 1), so signed that less is better; best: the better one
---          counts, latest: this one, sum: both together; metadata as JSON, empty leaves what is there; and so on, four for
---          each submission
--- Returns {0, now_ms} when the day is another one by Redis' clock, {3} when the key was used for another request: nothing
--- was written. Else {1, now_ms} and per submission and period the signed score that counts, 1 + how many are better, the
--- same before (0: none), total, is_best 0|1, with dense ranking the dense rank and the one before; or the same as it was
--- answered first, with 2 in front. Of a sum that leaves +-(2^53 - 1) nothing is written, and all of its numbers are 0; one
--- that was alone is not kept under its key either. A key of another kind raises before anything is written.
--- Of a period's two keys one may be lost, by eviction for instance: without the sorted set the period begins anew, the hash
--- is made from the sorted set again, once, at about a second for a million players.
+-- ARGV[6]  the channel that is told once when something changed
+-- ARGV[7]  the request's digest, 64 characters, if it has an idempotency key; else empty
+-- ARGV[8]  the first submission's player. Behind it, and then four again for each submission:
+--   the score, an integer within +-(2^53 - 1), signed so that lower is better;
+--   the mode: best keeps the better score, latest the new one, sum adds both;
+--   metadata as JSON; empty leaves the stored one.
+-- Returns one of
+--   {0, now_ms}  Redis has another day than ARGV[1]; nothing was written;
+--   {3}          the idempotency key was used for another request; nothing was written;
+--   {1, now_ms, …} or, repeated from the kept reply, {2, now_ms, …}.
+-- Behind now_ms, per submission and period: the signed score that counts, the rank, the rank before
+-- (0: none), total, is_best 0|1; with dense ranking also the dense rank and the dense rank before.
+-- A sum outside +-(2^53 - 1) writes nothing and returns zeros. If it was the only submission, no
+-- reply is kept. A key of the wrong type raises an error before anything is written.
+-- If a board was evicted, its period starts again. If its members were, they are rebuilt from the
+-- board, which takes about a second for a million players.
 local MAX = 9007199254740991
 local call, KEYS, ARGV = redis.call, KEYS, ARGV
-local digest, dense = ARGV[7], ARGV[5] ~= ''
-local once = digest ~= '' and KEYS[#KEYS]
-if once then
-  local kept = call('GET', once)
+local counter, metadata = KEYS[1], KEYS[2]
+local day, fixed_ms, lifetimes, channel, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[6], ARGV[7]
+local dense = ARGV[5] ~= ''
+local kept_key = digest ~= '' and KEYS[#KEYS]
+
+-- A retry is answered before the day is checked: its reply stays true after midnight.
+if kept_key then
+  local kept = call('GET', kept_key)
   if kept then
     if string.sub(kept, 1, 64) ~= digest then
       return {3}
@@ -38,156 +49,207 @@ if once then
     return reply
   end
 end
-local now = tonumber(ARGV[2]) or 0
-if ARGV[1] ~= '' then
-  if ARGV[2] == '' then
+
+-- Redis' clock decides what day it is: the clocks of several web servers may differ.
+local now = tonumber(fixed_ms) or 0
+if day ~= '' then
+  if fixed_ms == '' then
     local time = call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  if math.floor(now / 86400000) ~= tonumber(ARGV[1]) then
+  if math.floor(now / 86400000) ~= tonumber(day) then
     return {0, now}
   end
 end
 
-local reply, n = {1, now}, 2
-local fresh, changed, counted, described = ARGV[4] ~= '', false, false, false
-local sub, places, texts, befores, results, totals = string.sub, {}, {}, {}, {}, {}
-local periods = (#KEYS - 2 - (once and 1 or 0)) / (dense and 3 or 2)
-local last = 1 + 2 * periods -- the last period's sorted set
+local periods = {}
+local period_count = (#KEYS - 2 - (kept_key and 1 or 0)) / (dense and 3 or 2)
+for p = 1, period_count do
+  periods[p] = {
+    board = KEYS[1 + 2 * p],
+    members = KEYS[2 + 2 * p],
+    distinct = dense and KEYS[2 + 2 * period_count + p],
+  }
+end
 
+local renew, changed, counted, described = ARGV[4] ~= '', false, false, false
+local reply = {1, now}
+
+local function append(...)
+  local size = #reply
+  for i = 1, select('#', ...) do
+    reply[size + i] = select(i, ...)
+  end
+end
+
+local function rank_of(scores, text)
+  -- The text as stored, never a number made from it: Redis then compares the very same double.
+  return 1 + call('ZCOUNT', scores, '-inf', '(' .. text)
+end
+
+-- Eviction may take the members and leave the board. Each member of the board names its player, so
+-- nothing is lost. Pages of 1,000 stay below the number of values that unpack can take.
+local function rebuild_members(period)
+  for first = 0, period.total - 1, 1000 do
+    local found = call('ZRANGE', period.board, first, first + 999, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      local member, score = found[i], found[i + 1]
+      found[i] = string.sub(member, 14)
+      found[i + 1] = string.sub(member, 1, 12) .. string.format('%.0f', score)
+    end
+    call('HSET', period.members, unpack(found))
+  end
+  renew = true
+end
+
+-- Finds the score that would count in a period; false when a sum does not fit.
+local function prepare(period, player, score, mode)
+  local place = call('HGET', period.members, player)
+  period.total, period.before, period.result = call('ZCARD', period.board), nil, score
+  if dense then
+    -- The reply is not needed: a key of the wrong type has to raise before the first write.
+    call('ZCARD', period.distinct)
+  end
+  if not place and period.total > 0 and call('EXISTS', period.members) == 0 then
+    rebuild_members(period)
+    place = call('HGET', period.members, player)
+  end
+  -- Without a board the members are left over from an evicted one, and count for nothing.
+  if not place or period.total == 0 then
+    return true
+  end
+  local text = string.sub(place, 13)
+  local before = tonumber(text)
+  if not before then
+    -- An earlier version stored the member alone; those boards are still there.
+    text = call('ZSCORE', period.board, place)
+    before = tonumber(text)
+  end
+  period.sequence, period.text, period.before = string.sub(place, 1, 12), text, before
+  if mode == 'sum' then
+    period.result = before + score
+    return period.result <= MAX and period.result >= -MAX
+  elseif mode == 'best' and before < score then
+    period.result = before
+  end
+  return true
+end
+
+-- One number for all periods of a submission. It decides between equal scores, and a clock could
+-- give the same number twice.
+local function next_sequence()
+  local number = call('INCR', counter)
+  renew = renew or number == 1
+  return string.format('%012x', number)
+end
+
+local function store(period, player, text, sequence)
+  if period.total == 0 then
+    call('UNLINK', period.members, period.distinct or period.members)
+  end
+  if period.before then
+    call('ZREM', period.board, period.sequence .. ':' .. player)
+  end
+  call('ZADD', period.board, text, sequence .. ':' .. player)
+  call('HSET', period.members, player, sequence .. text)
+  if dense then
+    -- Another player may still have the old score. Only the last one to leave it removes it.
+    if period.before and call('ZCOUNT', period.board, period.text, period.text) == 0 then
+      call('ZREM', period.distinct, period.text)
+    end
+    call('ZADD', period.distinct, text, text)
+  end
+end
+
+-- Raises on a wrong type while nothing is written yet. Only a submission with metadata needs it.
 for at = 11, #ARGV, 4 do
   if ARGV[at] ~= '' then
-    call('HLEN', KEYS[2]) -- raises while nothing is written
+    call('HLEN', metadata)
     break
   end
 end
+
 for at = 8, #ARGV, 4 do
-  -- First what will be, in all periods: nothing is written before every key is read and every sum is known to fit.
-  local player, given, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local player, given, mode, about = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local score, fits = tonumber(given), true
-  for key = 3, last, 2 do
-    local place, result, total = call('HGET', KEYS[key + 1], player), score, call('ZCARD', KEYS[key])
-    if dense then
-      call('ZCARD', KEYS[last + 2 + (key - 3) / 2])
-    end
-    if not place and total > 0 and call('EXISTS', KEYS[key + 1]) == 0 then
-      for first = 0, total - 1, 1000 do
-        local found = call('ZRANGE', KEYS[key], first, first + 999, 'WITHSCORES')
-        for i = 1, #found, 2 do
-          local member = found[i]
-          found[i], found[i + 1] = sub(member, 14), sub(member, 1, 12) .. string.format('%.0f', found[i + 1])
-        end
-        call('HSET', KEYS[key + 1], unpack(found))
-      end
-      place, fresh = call('HGET', KEYS[key + 1], player), true
-    end
-    totals[key], befores[key] = total, nil
-    if place and total > 0 then
-      local text = sub(place, 13)
-      local before = tonumber(text)
-      if not before then -- of a version that kept the member alone
-        text = call('ZSCORE', KEYS[key], place)
-        before = tonumber(text)
-      end
-      places[key], texts[key], befores[key] = place, text, before
-      if mode == 'sum' then
-        result = before + score
-        fits = fits and result <= MAX and result >= -MAX
-      elseif before < score and mode == 'best' then
-        result = before
-      end
-    end
-    results[key] = result
+  -- All periods are read before any is written: a submission counts in all of them or in none.
+  for _, period in ipairs(periods) do
+    fits = prepare(period, player, score, mode) and fits
   end
 
   local sequence
-  for key = 3, last, 2 do
+  for _, period in ipairs(periods) do
+    local before, result = period.before, period.result
     if not fits then
-      for i = n + 1, n + (dense and 7 or 5) do
-        reply[i] = 0
+      append(0, 0, 0, 0, 0)
+      if dense then
+        append(0, 0)
       end
-      n = n + (dense and 7 or 5)
     else
-      local board, before, result, previous, rank = KEYS[key], befores[key], results[key], 0, nil
-      local distinct, dense_before, dense_rank = dense and KEYS[last + 2 + (key - 3) / 2], 0, 0
+      local previous, rank, dense_before, dense_rank = 0, nil, 0, 0
       if before then
-        local above = '(' .. texts[key]
-        previous = 1 + call('ZCOUNT', board, '-inf', above)
+        previous = rank_of(period.board, period.text)
         rank = previous
         if dense then
-          dense_before = 1 + call('ZCOUNT', distinct, '-inf', above)
+          dense_before = rank_of(period.distinct, period.text)
           dense_rank = dense_before
         end
       end
+      -- An unchanged score keeps its sequence: whoever reached it first stays ahead.
       if result ~= before then
-        if not sequence then
-          local number = call('INCR', KEYS[1])
-          sequence = string.format('%012x', number)
-          fresh = fresh or number == 1
-        end
-        if totals[key] == 0 then
-          call('UNLINK', KEYS[key + 1], distinct or KEYS[key + 1])
-        end
+        sequence = sequence or next_sequence()
+        -- The caller's own digits where possible: they need no formatting.
         local text = result == score and given or string.format('%.0f', result)
-        if before then
-          call('ZREM', board, sub(places[key], 1, 12) .. ':' .. player)
-        end
-        call('ZADD', board, text, sequence .. ':' .. player)
-        call('HSET', KEYS[key + 1], player, sequence .. text)
+        store(period, player, text, sequence)
         if dense then
-          if before and call('ZCOUNT', board, texts[key], texts[key]) == 0 then
-            call('ZREM', distinct, texts[key])
-          end
-          call('ZADD', distinct, text, text)
-          dense_rank = 1 + call('ZCOUNT', distinct, '-inf', '(' .. text)
+          dense_rank = rank_of(period.distinct, text)
         end
-        rank = 1 + call('ZCOUNT', board, '-inf', '(' .. text)
+        rank = rank_of(period.board, text)
       end
-      local total = totals[key] + (before and 0 or 1)
-      fresh = fresh or total == 1 and result ~= before -- taken off and put on again, the only row makes a new key
-      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = result, rank, previous, total
-      reply[n + 5] = (not before or result < before) and 1 or 0
-      n = n + 5
+      local total = period.total + (before and 0 or 1)
+      -- A board's only row was removed and added again: that made a new key, without expiry.
+      renew = renew or total == 1 and result ~= before
+      append(result, rank, previous, total, (not before or result < before) and 1 or 0)
       if dense then
-        reply[n + 1], reply[n + 2] = dense_rank, dense_before
-        n = n + 2
+        append(dense_rank, dense_before)
       end
     end
   end
   if fits then
     counted, changed = true, changed or sequence
-    if ARGV[at + 3] ~= '' then
-      call('HSET', KEYS[2], player, ARGV[at + 3])
+    if about ~= '' then
+      call('HSET', metadata, player, about)
       described = true
     end
   end
 end
 
-local lives = {}
-if fresh or described or once then
-  for life in string.gmatch(ARGV[3], '%d+') do
-    lives[#lives + 1] = life
+-- Most submissions start no key. They skip the expiries, which would double their commands.
+local life = {}
+if renew or described or kept_key then
+  for milliseconds in string.gmatch(lifetimes, '%d+') do
+    life[#life + 1] = milliseconds
   end
 end
-if described or fresh then
-  call('PEXPIRE', KEYS[2], lives[1])
+if described or renew then
+  call('PEXPIRE', metadata, life[1])
 end
--- Whatever this call began gets its life, and everything when the caller says so.
-if fresh then
-  call('PEXPIRE', KEYS[1], lives[1])
-  for period = 1, periods do
-    local life = lives[1 + period]
-    call('PEXPIRE', KEYS[1 + 2 * period], life)
-    call('PEXPIRE', KEYS[2 + 2 * period], life)
+if renew then
+  call('PEXPIRE', counter, life[1])
+  for p, period in ipairs(periods) do
+    call('PEXPIRE', period.board, life[1 + p])
+    call('PEXPIRE', period.members, life[1 + p])
     if dense then
-      call('PEXPIRE', KEYS[last + 1 + period], life)
+      call('PEXPIRE', period.distinct, life[1 + p])
     end
   end
 end
 if changed or described then
-  redis.pcall('PUBLISH', ARGV[6], '') -- a hint alone: who may not publish submits all the same
+  -- Only a hint to viewers: a user without the right to publish may still submit.
+  redis.pcall('PUBLISH', channel, '')
 end
-if once and (counted or #ARGV > 11) then
-  call('SET', once, digest .. cmsgpack.pack(reply), 'PX', lives[2 + periods])
+-- A single sum that did not fit may be corrected and sent again under the same key.
+if kept_key and (counted or #ARGV > 11) then
+  call('SET', kept_key, digest .. cmsgpack.pack(reply), 'PX', life[2 + period_count])
 end
 return reply

@@ -1,52 +1,61 @@
 -- watched.lua: reads the top of a board, and some players with their neighbours, in one step.
 -- KEYS[1]  the board of a period, a sorted set
--- KEYS[2]  its hash of player -> sequence, 12 hex digits, and more
+-- KEYS[2]  its members, a hash of player -> sequence (12 hex digits), and more
 -- KEYS[3]  metadata, a hash of player -> JSON
 -- KEYS[4]  the closed seasons, a sorted set by the time of their end
--- KEYS[5]  with dense ranking: the distinct scores, a sorted set, in which the ranks are counted
--- ARGV[1]  the day since 1970-01-01 (UTC) that the caller took the keys for; empty when no key names the running day
+-- KEYS[5]  with dense ranking: the distinct scores, a sorted set that the ranks are counted in
+-- ARGV[1]  the day since 1970-01-01 (UTC) that the caller chose the keys for; empty: any day
 -- ARGV[2]  the time in milliseconds, for tests; empty asks TIME
--- ARGV[3]  how many rows of the top
--- ARGV[4]  how many neighbours on each side of a player
--- ARGV[5]  a player; and so on
--- Returns {total, names of the last seasons, the top, per player its rows}, rows as {index of the first, rank of the first, member, score, metadata, …};
--- false for a player who is not there. Scores are signed as stored, a missing metadata is an empty text. {-1, now_ms} when
--- the day is another one.
-if ARGV[1] ~= '' then
-  local now = tonumber(ARGV[2])
+-- ARGV[3]  the number of rows of the top
+-- ARGV[4]  the number of neighbours on each side of a player
+-- ARGV[5]  a player; the others follow
+-- Returns {total, names of the last seasons, the top, for each player its rows}.
+--   Rows are {index of the first, rank of the first, member, score, metadata, …}; false for a
+--   player who is not there. Scores are signed as stored, missing metadata is an empty text.
+-- {-1, now_ms} when Redis has another day.
+local board, members, metadata, seasons = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local ranked = KEYS[5] or board
+local day, fixed_ms, top, radius = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+
+-- Redis' clock decides what day it is: the clocks of several web servers may differ.
+if day ~= '' then
+  local now = tonumber(fixed_ms)
   if not now then
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  if math.floor(now / 86400000) ~= tonumber(ARGV[1]) then
+  if math.floor(now / 86400000) ~= tonumber(day) then
     return {-1, now}
   end
 end
-local total = redis.call('ZCARD', KEYS[1])
+local total = redis.call('ZCARD', board)
 
-local function part(first, last)
+-- Only the first rank is counted: the reader follows the scores from there, without more commands.
+local function rows_between(first, last)
   if first >= total then
     return {first, 0}
   end
-  local found, players = redis.call('ZRANGE', KEYS[1], first, last, 'WITHSCORES'), {}
+  local found, players = redis.call('ZRANGE', board, first, last, 'WITHSCORES'), {}
   for i = 1, #found, 2 do
     players[#players + 1] = string.sub(found[i], 14)
   end
-  local metadata = redis.call('HMGET', KEYS[3], unpack(players))
-  local reply = {first, 1 + redis.call('ZCOUNT', KEYS[5] or KEYS[1], '-inf', '(' .. found[2])}
+  local described = redis.call('HMGET', metadata, unpack(players))
+  local first_score = found[2]
+  local rows = {first, 1 + redis.call('ZCOUNT', ranked, '-inf', '(' .. first_score)}
   for i = 1, #players do
-    local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = found[2 * i - 1], found[2 * i], metadata[i] or ''
+    local size, member, score = #rows, found[2 * i - 1], found[2 * i]
+    rows[size + 1], rows[size + 2], rows[size + 3] = member, score, described[i] or ''
   end
-  return reply
+  return rows
 end
 
-local seasons = redis.call('ZREVRANGE', KEYS[4], 0, 5)
-local replies = {total, seasons, part(0, tonumber(ARGV[3]) - 1)}
-local radius = tonumber(ARGV[4])
+-- All viewers of a board share this one call, so all of them see the same moment.
+local reply = {total, redis.call('ZREVRANGE', seasons, 0, 5), rows_between(0, top - 1)}
 for i = 5, #ARGV do
-  local place = redis.call('HGET', KEYS[2], ARGV[i])
-  local index = place and redis.call('ZRANK', KEYS[1], string.sub(place, 1, 12) .. ':' .. ARGV[i])
-  replies[i - 1] = index and part(math.max(0, index - radius), index + radius)
+  local player = ARGV[i]
+  local place = redis.call('HGET', members, player)
+  local index = place and redis.call('ZRANK', board, string.sub(place, 1, 12) .. ':' .. player)
+  -- A place is kept for absent players too: the caller matches rows to players by position.
+  reply[i - 1] = index and rows_between(math.max(0, index - radius), index + radius)
 end
-return replies
+return reply

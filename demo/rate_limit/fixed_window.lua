@@ -1,39 +1,60 @@
--- fixed_window.lua: counts, admits and expires hits of a fixed window in one step.
--- KEYS     a counter for each quota, all of one identity: the text "<beginning of the window in microseconds> <hits>"
--- ARGV[1]  cost of this hit; 0 only looks whether one of cost 1 would pass; below 0 gives back as many
+-- fixed_window.lua: counts, admits and expires the hits of a fixed window in one step.
+-- KEYS     a counter for each quota of one identity: the text "<start> <hits>", start being the
+--          beginning of the window in microseconds
+-- ARGV[1]  cost of this hit, in hits; 0 only checks whether a hit of cost 1 would pass; below 0
+--          gives back as many
 -- ARGV[2]  1 counts refused hits too
--- ARGV[3]  limit of the first quota, in hits; then its window in microseconds; then the next quota; and behind them all,
---          for tests, the time in microseconds in place of TIME
--- Returns {allowed 0|1, used, retry_after_us, reset_after_us} for each quota in turn: of the same instant, after the hit.
-local cost, now = tonumber(ARGV[1]), tonumber(ARGV[2 * #KEYS + 3])
+-- ARGV[3]  limit of the first quota, in hits
+-- ARGV[4]  window of the first quota, in microseconds
+-- Behind them limit and window of each further quota; then, for tests, the time in microseconds in
+-- place of TIME.
+-- Returns {allowed 0|1, used, retry_after_us, reset_after_us} for each quota in turn, all for the
+-- same instant, after the hit.
+local cost, count_refused = tonumber(ARGV[1]), ARGV[2] == '1'
+-- A check asks for room for one hit; giving back must not depend on room.
+local wanted, given_back = math.max(cost, 1), math.min(cost, 0)
+
+-- Redis' clock decides: the clocks of several web servers may differ.
+local now = tonumber(ARGV[2 * #KEYS + 3])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
-local wanted, allowed, starts, counts, reply = math.max(cost, 1), true, {}, {}, {}
-for i = 1, #KEYS do
-  starts[i], counts[i] = now - now % ARGV[2 * i + 2], 0
-  local start, hits = string.match(redis.call('GET', KEYS[i]) or '', '^(%d+) (%d+)$')
-  -- A window that lies ahead was begun before the clock went back: it still counts.
-  if start and tonumber(start) >= starts[i] then
-    starts[i], counts[i] = tonumber(start), math.max(0, hits + math.min(cost, 0))
-  end
-  allowed = allowed and counts[i] + wanted <= tonumber(ARGV[2 * i + 1])
+local quotas = {}
+for i, key in ipairs(KEYS) do
+  local limit, window = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  quotas[i] = {key = key, limit = limit, window = window}
 end
-local counted = cost > 0 and (allowed or ARGV[2] == '1')
 
-for i = 1, #KEYS do
-  local limit, window, used = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2]), counts[i]
-  local left = starts[i] + window - now
-  reply[4 * i - 3] = used + wanted <= limit and 1 or 0
+-- All quotas are read before any is written: a hit counts in all of them or in none.
+local allowed = true
+for _, quota in ipairs(quotas) do
+  quota.start, quota.used = now - now % quota.window, 0
+  local start, hits = string.match(redis.call('GET', quota.key) or '', '^(%d+) (%d+)$')
+  -- A window that lies ahead was begun before the clock went back: it still counts.
+  if start and tonumber(start) >= quota.start then
+    quota.start, quota.used = tonumber(start), math.max(0, hits + given_back)
+  end
+  allowed = allowed and quota.used + wanted <= quota.limit
+end
+local counted = cost > 0 and (allowed or count_refused)
+
+local reply = {}
+for i, quota in ipairs(quotas) do
+  local limit, window, used = quota.limit, quota.window, quota.used
+  local left = quota.start + window - now
+  local fits = used + wanted <= limit
   if counted then used = used + cost end
   if counted or cost < 0 then
-    local state, life = string.format('%.0f %.0f', starts[i], used), math.min(left, window)
-    redis.call('SET', KEYS[i], state, 'PX', math.ceil(life / 1000))
+    -- A window that lies ahead would live too long: no counter outlives one whole window.
+    local state, life = string.format('%.0f %.0f', quota.start, used), math.min(left, window)
+    redis.call('SET', quota.key, state, 'PX', math.ceil(life / 1000))
   end
-  reply[4 * i - 2] = math.min(used, limit)
-  reply[4 * i - 1] = not allowed and used + wanted > limit and left or 0
-  reply[4 * i] = used > 0 and left or 0
+  -- Only a full quota delays a retry: the others would have let the hit pass.
+  local retry = not allowed and used + wanted > limit and left or 0
+  local answer = 4 * (i - 1)
+  reply[answer + 1], reply[answer + 2] = fits and 1 or 0, math.min(used, limit)
+  reply[answer + 3], reply[answer + 4] = retry, used > 0 and left or 0
 end
 return reply

@@ -92,13 +92,16 @@ class SessionStore:
         self._list = client.register_script(HERE.with_name("session_store_list.lua").read_text())
 
     def load(self, sid: str, *, now_ms: int | None = None) -> Session | None:
-        """The session, its idle time started anew (at most once a minute); None when there is none."""
+        """Read the session and extend its idle timeout, at most once a minute.
+
+        None when there is no such session.
+        """
         place = session_id.place(sid)
         if place is None:
             log.info("a session was asked for by what is no id")
             return None
         keys = place.keys(*self.along)
-        args = [place.handle, self._idle_ms, _time(now_ms)]
+        args = [place.handle, self._idle_ms, _now(now_ms)]
         try:
             reply = self._client.execute_command("EVALSHA", self._load.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -114,7 +117,10 @@ class SessionStore:
         return read_session(place, self.along, reply) if reply else None
 
     def epoch(self, user: str) -> str:
-        """The user's epoch: to be read before his password is checked, and handed to `begin`."""
+        """Read the user epoch, or create it.
+
+        Read it before the password is checked, and hand it to `begin`.
+        """
         fresh = secrets.token_hex(8)
         key = Place(session_id.owner_of(user), "").epoch
         there = self._client.set(key, fresh, nx=True, get=True, ex=SIGN_IN_SECONDS)
@@ -129,16 +135,17 @@ class SessionStore:
         noted: Mapping[str, Any] | None = None,
         now_ms: int | None = None,
     ) -> str | None:
-        """Makes a session, of nobody or of `user`, and returns its id; None when the user's epoch
-        is no longer `epoch`.
+        """Create a session for a visitor or for `user`, and return its session id.
+
+        None when the user epoch is no longer `epoch`.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
         sid = session_id.new(user)
         place = session_id.place(sid)
         assert place is not None
-        life = [self._idle_ms, self._absolute_ms, MAX_BYTES, _time(now_ms)]
-        args = [place.handle, *life, user or "", epoch, encode(dict(noted or {})), *_pairs(data)]
+        life = [self._idle_ms, self._absolute_ms, MAX_BYTES, _now(now_ms)]
+        args = [place.handle, *life, user or "", epoch, encode(dict(noted or {})), *_fields(data)]
         made = self._begin(keys=place.keys(), args=args)
         if made == -1:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
@@ -152,8 +159,10 @@ class SessionStore:
         *,
         now_ms: int | None = None,
     ) -> bool:
-        """Writes `changed` and drops `removed`; a visitor's session that is left without anything
-        ends. False when the session is gone: nothing was written then.
+        """Write the fields in `changed` and delete those in `removed`.
+
+        A visitor's session that is left empty ends. False when the session is gone: then nothing
+        was written.
 
         Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
         """
@@ -162,9 +171,9 @@ class SessionStore:
             return False
         args = [
             MAX_BYTES,
-            _time(now_ms),
+            _now(now_ms),
             len(changed),
-            *_pairs(changed),
+            *_fields(changed),
             *(f"d:{name}" for name in removed),
         ]
         written = self._save(
@@ -175,8 +184,10 @@ class SessionStore:
         return bool(written)
 
     def rotate(self, sid: str, *, now_ms: int | None = None) -> str | None:
-        """The session's new id, the old one being nobody's from now on; None when there is no such
-        session."""
+        """Move the session to a new session id and return it; the old id is worthless then.
+
+        None when there is no such session.
+        """
         before = session_id.place(sid)
         if before is None:
             return None
@@ -185,48 +196,51 @@ class SessionStore:
         keys = [*before.keys(), after.session]
         return (
             fresh
-            if self._rotate(keys=keys, args=[before.handle, after.handle, _time(now_ms)])
+            if self._rotate(keys=keys, args=[before.handle, after.handle, _now(now_ms)])
             else None
         )
 
     def delete(self, sid: str) -> Ended:
-        """Ends the session."""
+        """End the session."""
         place = session_id.place(sid)
-        return self._ended(place) if place else Ended(False, {})
+        return self._end_at(place) if place else Ended(False, {})
 
     def revoke(self, user: str, handle: str) -> bool:
-        """Ends one of the user's sessions; whether there was such a one."""
+        """End the user's session of this handle. True if there was one."""
         if not session_id.HANDLE.fullmatch(handle):
             return False
-        return self._ended(Place(session_id.owner_of(user), handle)).found
+        return self._end_at(Place(session_id.owner_of(user), handle)).found
 
     def revoke_others(self, sid: str, *, now_ms: int | None = None) -> int | None:
-        """Ends all sessions of this session's user but this one; how many. None when this one is
-        gone itself."""
+        """End the user's other sessions and return their number.
+
+        None when this session itself is gone.
+        """
         place = session_id.place(sid)
-        return self._move_on(place, [place.session], now_ms) if place else None
+        return self._replace_epoch(place, [place.session], now_ms) if place else None
 
     def revoke_all(self, user: str) -> int:
-        """Ends all sessions of the user; how many."""
-        return self._move_on(Place(session_id.owner_of(user), ""), [], None) or 0
+        """End all sessions of the user and return their number."""
+        return self._replace_epoch(Place(session_id.owner_of(user), ""), [], None) or 0
 
     def list_for(
         self, user: str, most: int = 50, *, now_ms: int | None = None
     ) -> tuple[list[Device], int]:
-        """The user's sessions, the one that ends last first, `most` of them, and how many there
-        are."""
+        """List up to `most` of the user's sessions, last to end first, and their total number."""
         place = Place(session_id.owner_of(user), "")
-        total, *flat = self._list(keys=[place.index, place.devices], args=[_time(now_ms), most])
+        total, *flat = self._list(keys=[place.index, place.devices], args=[_now(now_ms), most])
         rows = zip(*(flat[part::5] for part in range(5)), strict=True)
         return [read_device(*row) for row in rows], total
 
-    def _ended(self, place: Place) -> Ended:
+    def _end_at(self, place: Place) -> Ended:
+        """End the session at `place` and return what a visitor had besides."""
         keys = [place.session, place.index, place.devices, *map(place.part, self.along)]
         found, *hashes = self._end(keys=keys, args=[place.handle])
         return Ended(bool(found), dict(zip(self.along, map(read_hash, hashes), strict=False)))
 
-    def _move_on(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
-        args = [secrets.token_hex(8), self._absolute_ms, place.handle, _time(now_ms)]
+    def _replace_epoch(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
+        """Give the user a new epoch, which ends every session but those in `keep`."""
+        args = [secrets.token_hex(8), self._absolute_ms, place.handle, _now(now_ms)]
         done, *ended = self._revoke(
             keys=[place.epoch, place.index, place.devices, *keep], args=args
         )
@@ -237,9 +251,9 @@ class SessionStore:
         return len(ended)
 
 
-def _pairs(data: Mapping[str, Any]) -> list[Any]:
+def _fields(data: Mapping[str, Any]) -> list[Any]:
     return [part for name, value in data.items() for part in (f"d:{name}", encode(value))]
 
 
-def _time(now_ms: int | None) -> Any:
+def _now(now_ms: int | None) -> Any:
     return "" if now_ms is None else now_ms

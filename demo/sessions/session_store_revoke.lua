@@ -1,42 +1,52 @@
--- session_store_revoke.lua: ends all sessions of a user at once, or all but one, by giving him another epoch: whatever is in flight
--- with the epoch before is refused, in a request or at a sign-in.
--- KEYS[1]  the user's epoch, a string
+-- session_store_revoke.lua: ends all sessions of a user, or all but one, by a new user epoch.
+-- KEYS[1]  the user epoch, a string
 -- KEYS[2]  the user's sessions, a sorted set by expiry
 -- KEYS[3]  the user's devices, a hash
--- KEYS[4]  the session to keep; without it none is kept
--- ARGV[1]  the new epoch
--- ARGV[2]  how long an epoch is kept, in milliseconds: no shorter than a session can live
+-- KEYS[4]  the session to keep; absent to keep none
+-- ARGV[1]  the new user epoch
+-- ARGV[2]  how long the epoch lives, in milliseconds: at least the absolute timeout
 -- ARGV[3]  the handle of the session to keep
 -- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
--- Returns {1, handle, …} with the sessions that were ended; {0} when the one to keep is gone itself, and nothing is changed.
+-- Returns {1, handle, …} with the sessions that were ended; {0} when the one to keep is gone
+-- itself, and nothing was changed.
+local epoch_key, sessions, devices, kept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local new_epoch, epoch_life, kept_handle = ARGV[1], ARGV[2], ARGV[3]
+
+-- Redis' clock decides: the clocks of several web servers may differ.
 local now = tonumber(ARGV[4])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local score, noted
-if KEYS[4] then
-  local own = redis.call('HMGET', KEYS[4], '_ends', '_user', '_epoch')
-  if now >= (tonumber(own[1]) or 0) or not own[2] or own[3] ~= redis.call('GET', KEYS[1]) then
+
+local expires, noted, seen, created
+if kept then
+  -- A session that was ended itself has no say over the others.
+  local ends, user, epoch = unpack(redis.call('HMGET', kept, '_ends', '_user', '_epoch'))
+  if now >= (tonumber(ends) or 0) or not user or epoch ~= redis.call('GET', epoch_key) then
     return {0}
   end
-  score = redis.call('ZSCORE', KEYS[2], ARGV[3])
-  noted = redis.call('HMGET', KEYS[3], ARGV[3], ARGV[3] .. ':seen', ARGV[3] .. ':created')
+  expires = redis.call('ZSCORE', sessions, kept_handle)
+  noted, seen, created = unpack(redis.call(
+    'HMGET', devices, kept_handle, kept_handle .. ':seen', kept_handle .. ':created'))
 end
 local reply = {1}
-for _, handle in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  if handle ~= ARGV[3] then reply[#reply + 1] = handle end
+for _, handle in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
+  if handle ~= kept_handle then reply[#reply + 1] = handle end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('UNLINK', KEYS[2], KEYS[3])
-if KEYS[4] then
-  redis.call('HSET', KEYS[4], '_epoch', ARGV[1])
-  local life = redis.call('PTTL', KEYS[4])
-  redis.call('ZADD', KEYS[2], score or string.format('%.0f', now + life), ARGV[3])
-  redis.call('PEXPIRE', KEYS[2], life)
-  if noted[1] then
-    redis.call('HSET', KEYS[3], ARGV[3], noted[1], ARGV[3] .. ':seen', noted[2] or '', ARGV[3] .. ':created', noted[3] or '')
-    redis.call('PEXPIRE', KEYS[3], life)
+-- The epoch ends also what no list knows: requests in flight, and a sign-in under way.
+redis.call('SET', epoch_key, new_epoch, 'PX', epoch_life)
+redis.call('UNLINK', sessions, devices)
+if kept then
+  redis.call('HSET', kept, '_epoch', new_epoch)
+  local life = redis.call('PTTL', kept)
+  -- An evicted list has no expiry to copy; the session's own lifetime tells it.
+  redis.call('ZADD', sessions, expires or string.format('%.0f', now + life), kept_handle)
+  redis.call('PEXPIRE', sessions, life)
+  if noted then
+    redis.call('HSET', devices, kept_handle, noted,
+      kept_handle .. ':seen', seen or '', kept_handle .. ':created', created or '')
+    redis.call('PEXPIRE', devices, life)
   end
 end
 return reply
