@@ -49,7 +49,7 @@ local function rows_between(first, last)
   return rows
 end
 
--- All viewers of a board share this one call, so all of them see the same moment.
+-- All viewers of one process share this call, so all of them see the same moment.
 local reply = {total, redis.call('ZREVRANGE', seasons, 0, 5), rows_between(0, top - 1)}
 for i = 5, #ARGV do
   local player = ARGV[i]
