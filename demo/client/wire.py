@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from redis import Redis, RedisCluster
 from redis.client import Pipeline
-from redis.cluster import ClusterPipeline
+from redis.cluster import ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
     ConnectionError,
     RedisClusterException,
@@ -76,16 +76,27 @@ def through(around: Sequence[Around]) -> Send:
     return send
 
 
-class Client(Redis):
-    """A redis-py client for one server, or for the primary that a Sentinel names."""
+class _Wired:
+    """Sends single commands through the wire; a client adds how it carries one."""
+
+    send: Send = staticmethod(deliver)  # a cluster's client asks for the map while it is made
 
     def __init__(self, *args: Any, around: Sequence[Around] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         self.send = through(around)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        trip = Trip(args[0], [args], [(args, options)], self._carry)
-        return _answer(self.send(trip))
+        reply = self.send(Trip(args[0], [args], [(args, options)], self._carry))[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _carry(self, trip: Trip) -> list[Any]:
+        raise AssertionError("each client has its own")
+
+
+class Client(_Wired, Redis):
+    """A redis-py client for one server, or for the primary that a Sentinel names."""
 
     def _carry(self, trip: Trip) -> list[Any]:
         args, options = trip.parts[0]
@@ -140,23 +151,13 @@ class _Pipeline(Pipeline):
         return list(super().execute(raise_on_error=False))
 
 
-class ClusterClient(RedisCluster):
+class ClusterClient(_Wired, RedisCluster):
     """A redis-py client for a cluster."""
-
-    send: Send = staticmethod(deliver)  # redis-py asks for the cluster's map as it is made
-
-    def __init__(self, *args: Any, around: Sequence[Around] = (), **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.send = through(around)
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        trip = Trip(args[0], [args], [(args, options)], self._carry)
-        return _answer(self.send(trip))
 
     def _carry(self, trip: Trip) -> list[Any]:
         args, options = trip.parts[0]
         try:
-            return [super().execute_command(*args, **options)]
+            return [RedisCluster.execute_command(self, *args, **options)]
         except ResponseError as error:
             return [error]
         except RedisClusterException as error:
@@ -179,7 +180,8 @@ class _ClusterPipeline(ClusterPipeline):
         parts = list(self._execution_strategy.command_queue)
         if not parts:
             return []
-        trip = Trip("pipeline", [part.args for part in parts], parts, self._carry)
+        atomic = isinstance(self._execution_strategy, TransactionStrategy)
+        trip = Trip("pipeline", [part.args for part in parts], parts, self._carry, atomic)
         try:
             replies = self.send(trip)
         finally:
@@ -196,13 +198,6 @@ class _ClusterPipeline(ClusterPipeline):
             return list(super().execute(raise_on_error=False))
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
-
-
-def _answer(replies: list[Any]) -> Any:
-    reply = replies[0]
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def _raise_first(trip: Trip, replies: list[Any]) -> None:
