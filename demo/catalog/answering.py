@@ -1,4 +1,4 @@
-"""What the catalog's views share: input, the shelf, and how a rendered answer goes out."""
+"""What the catalog's views share: input, the cached catalog, and how a rendered answer goes out."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from werkzeug.http import parse_accept_header, parse_etags
 
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
-from demo.catalog.cached_catalog import Shelf
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.catalog.products import CATEGORIES
 from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
@@ -23,7 +23,7 @@ from demo.web.validation import Invalid
 HERE = Path(__file__).parent
 LESSONS: dict[str, list[Callable[..., Any]]] = {
     "catalog/_product_lessons.html": [Cache.get_many],
-    "catalog/_list_lessons.html": [Cache.invalidate, Shelf.listing],
+    "catalog/_list_lessons.html": [Cache.invalidate, CachedCatalog.listing],
 }
 SCRIPTS = {
     "catalog/_product_lessons.html": [HERE / "cache_aside.lua", HERE / "cache_aside_claim.lua"],
@@ -32,9 +32,9 @@ SCRIPTS = {
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 
-def shelf() -> Shelf:
+def catalog() -> CachedCatalog:
     """The catalog of the running app."""
-    return part(Shelf)
+    return part(CachedCatalog)
 
 
 def corner() -> str:

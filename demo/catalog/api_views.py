@@ -9,13 +9,13 @@ from werkzeug.exceptions import NotFound
 from demo.catalog import products
 from demo.catalog.answering import (
     JSON,
+    catalog,
     checked_id,
     corner,
     deliver,
     is_integer,
     known_category,
     looked_for,
-    shelf,
     with_status,
 )
 from demo.catalog.cache_aside import CacheStatus
@@ -73,7 +73,7 @@ def list_products() -> Response:
             {"products": listing.products, "total": total, "limit": limit, "offset": offset}
         )
 
-    return deliver(shelf().listing(words, "json", draw, corner=corner()), JSON)
+    return deliver(catalog().listing(words, "json", draw, corner=corner()), JSON)
 
 
 @bp.get("/products/<product_id>")
@@ -81,7 +81,7 @@ def list_products() -> Response:
 def get_product(product_id: str) -> Response:
     """One product."""
     number = checked_id(product_id)
-    cached = looked_for() or shelf().products_json([number], corner=corner())[number]
+    cached = looked_for() or catalog().products_json([number], corner=corner())[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
     return deliver(cached, JSON)
@@ -121,14 +121,14 @@ def invalidate() -> dict[str, int]:
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})
     if what.product is not None:
-        return {"invalidated": shelf().drop_product(what.product)}
-    shelf().drop_category(known_category(what.category or "?"))
+        return {"invalidated": catalog().drop_product(what.product)}
+    catalog().drop_category(known_category(what.category or "?"))
     return {"invalidated": 1}
 
 
 def change_product(number: int, change: Change) -> tuple[Product, bool]:
     """Writes a change; whether the caches could be told. Raises NotFound."""
-    changed, told = shelf().change(number, change)
+    changed, told = catalog().change(number, change)
     if changed is None:
         raise NotFound("There is no such product.")
     return changed, told
@@ -155,7 +155,7 @@ def _by_ids(text: str) -> Response:
         or len(numbers) > MOST_IDS
     ):
         raise Invalid({"ids": f"1 to {MOST_IDS} ids, with commas between them"})
-    answers = shelf().products_json(list(dict.fromkeys(map(int, numbers))), corner=corner())
+    answers = catalog().products_json(list(dict.fromkeys(map(int, numbers))), corner=corner())
     found = [
         msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None
     ]

@@ -35,7 +35,7 @@ class Words(msgspec.Struct, frozen=True):
     offset: Annotated[int, msgspec.Meta(ge=0, le=products.MAX_ID)] = 0
 
 
-class Shelf:
+class CachedCatalog:
     """`client` is a redis-py client of bytes, `database` has `read()` and `write()`, which give a
     connection each.
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog import stampede
-from demo.catalog.answering import checked_id, shelf
+from demo.catalog.answering import catalog, checked_id
 from demo.catalog.products import MAX_ID
 from demo.catalog.stampede import Reader
 from demo.web import flash_cookie
@@ -43,14 +43,14 @@ def burst(product_id: str) -> Any:
     number = checked_id(product_id)
     start = convert(request.form, Burst).start
     key = f"{number}-{secrets.token_hex(6)}"
-    load = partial(shelf().load_page, number)
+    load = partial(catalog().load_page, number)
     if start == "stale":
-        shelf().overdue.get_or_load(key, load)
+        catalog().overdue.get_or_load(key, load)
     readers, loads = stampede.run(
-        None if start == "bare" else shelf().trials, key, load, READERS, (SQLAlchemyError,)
+        None if start == "bare" else catalog().trials, key, load, READERS, (SQLAlchemyError,)
     )
     with suppress(RedisError):
-        shelf().trials.invalidate(key)
+        catalog().trials.invalidate(key)
     return _back(number, Result(start, loads, readers))
 
 
@@ -63,7 +63,11 @@ def missing(product_id: str) -> Any:
     loads = 0
     for _ in range(MISSES):
         more, loaded = stampede.run(
-            shelf().trials, str(absent), partial(shelf().load_page, absent), 1, (SQLAlchemyError,)
+            catalog().trials,
+            str(absent),
+            partial(catalog().load_page, absent),
+            1,
+            (SQLAlchemyError,),
         )
         readers += more
         loads += loaded

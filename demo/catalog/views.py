@@ -36,18 +36,18 @@ from demo.catalog import (
     whole_answers,
 )
 from demo.catalog.answering import (
+    catalog,
     checked_id,
     corner,
     is_integer,
     known_category,
     looked_for,
     page,
-    shelf,
     with_status,
 )
 from demo.catalog.api_views import change_product, read_words
 from demo.catalog.cache_aside import Busy
-from demo.catalog.cached_catalog import NEAR_PREFIX, Shelf, Words
+from demo.catalog.cached_catalog import NEAR_PREFIX, CachedCatalog, Words
 from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
 from demo.config import ConfigError
@@ -77,7 +77,7 @@ def init(app: Flask, services: Services) -> None:
         )
     seed.seed(services.database.engine, config["PRODUCTS"])
     near = NearCache(client, NEAR_PREFIX) if config["NEAR_CACHE"] else None
-    made = Shelf(
+    made = CachedCatalog(
         client,
         services.database,
         ttl_seconds=config["CATALOG_TTL_SECONDS"],
@@ -119,7 +119,7 @@ def busy(_: Busy) -> Response:
 
 def card() -> tuple[str, str, str]:
     """The home page's figure and picture."""
-    served, loaded = shelf().lookups()
+    served, loaded = catalog().lookups()
     if not served + loaded:
         return "Hit ratio, this worker", "no visit yet", ""
     share = served / (served + loaded)
@@ -134,7 +134,7 @@ def index() -> Response:
         min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if is_integer(page_text) else 1
     )
     words = read_words({"limit": PAGE_SIZE, "offset": (number - 1) * PAGE_SIZE})
-    cached = shelf().listing(words, "html", partial(_draw_list, words, number), corner=corner())
+    cached = catalog().listing(words, "html", partial(_draw_list, words, number), corner=corner())
     if cached.value is None:
         raise NotFound("This list has no such page.")
     return page(cached, "catalog/_list_lessons.html")
@@ -173,7 +173,7 @@ def set_price(product_id: str) -> Any:
     try:
         change = Change(price_cents=_cents(given))
     except Invalid as error:
-        found = shelf().load_page(number)
+        found = catalog().load_page(number)
         if found is None:
             raise NotFound("There is no such product.") from None
         return Response(_draw_product(found, errors=error.errors, given=given), 422)
@@ -190,9 +190,9 @@ def set_price(product_id: str) -> Any:
 def buy(product_id: str) -> Any:
     """Takes one from the stock: a write, so the cached page goes."""
     number = checked_id(product_id)
-    bought, told = shelf().take_one(number)
+    bought, told = catalog().take_one(number)
     if bought is None:
-        if shelf().load_page(number) is None:
+        if catalog().load_page(number) is None:
             raise NotFound("There is no such product.")
         raise Conflict("It is sold out.")
     return _written(number, f"Bought. {bought.stock} left.", told)
@@ -202,7 +202,7 @@ def buy(product_id: str) -> Any:
 def drop(product_id: str) -> Any:
     """Invalidates one product's answers by hand."""
     number = checked_id(product_id)
-    dropped = shelf().drop_product(number, corner())
+    dropped = catalog().drop_product(number, corner())
     return _back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
 
 
@@ -211,7 +211,7 @@ def drop_category() -> Any:
     """Invalidates by hand everything that shows a category; back to the product that asked, or to
     the list."""
     category = known_category(request.form.get("category", ""))
-    shelf().drop_category(category)
+    catalog().drop_category(category)
     text = request.form.get("product", "")
     if text:
         return _back(
@@ -232,7 +232,7 @@ def seed_command(wanted: int) -> None:
         made = seed.seed(get_database().engine, wanted, bar.update)
         bar.update(wanted - made)
     try:
-        shelf().drop_all_lists()
+        catalog().drop_all_lists()
     except (RedisError, RedisClusterException):
         click.echo("Redis is away: cached lists show the new products when they expire.")
     click.echo(f"{made} made, {wanted} or more are there.")
@@ -240,7 +240,7 @@ def seed_command(wanted: int) -> None:
 
 def _read(number: int) -> Any:
     cached = pull_the_plug.current().strategy != "none"
-    return shelf().product(number, _draw_product, corner=corner(), cached=cached)
+    return catalog().product(number, _draw_product, corner=corner(), cached=cached)
 
 
 def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:

@@ -10,7 +10,7 @@ from flask import Flask
 
 from demo.catalog import products
 from demo.catalog.answering import HTML, JSON, whole
-from demo.catalog.cached_catalog import Shelf
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.catalog.products import ProductPage
 from demo.observe.trace import ENDPOINT, current_trace, resume_trace
 from demo.teach import pull_the_plug
@@ -19,7 +19,7 @@ from demo.web.before_flask import OUTCOME, Whole, Window
 PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
 
 
-def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Window:
+def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str]) -> Window:
     """The window through which these are answered."""
     shown = bool(app.config["XRAY"])
 
@@ -48,9 +48,9 @@ def window(app: Flask, shelf: Shelf, draw: Callable[[ProductPage], str]) -> Wind
 
         try:
             cached = (
-                shelf.products_json([number])[number]
+                catalog.products_json([number])[number]
                 if json
-                else shelf.product(number, draw_in_context)
+                else catalog.product(number, draw_in_context)
             )
         except Exception as error:  # raised again where Flask handles it
             environ[OUTCOME] = error

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from demo.app import close, create_app
-from demo.catalog.cached_catalog import Shelf
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.client.wire import Client
 from demo.leaderboard.ranking import Leaderboard
 from demo.web.services import part
@@ -25,11 +25,11 @@ def patterns() -> None:
         }
         app = create_app(settings)
         client = connect(url, pool_size=4, timeout_seconds=5, open_seconds=1)
-        shelf = part(Shelf, app)
+        catalog = part(CachedCatalog, app)
         hit = get(app, "/catalog/api/products/42")
 
         def miss() -> object:
-            shelf.drop_product(42)
+            catalog.drop_product(42)
             return hit()
 
         say("\nThe patterns, time of one in times of the other:")

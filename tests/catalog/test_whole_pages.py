@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.catalog import rendered
-from demo.catalog.cached_catalog import Shelf
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.client.wire import Client
 from demo.web.services import part
 from tests.conftest import round_trips
@@ -153,7 +153,7 @@ def test_a_head_has_the_headers_of_the_get(bare: FlaskClient) -> None:
 
 def test_pages_of_other_templates_are_not_taken_for_ours(make_app: Callable[..., Flask]) -> None:
     one, two = make_app(), make_app()
-    part(Shelf, two).cache.schema = "other"
+    part(CachedCatalog, two).cache.schema = "other"
     assert ">MISS<" in one.test_client().get(PRODUCT).text
     assert ">MISS<" in two.test_client().get(PRODUCT).text
 

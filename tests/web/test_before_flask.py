@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from demo.catalog.cache_aside import Busy
-from demo.catalog.cached_catalog import Shelf
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.web.services import part, services
 from tests.conftest import round_trips
 
@@ -88,7 +88,7 @@ def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(
     def busy(*_: Any, **__: Any) -> None:
         raise Busy("waited")
 
-    monkeypatch.setattr(part(Shelf, bare).cache, "get_many", busy)
+    monkeypatch.setattr(part(CachedCatalog, bare).cache, "get_many", busy)
     for path in (PAGE, API, "/catalog/"):
         answer = bare.test_client().get(path)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
