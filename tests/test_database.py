@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from demo.config import ConfigError
 from demo.database import Database, _use_wal
-from tests.serving import until
+from tests.servers import until
 
 
 def postgres_binaries() -> Path | None:

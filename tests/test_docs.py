@@ -22,7 +22,8 @@ from demo.limits import RateLimit
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
 from demo.web.services import part
-from tests.serving import REPOSITORY, serve
+from tests.servers import REPOSITORY
+from tests.serving import serve
 
 PAGES = {
     path: path.read_text()

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.servers import private_engine
-from tests.serving import GTHREAD, Answer, Server, processes, serve, until
+from tests.servers import private_engine, until
+from tests.serving import GTHREAD, Answer, Server, processes, serve
 
 WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 PAGES = [

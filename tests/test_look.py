@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.browser.chromium import PAGES
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY
 
 CSS = (REPOSITORY / "static" / "app.css").read_text()
 TOKENS = {

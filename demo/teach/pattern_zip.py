@@ -1,7 +1,8 @@
 """Take a pattern: its files, its scripts and its tests as a zip that runs on its own.
 
 Nothing is kept for it: the zip is made from the files of this very app, the test's and whatever
-these import. Offered is what gets by without Flask.
+these import. Offered is what gets by without Flask and with few files: what needs more of them is a
+page's experiment, not a pattern.
 """
 
 import io
@@ -16,18 +17,12 @@ from werkzeug.exceptions import NotFound
 from demo.config import REPOSITORY
 
 FRAMEWORK = {"flask", "werkzeug"}
+MOST_FILES = 15
 FLOORS = ("client", "observe", "web", "teach")  # shared rooms, which are no use cases
+MADE = ("README.md", "requirements.txt", "tests/conftest.py")
 DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
 TESTS = {  # where a pattern is tested under another name than its own
-    "test_algorithms": (
-        "fixed_window",
-        "gcra",
-        "limiter",
-        "sliding_counter",
-        "sliding_window",
-        "token_bucket",
-    ),
-    "test_ranking": ("answers", "boards", "reading", "upkeep"),
+    "test_ranking": ("answers", "reading", "upkeep"),
     "test_session_store": ("session_values",),
 }
 ABOUT = """# {name}
@@ -47,25 +42,22 @@ from pathlib import Path
 
 import pytest
 
-from demo.client import engine
 from tests import servers
-from tests.clients import connect
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory):
+def redis_url():
     url = servers.shared_url()
     if url:
         yield url
-        return
-    folder = tmp_path_factory.mktemp("instance")
-    yield engine.start(folder, keep=False)
-    engine.release(folder, wait_seconds=5)
+    else:
+        with servers.private_engine() as engine:
+            yield engine.url
 
 
 @pytest.fixture
 def client(redis_url):
-    made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
+    made = servers.connect(redis_url)
     servers.clean(made)
     for script in Path("demo").rglob("*.lua"):  # as the app does at its start
         made.script_load(script.read_text())
@@ -100,7 +92,9 @@ def offered() -> frozenset[tuple[str, str]]:
     found = set()
     for path in sorted((REPOSITORY / "demo").glob("*/*.py")):
         test = None if path.parent.name in FLOORS else _test(path)
-        if test and not FRAMEWORK & (_needs(test)[1] | _needs(path)[1]):
+        if not test or FRAMEWORK & (_needs(test)[1] | _needs(path)[1]):
+            continue
+        if len(_whole(path)) + len(MADE) <= MOST_FILES:
             found.add((path.parent.name, path.stem))
     return frozenset(found)
 
@@ -135,33 +129,33 @@ def of_paths(paths: list[str]) -> list[tuple[str, str]]:
 def pack(use_case: str, pattern: str) -> bytes:
     """The zip."""
     path = REPOSITORY / "demo" / use_case / f"{pattern}.py"
-    test = _test(path)
-    assert test is not None
-    files, packages = _needs(test)
-    more, further = _needs(path)
-    servers, _ = _needs(REPOSITORY / "tests" / "servers.py")
-    pool, _ = _needs(REPOSITORY / "tests" / "clients.py")
-    whole = files | more | servers | pool | {test, path}
-    whole |= {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
-    whole |= {
-        folder / "__init__.py"
-        for file in whole
-        for folder in file.parents
-        if (folder / "__init__.py").exists()
-    }
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
-        for file in sorted(whole):
+        for file in sorted(_whole(path)):
             made.writestr(
                 zipfile.ZipInfo(file.relative_to(REPOSITORY).as_posix(), DATE), file.read_bytes()
             )
-        for name, text in (
-            ("README.md", ABOUT.format(name=pattern, path=path.relative_to(REPOSITORY).as_posix())),
-            ("requirements.txt", _requirements(packages | further)),
-            ("tests/conftest.py", CONFTEST),
-        ):
+        about = ABOUT.format(name=pattern, path=path.relative_to(REPOSITORY).as_posix())
+        texts = (about, _requirements(_packages(path)), CONFTEST)
+        for name, text in zip(MADE, texts, strict=True):
             made.writestr(zipfile.ZipInfo(name, DATE), text)
     return out.getvalue()
+
+
+@cache
+def _whole(path: Path) -> frozenset[Path]:
+    """A pattern, its tests, and whatever these import and run."""
+    test = _test(path)
+    assert test is not None
+    servers = REPOSITORY / "tests" / "servers.py"
+    whole = _needs(path)[0] | _needs(test)[0] | _needs(servers)[0]
+    return whole | {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
+
+
+def _packages(path: Path) -> frozenset[str]:
+    test = _test(path)
+    assert test is not None
+    return _needs(path)[1] | _needs(test)[1]
 
 
 def _requirements(packages: frozenset[str]) -> str:

@@ -20,7 +20,11 @@ def show(file: str, test: str) -> str:
     if file not in _files() or test not in _tests(file):
         raise NotFound("There is no such test.")
     return render_template(
-        "test.html", sentence=sentence(test), file=file, test=test, listing=_listing(file, test)
+        "test.html",
+        sentence=sentence(test),
+        # What several files share has no runner of its own: its folder runs it.
+        run=f"{file}::{test}" if _is_collected(file) else f"{file.rpartition('/')[0]} -k {test}",
+        listing=_listing(file, test),
     )
 
 
@@ -37,16 +41,23 @@ def sentence(test: str) -> str:
 
 @cache
 def _files() -> frozenset[str]:
-    return frozenset(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
+    found = [*TESTS.rglob("test_*.py"), *TESTS.rglob("*_tests.py")]
+    return frozenset(path.relative_to(TESTS).as_posix() for path in found)
+
+
+def _is_collected(file: str) -> bool:
+    return file.rpartition("/")[2].startswith("test_")
 
 
 @lru_cache(maxsize=128)
 def _tests(file: str) -> dict[str, tuple[int, int]]:
-    """First and last line of each test of a file, its decorators included."""
+    """First and last line of each test of a file, its decorators included, in its classes too."""
     tree = ast.parse((TESTS / file).read_text())
+    bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
     functions = [
         node
-        for node in tree.body
+        for body in bodies
+        for node in body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
     return {

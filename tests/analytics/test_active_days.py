@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from demo.analytics.active_days import OFFSETS, POSITIONS, ActiveDays
 from demo.analytics.salts import hashed
-from demo.client.wire import Client
-from tests.servers import clean
+from tests.servers import Client, clean
 
 TODAY = date(2026, 11, 20)
 

@@ -20,13 +20,8 @@ from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
-from demo.client.wire import Client
-from demo.observe.trace import begin_trace, end_trace
 from tests import servers
-from tests.client.test_pool import server
-from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import REPOSITORY, until
+from tests.servers import REPOSITORY, Client, connect, private_engine, tcp_server, trips, until
 
 AFTER = 3600.0
 
@@ -44,15 +39,14 @@ def test_a_note_asks_redis_nothing_and_a_flush_once(client: Client) -> None:
     collector = quiet(client)
     collector.note("page", "mara", "42")
     collector.flush()  # learns the time and the salts, and merges the month
-    trace = begin_trace(detailed=False)
-    for number in range(100):
-        collector.note("page", f"visitor {number}", str(number))
-    assert trace.round_trips == 0
-    assert collector.flush()
-    assert trace.round_trips == 1
-    assert collector.flush()  # nothing is left
-    assert trace.round_trips == 1
-    end_trace()
+    with trips() as seen:
+        for number in range(100):
+            collector.note("page", f"visitor {number}", str(number))
+        assert len(seen) == 0
+        assert collector.flush()
+        assert len(seen) == 1
+        assert collector.flush()  # nothing is left
+        assert len(seen) == 1
     assert views(collector) == 101
     collector.close()
 
@@ -84,17 +78,16 @@ def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
 
 
 def test_the_thread_is_nobodys(client: Client) -> None:
-    trace = begin_trace(detailed=False)
-    collector = Collector(client, interval_seconds=0.01)
-    collector.note("page")
-    until(
-        lambda: client.exists(
-            "demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)
+    with trips() as seen:
+        collector = Collector(client, interval_seconds=0.01)
+        collector.note("page")
+        until(
+            lambda: client.exists(
+                "demo:analytics:{views}:day:" + str(int(time.time()) // (30 * 86_400) * 30 * 86_400)
+            )
         )
-    )
-    collector.close()
-    end_trace()
-    assert {step.label for step in trace.of("redis")} == {"EXISTS"}
+        collector.close()
+    assert {name for names in seen for name in names} == {"EXISTS"}
 
 
 def test_no_address_is_in_redis(client: Client) -> None:
@@ -146,12 +139,10 @@ for number in range(1000):
 
 
 def test_a_cluster_takes_it_all() -> None:
-    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+    with tcp_server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = connect(
-            f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0
-        )
+        client = redis.RedisCluster(host="127.0.0.1", port=port)
         collector = quiet(client)
         collector.note("page", "mara", "42")
         assert collector.flush()
@@ -173,7 +164,7 @@ def test_redis_away_and_back() -> None:
     told: list[int] = []
     now = [1_798_761_000.0]
     with private_engine() as engine:
-        client = connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.0)
+        client = connect(engine.url, pool_size=4, timeout_seconds=0.25)
         collector = quiet(client, told=told.append, clock=lambda: now[0])
         collector.note("page", "mara")
         assert collector.flush()
@@ -207,7 +198,7 @@ def test_redis_away_and_back() -> None:
 def test_a_full_redis_drops_and_tells(client: Client) -> None:
     told: list[int] = []
     with private_engine() as engine:
-        full = connect(engine.url, pool_size=4, timeout_seconds=1.0, open_seconds=0.0)
+        full = connect(engine.url, pool_size=4, timeout_seconds=1.0)
         collector = quiet(full, told=told.append)
         full.config_set("maxmemory", 1)
         collector.note("page", "mara")

@@ -6,8 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.analytics.counters import RESOLUTIONS, Counters
-from demo.client.wire import Client
-from tests.servers import clean
+from tests.servers import Client, clean
 
 NOW = 1_798_761_599  # a second before 2027
 WRITES = st.lists(

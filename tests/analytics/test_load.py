@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from demo.analytics.unique_visitors import STANDARD_ERROR
-from tests.serving import GTHREAD, Server, processes, serve, until
+from tests.servers import until
+from tests.serving import GTHREAD, Server, processes, serve
 
 FULL = bool(os.environ.get("TEST_MANY"))
 REQUESTS, VISITORS = (10_000, 200) if FULL else (400, 40)

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from demo.analytics import presence
 from demo.analytics.presence import KEY, Presence
-from demo.client.wire import Client
-from tests.servers import clean
+from tests.servers import Client, clean
 
 NOW = 1_798_761_600
 SEEN = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-400, 0)), max_size=30)

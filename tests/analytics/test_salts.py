@@ -8,7 +8,7 @@ import pytest
 
 from demo.analytics import salts
 from demo.analytics.salts import Salts, hashed, identity
-from demo.client.wire import Client
+from tests.servers import Client
 
 
 def test_all_who_ask_at_once_get_one_salt_and_it_expires(client: Client) -> None:

@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from demo.analytics.shared_answer import KEPT_SECONDS, SharedAnswer
-from demo.client.wire import Client
+from tests.servers import Client
 
 
 def age(client: Client, answer: SharedAnswer, seconds: float) -> None:

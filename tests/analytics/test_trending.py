@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from demo.analytics import trending
 from demo.analytics.trending import SPANS, Rising, Trending
-from demo.client.wire import Client
-from tests.servers import clean
+from tests.servers import Client, clean
 
 NOW = 1_798_761_599
 VIEWS = st.lists(

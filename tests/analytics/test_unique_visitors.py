@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from demo.analytics.salts import hashed
 from demo.analytics.unique_visitors import MAX_EXACT, STANDARD_ERROR, UniqueVisitors
-from demo.client.wire import Client
+from tests.servers import Client
 
 WEDNESDAY = date(2026, 11, 25)
 

@@ -18,7 +18,8 @@ from demo.app import close, create_app
 from demo.database import sqlite_url
 from tests.bench import peers
 from tests.bench.measure import faster, on_one_core, report, say
-from tests.serving import REPOSITORY, Server, serve, until
+from tests.servers import REPOSITORY, until
+from tests.serving import Server, serve
 
 PAGE = "/catalog/products/42"
 GZIP = {"Accept-Encoding": "gzip"}

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 from demo.catalog import products
 from demo.catalog.products import CATEGORIES
 from demo.web.formats import size
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY
 
 PRODUCT = 42
 

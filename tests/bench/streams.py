@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import redis
 
 from tests.bench.measure import say
-from tests.servers import PrivateEngine
-from tests.serving import Server, processes, serve, until
+from tests.servers import PrivateEngine, until
+from tests.serving import Server, processes, serve
 
 PAUSE_SECONDS = 0.3
 VIEWERS, POSTS, REQUESTS, ROUNDS = 1000, 40, 250, 5

@@ -12,10 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from redis.exceptions import RedisError
 
 from demo.catalog.cache_aside import Busy, Cache, Cached, CacheStatus
-from demo.client.wire import Client
-from demo.observe.trace import begin_trace, end_trace
-from tests.clients import connect
-from tests.servers import clean, private_engine
+from tests.servers import Client, clean, connect, private_engine, trips
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,11 +32,8 @@ def must_not_load() -> Row:
 
 
 def counted(call: Callable[[], Any]) -> tuple[Any, int]:
-    trace = begin_trace()
-    try:
-        return call(), trace.round_trips
-    finally:
-        end_trace()
+    with trips() as seen:
+        return call(), len(seen)
 
 
 def ask(cache: Cache[Row], number: int | None, **options: Any) -> Cached[Row]:
@@ -393,7 +387,7 @@ def test_a_groups_token_that_is_evicted_costs_a_hit_and_never_the_guarantee(
 
 
 def test_without_redis_the_loader_answers() -> None:
-    client = connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30)
+    client = connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25)
     cache = make(client)
     for number in (1, 2):
         cached = ask(cache, number)
@@ -402,7 +396,7 @@ def test_without_redis_the_loader_answers() -> None:
 
 def test_redis_lost_during_a_load_costs_only_the_entry() -> None:
     with private_engine() as engine:
-        cache = make(connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=30))
+        cache = make(connect(engine.url, pool_size=2, timeout_seconds=0.25))
 
         def load() -> Row:
             engine.kill()
@@ -447,7 +441,7 @@ def test_a_lease_that_could_not_be_ended_is_taken_over_by_the_process_that_held_
 
 def test_a_full_or_read_only_redis_serves_what_it_has_and_is_read_around() -> None:
     with private_engine("--maxmemory", "3mb") as engine:
-        client = connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5)
+        client = connect(engine.url, pool_size=2, timeout_seconds=1)
         cache = make(client)
         ask(cache, 1)
         client.config_set("maxmemory", 1)
@@ -499,7 +493,7 @@ def test_dropping_tells_how_many_were_there_in_one_round_trip(client: Client) ->
 def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=1) as client,
     ):
         cache = make(client)
         client.script_flush()
@@ -510,7 +504,7 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
 def test_a_server_that_hangs_is_read_around() -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=0.05, open_seconds=30) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=0.05) as client,
     ):
         cache = make(client)
         ask(cache, 1)
@@ -523,7 +517,7 @@ def test_a_server_that_hangs_is_read_around() -> None:
 def test_what_the_loader_raises_is_told_even_when_the_lease_cannot_be_given_back() -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=30) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=0.25) as client,
     ):
 
         def fail() -> Row:
@@ -874,7 +868,7 @@ def test_looking_without_loading(client: Client) -> None:
 def test_a_full_redis_can_still_invalidate_a_group() -> None:
     with (
         private_engine("--maxmemory", "3mb") as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=1) as client,
     ):
         cache = make(client)
         ask(cache, 1, groups=["g"])

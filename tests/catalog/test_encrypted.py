@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.catalog.encrypted import Encrypted, derive, key_id, mask
-from demo.client.wire import Client
+from tests.servers import Client
 
 OLD, NEW, FOREIGN = (derive(b"x" * 32, name) for name in (b"old", b"new", b"foreign"))
 MARA, NOOR = "demo:catalog:{profile:mara}", "demo:catalog:{profile:noor}"

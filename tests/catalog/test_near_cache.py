@@ -18,8 +18,14 @@ from demo.config import ConfigError
 from demo.observe.trace import begin_trace, end_trace
 from tests.clients import connect
 from tests.conftest import round_trips
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
 
 # Redis tells of keys whatever their database: other test processes must not have these
 NAME = f"near-{os.getpid()}"

@@ -11,8 +11,7 @@ from demo.catalog import outbox, seed
 from demo.catalog.outbox import Deliverer, Event
 from demo.database import Database
 from demo.web.services import services
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
 
 API = "/catalog/api/products/42"
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from demo.catalog import hashes_views
 from demo.catalog.product_hash import HashStore, StringStore
-from demo.client.wire import Client
 from demo.web.services import services
 from tests.conftest import round_trips
-from tests.servers import private_engine
+from tests.servers import Client, private_engine
 
 LAB = "/catalog/lab/hashes/"
 KEY = "demo:catalog:{object:test}"

@@ -5,8 +5,8 @@ from flask.testing import FlaskClient
 
 from demo.catalog import stampede
 from demo.catalog.cache_aside import Cache
-from demo.client.wire import Client
 from demo.web import flash_cookie
+from tests.servers import Client
 
 PRODUCT = "/catalog/products/42"
 

@@ -9,8 +9,8 @@ from demo.catalog import products, seed, strategies
 from demo.catalog.products import Product
 from demo.catalog.strategies import NAMES, Rows, build
 from demo.catalog.write_behind import WriteBehind
-from demo.client.wire import Client
 from demo.database import Database
+from tests.servers import Client
 
 
 def take(product: Product) -> Product:

@@ -9,8 +9,7 @@ from sqlalchemy import event, text
 
 from demo.web.services import services
 from tests.conftest import round_trips
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
 
 PRODUCT = "/catalog/products/42"
 API = "/catalog/api/products/42"

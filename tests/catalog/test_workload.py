@@ -14,8 +14,7 @@ from demo.catalog.products import Product
 from demo.catalog.strategies import NAMES
 from demo.catalog.workload import Options, Outcome, percentile, run
 from demo.catalog.write_through import NotTold
-from demo.client.wire import Client
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY, Client
 
 
 class Store:

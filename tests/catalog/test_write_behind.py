@@ -11,9 +11,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from demo.catalog.write_behind import GROUP, Contended, Versioned, WriteBehind
-from demo.client.wire import Client
-from tests.clients import connect
-from tests.servers import clean
+from tests.servers import Client, clean, connect
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -311,9 +309,7 @@ def test_a_load_that_fails_gives_the_lease_back(store: WriteBehind[Row], client:
 
 
 def test_without_redis_nothing_is_written_and_the_caller_is_told(database: Database) -> None:
-    store = make(
-        connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database
-    )
+    store = make(connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25), database)
     for call in (
         lambda: store.read("a"),
         lambda: store.update("a", add),

@@ -7,9 +7,7 @@ import pytest
 
 from demo.catalog.cache_aside import Cache, CacheStatus
 from demo.catalog.write_through import NotTold, WriteThrough
-from demo.client.wire import Client
-from tests.clients import connect
-from tests.servers import private_engine
+from tests.servers import Client, connect, private_engine
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -125,9 +123,7 @@ def test_a_change_that_fails_gives_the_lease_back(client: Client) -> None:
 
 def test_without_redis_the_row_is_written_and_the_caller_is_told() -> None:
     database = Database()
-    store, _ = make(
-        connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=60), database
-    )
+    store, _ = make(connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25), database)
     with pytest.raises(NotTold) as told:
         store.update("1", add)
     assert (told.value.value, database.rows["1"], store.read("1")) == (Row(1), Row(1), Row(1))
@@ -136,7 +132,7 @@ def test_without_redis_the_row_is_written_and_the_caller_is_told() -> None:
 def test_redis_lost_after_the_commit_leaves_a_lease_and_no_old_value() -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=0.25, open_seconds=0.01) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=0.25) as client,
     ):
         database = Database()
         store, cache = make(client, database)

@@ -17,8 +17,8 @@ from demo.client.leader import lead_key
 from demo.client.wire import Client
 from demo.monitor import reports
 from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import GTHREAD, REPOSITORY, serve, until
+from tests.servers import REPOSITORY, private_engine, until
+from tests.serving import GTHREAD, serve
 
 
 def make(

@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from demo.client import engine, folders
-from tests.serving import REPOSITORY, processes, until
+from tests.servers import REPOSITORY, until
+from tests.serving import processes
 
 HOLD = (
     "import sys, pathlib; sys.path.insert(0, {root!r}); from demo.client import engine; "

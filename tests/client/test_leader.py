@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 from demo.client.leader import Leader, lead_key, token_key
 from demo.client.wire import Client
 from tests.clients import connect
-from tests.serving import until
+from tests.servers import until
 
 
 def make(client: Client, name: str, **options: float | Callable[[], float]) -> Leader:

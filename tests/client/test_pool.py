@@ -1,12 +1,9 @@
-import contextlib
 import logging
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,81 +11,18 @@ import pytest
 import redis
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from demo.client import engine
 from demo.client.breaker import Breaker, BreakerOpen
 from demo.client.connections import BoundedPool
 from demo.client.pool import check
 from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Client
 from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import free_port, private_engine, sentinel_of, tcp_server, until
 
 
 def client_for(url: str, **settings: float) -> Client:
     options = {"pool_size": 4, "timeout_seconds": 0.25, "open_seconds": 0.5, **settings}
     return connect(url, **options)  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    """One whose cluster bus port, 10 000 above, is a port too."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port <= 55_000:
-                return port
-
-
-@contextlib.contextmanager
-def server(*arguments: str, binary: str | None = None) -> Iterator[int]:
-    """An engine on a TCP port."""
-    port = free_port()
-    command = [
-        binary or engine.find_engine(),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        *arguments,
-    ]
-    with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            until(lambda: _listens(port))
-            yield port
-        finally:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
-def sentinel_of(master: int, folder: Path, more: str = "") -> Iterator[int]:
-    """A Sentinel on a TCP port, with a master called prime."""
-    config, port = folder / "sentinel.conf", free_port()
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
-        f"sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n{more}"
-    )
-    nowhere = subprocess.DEVNULL
-    process = subprocess.Popen(
-        [engine.find_engine(), str(config), "--sentinel"], stdout=nowhere, stderr=nowhere
-    )
-    try:
-        until(lambda: _listens(port))
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(
@@ -145,7 +79,7 @@ def test_the_grammar_of_urls() -> None:
 
 
 def test_a_wrong_password_is_one_sentence_without_it() -> None:
-    with server("--requirepass", "secret") as port:
+    with tcp_server("--requirepass", "secret") as port:
         for url in (f"redis://127.0.0.1:{port}", f"redis://:hunter2@127.0.0.1:{port}"):
             with pytest.raises(AddressError, match="refuses the user or password") as caught:
                 check(client_for(url), url)
@@ -155,7 +89,7 @@ def test_a_wrong_password_is_one_sentence_without_it() -> None:
 
 
 def test_a_cluster_url_on_a_standalone_server_is_one_sentence() -> None:
-    with server() as port, pytest.raises(AddressError, match="is no cluster; use redis://"):
+    with tcp_server() as port, pytest.raises(AddressError, match="is no cluster; use redis://"):
         client_for(f"redis+cluster://127.0.0.1:{port}")
 
 
@@ -193,7 +127,7 @@ def test_replies_are_bytes() -> None:
 
 def test_a_write_whose_reply_is_lost_is_not_sent_again() -> None:
     """A proxy swallows the reply of the first ZINCRBY and hangs up."""
-    with server() as port, socket.create_server(("127.0.0.1", 0)) as proxy:
+    with tcp_server() as port, socket.create_server(("127.0.0.1", 0)) as proxy:
         swallowed = threading.Event()
 
         def relay() -> None:
@@ -296,7 +230,7 @@ def test_tls(tmp_path: Path) -> None:
         "--tls-key-file",
         str(key),
     ]
-    with server(
+    with tcp_server(
         *options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no", binary=binary
     ):
         good = f"rediss://localhost:{tls}?ssl_ca_certs={certificate}"
@@ -322,9 +256,9 @@ def test_sentinel_finds_the_master_and_follows_it(
         f"requirepass {password}\n" if guarded == "both" else ""
     )
     with (
-        server(*options) as master,
-        server("--replicaof", "127.0.0.1", str(master), *options) as replica,
-        sentinel_of(master, tmp_path, more) as port,
+        tcp_server(*options) as master,
+        tcp_server("--replicaof", "127.0.0.1", str(master), *options) as replica,
+        sentinel_of(master, more) as port,
     ):
         url = f"redis+sentinel://{f':{password}@' if password else ''}127.0.0.1:{port}/prime"
         client = client_for(url, timeout_seconds=0.5, open_seconds=0.1)
@@ -379,7 +313,7 @@ def test_a_name_that_is_not_looked_up_in_time_holds_nobody_up(
         return look_up("127.0.0.1", *more, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    with server() as port:
+    with tcp_server() as port:
         client = client_for(f"redis://redis.test:{port}", timeout_seconds=0.05, open_seconds=0.0)
         for _ in range(3):
             with pytest.raises(redis.TimeoutError) as caught:
@@ -401,7 +335,7 @@ def test_a_process_that_ends_and_may_begin_no_thread_connects_all_the_same(
     def refused(_: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    with server() as port:
+    with tcp_server() as port:
         monkeypatch.setattr(threading.Thread, "start", refused)
         assert all(client_for(f"redis://localhost:{port}").ping() for _ in range(2))
 
@@ -428,7 +362,7 @@ def test_after_a_timeout_no_later_call_gets_the_earlier_reply(tmp_path: Path) ->
 
 
 def test_cluster_serves_every_command_of_the_app(tmp_path: Path) -> None:
-    with server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
+    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
         with redis.Redis(port=port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")

@@ -11,8 +11,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError
 
 from demo.client.pool import connect
 from demo.client.wire import Send, Trip
-from tests.client.test_pool import sentinel_of, server
-from tests.serving import until
+from tests.servers import sentinel_of, tcp_server, until
 
 SCRIPT = "-- probe.lua: reads\nreturn redis.call('GET', KEYS[1])"
 Connect = Callable[..., Any]
@@ -23,16 +22,18 @@ def connected(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connec
     """Makes clients with wrappers of a test's choice, on a server of each kind."""
     with ExitStack() as stack:
         if request.param == "cluster":
-            port = stack.enter_context(server("--cluster-enabled", "yes", "--dir", str(tmp_path)))
+            port = stack.enter_context(
+                tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path))
+            )
             with redis.Redis(port=port) as node:
                 node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
                 until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
             url = f"redis+cluster://127.0.0.1:{port}"
         else:
-            port = stack.enter_context(server())
+            port = stack.enter_context(tcp_server())
             url = f"redis://127.0.0.1:{port}"
             if request.param == "sentinel":
-                sentinel = stack.enter_context(sentinel_of(port, tmp_path))
+                sentinel = stack.enter_context(sentinel_of(port))
                 url = f"redis+sentinel://127.0.0.1:{sentinel}/prime"
 
         def make(*around: Any) -> Any:

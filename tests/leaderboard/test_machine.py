@@ -17,7 +17,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from demo.client.wire import Client
 from demo.leaderboard.answers import (
     MAX_SCORE,
     Conflict,
@@ -31,8 +30,7 @@ from demo.leaderboard.answers import (
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
 from tests.leaderboard.models import Model
-from tests.servers import clean
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY, Client, clean
 
 DAY_MS = 86_400_000
 START_MS = 1_798_588_800_000  # 2026-12-30, 00:00 UTC, in ISO week 53
@@ -242,9 +240,8 @@ def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(clie
 POSTER = """
 import sys
 from demo.leaderboard.ranking import Leaderboard
-from tests.clients import connect
 url, seed = sys.argv[1], int(sys.argv[2])
-with connect(url, pool_size=1, timeout_seconds=5, open_seconds=1) as client:
+with connect(url, pool_size=1, timeout_seconds=5) as client:
     board = Leaderboard(client, "processes")
     print("ready", flush=True)
     sys.stdin.readline()

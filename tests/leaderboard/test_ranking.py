@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from demo.client.wire import Client
-from demo.leaderboard import boards, upkeep
+from demo.leaderboard import upkeep
 from demo.leaderboard.answers import (
     MAX_SCORE,
     Conflict,
@@ -24,11 +23,7 @@ from demo.leaderboard.answers import (
     check_player,
 )
 from demo.leaderboard.ranking import Leaderboard
-from demo.leaderboard.watched import Watched
-from demo.observe.trace import begin_trace, end_trace
-from tests.clients import connect
-from tests.servers import clean, private_engine
-from tests.serving import until
+from tests.servers import Client, clean, connect, private_engine, trips, until
 
 DAY_MS = 86_400_000
 NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
@@ -156,7 +151,7 @@ def test_all_keys_of_a_board_share_a_slot_and_another_board_has_its_own(client: 
 def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=2, timeout_seconds=1, open_seconds=0.5) as client,
+        connect(engine.url, pool_size=2, timeout_seconds=1) as client,
     ):
         board = Leaderboard(client, "flushed")
         client.script_flush()
@@ -168,9 +163,7 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again() -> None:
 def test_without_redis_or_on_a_key_of_another_kind_every_call_raises(client: Client) -> None:
     board = Leaderboard(client, "kinds")
     client.set(board.redis_keys(Period.DAY)[0], "text", px=60_000)
-    with connect(
-        "redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30
-    ) as nobody:
+    with connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25) as nobody:
         away = Leaderboard(nobody, "kinds")
         for call in (
             lambda: away.submit("a", 1),
@@ -352,8 +345,6 @@ def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(
         lambda board: board.percentile("b", period),
         lambda board: board.for_players(["b", "a"], period),
         lambda board: board.size(period),
-        lambda board: Watched(client).look(board, period, "b"),
-        lambda board: list(Watched(client).read(board, period, {"": None, "b": None}).values()),
         lambda board: board.trim(2, period),
     ]
     for read in reads:
@@ -374,44 +365,6 @@ def test_the_first_to_reach_a_score_is_first_among_friends(client: Client) -> No
     board.submit("x", 10)
     assert [entry.player for entry in board.for_players(["z", "x", "y"])] == ["y", "z", "x"]
     assert board.for_players(["nobody"]) == ()
-
-
-def test_dense_ranks_are_those_of_a_page_too(client: Client) -> None:
-    board = Leaderboard(client, "dense-page", ranking="dense")
-    for player, score in (("a", 9), ("b", 9), ("c", 7), ("d", 1)):
-        board.submit(player, score)
-    seen = Watched(client).look(board, "all", "d")
-    assert seen.top.entries == board.top(9).entries
-    assert [entry.rank for entry in seen.top.entries] == [1, 1, 2, 3]
-    assert seen.around is not None
-    assert seen.around.entries == seen.top.entries
-
-
-@pytest.mark.parametrize("rows", [{"foreign": float("inf")}, {b"000000000001:\xff": 1}])
-def test_a_board_that_others_have_written_into_raises_and_the_list_goes_on(
-    client: Client, rows: dict[Any, float]
-) -> None:
-    for name in ("foreign", "kind", "own"):
-        Leaderboard(client, name).submit("mara", 5)
-    bad, kind, own = (Leaderboard(client, name) for name in ("foreign", "kind", "own"))
-    client.zadd(bad.redis_keys("all")[0], rows)
-    client.zadd(bad.redis_keys("all")[0], {b"000000000001:mara": 9})
-    client.set(kind.redis_keys("all")[0], "text", px=60_000)
-    for read in (lambda: bad.top(9), lambda: Watched(client).look(bad, "all")):
-        with pytest.raises(RedisError):
-            read()
-    client.zrem(bad.redis_keys("all")[0], b"000000000001:mara")
-    leads = boards.leads(client, [bad, kind, own])
-    assert leads == [
-        boards.Lead("foreign", 1),
-        boards.Lead("kind", 0),
-        boards.Lead("own", 1, "mara", 5),
-    ]
-    with connect(
-        "redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30
-    ) as nobody:
-        with pytest.raises(RedisError):
-            boards.leads(nobody, [own])
 
 
 @pytest.mark.parametrize("seconds", [-3 * 86_400, 3 * 86_400])
@@ -520,19 +473,6 @@ def test_eight_that_post_at_once_end_in_the_models_state(client: Client) -> None
     assert {entry.player: entry.score for entry in page.entries} == best
     assert page.total == 10
     assert [entry.score for entry in page.entries] == sorted(best.values(), reverse=True)
-
-
-def test_boards_are_listed_as_they_were_last_in_use_and_bounded(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(boards, "MOST", 3)
-    for name in "abcde":
-        boards.remember(client, name)
-    boards.remember(client, "d")
-    assert boards.names(client) == ["d", "e", "c"]
-    assert boards.names(client, 2) == ["d", "e"]
-    assert _trips(lambda: boards.remember(client, "f")) == _trips(lambda: boards.names(client)) == 1
-    assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
 
 
 def test_a_key_counts_once_for_a_day_and_lies_under_the_boards_tag(client: Client) -> None:
@@ -706,10 +646,9 @@ def test_a_period_is_checked(client: Client, period: str) -> None:
 
 
 def _trips(call: Any) -> int:
-    trace = begin_trace()
-    call()
-    end_trace()
-    return trace.round_trips
+    with trips() as seen:
+        call()
+    return len(seen)
 
 
 def test_who_listens_is_told_once_of_each_change_and_of_nothing_else(client: Client) -> None:

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask import Flask
 
-from demo.client.wire import Client
 from demo.leaderboard.signatures import Signatures, Unsigned, sign
 from tests.conftest import round_trips
+from tests.servers import Client
 
 SECRET = "a secret of the tests"
 PATH = "/leaderboard/api/boards/main/scores"

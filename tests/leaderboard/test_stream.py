@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-from demo.client.wire import Client
 from demo.leaderboard import stream
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Full, Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
 from demo.teach import pull_the_plug
-from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import Client, connect, private_engine, until
 
 
 @pytest.fixture
@@ -178,7 +175,7 @@ def test_who_comes_back_with_the_last_id_is_not_told_what_he_knows(
 def test_a_killed_redis_ends_no_stream_and_all_catch_up(make: Callable[..., Streams]) -> None:
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own,
+        connect(engine.url, pool_size=4, timeout_seconds=0.25) as own,
     ):
         board, hub = Leaderboard(own, "killed"), make(own)
         board.submit("mara", 5)
@@ -206,7 +203,7 @@ def test_a_redis_that_is_silent_counts_as_away(
     monkeypatch.setattr("demo.leaderboard.stream.PING_SECONDS", 0.1)
     with (
         private_engine() as engine,
-        connect(engine.url, pool_size=4, timeout_seconds=0.25, open_seconds=0.1) as own,
+        connect(engine.url, pool_size=4, timeout_seconds=0.25) as own,
     ):
         board, hub = Leaderboard(own, "silent"), make(own)
         viewer = hub.open(board, "all")

@@ -14,15 +14,14 @@ from demo.client import engine
 from demo.client.wire import Client
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Streams
-from tests.client.test_pool import free_port, server
 from tests.clients import connect
 from tests.leaderboard.test_stream import told
-from tests.serving import until
+from tests.servers import free_port, tcp_server, until
 
 
 @contextmanager
 def cluster(_: Path) -> Iterator[str]:
-    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+    with tcp_server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         yield f"redis+cluster://127.0.0.1:{port}"
@@ -30,7 +29,7 @@ def cluster(_: Path) -> Iterator[str]:
 
 @contextmanager
 def sentinel(folder: Path) -> Iterator[str]:
-    with server() as master:
+    with tcp_server() as master:
         config, port = folder / "sentinel.conf", free_port()
         config.write_text(
             f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
@@ -46,7 +45,7 @@ def sentinel(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def password(_: Path) -> Iterator[str]:
-    with server("--requirepass", "secret") as port:
+    with tcp_server("--requirepass", "secret") as port:
         yield f"redis://:secret@127.0.0.1:{port}"
 
 

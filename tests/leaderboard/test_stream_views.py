@@ -18,8 +18,8 @@ from flask.testing import FlaskClient
 from demo.leaderboard.stream import Streams
 from demo.web.services import part
 from tests.conftest import round_trips
-from tests.servers import private_engine
-from tests.serving import GTHREAD, Server, serve, until
+from tests.servers import private_engine, until
+from tests.serving import GTHREAD, Server, serve
 
 STREAM = "/leaderboard/api/boards/main/stream"
 QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0"}

@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 from redis.exceptions import ConnectionError
 
-from demo.client.wire import Client
 from demo.leaderboard import boards, ranking, transfer
 from demo.leaderboard.ranking import Leaderboard
+from tests.servers import Client
 
 
 def run(app: Flask, *words: Any) -> Any:

@@ -18,8 +18,7 @@ from demo.leaderboard.ranking import Leaderboard
 from demo.web.errors import RedisAway
 from demo.web.services import services
 from tests.conftest import round_trips
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
 
 SCORES = "/leaderboard/api/boards/main/scores"
 BOARD = "/leaderboard/api/boards/main"

@@ -17,9 +17,15 @@ from demo.monitor.facts import Facts, Finding, Limits
 from demo.monitor.overview import Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from tests.client.test_pool import free_port
 from tests.clients import connect
-from tests.servers import private_engine
+from tests.servers import free_port, private_engine
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
 
 WELL = ("--maxmemory", "64mb", "--appendonly", "yes")
 KNOWN = Known(("catalog", "sessions", "leaderboard", "monitor"), 8, 2, False)

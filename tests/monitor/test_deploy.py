@@ -11,8 +11,7 @@ from flask import Flask
 
 from demo.observe import metrics
 from demo.web.services import services
-from tests.client.test_pool import sentinel_of, server
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY, sentinel_of, tcp_server
 
 DEPLOY = REPOSITORY / "deploy"
 NAME = re.compile(r"\b(?:demo_\w+|up\b)")
@@ -62,7 +61,7 @@ def test_each_metric_of_an_alert_has_its_sample_also_under_sentinel(
 ) -> None:
     for gauge in (metrics.POOL_SIZE, metrics.POOL_IN_USE):
         gauge.set(0)
-    with server() as master, sentinel_of(master, tmp_path) as port:
+    with tcp_server() as master, sentinel_of(master) as port:
         limits = {"monitor.livez": {"limit": 5, "window_seconds": 600}}
         app = make_app(
             REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", RATE_LIMITS=limits, POOL_SIZE=7

@@ -22,7 +22,8 @@ from demo.monitor.eviction import (
     in_points,
     verdict,
 )
-from tests.serving import REPOSITORY, processes, until
+from tests.servers import REPOSITORY, until
+from tests.serving import processes
 
 ABOUT_THE_SAME = 0.005  # LFU and LRU may be this close, as shares of all requests
 NEXT_TO_NOTHING = (

@@ -14,7 +14,7 @@ from demo.client import engine, folders
 from demo.monitor import eviction_views
 from demo.monitor.eviction import POINTS, Outcome, Result
 from demo.web.services import services
-from tests.serving import until
+from tests.servers import until
 
 PAGE = "/monitor/eviction"
 FORM = {"trace": "zipf", "requests": "24000", "memory_kb": "1536", "seed": "1"}

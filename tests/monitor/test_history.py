@@ -2,9 +2,9 @@ import pytest
 from redis.exceptions import RedisError
 
 from demo.client.leader import Leader, lead_key
-from demo.client.wire import Client
 from demo.monitor import history
 from demo.monitor.history import STATE, STREAM, History, Moment, Point, Superseded, decode, thinned
+from tests.servers import Client
 
 LEAST = 1_700_000_000_000
 
@@ -106,10 +106,8 @@ def test_it_is_thinned_by_time_and_shows_where_nobody_sampled() -> None:
 
 
 def test_it_raises_when_nobody_answers() -> None:
-    from tests.clients import connect
+    from tests.servers import connect
 
-    with connect(
-        "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2
-    ) as nobody:
+    with connect("redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2) as nobody:
         with pytest.raises(RedisError):
             History(nobody).add(1, point(1))

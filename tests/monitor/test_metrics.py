@@ -23,10 +23,9 @@ from sqlalchemy.exc import OperationalError
 from demo.client import connections
 from demo.observe import metric_files, metrics
 from demo.web.services import services
-from tests.client.test_pool import server
 from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import REPOSITORY, Server, serve, until
+from tests.servers import REPOSITORY, private_engine, tcp_server, until
+from tests.serving import Server, serve
 
 MakeApp = Callable[..., Flask]
 LIMITS = {"monitor.readyz": {"limit": 5, "window_seconds": 600}}
@@ -220,7 +219,7 @@ def test_a_quiet_process_tells_too_when_redis_is_back(make_app: MakeApp) -> None
 
 
 def test_use_of_the_pools_is_told_for_a_cluster() -> None:
-    with server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
+    with tcp_server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         client = connect(

@@ -23,8 +23,15 @@ from demo.observe.trace import begin_trace, end_trace
 from tests.clients import connect
 from tests.conftest import round_trips
 from tests.monitor.test_history import point
-from tests.servers import private_engine
-from tests.serving import GTHREAD, Answer, serve, until
+from tests.servers import private_engine, until
+from tests.serving import GTHREAD, Answer, serve
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
 
 KNOWN = Known(("catalog", "sessions", "rate_limit", "leaderboard", "monitor"), 8, 2, True)
 

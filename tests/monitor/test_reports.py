@@ -7,8 +7,13 @@ from demo.client.breaker import BreakerOpen
 from demo.client.wire import Client
 from demo.monitor.reports import STREAM, Report, Reporter, Room, gather, send
 from tests.clients import connect
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
 
 
 def reporter(client: Client, name: str) -> Reporter:

@@ -2,12 +2,11 @@ import msgspec
 import pytest
 
 from demo.client.leader import Leader, lead_key
-from demo.client.wire import Client
 from demo.monitor import reports
 from demo.monitor.history import STATE, STREAM, Superseded, decode
 from demo.monitor.reports import Report, Room
 from demo.monitor.sampler import Sampler, State
-from tests.serving import until
+from tests.servers import Client, until
 
 
 def lead(client: Client) -> Leader:

@@ -14,8 +14,14 @@ from demo.web.server import Server
 from demo.web.services import services
 from tests.clients import connect
 from tests.conftest import round_trips
-from tests.servers import private_engine
-from tests.serving import until
+from tests.servers import private_engine, until
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
 
 READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
 

@@ -3,10 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client.wire import Client
 from demo.monitor.survey import survey
-from tests.clients import connect
-from tests.servers import private_engine
+from tests.servers import Client, connect, private_engine
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +12,7 @@ def filled() -> Iterator[Client]:
     """6,000 keys of three use cases and of somebody else: small strings, hashes, sorted sets, a few
     of them large."""
     with private_engine() as engine:
-        client = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        client = connect(engine.url, pool_size=2, timeout_seconds=5)
         dice, pipeline = random.Random(7), client.pipeline(transaction=False)
         for number in range(3000):
             pipeline.set(f"demo:catalog:{{page:{number}}}", "x" * dice.randint(100, 3000), ex=900)
@@ -72,7 +70,7 @@ def test_cut_off_it_is_within_a_tenth_and_tells_by_how_much_it_may_be_wrong(fill
 
 def test_an_empty_server(tmp_path: object) -> None:
     with private_engine() as engine:
-        client = connect(engine.url, pool_size=2, timeout_seconds=5, open_seconds=0.5)
+        client = connect(engine.url, pool_size=2, timeout_seconds=5)
         seen = survey(client)
         assert (seen.seen, seen.total, seen.rooms, seen.biggest, seen.endless) == (0, 0, {}, [], 0)
         client.close()

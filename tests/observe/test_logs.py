@@ -18,9 +18,8 @@ from flask.testing import FlaskClient
 
 from demo.observe import logs
 from demo.web.services import services
-from tests.client.test_pool import free_port
-from tests.servers import private_engine
-from tests.serving import REPOSITORY, serve, until
+from tests.servers import REPOSITORY, free_port, private_engine, until
+from tests.serving import serve
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"

@@ -8,6 +8,12 @@ from demo.observe.redis_sums import RedisSums, Sums, bucket_of, percentile_ms, s
 from tests.clients import connect
 
 
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
+
 def test_buckets_follow_each_other_and_are_right_to_an_eighth() -> None:
     before = -1
     for us in range(200_000):

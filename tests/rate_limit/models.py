@@ -129,12 +129,3 @@ class Cells(Model):
 
     def give_back(self, cost: int, at: int) -> None:
         self.arrival = max(self.arrival - cost * self.interval, Fraction(at))
-
-
-MODELS: dict[str, type[Model]] = {
-    "sliding_window_log": Log,
-    "sliding_window_counter": Counter,
-    "fixed_window": Fixed,
-    "token_bucket": Bucket,
-    "gcra": Cells,
-}

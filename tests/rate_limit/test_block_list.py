@@ -3,11 +3,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client.wire import Client
-from demo.observe.trace import Trace, begin_trace, end_trace
 from demo.rate_limit.block_list import BlockList
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.sliding_window import SlidingWindowLog
+from tests.servers import Client, trips
 
 
 class Clock:
@@ -28,23 +27,23 @@ def limiter(client: Client) -> SlidingWindowLog:
 
 
 @pytest.fixture
-def trace() -> Iterator[Trace]:
-    yield begin_trace()
-    end_trace()
+def seen() -> Iterator[list[list[str]]]:
+    with trips() as made:
+        yield made
 
 
 def test_after_so_many_refusals_in_a_row_nobody_is_asked(
-    limiter: SlidingWindowLog, clock: Clock, trace: Trace
+    limiter: SlidingWindowLog, clock: Clock, seen: list[list[str]]
 ) -> None:
     blocks = BlockList(limiter, after=3, seconds=30, clock=clock)
     assert blocks.hit("me").allowed
     first, second, third = (blocks.hit("me") for _ in range(3))
     assert not (first.allowed or second.allowed or third.allowed)
     assert 590 < third.retry_after_seconds <= 600
-    assert trace.round_trips == 4
+    assert len(seen) == 4
     clock.now += 12.5
     blocked = blocks.hit("me")
-    assert trace.round_trips == 4
+    assert len(seen) == 4
     assert (blocked.allowed, blocked.blocked, blocked.remaining, blocked.retry_after_seconds) == (
         False,
         True,
@@ -64,7 +63,7 @@ def test_the_refusal_that_blocks_says_how_long(client: Client, clock: Clock) -> 
 
 
 def test_a_block_ends_by_itself_and_the_row_begins_anew(
-    limiter: SlidingWindowLog, clock: Clock, trace: Trace
+    limiter: SlidingWindowLog, clock: Clock, seen: list[list[str]]
 ) -> None:
     blocks = BlockList(limiter, after=2, seconds=30, clock=clock)
     for _ in range(3):

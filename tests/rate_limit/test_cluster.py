@@ -9,8 +9,7 @@ import redis
 from flask import Flask
 
 from demo.rate_limit.algorithms import ALGORITHMS
-from tests.client.test_pool import server
-from tests.serving import until
+from tests.servers import tcp_server, until
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,7 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Two nodes, half of the slots each."""
     folders = [str(tmp_path_factory.mktemp(name)) for name in ("one", "other")]
     cluster = ("--cluster-enabled", "yes", "--dir")
-    with server(*cluster, folders[0]) as one, server(*cluster, folders[1]) as other:
+    with tcp_server(*cluster, folders[0]) as one, tcp_server(*cluster, folders[1]) as other:
         with redis.Redis(port=one) as first, redis.Redis(port=other) as second:
             first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8000)
             second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8001, 16383)

@@ -1,11 +1,10 @@
 import pytest
 
-from demo.client.wire import Client
-from demo.observe.trace import begin_trace, end_trace
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.playground import MOST_HITS, SKEWED, Playground, fullest_window
 from demo.rate_limit.timeline import Timeline
+from tests.servers import Client, trips
 
 LANES = list(ALGORITHMS)
 FIXED = LANES.index("fixed_window")
@@ -94,10 +93,9 @@ def test_every_key_expires_and_what_is_kept_is_bounded(client: Client) -> None:
 def test_looking_costs_a_trip_a_lane_and_two_more(client: Client) -> None:
     playground = Playground(client, Quota(5, 10))
     playground.look("me")
-    trace = begin_trace()
-    playground.look("me")
-    assert trace.round_trips == 7
-    end_trace()
+    with trips() as seen:
+        playground.look("me")
+    assert len(seen) == 7
 
 
 @pytest.mark.parametrize(

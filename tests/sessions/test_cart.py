@@ -5,12 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo.client.wire import Client
-from demo.observe.trace import begin_trace, end_trace
 from demo.sessions import cart as carts
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart, Change
 from demo.sessions.session_id import Place, owner_of
 from demo.sessions.session_store import SessionStore
+from tests.servers import Client, trips
 
 LAMP = About("Lamp", 4200)
 
@@ -146,11 +145,10 @@ def test_a_merge_keeps_the_bounds(store: SessionStore, cart: Cart) -> None:
 
 def test_every_change_is_one_round_trip(store: SessionStore, cart: Cart) -> None:
     sid = begin(store)
-    trace = begin_trace()
-    cart.change(sid, 42, 1, LAMP)
-    cart.merge(sid, "mara", {})
-    assert trace.round_trips == 2
-    end_trace()
+    with trips() as seen:
+        cart.change(sid, 42, 1, LAMP)
+        cart.merge(sid, "mara", {})
+    assert len(seen) == 2
 
 
 @settings(

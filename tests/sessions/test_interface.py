@@ -202,7 +202,7 @@ def test_without_redis_the_visitor_is_signed_out_for_now_and_the_cookie_is_kept(
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             assert sid_of(web) == sid
         engine.resume()
-        from tests.serving import until
+        from tests.servers import until
 
         until(lambda: web.get("/sessions/api/me").json["user"] == "mara", 5)
 

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 
 from demo.sessions import session_id
-from tests.servers import private_engine
-from tests.serving import GTHREAD, Answer, Server, serve, until
+from tests.servers import private_engine, until
+from tests.serving import GTHREAD, Answer, Server, serve
 
 BANNER = 'id="redis-away"><p><strong>Redis is away.'
 QUIET = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}

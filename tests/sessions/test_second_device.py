@@ -1,10 +1,10 @@
 import pytest
 
-from demo.client.wire import Client
 from demo.sessions import session_id
 from demo.sessions.second_device import CODE, LIFE_SECONDS, Lent, SecondDevice
 from demo.sessions.session_id import SID
 from demo.sessions.session_store import SessionStore
+from tests.servers import Client
 
 NOW = 1_795_408_171_000
 

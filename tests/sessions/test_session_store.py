@@ -1,6 +1,5 @@
 import os
 import pickle
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +17,22 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.sentinel import Sentinel
 
-from demo.client import engine
-from demo.client.pool import check
-from demo.client.wire import Client
-from demo.observe.trace import begin_trace, end_trace
 from demo.sessions import session_id
 from demo.sessions.session_id import Place, owner_of, place
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge
 from demo.sessions.session_values import encode
-from tests.clients import connect
-from tests.servers import clean, private_engine
-from tests.serving import until
+from tests.servers import (
+    Client,
+    clean,
+    connect,
+    private_engine,
+    sentinel_of,
+    tcp_server,
+    trips,
+    until,
+)
 
 NOW = 1_795_408_171_000
 HOUR = 3_600_000
@@ -205,14 +208,12 @@ def test_an_id_that_is_not_known_is_never_adopted(store: SessionStore, client: C
 
 
 def test_what_has_not_the_form_of_an_id_is_not_even_asked_for(store: SessionStore) -> None:
-    trace = begin_trace()
-    for sid in ("", "x" * 76, "demo:catalog:{product:42}", "é" * 76):
-        assert (
-            store.load(sid) is None and store.save(sid, {}) is False and store.rotate(sid) is None
-        )
-        assert store.delete(sid).found is False and store.revoke_others(sid) is None
-    assert trace.round_trips == 0
-    end_trace()
+    with trips() as seen:
+        for sid in ("", "x" * 76, "demo:catalog:{product:42}", "é" * 76):
+            assert store.load(sid) is None and store.save(sid, {}) is False
+            assert store.rotate(sid) is None and store.delete(sid).found is False
+            assert store.revoke_others(sid) is None
+    assert seen == []
 
 
 def test_the_id_is_nowhere_in_redis(store: SessionStore, client: Client) -> None:
@@ -380,10 +381,9 @@ def test_every_session_expires_and_every_call_is_one_round_trip(
     ):
         for key in (there.session, there.epoch, there.index, there.devices):
             assert client.pttl(key) > 0
-        trace = begin_trace()
-        call()
-        assert trace.round_trips == 1
-    end_trace()
+        with trips() as seen:
+            call()
+        assert len(seen) == 1
 
 
 def test_many_requests_at_once_lose_no_field(store: SessionStore) -> None:
@@ -518,7 +518,7 @@ def test_text_of_a_richer_kind_is_stored_as_text() -> None:
 
 def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
     with private_engine("--maxmemory-policy", "noeviction") as own:
-        client = connect(own.url, pool_size=4, timeout_seconds=2, open_seconds=0.1)
+        client = connect(own.url, pool_size=4, timeout_seconds=2)
         store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
         sid = begin(store, user="mara", now_ms=NOW, a=1)
         client.config_set("maxmemory", 1)
@@ -532,15 +532,11 @@ def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
 
 
 def test_on_a_cluster(tmp_path: Path) -> None:
-    from tests.client.test_pool import server
-
-    with server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
+    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
         with redis.Redis(port=port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = connect(
-            f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=2, open_seconds=0.1
-        )
+        client = redis.RedisCluster(host="127.0.0.1", port=port)
         store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
         sids = [begin(store, user="mara", a=1) for _ in range(3)]
         fresh = store.rotate(sids[0])
@@ -556,35 +552,19 @@ def test_on_a_cluster(tmp_path: Path) -> None:
         client.close()
 
 
-def test_behind_sentinel(tmp_path: Path) -> None:
-    from tests.client.test_pool import free_port, server
-
-    with server() as master:
-        port, config = free_port(), tmp_path / "sentinel.conf"
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
-        )
-        command = [engine.find_engine(), str(config), "--sentinel"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            client = connect(
-                f"redis+sentinel://127.0.0.1:{port}/prime",
-                pool_size=4,
-                timeout_seconds=2,
-                open_seconds=0.01,
-            )
-            until(lambda: check(client, f"redis+sentinel://127.0.0.1:{port}/prime") is None)
-            store = SessionStore(
-                client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",)
-            )
-            sid = begin(store, user="mara", a=1)
-            assert store.save(sid, {"b": 2}) and store.revoke_others(sid) == 0
-            assert store.load(sid).data == {"a": 1, "b": 2}  # type: ignore[union-attr]
-            assert store.revoke_all("mara") == 1 and store.load(sid) is None
-            client.close()
-        finally:
-            process.kill()
-            process.wait()
+def test_behind_sentinel() -> None:
+    with tcp_server() as master, sentinel_of(master) as port:
+        sentinel = Sentinel([("127.0.0.1", port)])
+        client = sentinel.master_for("prime")
+        until(lambda: client.ping())
+        store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
+        sid = begin(store, user="mara", a=1)
+        assert store.save(sid, {"b": 2}) and store.revoke_others(sid) == 0
+        assert store.load(sid).data == {"a": 1, "b": 2}  # type: ignore[union-attr]
+        assert store.revoke_all("mara") == 1 and store.load(sid) is None
+        client.close()
+        for one in sentinel.sentinels:
+            one.close()
 
 
 @settings(

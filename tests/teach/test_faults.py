@@ -17,6 +17,13 @@ from tests.clients import connect
 from tests.conftest import round_trips
 from tests.crawling import crawl
 
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
+
+
 FAULTS = [
     *(("redis", fault) for fault in ("refused", "slow", "readonly", "full", "paused")),
     *(("database", fault) for fault in ("slow", "down")),

@@ -19,7 +19,13 @@ from demo.teach.describe import as_typed, commands_of, describe, lives
 from demo.teach.misses import Misses
 from demo.web.services import get_redis
 from tests.conftest import round_trips
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY
+
+
+@pytest.fixture
+def client(wired: Client) -> Client:
+    """The app's kind, whose wire these tests look at."""
+    return wired
 
 
 def test_nothing_is_recorded_outside_a_request(client: Client) -> None:
