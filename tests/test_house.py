@@ -175,6 +175,7 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "bodies": "test_views",
         "boards": "test_ranking",
         "dashboard": "test_collector",
+        "periods": "test_ranking",
         "reading": "test_ranking",
         "upkeep": "test_ranking",
         "viewers": "test_stream",
