@@ -35,6 +35,7 @@ from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.web import errors, flash_cookie, formats, openapi, security, static_files
 from demo.web.before_flask import BeforeFlask
+from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
@@ -112,7 +113,7 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_SAMESITE="Lax",
     )
-    app.secret_key = values["SECRET_KEY"] or config.secret_key(instance)
+    app.secret_key = values["SECRET_KEY"] or secret_key(instance)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, proof=test_pages.link)
     app.jinja_env.filters.update(

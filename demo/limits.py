@@ -57,6 +57,14 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 "by has to be address, user, api_key, field:<name>, or several joined by +"
             )
+        self._check_quotas()
+        self._check_cost()
+        if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
+            raise ValueError(
+                "block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400"
+            )
+
+    def _check_quotas(self) -> None:
         one = self.limit is not None or self.window_seconds is not None
         if self.mode == "exempt" and (one or self.quotas):
             raise ValueError("what is exempt has no quota")
@@ -70,6 +78,8 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("each of the quotas has a window of its own")
         if one:
             self.all_quotas()
+
+    def _check_cost(self) -> None:
         if isinstance(self.cost, str):
             if not COST.fullmatch(self.cost):
                 raise ValueError("cost has to be a number or field:<name>")
@@ -77,10 +87,6 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             quota.limit for quota in self.all_quotas()
         ):
             raise ValueError("cost has to be from 1 to the limit")
-        if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
-            raise ValueError(
-                "block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400"
-            )
 
     def all_quotas(self) -> tuple[QuotaSetting, ...]:
         """The quotas, however they were written."""

@@ -12,6 +12,7 @@ from flask import Flask
 from demo import config, limits
 from demo.config import BOUNDS, SETTINGS, ConfigError
 from demo.limits import RateLimit
+from demo.web.secret_key import secret_key
 
 VARIABLES = {name: setting for name, setting in SETTINGS.items() if setting.type is not str}
 WRONG: dict[Any, list[str]] = {
@@ -72,7 +73,7 @@ def test_the_secret_key_is_made_once_for_all_who_start_at_once(tmp_path: Path) -
 
     def run() -> None:
         start.wait()
-        keys.append(config.secret_key(tmp_path / "instance"))
+        keys.append(secret_key(tmp_path / "instance"))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
@@ -88,7 +89,7 @@ def test_the_secret_key_is_made_once_for_all_who_start_at_once(tmp_path: Path) -
 def test_a_secret_key_that_cannot_be_kept_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="SECRET_KEY is not set"):
-        config.secret_key(tmp_path / "file" / "instance")
+        secret_key(tmp_path / "file" / "instance")
 
 
 def test_without_an_environment_every_setting_has_its_default() -> None:
@@ -268,9 +269,9 @@ def test_the_app_refuses_to_start_with_a_wrong_setting(make_app: Callable[..., F
 
 
 def test_a_secret_key_that_is_there_is_kept(tmp_path: Path) -> None:
-    first = config.secret_key(tmp_path / "instance")
-    assert config.secret_key(tmp_path / "instance") == first
-    assert config.secret_key(tmp_path / "other") != first
+    first = secret_key(tmp_path / "instance")
+    assert secret_key(tmp_path / "instance") == first
+    assert secret_key(tmp_path / "other") != first
 
 
 def test_two_workers_without_a_set_key_sign_alike(make_app: Callable[..., Flask]) -> None:
@@ -282,10 +283,10 @@ def test_two_workers_without_a_set_key_sign_alike(make_app: Callable[..., Flask]
 def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "secret_key").write_text(content)
     with pytest.raises(ConfigError, match="holds no key"):
-        config.secret_key(tmp_path)
+        secret_key(tmp_path)
 
 
 def test_a_key_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "secret_key").mkdir()
     with pytest.raises(ConfigError, match="SECRET_KEY is not set"):
-        config.secret_key(tmp_path)
+        secret_key(tmp_path)

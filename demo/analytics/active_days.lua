@@ -1,20 +1,24 @@
 -- active_days.lua: how many bits each day has, and how many it shares with days after it.
 -- KEYS[1]  a key to work in, gone when the script ends
--- The keys behind it are the bitmaps of days that follow one another, the oldest first.
--- The arguments are offsets in days.
--- Returns for each day: its bits, then for each offset the bits shared with the day so much later, 0 where there is none.
+-- KEYS     from the second on the bitmaps of days that follow one another, the oldest first
+-- ARGV     offsets, in days
+-- Returns for each day: its bits, then for each offset the bits shared with the day so much later,
+-- 0 where there is none.
+local shared, days, offsets = KEYS[1], {unpack(KEYS, 2)}, ARGV
+
 local answer = {}
-for day = 2, #KEYS do
-  answer[#answer + 1] = redis.call('BITCOUNT', KEYS[day])
-  for _, offset in ipairs(ARGV) do
-    local later = KEYS[day + offset]
+for number, day in ipairs(days) do
+  answer[#answer + 1] = redis.call('BITCOUNT', day)
+  for _, offset in ipairs(offsets) do
+    local later = days[number + offset]
+    local count = 0
     if later then
-      redis.call('BITOP', 'AND', KEYS[1], KEYS[day], later)
-      answer[#answer + 1] = redis.call('BITCOUNT', KEYS[1])
-    else
-      answer[#answer + 1] = 0
+      -- Redis counts the bits of a key, not those of an intersection: so that becomes a key.
+      redis.call('BITOP', 'AND', shared, day, later)
+      count = redis.call('BITCOUNT', shared)
     end
+    answer[#answer + 1] = count
   end
 end
-redis.call('UNLINK', KEYS[1])
+redis.call('UNLINK', shared)
 return answer

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from demo.analytics.cached_dashboard import Asked, read
 from demo.analytics.dashboard import Dashboard
-from demo.web.openapi import documented
+from demo.web.documented import documented
 from demo.web.validation import read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)

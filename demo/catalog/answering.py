@@ -1,11 +1,11 @@
-"""What the catalog's views share: input, the cached catalog, and how a rendered answer goes out."""
+"""What the catalog's views share: the blueprint, input, the cached catalog, and how a rendered answer goes out."""
 
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Response, current_app, g, render_template, request
+from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
 from werkzeug.http import parse_accept_header, parse_etags
@@ -29,6 +29,7 @@ SCRIPTS = {
     "catalog/_product_lessons.html": [HERE / "cache_aside.lua", HERE / "cache_aside_claim.lua"],
     "catalog/_list_lessons.html": [],
 }
+bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 

@@ -21,7 +21,7 @@ from demo.catalog.answering import (
 from demo.catalog.cache_aside import CacheStatus
 from demo.catalog.cached_catalog import Words
 from demo.catalog.products import Change, Listing, Product
-from demo.web.openapi import documented
+from demo.web.documented import documented
 from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24

@@ -1,18 +1,13 @@
-"""Catalog pages, each from one cache entry, and the forms that change what they show."""
+"""The catalog: its lists, each from one cache entry, its pictures, and how it is put together."""
 
 import math
-import re
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import click
 from flask import (
-    Blueprint,
     Flask,
     Response,
-    current_app,
-    g,
     redirect,
     render_template,
     request,
@@ -20,7 +15,7 @@ from flask import (
 )
 from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable
+from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from demo import limits
 from demo.catalog import (
@@ -28,6 +23,7 @@ from demo.catalog import (
     encryption_views,
     hashes_views,
     pictures,
+    product_views,
     products,
     seed,
     serializers_views,
@@ -36,30 +32,26 @@ from demo.catalog import (
     whole_answers,
 )
 from demo.catalog.answering import (
+    bp,
     catalog,
     checked_id,
     corner,
     is_integer,
     known_category,
-    looked_for,
     page,
-    with_status,
 )
-from demo.catalog.api_views import change_product, read_words
+from demo.catalog.api_views import read_words
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import NEAR_PREFIX, CachedCatalog, Words
 from demo.catalog.near_cache import NearCache
-from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, ProductPage
+from demo.catalog.products import CATEGORIES, PAGE_SIZE, Listing
 from demo.config import ConfigError
 from demo.observe import metrics
-from demo.teach import pull_the_plug, sketches
+from demo.teach import sketches
 from demo.web import errors, flash_cookie
 from demo.web.services import Services, get_database
-from demo.web.validation import Invalid
 
 TITLE = "Catalog"
-PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
-bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
 bp.register_blueprint(api_views.bp)
 bp.register_blueprint(trials_views.bp)
 bp.register_blueprint(strategies_views.bp)
@@ -85,7 +77,7 @@ def init(app: Flask, services: Services) -> None:
         schema=services.look,
         near=near,
         late=lambda: services.background.wake("outbox"),
-        counted=lambda outcome: metrics.count(metrics.CACHE_OUTCOMES, "catalog", outcome),
+        counted=partial(metrics.count, metrics.CACHE_OUTCOMES, "catalog"),
     )
     services.keep(made)
     services.background.elect("outbox", made.deliverer.step)
@@ -104,7 +96,9 @@ def init(app: Flask, services: Services) -> None:
         limits.covering(config["RATE_LIMITS"], name)[1]
         for name in ("catalog.product", "catalog.api.get_product")
     ):
-        services.before_flask.windows.append(whole_answers.window(app, made, _draw_product))
+        services.before_flask.windows.append(
+            whole_answers.window(app, made, product_views.draw_product)
+        )
     app.register_blueprint(bp)
 
 
@@ -140,20 +134,6 @@ def index() -> Response:
     return page(cached, "catalog/_list_lessons.html")
 
 
-@bp.get("/products/<product_id>")
-def product(product_id: str) -> Response:
-    """One product's page."""
-    number = checked_id(product_id)
-    cached = looked_for() or _read(number)
-    if cached.value is None:
-        body = render_template("catalog/missing.html", cached=cached, product_id=number)
-        return with_status(Response(body, 404), cached)
-    trial = trials_views.shown()
-    if trial:
-        g.setdefault("parts", {})["trial"] = trial
-    return page(cached, "catalog/_product_lessons.html")
-
-
 @bp.get("/images/<int:product_id>.svg")
 def image(product_id: int) -> Response:
     """The product's picture."""
@@ -165,47 +145,6 @@ def image(product_id: int) -> Response:
     return response
 
 
-@bp.post("/products/<product_id>/price")
-def set_price(product_id: str) -> Any:
-    """The form that edits a price: writes, then invalidates."""
-    number = checked_id(product_id)
-    given = request.form.get("price", "")
-    try:
-        change = Change(price_cents=_cents(given))
-    except Invalid as error:
-        found = catalog().load_page(number)
-        if found is None:
-            raise NotFound("There is no such product.") from None
-        return Response(_draw_product(found, errors=error.errors, given=given), 422)
-    changed, told = change_product(number, change)
-    euros = current_app.jinja_env.filters["euros"]
-    return _written(
-        number,
-        f"Price changed to {euros(changed.price_cents)}; this is version {changed.version}.",
-        told,
-    )
-
-
-@bp.post("/products/<product_id>/buy")
-def buy(product_id: str) -> Any:
-    """Takes one from the stock: a write, so the cached page goes."""
-    number = checked_id(product_id)
-    bought, told = catalog().take_one(number)
-    if bought is None:
-        if catalog().load_page(number) is None:
-            raise NotFound("There is no such product.")
-        raise Conflict("It is sold out.")
-    return _written(number, f"Bought. {bought.stock} left.", told)
-
-
-@bp.post("/products/<product_id>/drop")
-def drop(product_id: str) -> Any:
-    """Invalidates one product's answers by hand."""
-    number = checked_id(product_id)
-    dropped = catalog().drop_product(number, corner())
-    return _back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
-
-
 @bp.post("/drop")
 def drop_category() -> Any:
     """Invalidates by hand everything that shows a category; back to the product that asked, or to
@@ -214,7 +153,7 @@ def drop_category() -> Any:
     catalog().drop_category(category)
     text = request.form.get("product", "")
     if text:
-        return _back(
+        return product_views.back(
             checked_id(text), "Every cached page and list of this category is out of date now."
         )
     response = redirect(url_for("catalog.index", category=category or None), 303)
@@ -238,11 +177,6 @@ def seed_command(wanted: int) -> None:
     click.echo(f"{made} made, {wanted} or more are there.")
 
 
-def _read(number: int) -> Any:
-    cached = pull_the_plug.current().strategy != "none"
-    return catalog().product(number, _draw_product, corner=corner(), cached=cached)
-
-
 def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
     if number > 1 and not listing.products:
         return None
@@ -254,48 +188,3 @@ def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
         page_size=PAGE_SIZE,
         categories=CATEGORIES,
     ).encode()
-
-
-def _draw_product(
-    found: ProductPage, errors: Mapping[str, str] | None = None, given: str = ""
-) -> str:
-    return render_template(
-        "catalog/product.html",
-        product=found.product,
-        related=found.related,
-        category=CATEGORIES[found.product.category],
-        errors=errors or {},
-        given=given,
-        latency_ms=current_app.config["DB_LATENCY_MS"],
-        ttl_seconds=current_app.config["CATALOG_TTL_SECONDS"],
-        readers=trials_views.READERS,
-    )
-
-
-def _cents(text: str) -> int:
-    price = PRICE.fullmatch(text.strip())
-    cents = int(price["euros"]) * 100 + int((price["cents"] or "0").ljust(2, "0")) if price else -1
-    if not 0 <= cents <= products.MAX_PRICE_CENTS:
-        most = f"{products.MAX_PRICE_CENTS // 100:,}".replace(",", "\u202f")
-        raise Invalid(
-            {
-                "price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."
-            }
-        )
-    return cents
-
-
-def _written(number: int, message: str, told: bool) -> Any:
-    """After a write; who has chosen write-through puts the new page into the cache at once."""
-    if not told:
-        message += " Redis is away: cached pages may show the old one until it is back."
-    elif pull_the_plug.current().strategy == "write-through":
-        _read(number)
-        message += " The new page is in the cache already."
-    return _back(number, message)
-
-
-def _back(number: int, message: str) -> Any:
-    response = redirect(url_for("catalog.product", product_id=number), 303)
-    flash_cookie.put(response, "message", message)
-    return response

@@ -27,15 +27,12 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
         path = PATH.fullmatch(environ["PATH_INFO"])
         if path is None or int(path["id"]) > products.MAX_ID:
             return None
-        query = environ.get("QUERY_STRING")
-        number, json = int(path["id"]), bool(path["api"])
-        bare = "HTTP_COOKIE" not in environ and (query == "xray=0" or not (query or shown))
-        theirs = f"{pull_the_plug.COOKIE}=" in environ.get("HTTP_COOKIE", "")
-        return (
-            partial(answer, environ, number, json)
-            if (not query and not theirs if json else bare)
-            else None
-        )
+        query, cookies = environ.get("QUERY_STRING"), environ.get("HTTP_COOKIE")
+        if path["api"]:
+            anybodys = not query and f"{pull_the_plug.COOKIE}=" not in (cookies or "")
+        else:
+            anybodys = cookies is None and (query == "xray=0" or not (query or shown))
+        return partial(answer, environ, int(path["id"]), bool(path["api"])) if anybodys else None
 
     def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
         def draw_in_context(page: ProductPage) -> str:

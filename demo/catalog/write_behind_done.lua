@@ -1,18 +1,31 @@
--- write_behind_done.lua: after the commit: takes changes off the stream, and lets their entries expire as clean ones.
--- KEYS[1]  the stream
--- KEYS     from the second on the entries of the changes
+-- write_behind_done.lua: takes saved changes off the stream, and lets their entries expire as clean
+-- ones.
+-- KEYS[1]  the stream of changes
+-- KEYS     from the second on the entry of each change, a string: "<version>|C|<value>" clean,
+--          "<version>|D|<value>" changed
 -- ARGV[1]  the consumer group
--- ARGV[2]  milliseconds that a clean entry lives
--- ARGV     from the third on id and version of each change
+-- ARGV[2]  how long a clean entry lives, in milliseconds
+-- ARGV[3]  the first change's id in the stream
+-- ARGV[4]  its version
+-- Behind them id and version of each further change.
 -- Returns how many were taken off.
-local done = 0
+local stream, group, ttl_ms = KEYS[1], ARGV[1], ARGV[2]
+
+local changes = {}
 for i = 2, #KEYS do
-  local id, version = ARGV[2 * i - 1], ARGV[2 * i]
-  redis.call('XACK', KEYS[1], ARGV[1], id)
-  done = done + redis.call('XDEL', KEYS[1], id)
-  local value = string.match(redis.call('GET', KEYS[i]) or '', '^' .. version .. '|D|(.*)$')
+  changes[i - 1] = {entry = KEYS[i], id = ARGV[2 * i - 1], version = ARGV[2 * i]}
+end
+
+local taken_off = 0
+for _, change in ipairs(changes) do
+  local version = change.version
+  redis.call('XACK', stream, group, change.id)
+  taken_off = taken_off + redis.call('XDEL', stream, change.id)
+  -- Only the version that was saved is clean: a later change of the entry still waits.
+  local stored = redis.call('GET', change.entry) or ''
+  local value = string.match(stored, '^' .. version .. '|D|(.*)$')
   if value then
-    redis.call('SET', KEYS[i], version .. '|C|' .. value, 'PX', ARGV[2])
+    redis.call('SET', change.entry, version .. '|C|' .. value, 'PX', ttl_ms)
   end
 end
-return done
+return taken_off

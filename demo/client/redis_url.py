@@ -56,40 +56,47 @@ def _split(url: str) -> tuple[str, str, str]:
 def parse(url: str) -> Address:
     """Checks a REDIS_URL. Raises AddressError with one sentence that never holds the password."""
     try:
-        # By hand: urllib takes an IPv6 address for the only host that there is.
-        full_scheme, place, rest = _split(url)
-        scheme, _, kind = full_scheme.partition("+")
-        if full_scheme not in SCHEMES:
-            raise ValueError(f"its scheme has to be one of {', '.join(SCHEMES)}")
-        login, _, names = place.rpartition("@")
-        user, password = (unquote(part) or None for part in login.partition(":")[::2])
-        if scheme == "unix":
-            db = parse_qs(url.partition("?")[2]).get("db", ["0"])[0]
-            if not rest.strip("/") or not db.isdecimal():
-                raise ValueError("it is of the form unix:///path/to/socket?db=0")
-            return Address(url, "", False, (), user, password, "", int(db))
-        hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in names.split(","))
-        path = [part for part in rest.split("/") if part]
-        service = unquote(path.pop(0)) if kind == "sentinel" and path else ""
-        if kind == "sentinel" and not service:
-            raise ValueError("a Sentinel URL ends in /<service name>")
-        if kind == "" and len(hosts) > 1:
-            raise ValueError("it names several hosts, which only +sentinel and +cluster take")
-        if len(path) > 1 or (path and (kind == "cluster" or not path[0].isdigit())):
-            raise ValueError("what follows the hosts has to be a database number")
-        return Address(
-            url,
-            kind,
-            scheme == "rediss",
-            hosts,
-            user,
-            password,
-            service,
-            int(path[0]) if path else 0,
-        )
+        return _parse(url)
     except ValueError as error:
         reason = str(error) if "@" not in str(error) else "it cannot be read"
         raise AddressError(f"REDIS_URL is wrong: {reason}.") from None
+
+
+def _parse(url: str) -> Address:
+    # By hand: urllib takes an IPv6 address for the only host that there is.
+    full_scheme, place, rest = _split(url)
+    scheme, _, kind = full_scheme.partition("+")
+    if full_scheme not in SCHEMES:
+        raise ValueError(f"its scheme has to be one of {', '.join(SCHEMES)}")
+    login, _, names = place.rpartition("@")
+    user, password = (unquote(part) or None for part in login.partition(":")[::2])
+    if scheme == "unix":
+        return Address(url, "", False, (), user, password, "", _socket_db(url, rest))
+    hosts = tuple(_host(item, DEFAULT_PORTS[kind]) for item in names.split(","))
+    if kind == "" and len(hosts) > 1:
+        raise ValueError("it names several hosts, which only +sentinel and +cluster take")
+    service, db = _path(kind, [part for part in rest.split("/") if part])
+    return Address(url, kind, scheme == "rediss", hosts, user, password, service, db)
+
+
+def _socket_db(url: str, path: str) -> int:
+    """The database of a socket, which its query names."""
+    db = parse_qs(url.partition("?")[2]).get("db", ["0"])[0]
+    if not path.strip("/") or not db.isdecimal():
+        raise ValueError("it is of the form unix:///path/to/socket?db=0")
+    return int(db)
+
+
+def _path(kind: str, parts: list[str]) -> tuple[str, int]:
+    """What follows the hosts: a Sentinel's service, and the database."""
+    service = ""
+    if kind == "sentinel":
+        service, parts = unquote(parts[0]) if parts else "", parts[1:]
+        if not service:
+            raise ValueError("a Sentinel URL ends in /<service name>")
+    if len(parts) > 1 or (parts and (kind == "cluster" or not parts[0].isdigit())):
+        raise ValueError("what follows the hosts has to be a database number")
+    return service, int(parts[0]) if parts else 0
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:

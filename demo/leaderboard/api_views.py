@@ -39,7 +39,7 @@ from demo.leaderboard.bodies import (
     submitted,
 )
 from demo.leaderboard.signatures import Signatures, Unsigned
-from demo.web.openapi import Header, documented
+from demo.web.documented import Header, documented
 from demo.web.services import get_redis
 from demo.web.validation import Invalid, fields, read_json, read_query
 

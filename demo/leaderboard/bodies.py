@@ -17,10 +17,11 @@ from demo.leaderboard.answers import (
     Standing,
     Submission,
 )
+from demo.leaderboard.periods import PAST
 from demo.leaderboard.ranking import MOST
 from demo.leaderboard.watched import ROWS
 
-PERIOD = rf"^(?:all|week|day|{reading.PAST.pattern})\Z"
+PERIOD = rf"^(?:all|week|day|{PAST.pattern})\Z"
 CURSOR = rf"^{reading.CURSOR.pattern}\Z"
 Score = Annotated[int, msgspec.Meta(ge=-MAX_SCORE, le=MAX_SCORE)]
 Name = Annotated[

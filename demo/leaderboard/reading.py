@@ -1,73 +1,31 @@
 """Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round
-trip, with metadata.
-
-A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`,
-`season:<name>`. Which day is running Redis tells: who asks for another one is told so, and asks
-once more.
-"""
+trip, with metadata."""
 
 import re
-import time
-from collections.abc import Callable, Collection, Sequence
-from datetime import date, timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import DecodeError
 from msgspec.msgpack import decode
-from redis.exceptions import DataError, NoScriptError, RedisError
+from redis.exceptions import DataError
 
-from demo.leaderboard.answers import (
-    BOARD,
-    DAY_SECONDS,
-    MAX_ROWS,
-    Entry,
-    Page,
-    Period,
-    Ranking,
-    check_player,
-    percentile,
-)
+from demo.leaderboard.answers import MAX_ROWS, Entry, Page, Period, check_player, percentile
+from demo.leaderboard.periods import Periods
 
-PAST = re.compile(
-    r"day:[0-9]{4}-[0-9]{2}-[0-9]{2}|week:[0-9]{4}-W[0-9]{2}|season:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
-)
+SEQUENCE = 12  # hex digits: a member is "<sequence>:<player>"
 CURSOR = re.compile(r"(-?[0-9]{1,16})\.([0-9a-f]{12})")
-RUNNING = (Period.WEEK, Period.DAY)
 NOT_UTF8 = "a name that is not UTF-8: others have written into this board"
 HERE = Path(__file__)
 
 
-class Reading:
-    """The reads of one board. `client` is a redis-py client of bytes; each method is one round
-    trip, two when it believes in another day than Redis, and raises RedisError, also for rows
-    that others have written; ValueError for what it does not take. `redis_ms` tells the time in
-    milliseconds in place of Redis, for tests."""
+class Reading(Periods):
+    """The reads of one board. Each method is one round trip, two when it believes in another day
+    than Redis, and raises RedisError, also for rows that others have written; ValueError for what
+    it does not take."""
 
-    def __init__(
-        self,
-        client: Any,
-        board: str,
-        *,
-        lower_is_better: bool = False,
-        ranking: str = Ranking.COMPETITION,
-        periods: Collection[str] = tuple(Period),
-        clock: Callable[[], float] = time.time,
-        redis_ms: Callable[[], int] | None = None,
-    ) -> None:
-        if not BOARD.fullmatch(board):
-            raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
-        self.board, self.lower_is_better = board, lower_is_better
-        self.dense = Ranking(ranking) is Ranking.DENSE
-        self.periods = tuple(period for period in Period if period in periods)
-        if Period.ALL not in self.periods or len(self.periods) != len(periods):
-            raise ValueError("periods: all, and of week and day those that are wanted")
-        self._client, self._clock, self._redis_ms = client, clock, redis_ms
-        self._ahead_seconds = 0.0
-        self._beginning = f"demo:leaderboard:{{{board}}}:"
-        self.channel = f"{self._beginning}changes"
-        self._sign = 1 if lower_is_better else -1
-        self._all_keys = (*self.redis_keys(Period.ALL), f"{self._beginning}metadata")
+    def __init__(self, client: Any, board: str, **more: Any) -> None:
+        super().__init__(client, board, **more)
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
 
@@ -95,7 +53,8 @@ class Reading:
         player = check_player(player)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
-        return self._read(player, radius, radius, period)[0]
+        page, _ = self._read(player, radius, radius, period)
+        return page
 
     def rank(self, player: str, period: str = Period.ALL) -> Entry | None:
         """The player's own row."""
@@ -104,121 +63,64 @@ class Reading:
 
     def percentile(self, player: str, period: str = Period.ALL) -> float | None:
         """The share of players, in percent, whose rank is not better."""
-        player = check_player(player)
-        page, above = self._read(player, 0, 0, period)
-        return percentile(above, page.total) if page else None
+        page, rank = self._read(check_player(player), 0, 0, period)
+        return percentile(rank, page.total) if page else None
 
     def for_players(self, players: Sequence[str], period: str = Period.ALL) -> tuple[Entry, ...]:
         """The rows of those who are on the board, best first."""
         names = list(dict.fromkeys(map(check_player, players)))
         if not 1 <= len(names) <= MAX_ROWS:
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
-        rows = list(zip(*[iter(self._run_on(period, self._players, names))] * 5, strict=True))
-        rows.sort(key=lambda row: (_integer(row[2]), row[3]))
+        values = iter(self._run_on(period, self._players, names))
+        found = [
+            (_integer(stored), sequence, names[number - 1], rank, stored, metadata)
+            for number, rank, stored, sequence, metadata in zip(*[values] * 5, strict=True)
+        ]
+        found.sort()  # by score as it is stored, then by sequence, which no two rows share
         return tuple(
-            self._entry(rank, names[number - 1], score, metadata)
-            for number, rank, score, _, metadata in rows
+            self._entry(rank, name, stored, metadata)
+            for _, _, name, rank, stored, metadata in found
         )
 
     def size(self, period: str = Period.ALL) -> int:
         """How many players there are."""
         return self.page(0, 0, period).total
 
-    def redis_keys(self, period: str) -> tuple[str, str]:
-        """The sorted set of a period and the hash of its players."""
-        key = self._beginning + self._name(period)
-        return key, f"{key}:members"
-
-    def _distinct_keys(self, periods: Sequence[str]) -> list[str]:
-        """The distinct scores of some periods, which only dense ranking needs."""
-        return (
-            [f"{self.redis_keys(period)[0]}:distinct" for period in periods] if self.dense else []
-        )
-
-    def _read_keys(self, period: str) -> tuple[str, ...]:
-        if period == Period.ALL:
-            return self._all_keys
-        key, members = self.redis_keys(period)
-        return (
-            key,
-            members,
-            f"{key}:metadata" if period.startswith("season:") else f"{self._beginning}metadata",
-        )
-
-    def _day(self) -> int:
-        return int((self._clock() + self._ahead_seconds) // DAY_SECONDS)
-
-    def _now(self, now_ms: int | None = None) -> int | str:
-        """What the scripts take for now; empty asks Redis."""
-        return now_ms if now_ms is not None else self._redis_ms() if self._redis_ms else ""
-
-    def _name(self, period: str) -> str:
-        if period == Period.ALL:
-            return "all"
-        if period not in RUNNING:
-            if not PAST.fullmatch(period):
-                raise ValueError(
-                    "period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>"
-                )
-            return str(period)
-        if period not in self.periods:
-            raise ValueError(f"period: this board keeps no {period}")
-        day = date(1970, 1, 1) + timedelta(days=self._day())
-        year, week, _ = day.isocalendar()
-        return f"week:{year}-W{week:02}" if period == Period.WEEK else f"day:{day}"
-
     def _read(
         self, player: str, before: int, after: int, period: str, cursor: tuple[str | Any, ...] = ()
     ) -> tuple[Page | None, int]:
-        """The page, and 1 + how many are better than its first row."""
+        """The page, None when the player is not there; and the rank of its first row as competition
+        counts it."""
         try:
-            total, first, above, dense, found, described = decode(
+            total, first, rank, dense_rank, rows, described = decode(
                 self._run_on(period, self._page, [player, before, after, *cursor])
             )
         except (UnicodeDecodeError, DecodeError):
             raise DataError(NOT_UTF8) from None
         if first < 0:
             return None, 0
-        skipped = 2 if first else 0
-        members, scores = (
-            found[skipped::2],
-            [self._sign * _integer(stored) for stored in found[skipped + 1 :: 2]],
-        )
-        if not scores:
-            return Page(period, total, first, ()), above
-        ranks, rank, equals = [], dense if self.dense else above, scores[0]
+        if first:  # the script needed the row before, the page does not
+            rows = rows[2:]
+        members, scores = rows[::2], [self._sign * _integer(stored) for stored in rows[1::2]]
+        if not members:
+            return Page(period, total, first, ()), rank
+        ranks = self._ranks(first, dense_rank if self.dense else rank, scores)
+        names = [member[SEQUENCE + 1 :] for member in members]
+        metadata = [text or None for text in described] or [None] * len(scores)
+        entries = tuple(map(Entry, ranks, names, scores, metadata))
+        further = first + len(scores) < total
+        more = f"{self._sign * scores[-1]}.{members[-1][:SEQUENCE]}" if further else None
+        return Page(period, total, first, entries, more), rank
+
+    def _ranks(self, first: int, rank: int, scores: Sequence[Any]) -> list[int]:
+        """The ranks of rows that follow one another from index `first` on, where the rank is
+        `rank`: equal scores share one, and the next is by place, or dense the next number."""
+        ranks, score_before = [], scores[0]
         for place, score in enumerate(scores, first + 1):
-            if score != equals:
-                rank, equals = rank + 1 if self.dense else place, score
+            if score != score_before:
+                rank, score_before = rank + 1 if self.dense else place, score
             ranks.append(rank)
-        names = [member[13:] for member in members]
-        texts = [text or None for text in described] or [None] * len(scores)
-        more = (
-            f"{self._sign * scores[-1]}.{members[-1][:12]}" if first + len(scores) < total else None
-        )
-        return Page(
-            period, total, first, tuple(map(Entry, ranks, names, scores, texts)), more
-        ), above
-
-    def _run_on(
-        self, period: str, script: Any, args: Sequence[Any], more: Sequence[str] = ()
-    ) -> Any:
-        """Runs a script on a period's keys, with `more` before the distinct scores, on the day that
-        Redis has."""
-        for _ in range(2):
-            day = self._day() if period in RUNNING else ""
-            keys = [*self._read_keys(period), *more, *self._distinct_keys([period])]
-            reply = self._run(script, keys, [day, self._now(), *args])
-            if not reply or reply[0] != -1:
-                return reply
-            self._ahead_seconds = reply[1] / 1000 - self._clock()
-        raise RedisError("the day turned twice within one call")
-
-    def _run(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        try:
-            return self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:  # a server that was restarted is told the script again
-            return script(keys=keys, args=args)
+        return ranks
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
         return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
@@ -241,6 +143,6 @@ def _integer(stored: bytes | str) -> int:
 def name_of(member: bytes) -> str:
     """The player of a member. Raises DataError when it is not UTF-8."""
     try:
-        return member[13:].decode()
+        return member[SEQUENCE + 1 :].decode()
     except UnicodeDecodeError:
         raise DataError(NOT_UTF8) from None

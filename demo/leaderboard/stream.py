@@ -13,9 +13,7 @@ client that does not read holds no server up.
 A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is
 back.
 
-The subscriber's connection is its own, made as the client's pool makes them, so that viewers take
-none from requests. It begins with the first viewer, which comes after a fork, and ends with the
-last one.
+The subscriber begins with the first viewer, which comes after a fork, and ends with the last one.
 """
 
 import contextvars
@@ -29,32 +27,17 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.rooms import Leave, Rooms
+from demo.leaderboard.subscription import Subscription
 from demo.leaderboard.viewers import Group, Viewer
 from demo.leaderboard.watched import Watched
 
 POLL_SECONDS = 0.05
-PING_SECONDS = 1.0
 RETRY_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 END_SECONDS = 0.25
 REST = 4
 log = logging.getLogger(__name__)
-
-
-class Full(Exception):
-    """All places for viewers are taken."""
-
-
-class Room:
-    """A board and a period that somebody watches. `due` is when it has to be read, by the monotonic
-    clock; None until its channel is confirmed."""
-
-    def __init__(self, board: Leaderboard, period: str) -> None:
-        self.board, self.period = board, period
-        self.groups: dict[str, Group] = {}
-        self.due: float | None = None
-        self.not_before = 0.0
-        self.hinted = False
 
 
 class Streams:
@@ -75,22 +58,19 @@ class Streams:
         counted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._client, self._watched = client, Watched(client)
-        self.most, self._interval_seconds = most, interval_seconds
+        self._rooms, self.most = Rooms(most, counted), most
+        self._interval_seconds = interval_seconds
         self._again_seconds, self._heartbeat_seconds = again_seconds, heartbeat_seconds
-        self._write_seconds, self._stopping, self._counted = write_seconds, stopping, counted
-        self._lock = threading.Lock()
-        self._rooms: dict[tuple[str, str], Room] = {}
+        self._write_seconds, self._stopping = write_seconds, stopping
         self._closed = False
         self._thread: threading.Thread | None = None
         self._pid = 0
-        self._confirmed: set[str] = set()
-        self._viewers: set[Viewer] = set()
         self._looked = 0.0
 
     @property
     def viewers(self) -> int:
         """How many there are."""
-        return len(self._viewers)
+        return self._rooms.count
 
     def open(
         self,
@@ -105,33 +85,24 @@ class Streams:
         """A viewer of a board and, with a name, of a player on it. Raises Full; ValueError for a
         period that is none."""
 
-        def leave(viewer: Viewer) -> None:
-            self._leave(viewer, room, player)
+        def make(group: Group, leave: Leave) -> Viewer:
+            group.over = group.over or self._is_over()
+            return Viewer(group, last_event_id, self._heartbeat_seconds, gone, cut, leave)
 
         board.redis_keys(period)
-        with self._lock:
-            if self.viewers >= self.most:
-                raise Full
-            room = self._rooms.setdefault((board.board, period), Room(board, period))
-            group = room.groups.get(player)
-            if group is None:
-                group = room.groups[player] = Group()
-                room.due = None if room.due is None else min(room.due, room.not_before)
-            group.over = group.over or self._is_over()
-            group.viewers += 1
-            viewer = Viewer(group, last_event_id, self._heartbeat_seconds, gone, cut, leave)
-            self._viewers.add(viewer)
-            self._counted(self.viewers)
+        with self._rooms.lock:  # the thread does not end between the two
+            viewer = self._rooms.enter(board, period, player, make)
             if self._pid != os.getpid() or self._thread is None:
-                self._pid, nothing = (
-                    os.getpid(),
-                    contextvars.Context(),
-                )  # not what the first viewer's request has in its own
-                self._thread = threading.Thread(
-                    target=nothing.run, args=(self._run,), name="live-boards", daemon=True
-                )
-                self._thread.start()
+                self._start()
         return viewer
+
+    def _start(self) -> None:
+        nothing = contextvars.Context()  # not what the first viewer's request has in its own
+        self._pid = os.getpid()
+        self._thread = threading.Thread(
+            target=nothing.run, args=(self._run,), name="live-boards", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
         """Ends every stream and the subscription, and returns when it has ended."""
@@ -140,29 +111,19 @@ class Streams:
         if thread and self._pid == os.getpid():
             thread.join()
 
-    def _leave(self, viewer: Viewer, room: Room, player: str) -> None:
-        with self._lock:
-            self._viewers.discard(viewer)
-            self._counted(self.viewers)
-            viewer.group.viewers -= 1
-            if not viewer.group.viewers:
-                del room.groups[player]
-            if not room.groups:
-                del self._rooms[room.board.board, room.period]
-
     def _is_over(self) -> bool:
         return self._closed or self._stopping()
 
     def _goes_on(self) -> bool:
         """Whether this thread does: once it is told no it is no longer the one, and the next viewer
         starts another."""
-        with self._lock:
+        with self._rooms.lock:
             over, mine = self._is_over(), self._thread is threading.current_thread()
-            if mine and self._rooms and not over:
+            if mine and self._rooms.count and not over:
                 return True
             if mine:
                 self._thread = None
-            groups = self._groups() if over else []
+            groups = self._rooms.groups() if over else []
         for group in groups:
             group.end()
         return False
@@ -170,11 +131,9 @@ class Streams:
     def _cut_off(self) -> None:
         """Who has not left within END_SECONDS of being let go is in the middle of a write."""
         deadline = time.monotonic() + END_SECONDS
-        while self._viewers and time.monotonic() < deadline:
+        while self._rooms.count and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-        with self._lock:
-            viewers = list(self._viewers)
-        for viewer in viewers:
+        for viewer in self._rooms.viewers():
             viewer.cut()
 
     def _look_after(self) -> None:
@@ -182,10 +141,8 @@ class Streams:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        with self._lock:
-            viewers = list(self._viewers)
         left: set[Group] = set()
-        for viewer in viewers:
+        for viewer in self._rooms.viewers():
             writes, gone = viewer.writes_for(now), viewer.gone()
             if writes > self._write_seconds or (writes and gone):
                 viewer.cut()
@@ -193,9 +150,6 @@ class Streams:
                 left.add(viewer.group)
         for group in left:
             group.stir()
-
-    def _groups(self) -> list[Group]:
-        return [group for room in self._rooms.values() for group in room.groups.values()]
 
     def _run(self) -> None:
         said = ""
@@ -207,94 +161,32 @@ class Streams:
                 if said != type(error).__name__:
                     log.warning("live boards: no subscription: %s", type(error).__name__)
                 said = type(error).__name__
-                self._lose()
+                self._rooms.lose()
                 time.sleep(RETRY_SECONDS)
         if self._is_over():
             self._cut_off()
 
-    def _lose(self) -> None:
-        with self._lock:
-            groups = self._groups()
-            for room in self._rooms.values():
-                room.due = None
-        for group in groups:
-            group.lose()
-
     def _listen(self) -> None:
-        connection = _own_connection(self._client)
-        subscribed: set[str] = set()
-        self._confirmed.clear()
+        subscription = Subscription(self._client)
         try:
-            connection.connect()
-            heard = time.monotonic()
+            subscription.connect()
             while self._goes_on():
                 self._look_after()
-                subscribed = self._subscribe(connection, subscribed)
+                subscription.follow(self._rooms.channels())
+                self._rooms.begin(subscription.confirmed)
                 self._read_what_is_due()
-                if connection.can_read(timeout=self._pause()):
-                    self._hear(connection)
-                    heard = time.monotonic()
-                elif (
-                    time.monotonic() - heard > PING_SECONDS
-                ):  # a connection that died in silence answers no more
-                    connection.send_command("PING")
-                    self._hear(connection)
-                    heard = time.monotonic()
+                # Confirmations and hints both say that a board has to be read.
+                told = subscription.hear(self._pause())
+                self._rooms.hint(told, time.monotonic())
         finally:
-            connection.disconnect()
-
-    def _subscribe(self, connection: Any, subscribed: set[str]) -> set[str]:
-        with self._lock:
-            wanted = {room.board.channel for room in self._rooms.values()}
-        if wanted - subscribed:
-            connection.send_command("SUBSCRIBE", *wanted - subscribed)
-        if subscribed - wanted:
-            connection.send_command("UNSUBSCRIBE", *subscribed - wanted)
-        self._confirmed &= wanted
-        with self._lock:
-            for room in self._rooms.values():
-                if room.due is None and room.board.channel in self._confirmed:
-                    room.due = 0.0
-        return wanted
-
-    def _hear(self, connection: Any) -> None:
-        """Takes what has arrived: confirmations and hints both say that a board has to be read."""
-        told: set[str] = set()
-        answer = connection.read_response(push_request=True)
-        while True:
-            if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
-                told.add(answer[1].decode())
-                self._confirmed.add(answer[1].decode())
-            if not connection.can_read(timeout=0):
-                break
-            answer = connection.read_response(push_request=True)
-        now = time.monotonic()
-        with self._lock:
-            for room in self._rooms.values():
-                if room.board.channel in told:
-                    soonest = max(now, room.not_before)
-                    room.due = soonest if room.due is None else min(room.due, soonest)
-                    room.hinted = True
+            subscription.close()
 
     def _pause(self) -> float:
         now = time.monotonic()
-        with self._lock:
-            due = min(
-                (room.due for room in self._rooms.values() if room.due is not None),
-                default=now + POLL_SECONDS,
-            )
-        return max(0.0, min(POLL_SECONDS, due - now))
+        return max(0.0, min(POLL_SECONDS, self._rooms.next_due(now + POLL_SECONDS) - now))
 
     def _read_what_is_due(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            rooms = [
-                room for room in self._rooms.values() if room.due is not None and room.due <= now
-            ]
-            for room in rooms:
-                room.due = now + self._again_seconds
-            watched = [(room, dict(room.groups)) for room in rooms]
-        for room, groups in watched:
+        for room, groups in self._rooms.take_due(time.monotonic(), self._again_seconds):
             began = time.monotonic()
             try:
                 before = {player: group.event for player, group in groups.items()}
@@ -316,12 +208,3 @@ class Streams:
             room.hinted = False
             for player, group in groups.items():
                 group.show(events[player])
-
-
-def _own_connection(client: Any) -> Any:
-    """A connection to the client's server that is not one of its pool's; in a cluster any node
-    hears of every message."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is None:
-        pool = client.get_redis_connection(client.get_random_node()).connection_pool
-    return pool.connection_class(**pool.connection_kwargs)

@@ -12,13 +12,14 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo.leaderboard.answers import check_player
 from demo.leaderboard.board_access import bp, known, leaderboard
 from demo.leaderboard.bodies import PERIOD
-from demo.leaderboard.stream import Full, Streams
+from demo.leaderboard.rooms import Full
+from demo.leaderboard.stream import Streams
 from demo.leaderboard.viewers import Viewer
 from demo.observe.metrics import STREAMS_OPEN
 from demo.teach import pull_the_plug
 from demo.web import server
+from demo.web.documented import Header, documented
 from demo.web.errors import RedisAway
-from demo.web.openapi import Header, documented
 from demo.web.services import services
 from demo.web.validation import Invalid, read_query
 

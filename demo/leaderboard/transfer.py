@@ -120,17 +120,7 @@ def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None])
     while batch := list(itertools.islice(lines, MOST)):
         good = [(number, post) for number, _, post in batch if isinstance(post, Post)]
         faults = [(number, post) for number, _, post in batch if isinstance(post, str)]
-        sums = any(post.mode == Mode.SUM for _, post in good)
-        if sums and time.time() - last["at"] > DAY_SECONDS:
-            raise Stopped(
-                f"The import was broken off more than a day ago. The lines before {batch[0][0]} are counted, of those from "
-                f"{batch[0][0]} to {batch[-1][0]} it is no longer known. Import what is left from a file of its own."
-            )
-        key = hashlib.sha256(f"{last['run']} {good}".encode()).hexdigest() if sums else None
-        results = board.submit_many([post for _, post in good], idempotency_key=key) if good else []
-        for (number, _), result in zip(good, results, strict=True):
-            if isinstance(result, Refused):
-                faults.append((number, f"{result.field}: {result.detail}"))
+        faults += _submit(board, good, _key(last, good, batch[0][0], batch[-1][0]))
         for number, fault in sorted(faults):
             say(number, fault)
         refused += len(faults)
@@ -143,6 +133,31 @@ def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None])
         moved(len(batch))
     note.forget()
     return Done(counted, refused, before)
+
+
+def _key(last: dict[str, Any], good: list[tuple[int, Post]], first: int, to: int) -> str | None:
+    """The idempotency key of a batch, the lines from `first` to `to`, where scores are added up.
+    Raises Stopped when Redis has forgotten the key by now."""
+    if not any(post.mode == Mode.SUM for _, post in good):
+        return None
+    if time.time() - last["at"] > DAY_SECONDS:
+        raise Stopped(
+            f"The import was broken off more than a day ago. The lines before {first} are counted, of those from "
+            f"{first} to {to} it is no longer known. Import what is left from a file of its own."
+        )
+    return hashlib.sha256(f"{last['run']} {good}".encode()).hexdigest()
+
+
+def _submit(
+    board: Leaderboard, good: list[tuple[int, Post]], key: str | None
+) -> list[tuple[int, str]]:
+    """Submits the posts of a batch; the number and fault of each that is refused."""
+    results = board.submit_many([post for _, post in good], idempotency_key=key) if good else []
+    return [
+        (number, f"{result.field}: {result.detail}")
+        for (number, _), result in zip(good, results, strict=True)
+        if isinstance(result, Refused)
+    ]
 
 
 def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int], None]) -> int:

@@ -118,14 +118,13 @@ def _json(entry: Entry) -> dict[str, Any]:
 
 
 def _rows(board: Leaderboard, part: list[Any]) -> tuple[Entry, ...]:
-    first, rank, *flat = part
-    rows: list[Entry] = []
-    equals = None
-    for place, (member, stored, metadata) in enumerate(
-        zip(*[iter(flat)] * 3, strict=True), start=first + 1
-    ):
-        if equals is not None and equals != stored:
-            rank = rank + 1 if board.dense else place
-        equals = stored
-        rows.append(board._entry(rank, name_of(member), stored, metadata))
-    return tuple(rows)
+    first, rank, *values = part
+    if not values:
+        return ()
+    members, scores, described = values[::3], values[1::3], values[2::3]
+    return tuple(
+        board._entry(rank, name_of(member), stored, metadata)
+        for rank, member, stored, metadata in zip(
+            board._ranks(first, rank, scores), members, scores, described, strict=True
+        )
+    )

@@ -1,25 +1,33 @@
--- history.lua: adds a point to the history, if none of its time is there, and keeps what was seen; all if who brings it leads.
--- KEYS[1]  the history, a stream whose ids are times in ms
+-- history.lua: adds a point to the history, if none of its time is there, and keeps what was seen;
+-- all if who brings it leads.
+-- KEYS[1]  the history, a stream whose ids are times in milliseconds
 -- KEYS[2]  the token of the lead that was given last, a string
 -- KEYS[3]  what changes slowly, a string
 -- ARGV[1]  the token of who brings the point
--- ARGV[2]  its time, in ms
+-- ARGV[2]  its time, in milliseconds
 -- ARGV[3]  the point
 -- ARGV[4]  how many points are kept
--- ARGV[5]  for how long they are kept after the last, in ms
+-- ARGV[5]  how long they are kept after the last, in milliseconds
 -- ARGV[6]  what changes slowly, empty when nobody has looked
--- ARGV[7]  for how long that is kept, in ms
+-- ARGV[7]  how long that is kept, in milliseconds
 -- Returns 1 when it was added, 0 when there is one of this time or a later, -1 when another leads.
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+local history, last_token, slow_key = KEYS[1], KEYS[2], KEYS[3]
+local token, time, point, points, history_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local slow, slow_ms = ARGV[6], ARGV[7]
+
+-- Who was paused does not know that another leads by now. Only the token tells.
+if redis.call('GET', last_token) ~= token then
   return -1
 end
-if ARGV[6] ~= '' then
-  redis.call('SET', KEYS[3], ARGV[6], 'PX', ARGV[7])
+if slow ~= '' then
+  redis.call('SET', slow_key, slow, 'PX', slow_ms)
 end
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if last and tonumber(string.match(last[1], '^%d+')) >= tonumber(ARGV[2]) then
+-- Ids of a stream only rise: XADD would raise an error for a point that comes too late.
+local newest = redis.call('XREVRANGE', history, '+', '-', 'COUNT', 1)[1]
+local newest_time = newest and tonumber(string.match(newest[1], '^%d+'))
+if newest_time and newest_time >= tonumber(time) then
   return 0
 end
-redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], ARGV[2] .. '-0', 'p', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('XADD', history, 'MAXLEN', points, time .. '-0', 'p', point)
+redis.call('PEXPIRE', history, history_ms)
 return 1

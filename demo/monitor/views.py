@@ -22,8 +22,8 @@ from demo.monitor.server_info import Snapshot, snapshot
 from demo.monitor.survey import survey
 from demo.teach import listing, sketches
 from demo.web import server
+from demo.web.documented import documented
 from demo.web.formats import size
-from demo.web.openapi import documented
 from demo.web.services import Services, get_breaker, get_database, get_redis, services
 from demo.web.validation import read_query
 

@@ -113,13 +113,16 @@ class RedisSums:
                 sums = sums or mine
                 self._until_hot -= 1
                 if self._until_hot < 0:
-                    # Each HOT_EACH-th on average: exactly so, requests of as many commands would
-                    # show one key only.
-                    self._until_hot = int(self._chance() * (2 * HOT_EACH - 1))
-                    if room != OTHER and (key in self._keys or len(self._keys) < HOT_AT_MOST):
-                        self._keys[key] += HOT_EACH
+                    self._note_hot(room, key)
             if sums is not None:
                 sums.times[bucket_of(seconds)] += 1
+
+    def _note_hot(self, room: str, key: str) -> None:
+        # Each HOT_EACH-th on average: exactly so, requests of as many commands would show one key
+        # only.
+        self._until_hot = int(self._chance() * (2 * HOT_EACH - 1))
+        if room != OTHER and (key in self._keys or len(self._keys) < HOT_AT_MOST):
+            self._keys[key] += HOT_EACH
 
     def take(self) -> tuple[dict[str, Sums], Counter[str]]:
         """The sums since the last call, and about how often single keys were asked for; what was

@@ -76,9 +76,9 @@ def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
     if trace:
         figures |= {
             "redis_trips": trace.round_trips,
-            "redis_ms": round(trace.duration_ms("redis"), 2),
-            "db_visits": len(trace.of("db")),
-            "db_ms": round(trace.duration_ms("db"), 2),
+            "redis_ms": round(trace.redis_ms, 2),
+            "db_visits": trace.visits,
+            "db_ms": round(trace.database_ms, 2),
         }
     trips = f", {trace.round_trips} round trips {figures['redis_ms']} ms" if trace else ""
     text = f"{status} {figures['method']} {json.dumps(path)} {figures['ms']} ms{trips}, {figures['client']}"

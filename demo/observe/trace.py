@@ -6,6 +6,7 @@ shown.
 """
 
 import sys
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,12 +43,34 @@ class Step:
 
 @dataclass
 class Trace:
-    """All steps of one request; `detailed` ones with their commands and the lines that sent them."""
+    """All steps of one request; `detailed` ones with their commands and the lines that sent them.
+
+    Summed up are those that were really sent: how often this request waited for Redis and for how
+    long, how many commands went along, how often and how long it waited for the database.
+    """
 
     detailed: bool = True
     started: float = field(default_factory=time.perf_counter)
     steps: list[Step] = field(default_factory=list)
     finished: float | None = None
+    round_trips: int = 0
+    commands: int = 0
+    redis_ms: float = 0.0
+    visits: int = 0
+    database_ms: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, step: Step) -> None:
+        """Takes a step down. Threads that a request has begun add to the same trace."""
+        with self._lock:
+            self.steps.append(step)
+            if step.sent and step.kind == "redis":
+                self.round_trips += 1
+                self.commands += len(step.asked)
+                self.redis_ms += step.duration_ms
+            elif step.sent:
+                self.visits += 1
+                self.database_ms += step.duration_ms
 
     def total_ms(self) -> float:
         """Milliseconds from the first moment to `finish`, or to now."""
@@ -61,28 +84,14 @@ class Trace:
         """The steps of one kind, `redis` or `db`, that were really sent."""
         return [step for step in self.steps if step.kind == kind and step.sent]
 
-    def duration_ms(self, kind: str) -> float:
-        """Milliseconds spent in one kind."""
-        return sum(step.duration_ms for step in self.of(kind))
-
     def server_timing(self) -> str:
         """The value of the header Server-Timing."""
-        trips, queries = self.round_trips, len(self.of("db"))
+        trips, visits = self.round_trips, self.visits
         return (
-            f'redis;dur={self.duration_ms("redis"):.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
-            f'db;dur={self.duration_ms("db"):.2f};desc="{queries} visit{"s" * (queries != 1)}", '
+            f'redis;dur={self.redis_ms:.2f};desc="{trips} round trip{"s" * (trips != 1)}", '
+            f'db;dur={self.database_ms:.2f};desc="{visits} visit{"s" * (visits != 1)}", '
             f"total;dur={self.total_ms():.2f}"
         )
-
-    @property
-    def round_trips(self) -> int:
-        """How often this request waited for Redis."""
-        return len(self.of("redis"))
-
-    @property
-    def commands(self) -> int:
-        """How many commands went along on these round trips."""
-        return sum(len(step.asked) for step in self.of("redis"))
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -121,7 +130,7 @@ def record_step(
         return
     now = time.perf_counter()
     source, line = _call_site() if trace.detailed else ("", 0)
-    trace.steps.append(
+    trace.add(
         Step(
             kind,
             label,

@@ -13,8 +13,8 @@ from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.caller import caller
 from demo.rate_limit.identity_cap import IdentityCap
 from demo.rate_limit.limiter import Decision, Limiter, Quota
+from demo.web.documented import documented
 from demo.web.errors import problem
-from demo.web.openapi import documented
 from demo.web.services import get_redis
 from demo.web.validation import Invalid, read_json, read_query
 

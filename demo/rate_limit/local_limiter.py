@@ -60,30 +60,39 @@ class LocalLimiter:
     def _ask(self, identity: str, cost: int) -> Decision:
         with self._lock:
             now = self._clock()
-            logs = self._logs.pop(identity, None) or [deque() for _ in self.quotas]
-            if cost or any(logs):
-                self._logs[identity] = logs
-                if len(self._logs) > self._most:
-                    self._logs.popitem(last=False)
+            logs = self._logs_of(identity, begin=cost > 0)
             costs = [min(cost, quota.limit) for quota in self.quotas]
             fits = []
             for quota, log, price in zip(self.quotas, logs, costs, strict=True):
                 while log and log[0] <= now - quota.window_seconds:
                     log.popleft()
                 fits.append(len(log) + max(price, 1) <= quota.limit)
+            admitted = all(fits)
             answers = []
             for quota, log, price, fit in zip(self.quotas, logs, costs, fits, strict=True):
-                if all(fits) or self._count_refused:
+                if admitted or self._count_refused:
                     log.extend([now] * price)
                     while len(log) > quota.limit:
                         log.popleft()
-                over = 0 if all(fits) else len(log) + max(price, 1) - quota.limit
-                retry = log[over - 1] + quota.window_seconds - now if over > 0 else 0.0
-                reset = log[-1] + quota.window_seconds - now if log else 0.0
-                answers.append(
-                    Decision(fit, quota.limit, quota.limit - len(log), retry, reset, len(log))
-                )
+                over = 0 if admitted else len(log) + max(price, 1) - quota.limit
+                answers.append(_decision(quota, log, now, fit, over))
         return answers[0] if len(answers) == 1 else tightest(answers)
+
+    def _logs_of(self, identity: str, *, begin: bool) -> list[deque[float]]:
+        """The log of each quota; an identity that is new is remembered only to `begin` its logs."""
+        logs = self._logs.pop(identity, None) or [deque() for _ in self.quotas]
+        if begin or any(logs):
+            self._logs[identity] = logs
+            if len(self._logs) > self._most:
+                self._logs.popitem(last=False)
+        return logs
+
+
+def _decision(quota: Quota, log: deque[float], now: float, fits: bool, over: int) -> Decision:
+    """What one quota says; `over` hits have to leave its log before this one may come in."""
+    retry = log[over - 1] + quota.window_seconds - now if over > 0 else 0.0
+    reset = log[-1] + quota.window_seconds - now if log else 0.0
+    return Decision(fits, quota.limit, quota.limit - len(log), retry, reset, len(log))
 
 
 def share(quota: Quota, workers: int) -> Quota:

@@ -17,7 +17,7 @@ from demo.sessions.session_values import Device
 from demo.sessions.visitor import back, bp, gone, handle, others, parts, sign_in, signed_in, user
 from demo.teach import listing
 from demo.web import flash_cookie
-from demo.web.openapi import documented
+from demo.web.documented import documented
 from demo.web.validation import Invalid
 
 MOST_SHOWN = 30

@@ -15,8 +15,8 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
 from demo.teach import sketches
+from demo.web.documented import documented
 from demo.web.errors import RedisAway
-from demo.web.openapi import documented
 from demo.web.services import Services, get_database
 from demo.web.validation import Invalid, convert
 

@@ -34,9 +34,8 @@ class Misses:
 
     def note(self, page: str, trace: Trace) -> None:
         """This page was missed just now."""
-        visits = len(trace.of("db"))
         miss = Miss(
-            time.monotonic(), trace.round_trips, visits, trace.duration_ms("db"), trace.total_ms()
+            time.monotonic(), trace.round_trips, trace.visits, trace.database_ms, trace.total_ms()
         )
         with self._lock:
             self._last.pop(page, None)

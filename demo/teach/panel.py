@@ -71,14 +71,8 @@ def fill(response: Response) -> Response:
     if WORKER not in body:
         return response
     response.vary.add("Cookie")
-    name = current_app.config["SESSION_COOKIE_NAME"]
-    if name in request.cookies:
-        before, _, rest = body.partition(VISITOR)
-        body = (
-            before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2]
-            if rest
-            else body
-        )
+    if current_app.config["SESSION_COOKIE_NAME"] in request.cookies:
+        body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     message, chosen = flash_cookie.take("message"), pull_the_plug.current()
@@ -96,6 +90,14 @@ def fill(response: Response) -> Response:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
     response.set_data(_put(body, parts))
     return response
+
+
+def _with_visitor(body: bytes) -> bytes:
+    """The page with who is signed in, where it has a place for that."""
+    before, _, rest = body.partition(VISITOR)
+    if not rest:
+        return body
+    return before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2]
 
 
 def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
@@ -187,7 +189,7 @@ def _in_a_header(trace: Trace) -> str:
     told = {
         "trips": trace.round_trips,
         "ms": round(trace.total_ms(), 2),
-        "redis_ms": round(trace.duration_ms("redis"), 2),
+        "redis_ms": round(trace.redis_ms, 2),
     }
     for most in range(len(rows), -1, -1):
         text = json.dumps(
@@ -233,7 +235,7 @@ def _hand_on(response: Response, trace: Trace) -> None:
         {
             "request": f"{request.method} {request.path}"[:80],
             "trips": trace.round_trips,
-            "redis_ms": round(trace.duration_ms("redis"), 2),
+            "redis_ms": round(trace.redis_ms, 2),
             "total_ms": round(trace.total_ms(), 2),
             "commands": commands[:6],
             "more": max(0, len(commands) - 6),

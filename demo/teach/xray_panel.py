@@ -36,7 +36,7 @@ def draw(
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
-        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.duration_ms("redis"))} of {ms(total_ms)} ms</span></p>'
+        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.redis_ms)} of {ms(total_ms)} ms</span></p>'
         f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
@@ -57,7 +57,7 @@ def bar(trace: Trace, status: int) -> str:
         '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
         f'<span class="badge {_mood(status)}">{status}</span><b>{_plural(trace.round_trips, "round trip")}</b>'
         f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>{ms(trace.duration_ms('redis'))} of {ms(total_ms)} ms</span></a></nav>"
+        f"<span>{ms(trace.redis_ms)} of {ms(total_ms)} ms</span></a></nav>"
     )
 
 

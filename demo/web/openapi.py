@@ -7,18 +7,18 @@ that says nothing of itself.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Flask, Response, current_app, render_template
 from werkzeug.routing import Rule
 
 from demo.limits import covering
+from demo.web.documented import Operation, operations
 from demo.web.errors import SENTENCES
 from demo.web.services import services
 
-View = TypeVar("View", bound=Callable[..., Any])
 PROBLEM = {
     "type": "object",
     "description": "An error, as of RFC 9457.",
@@ -40,99 +40,13 @@ PROBLEM = {
     },
 }
 STRING = {"type": "string"}
+READS = ("GET", "HEAD")
 LIMITED = {
     "RateLimit": "what is left of each quota, as of draft-ietf-httpapi-ratelimit-headers-11",
     "RateLimit-Policy": "the quotas, as of the same",
 }
 RETRY = {"Retry-After": "when to come back, in seconds"}
 bp = Blueprint("openapi", __name__, cli_group=None)
-
-
-class Header(NamedTuple):
-    """A request header that an operation knows; with a setting it is needed where that is set, and
-    not known elsewhere."""
-
-    name: str
-    about: str
-    pattern: str
-    example: str
-    setting: str = ""
-
-
-class Operation(NamedTuple):
-    """What an address takes and answers."""
-
-    about: str
-    on: str
-    answer: Any
-    status: int
-    body: Any
-    query: Any
-    path: Mapping[str, Any]
-    example: Any
-    errors: tuple[int, ...]
-    headers: tuple[Header, ...]
-    answer_headers: Mapping[str, str]
-    also: Mapping[int, Any]
-    media: str
-
-
-def documented(
-    about: str = "",
-    on: str = "",
-    *,
-    answer: Any,
-    status: int = 200,
-    body: Any = None,
-    query: Any = None,
-    path: Mapping[str, Any] | None = None,
-    example: Any = None,
-    errors: tuple[int, ...] = (),
-    headers: tuple[Header, ...] = (),
-    answer_headers: Mapping[str, str] | None = None,
-    also: Mapping[int, Any] | None = None,
-    media: str = "application/json",
-) -> Callable[[View], View]:
-    """Tells of a view: the types of its body, query and answer, examples of body and path, the
-    status codes of its problems, the headers that it knows, those that its answer may have with
-    a word on each, and other answers that are no problems. `on` is how the address ends where a
-    view has several."""
-
-    def keep(view: View) -> View:
-        told = Operation(
-            about or " ".join((view.__doc__ or "").split()),
-            on,
-            answer,
-            status,
-            body,
-            query,
-            path or {},
-            example,
-            errors,
-            headers,
-            answer_headers or {},
-            also or {},
-            media,
-        )
-        view.__dict__.setdefault("operations", []).append(told)
-        return view
-
-    return keep
-
-
-def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
-    """Every address that tells of itself: its rule, method and operation, in the order of the
-    addresses."""
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        told = [
-            one
-            for one in getattr(app.view_functions[rule.endpoint], "operations", [])
-            if rule.rule.endswith(one.on)
-        ]
-        if told:
-            best = max(told, key=lambda one: len(one.on))
-            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-                yield rule, method, best
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -185,81 +99,19 @@ def _operation(
     schema_of: Mapping[int, Any],
     components: Mapping[str, Any],
 ) -> dict[str, Any]:
-    parameters: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string", "minLength": 1},
-            "example": one.path[name],
-        }
-        for name in sorted(rule.arguments - set(rule.defaults or {}))
-    ]
-    if one.query is not None:
-        reference = schema_of[id(one.query)]["$ref"].rpartition("/")[2]
-        query = components[reference]
-        parameters += [
-            {
-                "name": name,
-                "in": "query",
-                "required": name in query.get("required", []),
-                "schema": _said(schema),
-            }
-            for name, schema in query["properties"].items()
-        ]
-        for parameter in parameters:
-            if parameter["required"] and parameter["in"] == "query":
-                parameter["example"] = (one.example or {})[parameter["name"]]
-    parameters += [
-        {
-            "name": header.name,
-            "in": "header",
-            "required": bool(header.setting),
-            "description": header.about,
-            "schema": {"type": "string", "pattern": header.pattern},
-            "example": header.example,
-        }
-        for header in one.headers
-        if not header.setting or app.config[header.setting]
-    ]
-    limited = bool(covering(app.config["RATE_LIMITS"], rule.endpoint)[1])
-    answers: dict[str, Any] = {}
-    for status, kind in {one.status: one.answer, **one.also}.items():
-        content = {one.media: {"schema": schema_of[id(kind)]}}
-        answers[str(status)] = {
-            "description": "The answer." if status < 400 else "Not ready.",
-            "content": content,
-        }
-    problems = set(one.errors) | (
-        {422} if one.body is not None or one.query is not None or one.path else set()
-    )
-    if method not in ("GET", "HEAD"):
-        problems |= {403} | ({401} if app.config["API_KEY"] else set())
-    problems |= {429} if limited else set()
-    for status in sorted(problems - {int(known) for known in answers}):
-        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        answers[str(status)] = {
-            "description": SENTENCES.get(status, "An error."),
-            "content": content,
-        }
-    for code, described in answers.items():
-        named = (dict(one.answer_headers) if code == str(one.status) else {}) | (
-            LIMITED if limited else {}
-        )
-        named |= RETRY if code in ("429", "503") else {}
-        if named:
-            described["headers"] = {
-                name: {"description": about, "schema": STRING} for name, about in named.items()
-            }
     summary, _, more = one.about.partition(". ")
     said: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_") + one.on.replace(":", "_"),
         "summary": summary.rstrip("."),
         "tags": [rule.endpoint.split(".")[0]],
-        "responses": answers,
+        "responses": _answers(app, rule, method, one, schema_of),
     }
     if more:
         said["description"] = more
+    query = None
+    if one.query is not None:
+        query = components[schema_of[id(one.query)]["$ref"].rpartition("/")[2]]
+    parameters = [*_of_path(rule, one), *_of_query(query, one), *_of_headers(app, one)]
     if parameters:
         said["parameters"] = parameters
     if one.body is not None:
@@ -270,9 +122,86 @@ def _operation(
             }
         }
         said["requestBody"] = {"required": True, "content": content}
-    if method not in ("GET", "HEAD") and app.config["API_KEY"]:
+    if method not in READS and app.config["API_KEY"]:
         said["security"] = [{"key": []}]
     return said
+
+
+def _of_path(rule: Rule, one: Operation) -> Iterator[dict[str, Any]]:
+    for name in sorted(rule.arguments - set(rule.defaults or {})):
+        schema = {"type": "string", "minLength": 1}
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": schema,
+            "example": one.path[name],
+        }
+
+
+def _of_query(query: Mapping[str, Any] | None, one: Operation) -> Iterator[dict[str, Any]]:
+    for name, schema in query["properties"].items() if query else ():
+        required = name in query.get("required", []) if query else False
+        said = {"name": name, "in": "query", "required": required, "schema": _said(schema)}
+        if required:
+            said["example"] = (one.example or {})[name]
+        yield said
+
+
+def _of_headers(app: Flask, one: Operation) -> Iterator[dict[str, Any]]:
+    for header in one.headers:
+        if not header.setting or app.config[header.setting]:
+            yield {
+                "name": header.name,
+                "in": "header",
+                "required": bool(header.setting),
+                "description": header.about,
+                "schema": {"type": "string", "pattern": header.pattern},
+                "example": header.example,
+            }
+
+
+def _answers(
+    app: Flask, rule: Rule, method: str, one: Operation, schema_of: Mapping[int, Any]
+) -> dict[str, Any]:
+    limited = bool(covering(app.config["RATE_LIMITS"], rule.endpoint)[1])
+    answers: dict[str, Any] = {}
+    for status, kind in {one.status: one.answer, **one.also}.items():
+        content = {one.media: {"schema": schema_of[id(kind)]}}
+        answers[str(status)] = {
+            "description": "The answer." if status < 400 else "Not ready.",
+            "content": content,
+        }
+    known = {int(status) for status in answers}
+    for status in sorted(_problems(app, method, one, limited) - known):
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        answers[str(status)] = {
+            "description": SENTENCES.get(status, "An error."),
+            "content": content,
+        }
+    for code, described in answers.items():
+        named = dict(one.answer_headers) if code == str(one.status) else {}
+        named |= LIMITED if limited else {}
+        named |= RETRY if code in ("429", "503") else {}
+        if named:
+            described["headers"] = {
+                name: {"description": about, "schema": STRING} for name, about in named.items()
+            }
+    return answers
+
+
+def _problems(app: Flask, method: str, one: Operation, limited: bool) -> set[int]:
+    """The status codes of all that can go wrong."""
+    problems = set(one.errors)
+    if one.body is not None or one.query is not None or one.path:
+        problems.add(422)
+    if method not in READS:
+        problems.add(403)
+        if app.config["API_KEY"]:
+            problems.add(401)
+    if limited:
+        problems.add(429)
+    return problems
 
 
 def _said(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from demo.leaderboard import stream
+from demo.leaderboard import subscription
 from demo.leaderboard.ranking import Leaderboard
-from demo.leaderboard.stream import Full, Streams
+from demo.leaderboard.rooms import Full
+from demo.leaderboard.stream import Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
 from demo.teach import pull_the_plug
@@ -200,7 +201,7 @@ def test_a_killed_redis_ends_no_stream_and_all_catch_up(make: Callable[..., Stre
 def test_a_redis_that_is_silent_counts_as_away(
     make: Callable[..., Streams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demo.leaderboard.stream.PING_SECONDS", 0.1)
+    monkeypatch.setattr("demo.leaderboard.subscription.PING_SECONDS", 0.1)
     with (
         private_engine() as engine,
         connect(engine.url, pool_size=4, timeout_seconds=0.25) as own,
@@ -338,7 +339,7 @@ def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
     client: Client, make: Callable[..., Streams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending, may_end = threading.Event(), threading.Event()
-    original = stream._own_connection
+    original = subscription.own_connection
 
     def slow_to_end(of: Any) -> Any:
         connection = original(of)
@@ -353,7 +354,7 @@ def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
         connection.disconnect = wait
         return connection
 
-    monkeypatch.setattr(stream, "_own_connection", slow_to_end)
+    monkeypatch.setattr(subscription, "own_connection", slow_to_end)
     hub, board, earlier = make(), Leaderboard(client, "ending"), set(threading.enumerate())
     first = hub.open(board, "all")
     told(first, lambda _: True)

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.app import USE_CASES
-from demo.web import openapi
+from demo.web.documented import operations
 
 NO_STREAM = "text/event-stream"
 
@@ -21,7 +21,7 @@ def document(web: FlaskClient) -> dict[str, Any]:
 
 
 def test_every_address_of_the_api_tells_of_itself(app: Flask) -> None:
-    told = {rule.rule for rule, *_ in openapi.operations(app)}
+    told = {rule.rule for rule, *_ in operations(app)}
     there = {
         rule.rule
         for rule in app.url_map.iter_rules()

@@ -1,0 +1,133 @@
+"""One product: its page, from one cache entry, and the forms on it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, current_app, g, redirect, render_template, request, url_for
+from werkzeug.exceptions import Conflict, NotFound
+
+from demo.catalog import products, trials_views
+from demo.catalog.answering import (
+    bp,
+    catalog,
+    checked_id,
+    corner,
+    looked_for,
+    page,
+    with_status,
+)
+from demo.catalog.api_views import change_product
+from demo.catalog.products import CATEGORIES, Change, ProductPage
+from demo.teach import pull_the_plug
+from demo.web import flash_cookie
+from demo.web.validation import Invalid
+
+PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
+
+
+@bp.get("/products/<product_id>")
+def product(product_id: str) -> Response:
+    """One product's page."""
+    number = checked_id(product_id)
+    cached = looked_for() or _read(number)
+    if cached.value is None:
+        body = render_template("catalog/missing.html", cached=cached, product_id=number)
+        return with_status(Response(body, 404), cached)
+    trial = trials_views.shown()
+    if trial:
+        g.setdefault("parts", {})["trial"] = trial
+    return page(cached, "catalog/_product_lessons.html")
+
+
+@bp.post("/products/<product_id>/price")
+def set_price(product_id: str) -> Any:
+    """The form that edits a price: writes, then invalidates."""
+    number = checked_id(product_id)
+    given = request.form.get("price", "")
+    try:
+        change = Change(price_cents=_cents(given))
+    except Invalid as error:
+        found = catalog().load_page(number)
+        if found is None:
+            raise NotFound("There is no such product.") from None
+        return Response(draw_product(found, errors=error.errors, given=given), 422)
+    changed, told = change_product(number, change)
+    euros = current_app.jinja_env.filters["euros"]
+    return _written(
+        number,
+        f"Price changed to {euros(changed.price_cents)}; this is version {changed.version}.",
+        told,
+    )
+
+
+@bp.post("/products/<product_id>/buy")
+def buy(product_id: str) -> Any:
+    """Takes one from the stock: a write, so the cached page goes."""
+    number = checked_id(product_id)
+    bought, told = catalog().take_one(number)
+    if bought is None:
+        if catalog().load_page(number) is None:
+            raise NotFound("There is no such product.")
+        raise Conflict("It is sold out.")
+    return _written(number, f"Bought. {bought.stock} left.", told)
+
+
+@bp.post("/products/<product_id>/drop")
+def drop(product_id: str) -> Any:
+    """Invalidates one product's answers by hand."""
+    number = checked_id(product_id)
+    dropped = catalog().drop_product(number, corner())
+    return back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
+
+
+def _read(number: int) -> Any:
+    cached = pull_the_plug.current().strategy != "none"
+    return catalog().product(number, draw_product, corner=corner(), cached=cached)
+
+
+def draw_product(
+    found: ProductPage, errors: Mapping[str, str] | None = None, given: str = ""
+) -> str:
+    """The page, with what is wrong with a price that was `given`."""
+    return render_template(
+        "catalog/product.html",
+        product=found.product,
+        related=found.related,
+        category=CATEGORIES[found.product.category],
+        errors=errors or {},
+        given=given,
+        latency_ms=current_app.config["DB_LATENCY_MS"],
+        ttl_seconds=current_app.config["CATALOG_TTL_SECONDS"],
+        readers=trials_views.READERS,
+    )
+
+
+def _cents(text: str) -> int:
+    price = PRICE.fullmatch(text.strip())
+    cents = int(price["euros"]) * 100 + int((price["cents"] or "0").ljust(2, "0")) if price else -1
+    if not 0 <= cents <= products.MAX_PRICE_CENTS:
+        most = f"{products.MAX_PRICE_CENTS // 100:,}".replace(",", "\u202f")
+        raise Invalid(
+            {
+                "price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."
+            }
+        )
+    return cents
+
+
+def _written(number: int, message: str, told: bool) -> Any:
+    """After a write; who has chosen write-through puts the new page into the cache at once."""
+    if not told:
+        message += " Redis is away: cached pages may show the old one until it is back."
+    elif pull_the_plug.current().strategy == "write-through":
+        _read(number)
+        message += " The new page is in the cache already."
+    return back(number, message)
+
+
+def back(number: int, message: str) -> Any:
+    """To the product's page, with a message that is shown once."""
+    response = redirect(url_for("catalog.product", product_id=number), 303)
+    flash_cookie.put(response, "message", message)
+    return response

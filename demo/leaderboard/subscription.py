@@ -1,0 +1,68 @@
+"""One connection that hears on which channels something was published. It is none of the pool's,
+made as the client's pool makes them, so that it takes none from requests."""
+
+import time
+from collections.abc import Set
+from typing import Any
+
+PING_SECONDS = 1.0
+
+
+class Subscription:
+    """`confirmed` are the channels that the server says it tells of. Everything but `close` raises
+    RedisError."""
+
+    def __init__(self, client: Any) -> None:
+        self.confirmed: set[str] = set()
+        self._subscribed: Set[str] = set()
+        self._connection = own_connection(client)
+        self._heard = 0.0
+
+    def connect(self) -> None:
+        """Begins it."""
+        self._connection.connect()
+        self._heard = time.monotonic()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._connection.disconnect()
+
+    def follow(self, wanted: Set[str]) -> None:
+        """From here on these channels and no others."""
+        if wanted - self._subscribed:
+            self._connection.send_command("SUBSCRIBE", *wanted - self._subscribed)
+        if self._subscribed - wanted:
+            self._connection.send_command("UNSUBSCRIBE", *self._subscribed - wanted)
+        self._subscribed = wanted
+        self.confirmed &= wanted
+
+    def hear(self, timeout_seconds: float) -> set[str]:
+        """The channels of all that has arrived, confirmations included; waits so long for a first
+        one."""
+        if not self._connection.can_read(timeout=timeout_seconds):
+            if time.monotonic() - self._heard <= PING_SECONDS:
+                return set()
+            self._connection.send_command("PING")  # one that died in silence answers no more
+        told = self._take()
+        self._heard = time.monotonic()
+        return told
+
+    def _take(self) -> set[str]:
+        told: set[str] = set()
+        while True:
+            answer = self._connection.read_response(push_request=True)
+            if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
+                told.add(answer[1].decode())
+            if not self._connection.can_read(timeout=0):
+                break
+        self.confirmed |= told
+        return told
+
+
+def own_connection(client: Any) -> Any:
+    """A connection to the client's server that is not one of its pool's; in a cluster any node
+    hears of every message."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        pool = client.get_redis_connection(client.get_random_node()).connection_pool
+    return pool.connection_class(**pool.connection_kwargs)
