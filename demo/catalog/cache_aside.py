@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from demo.catalog.claims import Claim, Claims
 from demo.catalog.entry import Cached, CacheStatus, Codec
 from demo.catalog.groups import invalidate, version_key
-from demo.catalog.lease import REDIS_ERRORS, Busy, Leases, lease_of, pauses, redis_key
+from demo.catalog.lease import REDIS_ERRORS, Busy, Leases, lease_of, pause, redis_key
 from demo.catalog.loading import Lives, Loader, Loading
 from demo.catalog.lookup import Clock, Lookup
 
@@ -113,7 +113,7 @@ class Cache(Generic[T]):
             for key, groups in wanted.items()
             if key not in answers
         }
-        deadline, waits, waited = time.monotonic() + self.wait_seconds, pauses(), False
+        deadline, pauses, waited = time.monotonic() + self.wait_seconds, 0, False
         while pending:
             late: list[str] = []
             try:
@@ -131,7 +131,8 @@ class Cache(Generic[T]):
             pending = {key: groups for key, groups in pending.items() if key not in answers}
             waited = bool(pending)  # what is still pending is somebody else's load
             if pending and not claims:
-                self._sleep(next(waits))
+                self._sleep(pause(pauses))
+                pauses += 1
         return answers
 
     def peek(self, key: str, *, groups: Sequence[str] = ()) -> Cached[T] | None:

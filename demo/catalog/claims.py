@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from demo.catalog import groups
 from demo.catalog.entry import Entry
-from demo.catalog.lease import REDIS_ERRORS, Leases, is_lease, lease_of, redis_key
+from demo.catalog.lease import LEASE, REDIS_ERRORS, Leases, lease_of, redis_key
 from demo.catalog.lookup import Clock, Seen
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Claims(Generic[T]):
             self._orphans[key] = begins
 
     def _is_somebodys(self, key: str, raw: bytes) -> bool:
-        return is_lease(raw) and self._orphans.pop(key, None) != raw
+        return raw.startswith(LEASE) and self._orphans.pop(key, None) != raw
 
     def _take_leases(
         self, keys: Sequence[str], lacking: Sequence[str]

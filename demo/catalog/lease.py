@@ -23,8 +23,9 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +34,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 T = TypeVar("T")
 PLAIN = re.compile(r"[a-z0-9-]{1,40}")
+LEASE = b"L|"  # no value begins like this
 REDIS_ERRORS = (RedisError, RedisClusterException)
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 log = logging.getLogger(__name__)
@@ -74,9 +76,8 @@ class LeasedCache(Generic[T]):
 
         Without Redis the loader answers. What the loader raises is raised here. Raises Busy.
         """
-        name, waits = redis_key(self._name, key), pauses()
-        deadline = time.monotonic() + self._wait_seconds
-        while True:
+        name, deadline = redis_key(self._name, key), time.monotonic() + self._wait_seconds
+        for pauses in count():
             try:
                 raw = self._client.get(name)
                 found, value = self._decode(name, raw)
@@ -90,7 +91,7 @@ class LeasedCache(Generic[T]):
                 return self._load_and_store(name, lease, loader)
             if time.monotonic() >= deadline:
                 raise Busy(f"{name}: waited {self._wait_seconds} s for somebody else's load")
-            self._sleep(next(waits))
+            self._sleep(pause(pauses))
         return loader()
 
     def invalidate(self, key: str) -> bool:
@@ -99,7 +100,7 @@ class LeasedCache(Generic[T]):
         return bool(self._client.delete(redis_key(self._name, key)))
 
     def _decode(self, name: str, raw: bytes | None) -> tuple[bool, T | None]:
-        if raw is None or is_lease(raw):
+        if raw is None or raw.startswith(LEASE):
             return False, None
         try:
             return True, self._decoder.decode(raw)
@@ -147,22 +148,14 @@ class Leases:
 
 
 def lease_of(token: str) -> bytes:
-    """What lies in Redis while the holder of the token loads; no value begins like this."""
-    return f"L|{token}|".encode()
+    """What lies in Redis while the holder of the token loads."""
+    return b"%b%b|" % (LEASE, token.encode())
 
 
-def is_lease(raw: bytes) -> bool:
-    """Whether it is somebody's lease."""
-    return raw.startswith(b"L|")
-
-
-def pauses() -> Iterator[float]:
-    """Seconds to wait between one look and the next: longer each time, a tenth at most, and by
-    chance shorter, so that those who wait do not all come back at once."""
-    pause = 0.005
-    while True:
-        yield pause * random.uniform(0.5, 1.0)
-        pause = min(pause * 1.5, 0.1)
+def pause(pauses: int) -> float:
+    """Seconds to wait after so many: longer each time, a tenth at most, and by chance shorter, so
+    that those who wait do not all come back at once."""
+    return min(0.005 * 1.5 ** min(pauses, 8), 0.1) * random.uniform(0.5, 1.0)
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from demo.catalog.entry import Cached, CacheStatus, Codec, Entry
 from demo.catalog.groups import version_key
-from demo.catalog.lease import is_lease, redis_key
+from demo.catalog.lease import LEASE, redis_key
 
 if TYPE_CHECKING:
     from demo.catalog.near_cache import NearCache
@@ -85,7 +85,9 @@ class Lookup(Generic[T]):
         found = {}
         for key, all_of in names.items():
             raw, versions = next(replies), tuple([next(replies) for _ in all_of[1:]])
-            entry = None if raw is None or is_lease(raw) else self._codec.decode(raw, versions)
+            entry = (
+                None if raw is None or raw.startswith(LEASE) else self._codec.decode(raw, versions)
+            )
             found[key] = Seen(raw, versions, entry, entry is None or self.is_due(entry))
             if near:
                 hold = entry is not None and not entry.negative and self._is_fresh(entry)
@@ -94,8 +96,7 @@ class Lookup(Generic[T]):
 
     def from_memory(self, keys: Iterable[str]) -> dict[str, Cached[T]]:
         """What is fresh in this process' own memory."""
-        if not self._near:
-            return {}
+        assert self._near
         found = {key: self._near.get(redis_key(self._name, key)) for key in keys}
         return {
             key: self.answer(entry, near=True)
