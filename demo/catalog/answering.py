@@ -13,7 +13,6 @@ from werkzeug.http import parse_accept_header, parse_etags
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
 from demo.catalog.cached_catalog import CachedCatalog
-from demo.catalog.lease import LeasedCache
 from demo.catalog.products import CATEGORIES
 from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
@@ -23,7 +22,7 @@ from demo.web.validation import Invalid
 
 HERE = Path(__file__).parent
 LESSONS: dict[str, list[Callable[..., Any]]] = {
-    "catalog/_product_lessons.html": [LeasedCache.get_or_load, Cache.get_many],
+    "catalog/_product_lessons.html": [Cache.get_many],
     "catalog/_list_lessons.html": [Cache.invalidate, CachedCatalog.listing],
 }
 SCRIPTS = {

@@ -119,7 +119,11 @@ class Cache(Generic[T]):
             try:
                 claims = self._look(pending, answers, waited)
                 if not claims and time.monotonic() >= deadline:
-                    late = self._claim_late([key for key in pending if key not in answers])
+                    late = self._claims.take_late([key for key in pending if key not in answers])
+                    if not late:
+                        raise Busy(
+                            f"{self.name}: waited {self.wait_seconds} s for somebody else's load"
+                        )
             except REDIS_ERRORS as error:
                 log.warning("%s: reading around the cache: %s", self.name, type(error).__name__)
                 claims, late = {}, [key for key in pending if key not in answers]
@@ -198,17 +202,6 @@ class Cache(Generic[T]):
             if seen.entry and key not in won:
                 answers[key] = self._lookup.answer(seen.entry, waited=waited)
         return self._claims.begin(pending, due, won)
-
-    def _claim_late(self, keys: Sequence[str]) -> list[str]:
-        """Which of the keys this reader may load for itself: one reader in a lease time. Raises
-        Busy for none."""
-        pipeline = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.set(f"{self.redis_key(key)}:late", 1, nx=True, px=self._leases.ms)
-        allowed = [key for key, reply in zip(keys, pipeline.execute(), strict=True) if reply]
-        if not allowed:
-            raise Busy(f"{self.name}: waited {self.wait_seconds} s for somebody else's load")
-        return allowed
 
     def _fetch(self, names: list[str]) -> list[bytes | None]:
         if not self._clustered:

@@ -45,13 +45,12 @@ class Claims(Generic[T]):
     def take_over_each(self, due: Mapping[str, Seen[T]]) -> dict[str, bytes]:
         """Of what is due and lies there, what this reader may load now, and how it begins. A round
         trip each, none for what is somebody's lease. Raises RedisError."""
-        won = {}
-        for key, seen in due.items():
-            if seen.raw is not None and not self._is_somebodys(key, seen.raw):
-                begins = self.take_over(key, seen)
-                if begins:
-                    won[key] = begins
-        return won
+        begins = {
+            key: self.take_over(key, seen)
+            for key, seen in due.items()
+            if seen.raw is not None and not self._is_somebodys(key, seen.raw)
+        }
+        return {key: begin for key, begin in begins.items() if begin}
 
     def take_over(self, key: str, seen: Seen[T]) -> bytes | None:
         """The right to load in the place of what was seen, unless somebody else was quicker: a
@@ -92,6 +91,14 @@ class Claims(Generic[T]):
             )
             for key, begins in (won | leases).items()
         }
+
+    def take_late(self, keys: Sequence[str]) -> list[str]:
+        """Which of the keys a reader that waited long enough may load for itself, without storing:
+        one reader in a lease time. One round trip. Raises RedisError."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(f"{redis_key(self._name, key)}:late", 1, nx=True, px=self._leases.ms)
+        return [key for key, reply in zip(keys, pipeline.execute(), strict=True) if reply]
 
     def give_back(self, key: str, begins: bytes) -> None:
         """Ends a claim without a value, so that nobody has to wait for it. One round trip."""
