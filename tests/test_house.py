@@ -186,6 +186,11 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "checks_server": "test_advisor",
         "columns": "test_overview",
         "cached_catalog": "test_views",
+        "groups": "test_cache_aside",
+        "entry": "test_cache_aside",
+        "lookup": "test_cache_aside",
+        "claims": "test_cache_aside",
+        "loading": "test_cache_aside",
     }
     names = [f"test_{path.stem}.py", f"{told_elsewhere.get(path.stem, '-')}.py"]
     assert any((folder / name).exists() for name in names), f"no test of {module_of(path)}"

@@ -26,7 +26,7 @@ LESSONS: dict[str, list[Callable[..., Any]]] = {
     "catalog/_list_lessons.html": [Cache.invalidate, CachedCatalog.listing],
 }
 SCRIPTS = {
-    "catalog/_product_lessons.html": [HERE / "cache_aside.lua", HERE / "cache_aside_claim.lua"],
+    "catalog/_product_lessons.html": [HERE / "lease.lua", HERE / "claims.lua"],
     "catalog/_list_lessons.html": [],
 }
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)

@@ -10,7 +10,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from demo.catalog import hostile_pickle, products, serializers
 from demo.catalog.answering import is_integer
-from demo.catalog.cache_aside import Cache
+from demo.catalog.entry import Codec
 from demo.catalog.products import PAGE_SIZE, Product
 from demo.teach import listing
 from demo.web import flash_cookie
@@ -52,7 +52,7 @@ def index() -> Response:
         refused=_refused_by_ours(),
         listings=[
             listing.of_function(serializers.measure),
-            listing.of_function(Cache._decode),
+            listing.of_function(Codec.decode),
             listing.of_function(hostile_pickle.let_it_run),
         ],
     )

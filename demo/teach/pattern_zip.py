@@ -106,7 +106,7 @@ def with_scripts() -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for case, name in sorted(offered()):
         path = REPOSITORY / "demo" / case / f"{name}.py"
-        if path.with_suffix(".lua").exists():
+        if any(part.with_suffix(".lua").exists() for part in _parts(path)):
             words = path.read_text().removeprefix('"""').partition(":")[0]
             found.setdefault(case, []).append((name, words))
     return found
@@ -156,6 +156,13 @@ def _packages(path: Path) -> frozenset[str]:
     test = _test(path)
     assert test is not None
     return _needs(path)[1] | _needs(test)[1]
+
+
+def _parts(path: Path) -> list[Path]:
+    """The file of a pattern, and those that it imports itself and that cannot be taken alone."""
+    found = [(REPOSITORY / name.replace(".", "/")).with_suffix(".py") for name in _imported(path)]
+    alone = offered()
+    return [path, *(file for file in found if (file.parent.name, file.stem) not in alone)]
 
 
 def _requirements(packages: frozenset[str]) -> str:

@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -212,7 +213,10 @@ def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(
         client.get(quick.redis_key("1")) == claims["1"].begins
     )  # the lease of the other one still stands
     assert (
-        quick._load_and_store(claims, lambda keys: dict.fromkeys(keys, Row(2)))["1"].ttl_seconds > 0
+        quick._loading.load_and_store(claims, lambda keys: dict.fromkeys(keys, Row(2)))[
+            "1"
+        ].ttl_seconds
+        > 0
     )
     assert slow.get_or_load("1", must_not_load).value == Row(2)
 
@@ -357,9 +361,9 @@ def test_many_readers_of_an_outdated_group_replace_the_entry_once(client: Client
     cache = make(client)
     ask(cache, 1, groups=["g"])
     cache.invalidate(groups=["g"])
-    seen = cache._read({"1": ("g",)})["1"]
-    assert cache._take_over("1", seen) is not None
-    assert cache._take_over("1", seen) is None
+    seen = cache._lookup.read({"1": ("g",)}, cache._fetch)["1"]
+    assert cache._claims.take_over("1", seen) is not None
+    assert cache._claims.take_over("1", seen) is None
 
 
 @pytest.mark.parametrize("when", ["before the load", "during the load", "after the load"])
@@ -425,12 +429,13 @@ def test_a_lease_that_could_not_be_ended_is_taken_over_by_the_process_that_held_
         return Row(1)
 
     cache = make(client, sleep=no_waiting)
-    compare_and_set, cache._compare_and_set = cache._compare_and_set, gone
+    leases = cache._leases
+    compare_and_set, leases._compare_and_set = leases._compare_and_set, gone
     try:
         assert cache.get_or_load("1", load).status is CacheStatus.BYPASS
     except LookupError:
         assert how == "the loader failed"
-    cache._compare_and_set = compare_and_set
+    leases._compare_and_set = compare_and_set
     assert client.get(cache.redis_key("1")).startswith(b"L|")
     assert ask(cache, 2).status is CacheStatus.MISS
     assert cache.get_or_load("1", must_not_load).value == Row(2)
@@ -671,8 +676,8 @@ def test_a_reader_that_died_while_loading_again_is_followed_by_another_after_a_l
     cache = make(client, stale_seconds=60, clock=lambda: now[0])
     ask(cache, 1)
     age(client, cache)
-    seen = cache._read({"1": ()})["1"]
-    assert cache._take_over("1", seen)  # and never comes back
+    seen = cache._lookup.read({"1": ()}, cache._fetch)["1"]
+    assert cache._claims.take_over("1", seen)  # and never comes back
     assert cache.get_or_load("1", must_not_load).status is CacheStatus.STALE
     now[0] += cache.lease_seconds + 1  # by this reader's clock; Redis does not believe it yet
     loads: list[int] = []
@@ -701,7 +706,7 @@ def test_a_stale_value_lives_as_long_as_was_said(client: Client) -> None:
     ask(cache, 1)
     assert 49_000 < client.pttl(cache.redis_key("1")) <= 50_000
     age(client, cache)
-    cache._take_over("1", cache._read({"1": ()})["1"])
+    cache._claims.take_over("1", cache._lookup.read({"1": ()}, cache._fetch)["1"])
     assert 49_000 < client.pttl(cache.redis_key("1")) <= 50_000
 
 
@@ -709,13 +714,13 @@ def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_
     client: Client,
 ) -> None:
     def share(load_ms: float, left_seconds: float) -> float:
-        entry = cache._decode(
-            f"V|t|1|{(cache._clock() + left_seconds) * 1000:.0f}|0|{load_ms * 1000}||".encode()
+        entry = cache._codec.decode(
+            f"V|t|1|{(time.time() + left_seconds) * 1000:.0f}|0|{load_ms * 1000}||".encode()
             + b"\x81\xa6number\x01",
             (),
         )
         assert entry is not None
-        return sum(cache._is_due(entry) for _ in range(400)) / 400
+        return sum(cache._lookup.is_due(entry) for _ in range(400)) / 400
 
     cache = make(client, early=1.0)
     # XFetch: the chance is exp(-left / load time).
@@ -724,8 +729,8 @@ def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_
     assert share(100, 1) < 0.02
     assert share(1, -1) == 1
     never = make(client)
-    assert not never._is_due(
-        cache._decode(b"V|t|1|99999999999999|0|9999999||\x81\xa6number\x01", ())
+    assert not never._lookup.is_due(
+        cache._codec.decode(b"V|t|1|99999999999999|0|9999999||\x81\xa6number\x01", ())
     )  # type: ignore[arg-type]
 
 
@@ -929,7 +934,7 @@ class Machine(RuleBasedStateMachine):
             return {"1": Row(row)}  # type: ignore[arg-type]
 
         try:
-            answer = cache._load_and_store(claims, load)["1"]
+            answer = cache._loading.load_and_store(claims, load)["1"]
         except LookupError:
             assert claims["1"].old is None
         else:

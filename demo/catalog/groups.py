@@ -1,0 +1,51 @@
+"""Groups of entries (every list of a category, say) that one key invalidates.
+
+Groups are version tokens: an entry holds the tokens that stood when its load began, and with any
+other, or none, it is a miss. So invalidating a group is one key, and a token that was evicted or
+that expired costs hits, never the guarantee.
+"""
+
+import secrets
+from functools import lru_cache
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError
+
+from demo.catalog.lease import redis_key
+
+TOKEN_SECONDS = 86_400
+
+
+@lru_cache(maxsize=4096)
+def version_key(name: str, group: str) -> str:
+    """Where a group's version token lies."""
+    return f"{redis_key(name, group)}:version"
+
+
+def ask_for_token(pipeline: Any, version: str) -> bytes:
+    """Proposes a token where a group has none; the reply is the one that it has, else None, and
+    then the proposal holds, for a day."""
+    token = secrets.token_hex(8).encode()
+    pipeline.set(version, token, nx=True, get=True, ex=TOKEN_SECONDS)
+    return token
+
+
+def invalidate(client: Any, names: list[str], versions: list[str]) -> int:
+    """Drops what lies under the names, and gives the groups of these version keys new tokens; how
+    many of the names there were. One round trip, two where Redis is full. Raises RedisError."""
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.delete(name)
+    for version in versions:
+        pipeline.set(version, secrets.token_hex(8), ex=TOKEN_SECONDS)
+    replies = pipeline.execute(raise_on_error=False)
+    if any(isinstance(reply, OutOfMemoryError) for reply in replies):
+        # A full Redis still deletes, and a group without a token is a miss too.
+        pipeline = client.pipeline(transaction=False)
+        for version in versions:
+            pipeline.delete(version)
+        pipeline.execute()
+    for reply in replies:
+        if isinstance(reply, Exception) and not isinstance(reply, OutOfMemoryError):
+            raise reply
+    return sum(replies[: len(names)])

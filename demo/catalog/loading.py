@@ -1,0 +1,121 @@
+"""Loading: what whoever holds a claim does with it.
+
+The value is stored if the claim still lies there. When the loader fails, a lease is given back; a
+claim on a stale value is left to run out, and that reader gets the stale one like the others.
+
+Source: RFC 5861 (stale if error).
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from demo.catalog.claims import Claim, Claims
+from demo.catalog.entry import Cached, CacheStatus, Codec
+from demo.catalog.lease import REDIS_ERRORS, Leases, redis_key
+from demo.catalog.lookup import Clock, Lookup
+
+T = TypeVar("T")
+Loader = Callable[[list[str]], Mapping[str, T | None]]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lives:
+    """How long entries live: fresh for `ttl_seconds` less up to `jitter` of it, then stale for
+    `stale_seconds`; that there is none for `negative_ttl_seconds`."""
+
+    ttl_seconds: float
+    stale_seconds: float
+    negative_ttl_seconds: float
+    jitter: float
+
+    def __post_init__(self) -> None:
+        if min(self.ttl_seconds, self.negative_ttl_seconds) <= 0 or not 0 <= self.jitter < 1:
+            raise ValueError("times have to be positive, and jitter from 0 to 1")
+        if self.stale_seconds < 0:
+            raise ValueError("stale_seconds cannot be negative")
+
+    def of_one(self, *, negative: bool) -> tuple[float, float]:
+        """The seconds that an entry will be fresh, and those that it will live."""
+        if negative:
+            return self.negative_ttl_seconds, self.negative_ttl_seconds
+        fresh = self.ttl_seconds * (1 - random.uniform(0, self.jitter))
+        return fresh, fresh + self.stale_seconds
+
+
+class Loading(Generic[T]):
+    """The writing half of a cache of this `name`."""
+
+    def __init__(
+        self,
+        name: str,
+        leases: Leases,
+        claims: Claims[T],
+        codec: Codec[T],
+        lookup: Lookup[T],
+        lives: Lives,
+        clock: Clock,
+    ) -> None:
+        self._name, self._leases, self._claims = name, leases, claims
+        self._codec, self._lookup, self._lives, self._clock = codec, lookup, lives, clock
+
+    def load_and_store(
+        self, claims: Mapping[str, Claim[T]], loader: Loader[T]
+    ) -> dict[str, Cached[T]]:
+        """What one call of `loader` brings for the claimed keys. Each value to store is a round
+        trip. What the loader raises is raised here, unless each of them has a stale value."""
+        began = time.perf_counter()
+        try:
+            values = loader(list(claims))
+        except BaseException as error:
+            for key, claim in claims.items():
+                if claim.old is None:
+                    self._claims.give_back(key, claim.begins)
+            # The claims on stale values are left to run out: the next attempt is a lease time away.
+            stale = {
+                key: self._lookup.answer(claim.old) for key, claim in claims.items() if claim.old
+            }
+            if not isinstance(error, Exception) or len(stale) < len(claims):
+                raise
+            log.warning("%s: served stale, the loader failed: %s", self._name, type(error).__name__)
+            return stale
+        load_ms = (time.perf_counter() - began) * 1000
+        return {
+            key: self._store_and_tell(key, claim, values.get(key), load_ms)
+            for key, claim in claims.items()
+        }
+
+    def load_only(self, keys: list[str], loader: Loader[T]) -> dict[str, Cached[T]]:
+        """What one call of `loader` brings, without a claim: nothing is stored."""
+        began = time.perf_counter()
+        values = loader(keys)
+        load_ms = (time.perf_counter() - began) * 1000
+        return {key: Cached(values.get(key), CacheStatus.BYPASS, 0.0, load_ms) for key in keys}
+
+    def store(
+        self, key: str, claim: Claim[T], value: T | None, load_ms: float
+    ) -> tuple[int, float]:
+        """The entry's size and the seconds that it will be fresh, 0 when the claim was gone and
+        nothing is stored. One round trip. Raises RedisError."""
+        fresh, life = self._lives.of_one(negative=value is None)
+        head, tail = self._codec.encode(value, load_ms, claim.versions)
+        name, fresh_ms, life_ms = redis_key(self._name, key), int(fresh * 1000), int(life * 1000)
+        now_ms = self._leases.store(name, claim.begins, head, life_ms, fresh_ms, tail)
+        self._clock.heard(now_ms)
+        return len(head) + len("1700000000000") + len(tail), fresh if now_ms else 0.0
+
+    def _store_and_tell(
+        self, key: str, claim: Claim[T], value: T | None, load_ms: float
+    ) -> Cached[T]:
+        status = CacheStatus.EXPIRED if claim.old else CacheStatus.MISS
+        try:
+            size, fresh_seconds = self.store(key, claim, value, load_ms)
+        except REDIS_ERRORS as error:
+            log.warning("%s: not stored: %s", self._name, type(error).__name__)
+            self._claims.leave(key, claim.begins)
+            return Cached(value, CacheStatus.BYPASS, 0.0, load_ms)
+        return Cached(value, status, fresh_seconds, load_ms, size)

@@ -1,0 +1,127 @@
+"""Looking: what there is under many keys, in one round trip or in none.
+
+Stale is judged by this machine's clock, corrected by what scripts tell of Redis'; Redis' own ends
+every entry. A reader may load before the time is over (XFetch), the likelier the longer loads take,
+so that a value much asked for is loaded again by one reader and never missed by all.
+
+Source: Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015 (XFetch).
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from demo.catalog.entry import Cached, CacheStatus, Codec, Entry
+from demo.catalog.groups import version_key
+from demo.catalog.lease import LEASE, redis_key
+
+if TYPE_CHECKING:
+    from demo.catalog.near_cache import NearCache
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Redis' clock, as far as this machine knows: its own, `seconds`, and how far that one was
+    ahead when a script last told."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds, self._ahead_ms = seconds, 0.0
+
+    def heard(self, redis_ms: int) -> None:
+        """What a script has returned: Redis' time in milliseconds, or 0 when it did nothing."""
+        if redis_ms:
+            self._ahead_ms = redis_ms - self._seconds() * 1000
+
+    def left_ms(self, until_ms: float) -> float:
+        """Milliseconds from now to a time of Redis'."""
+        return until_ms - self._seconds() * 1000 - self._ahead_ms
+
+
+@dataclass(frozen=True)
+class Seen(Generic[T]):
+    """What lay under a key, the tokens of its groups, and the entry if it is one and those are its
+    tokens; `due` when there is none, or somebody has to load it again and nobody is at it."""
+
+    raw: bytes | None
+    versions: tuple[bytes | None, ...]
+    entry: Entry[T] | None
+    due: bool
+
+
+class Lookup(Generic[T]):
+    """The reading half of a cache of this `name`."""
+
+    def __init__(
+        self,
+        name: str,
+        codec: Codec[T],
+        clock: Clock,
+        near: "NearCache | None",
+        *,
+        ttl_seconds: float,
+        early: float,
+    ) -> None:
+        self._name, self._codec, self._clock, self._near = name, codec, clock, near
+        self._ttl_seconds, self._early = ttl_seconds, early
+
+    def read(
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        fetch: Callable[[list[str]], list[bytes | None]],
+    ) -> dict[str, Seen[T]]:
+        """What lies under keys of these groups, by one `fetch` of all. Raises what that raises."""
+        names, near, name = {}, self._near, self._name
+        for key, groups in wanted.items():
+            names[key] = [redis_key(name, key), *[version_key(name, group) for group in groups]]
+        places = (
+            {key: near.reserve(all_of[0], all_of[1:]) for key, all_of in names.items()}
+            if near
+            else {}
+        )
+        replies = iter(fetch([name for all_of in names.values() for name in all_of]))
+        found = {}
+        for key, all_of in names.items():
+            raw, versions = next(replies), tuple([next(replies) for _ in all_of[1:]])
+            entry = (
+                None if raw is None or raw.startswith(LEASE) else self._codec.decode(raw, versions)
+            )
+            found[key] = Seen(raw, versions, entry, entry is None or self.is_due(entry))
+            if near:
+                hold = entry is not None and not entry.negative and self._is_fresh(entry)
+                near.fill(places[key], entry if hold else None, entry.size if entry else 0)
+        return found
+
+    def from_memory(self, keys: Iterable[str]) -> dict[str, Cached[T]]:
+        """What is fresh in this process' own memory."""
+        assert self._near
+        found = {key: self._near.get(redis_key(self._name, key)) for key in keys}
+        return {
+            key: self.answer(entry, near=True)
+            for key, entry in found.items()
+            if entry and self._is_fresh(entry)
+        }
+
+    def is_due(self, entry: Entry[T]) -> bool:
+        """Whether somebody has to load it again, and nobody is at it."""
+        if entry.negative or self._clock.left_ms(entry.claimed_until_ms) > 0:
+            return False
+        early_ms = self._early * entry.load_ms * -math.log(1.0 - random.random())
+        return self._clock.left_ms(entry.fresh_until_ms) <= early_ms
+
+    def answer(self, entry: Entry[T], *, waited: bool = False, near: bool = False) -> Cached[T]:
+        """What a reader gets of an entry."""
+        left = min(self._ttl_seconds, self._clock.left_ms(entry.fresh_until_ms) / 1000)
+        status = (
+            CacheStatus.NEGATIVE
+            if entry.negative
+            else CacheStatus.HIT
+            if left > 0
+            else CacheStatus.STALE
+        )
+        return Cached(entry.value, status, max(0.0, left), entry.load_ms, entry.size, waited, near)
+
+    def _is_fresh(self, entry: Entry[T]) -> bool:
+        return self._clock.left_ms(entry.fresh_until_ms) > 0
