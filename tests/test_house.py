@@ -169,7 +169,6 @@ def test_every_pattern_has_a_test_of_its_name(path: Path) -> None:
         "answers": "test_ranking",
         "bodies": "test_views",
         "dashboard": "test_collector",
-        "periods": "test_ranking",
         "reading": "test_ranking",
         "subscription": "test_stream",
         "upkeep": "test_ranking",

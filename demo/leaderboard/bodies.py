@@ -17,8 +17,8 @@ from demo.leaderboard.answers import (
     Standing,
     Submission,
 )
-from demo.leaderboard.periods import PAST
 from demo.leaderboard.ranking import MOST
+from demo.leaderboard.reading import PAST
 from demo.leaderboard.watched import ROWS
 
 PERIOD = rf"^(?:all|week|day|{PAST.pattern})\Z"

@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 from redis.exceptions import RedisError
 
-from demo.leaderboard import boards, periods, transfer
+from demo.leaderboard import boards, reading, transfer
 from demo.leaderboard.answers import BOARD
 from demo.leaderboard.board_access import leaderboard
 from demo.web.services import get_redis
@@ -34,7 +34,7 @@ def _file(_: click.Context, __: click.Parameter, file: Path) -> Path:
 
 
 def _period(_: click.Context, __: click.Parameter, period: str) -> str:
-    if period not in ("all", "week", "day") and not periods.PAST.fullmatch(period):
+    if period not in ("all", "week", "day") and not reading.PAST.fullmatch(period):
         raise click.BadParameter("all, week, day, day:<date>, week:<year>-W<week> or season:<name>")
     return period
 

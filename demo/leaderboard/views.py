@@ -12,7 +12,6 @@ from demo.leaderboard import (
     api_views,
     boards,
     game_views,
-    periods,
     play,
     stream,
     stream_views,
@@ -159,7 +158,7 @@ def post_score(board: str) -> Any:
 
 def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str:
     asked = request.args.get("period", "all")
-    period = asked if asked in list(Period) or periods.PAST.fullmatch(asked) else Period.ALL.value
+    period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL.value
     player = given.get("player") or request.args.get("player", "").strip()[:64]
     seen: Seen | None = None
     around: Page | None = None

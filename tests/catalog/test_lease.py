@@ -8,8 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from demo.catalog.lease import Busy, LeasedCache, lease_of, pause, redis_key
-from demo.observe.trace import begin_trace, end_trace
-from tests.clients import connect
+from tests.servers import connect, trips
 
 NAME = redis_key("number", "1")
 
@@ -26,21 +25,18 @@ def must_not_load() -> int:
     raise AssertionError("loaded")
 
 
-def trips(call: Callable[[], Any]) -> int:
-    trace = begin_trace()
-    try:
+def count(call: Callable[[], Any]) -> int:
+    with trips() as seen:
         call()
-        return trace.round_trips
-    finally:
-        end_trace()
+    return len(seen)
 
 
 def test_a_hit_is_one_round_trip_a_miss_three_and_an_invalidation_one(client: Any) -> None:
     cache = make(client)
     cache.get_or_load("0", lambda: 0)  # the first use of a script tells a new server its text
-    assert trips(lambda: cache.get_or_load("1", lambda: 1)) == 3
-    assert trips(lambda: cache.get_or_load("1", must_not_load)) == 1
-    assert trips(lambda: cache.invalidate("1")) == 1
+    assert count(lambda: cache.get_or_load("1", lambda: 1)) == 3
+    assert count(lambda: cache.get_or_load("1", must_not_load)) == 1
+    assert count(lambda: cache.invalidate("1")) == 1
     assert cache.get_or_load("1", lambda: 2) == 2
 
 
@@ -202,7 +198,7 @@ def test_what_does_not_decode_is_loaded_anew(client: Any, garbage: bytes) -> Non
 
 
 def test_without_redis_the_loader_answers_and_an_invalidation_raises(client: Any) -> None:
-    away = connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25, open_seconds=30)
+    away = connect("redis://127.0.0.1:1", pool_size=2, timeout_seconds=0.25)
     assert make(away).get_or_load("1", lambda: 1) == 1
     with pytest.raises(RedisError):
         make(away).invalidate("1")
