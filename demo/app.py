@@ -118,7 +118,7 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
         "lstrip_blocks": True,
         "extensions": [indentation.Unindented],
     }
-    app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, proof=test_pages.link)
+    app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, link_to_test=test_pages.link)
     app.jinja_env.filters.update(
         euros=formats.euros,
         bytes=formats.size,

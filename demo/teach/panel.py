@@ -91,7 +91,7 @@ def fill(response: Response) -> Response:
             timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
         )
     if chosen.redis or chosen.database:
-        parts[b"plugged"] = render_template("_plugged.html", words=chosen.words)
+        parts[b"plugged"] = render_template("_pull_the_plug.html", words=chosen.words)
     if get_breaker().is_open:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
     response.set_data(_put(body, parts))

@@ -20,7 +20,11 @@ def show(file: str, test: str) -> str:
     if file not in _files() or test not in _tests(file):
         raise NotFound("There is no such test.")
     return render_template(
-        "test.html", sentence=sentence(test), file=file, test=test, listing=_listing(file, test)
+        "test_page.html",
+        sentence=sentence(test),
+        file=file,
+        test=test,
+        listing=_listing(file, test),
     )
 
 
