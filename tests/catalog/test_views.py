@@ -333,7 +333,10 @@ def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(
         "Price: an amount from 0 to 1\u202f000\u202f000 with at most two decimals, such as 38.50."
         in answer.text
     )
-    assert f'id="price" name="price" value="{escape(price)}"' in answer.text
+    assert (
+        f'name="price" inputmode="decimal" autocomplete="off" value="{escape(price)}"'
+        in answer.text
+    )
     assert web.get(API).json == before
 
 
