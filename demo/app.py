@@ -33,7 +33,7 @@ from demo.observe.request_log import RequestLog
 from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
-from demo.web import errors, flash_cookie, formats, openapi, security, static_files
+from demo.web import errors, flash_cookie, formats, indentation, openapi, security, static_files
 from demo.web.before_flask import BeforeFlask
 from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
@@ -114,8 +114,12 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.secret_key = values["SECRET_KEY"] or secret_key(instance)
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, proof=test_pages.link)
+    app.jinja_options = {
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "extensions": [indentation.Unindented],
+    }
+    app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, link_to_test=test_pages.link)
     app.jinja_env.filters.update(
         euros=formats.euros,
         bytes=formats.size,

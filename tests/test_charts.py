@@ -91,10 +91,10 @@ def test_columns_stand_on_one_another(draw: Any) -> None:
     )
     heights = [
         float(height)
-        for height in re.findall(r'<rect class="f-\w+" x=[^>]* height="([\d.]+)"', html)
+        for height in re.findall(r'<rect class="f-\w+" x=[^>]*\sheight="([\d.]+)"', html)
     ]
     assert heights == [25, 75] * 5
-    assert re.findall(r'<rect class="f-\w+" x=[^>]* y="([\d.]+)"', html)[:2] == ["77", "2"]
+    assert re.findall(r'<rect class="f-\w+" x=[^>]*\sy="([\d.]+)"', html)[:2] == ["77", "2"]
 
 
 def test_bars_and_sparklines(draw: Any) -> None:

@@ -29,7 +29,7 @@ PAGES = [
     "/leaderboard/boards/main",
     "/monitor/",
 ]
-BANNER = 'id="redis-away"><p><strong>Redis is away.'
+BANNER = 'id="redis-away">'
 embedded = pytest.mark.skipif(
     bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine"
 )

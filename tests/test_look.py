@@ -1,7 +1,8 @@
-"""What can be said of the look without a browser: contrast of every pair of colours, and the size
-of what is sent."""
+"""What can be said of the look without a browser: contrast of every pair of colours, the size of
+what is sent, and whether the templates can be read."""
 
 import re
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,11 @@ TOKENS = {
     name: (light, dark)
     for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", CSS)
 }
+TEMPLATES = sorted((REPOSITORY / "templates").rglob("*.html"))
+LONGEST_LINE = 120
+FIELD_MACRO = "_forms.html"
+# Written by hand: what nobody sees, and a checkbox, which stands within its label.
+NO_FIELDS = re.compile(r'type="hidden"|type="checkbox"|\shidden>')
 WORD = re.compile(r"[\w-]+")
 TEXT = [
     *((ink, "bg") for ink in ("ink", "muted", "link", "brand")),
@@ -85,3 +91,26 @@ def test_a_page_keeps_its_budget_and_has_nothing_inline(web: FlaskClient, path: 
     assert not re.search(r"<[^>]+\sstyle=|<[^>]+\son\w+=|<style|javascript:", html)
     assert all(" src=" in tag for tag in re.findall(r"<script[^>]*>", html))
     assert html.count("<h1") == 1
+
+
+@pytest.mark.parametrize("path", ["/catalog/products/42", "/leaderboard/boards/main", "/api/"])
+def test_the_indentation_of_a_template_is_not_sent(web: FlaskClient, path: str) -> None:
+    assert not re.search(r"\n[ \t]+<", web.get(path).text)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(REPOSITORY / "templates").as_posix()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=named)
+def test_a_line_of_a_template_is_as_long_as_a_screen_is_wide(path: Path) -> None:
+    lines = enumerate(path.read_text().splitlines(), 1)
+    assert not [f"{number}: {line}" for number, line in lines if len(line) > LONGEST_LINE]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=named)
+def test_a_field_of_a_form_is_drawn_by_the_macro(path: Path) -> None:
+    """So that each has its label, and its error stands beside it and is told with it."""
+    drawn = re.findall(r"<(?:input|select|textarea)\b[^>]*>", path.read_text())
+    by_hand = [tag for tag in drawn if not NO_FIELDS.search(tag)]
+    assert not by_hand or path.name == FIELD_MACRO

@@ -83,7 +83,7 @@ def page(cached: Cached[Rendered], lessons: str) -> Response:
         return deliver(cached, HTML)
     if panel.wanted():
         parts = g.setdefault("parts", {})
-        parts["cached"] = render_template("_cached.html", cached=cached)
+        parts["cached"] = render_template("catalog/_cache_status.html", cached=cached)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.cache_control.no_cache = True

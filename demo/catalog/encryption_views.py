@@ -87,7 +87,7 @@ def index() -> Response:
     body = render_template(
         "catalog/encryption.html",
         customer=customer,
-        customers=CUSTOMERS,
+        customers={key: each.name for key, each in CUSTOMERS.items()},
         status=status,
         rows=rows,
         key=key,

@@ -114,7 +114,7 @@ def _page(
 ) -> Response:
     options = msgspec.to_builtins(found.options if found else Options(seed=secrets.randbelow(1000)))
     body = render_template(
-        "catalog/lab.html",
+        "catalog/strategies.html",
         options={**options, **(given or {})},
         outcomes=found.outcomes if found else [],
         gone=gone,

@@ -13,6 +13,7 @@ from demo.leaderboard import (
     boards,
     game_views,
     play,
+    reading,
     stream,
     stream_views,
     transfer_commands,

@@ -40,7 +40,7 @@ def refusal(outcome: Outcome) -> Response:
             else page_before() or url_for("home.index")
         )
         page = render_template(
-            "rate_limit/refused.html",
+            "rate_limit/refusal.html",
             detail=members["detail"],
             seconds=headers.retry_after(decision),
             back=back,

@@ -132,7 +132,9 @@ def second() -> FlaskResponse:
     nothing."""
     code = request.args.get("code", "")
     good = second_device.CODE.fullmatch(code) is not None
-    response = FlaskResponse(render_template("sessions/second.html", code=code if good else None))
+    response = FlaskResponse(
+        render_template("sessions/second_device.html", code=code if good else None)
+    )
     response.cache_control.no_store = True
     return response
 

@@ -26,7 +26,7 @@ BEGIN, END = b"<!--", b"-->"
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 WORKER, XRAY = b"<!--worker-->", b"<!--xray-->"
 POLICIES = {
-    "away": re.compile(rb'id="redis-away" hidden><p>.*?</strong> (.*?)</p>', re.DOTALL),
+    "away": re.compile(rb'id="redis-away" hidden>.*?</strong>(.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
 }
@@ -85,7 +85,7 @@ def fill(response: Response) -> Response:
             timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
         )
     if chosen.redis or chosen.database:
-        parts[b"plugged"] = render_template("_plugged.html", words=chosen.words)
+        parts[b"plugged"] = render_template("_pull_the_plug.html", words=chosen.words)
     if get_breaker().is_open:
         body = body.replace(AWAY, AWAY_SHOWN, 1)
     response.set_data(_put(body, parts))
@@ -120,7 +120,7 @@ def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
     if chosen.database == "down":
         wanted_for.append("database")
     found = [POLICIES[name].search(body) for name in wanted_for]
-    return [html.unescape(match[1].decode()) for match in found if match]
+    return [" ".join(html.unescape(match[1].decode()).split()) for match in found if match]
 
 
 def show(response: Response, trace: Trace) -> None:

@@ -20,7 +20,7 @@ def show(file: str, test: str) -> str:
     if file not in _files() or test not in _tests(file):
         raise NotFound("There is no such test.")
     return render_template(
-        "test.html",
+        "test_page.html",
         sentence=sentence(test),
         # What several files share has no runner of its own: its folder runs it.
         run=f"{file}::{test}" if _is_collected(file) else f"{file.rpartition('/')[0]} -k {test}",

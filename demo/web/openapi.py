@@ -233,4 +233,4 @@ def openapi() -> Response:
 @bp.get("/api/")
 def page() -> str:
     """The same to read."""
-    return render_template("api.html", document=document(current_app), titles=services().titles)
+    return render_template("openapi.html", document=document(current_app), titles=services().titles)

@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from demo.catalog import products
 from demo.catalog.products import CATEGORIES
 from demo.web.formats import size
+from demo.web.indentation import Unindented
 from tests.servers import REPOSITORY
 
 PRODUCT = 42
@@ -34,6 +35,7 @@ class Page:
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=[Unindented],
         )
         environment.filters.update(
             euros=lambda cents: f"€ {cents // 100}.{cents % 100:02}",

@@ -23,6 +23,7 @@ from demo.observe.trace import begin_trace, end_trace
 from tests.clients import connect
 from tests.conftest import round_trips
 from tests.monitor.test_history import point
+from tests.seen import seen
 from tests.servers import private_engine, until
 from tests.serving import GTHREAD, Answer, serve
 
@@ -103,7 +104,7 @@ def test_the_page_is_one_round_trip_and_so_is_its_twin(web: FlaskClient, client:
 
 
 def test_a_page_before_anybody_sampled_says_so(web: FlaskClient) -> None:
-    page = web.get("/monitor/").text
+    page = seen(web.get("/monitor/").text)
     assert "Nobody has sampled yet" in page and "nothing to draw yet" in page
     assert "Not known: every key expires" in page
 
@@ -240,9 +241,9 @@ def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(
     web: FlaskClient, client: Client
 ) -> None:
     sample(client)
-    page = web.get("/monitor/").text
+    page = seen(web.get("/monitor/").text)
     top = page[page.index("<h1>") : page.index('class="try"')]
-    panels = re.findall(r'<a class="label" href="#(\w+)">([^<]+)</a><b>([^<]+) <small>', top)
+    panels = re.findall(r'<a class="label" href="#(\w+)">([^<]+)</a> <b>([^<]+) <small>', top)
     assert [panel[:2] for panel in panels] == re.findall(r'<h2 id="(\w+)">([^<]+\?)</h2>', page)
     answers = {panel: value for panel, _, value in panels}
     assert re.fullmatch(r"[\d.]+ ms", answers["quick"]) and re.fullmatch(

@@ -14,6 +14,7 @@ from demo.web.server import Server
 from demo.web.services import services
 from tests.clients import connect
 from tests.conftest import round_trips
+from tests.seen import seen
 from tests.servers import private_engine, until
 
 
@@ -128,7 +129,7 @@ def test_a_snapshot_is_one_round_trip_and_raises_when_nobody_answers(client: Cli
 
 
 def test_the_page_shows_the_figures_of_the_server(web: FlaskClient, client: Client) -> None:
-    info, page = snapshot(client), web.get("/monitor/").text
+    info, page = snapshot(client), seen(web.get("/monitor/").text)
     assert f"{info.engine} {info.version}" in page
     assert f"<small>{info.eviction_policy}</small>" in page
     assert "breaker closed" in page

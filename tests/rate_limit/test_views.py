@@ -12,6 +12,7 @@ from demo.rate_limit import api_views
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.identity_cap import IdentityCap
 from tests.conftest import round_trips
+from tests.seen import seen
 
 HITS = "/rate-limit/api/hits"
 MakeApp = Callable[..., Flask]
@@ -200,7 +201,7 @@ FORM = {"limit": "5", "window_seconds": "10"}
 def lane(page: str, title: str) -> str:
     """The drawing of one lane."""
     drawing = rf'<div class="lane[^>]*><div class="who">{title}<.*?</svg>\s*<div class="sum">.*?</div></div>'
-    found = re.search(drawing, page, re.DOTALL)
+    found = re.search(drawing, seen(page), re.DOTALL)
     assert found, title
     return found[0]
 
@@ -261,10 +262,11 @@ def test_the_code_of_each_algorithm_is_shown(web: FlaskClient) -> None:
 
 def test_the_page_says_whom_it_counts_and_why(make_app: MakeApp) -> None:
     fields = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
-    direct = make_app().test_client().get("/rate-limit/", headers=fields).text
+    direct = seen(make_app().test_client().get("/rate-limit/", headers=fields).text)
     assert "you are <code>127.0.0.1</code>" in direct and "No proxy is trusted" in direct
     assert "<code>X-Forwarded-For: 198.51.100.7, 203.0.113.9</code> does not" in direct
     behind = make_app(TRUSTED_PROXIES=1).test_client().get("/rate-limit/", headers=fields).text
+    behind = seen(behind)
     assert "you are <code>203.0.113.9</code>" in behind and "1 proxy is trusted" in behind
     assert "by the address <code>127.0.0.1</code> of the connection" in behind
     six = (
@@ -327,7 +329,8 @@ def test_the_page_tells_how_often_a_policy_has_stood_in(make_app: MakeApp) -> No
 
     def told() -> int:
         found = re.search(
-            r"has stood in for Redis <b>([\d\u202f]+)</b> times", web.get("/rate-limit/").text
+            r"has stood in for Redis <b>([\d\u202f]+)</b> times",
+            seen(web.get("/rate-limit/").text),
         )
         assert found
         return int(found[1].replace("\u202f", ""))

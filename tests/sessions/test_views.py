@@ -11,6 +11,7 @@ from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
 from demo.web.services import part
 from tests.conftest import round_trips
+from tests.seen import seen
 from tests.sessions.visitors import GOOD, sid_of
 
 
@@ -193,7 +194,7 @@ def test_a_cart_is_bounded(web: FlaskClient) -> None:
 
 def test_the_page_shows_what_redis_holds(web: FlaskClient, client: Client) -> None:
     web.post("/sessions/login", data=GOOD)
-    page = web.get("/sessions/").text
+    page = seen(web.get("/sessions/").text)
     assert re.search(
         r'<code>d:user</code></td><td class="wide">mara</td><td class="wide"><code>.*mara</code></td><td class="num">5<',
         page,

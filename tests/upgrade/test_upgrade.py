@@ -33,7 +33,7 @@ from demo.rate_limit.api_views import Question
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.playground import Playground
 from demo.web.services import part, services
-from tests.serving import REPOSITORY
+from tests.servers import REPOSITORY
 from tests.upgrade import restoring
 from tests.upgrade.make_dump import members
 from tests.upgrade.restoring import Moved, value_of
