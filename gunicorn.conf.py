@@ -86,18 +86,15 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; templates are compiled and patterns looked through before the
-    first request, so that nobody waits for that, least of all in trouble."""
-    from demo.teach import pattern_zip
+    """The app is told of its server; what is shown in trouble is ready before the first request,
+    the rest is made ready beside the first ones."""
     from demo.web import server
-    from demo.web.services import services
+    from demo.web.services import part, services
+    from demo.web.templating import Beforehand
 
     app = worker.app.wsgi()
     server.tell(app, worker)
-    environment = app.jinja_env
-    for name in environment.list_templates(extensions=["html"]):
-        environment.get_template(name)
-    pattern_zip.offered()
+    part(Beforehand, app).first()
     # what is there by now stays: the collector need not look at it while somebody waits
     gc.freeze()
     if app.config["BACKGROUND"] != "none":

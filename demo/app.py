@@ -33,10 +33,11 @@ from demo.observe.request_log import RequestLog
 from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
-from demo.web import errors, flash_cookie, formats, indentation, openapi, security, static_files
+from demo.web import errors, flash_cookie, formats, openapi, security, static_files
 from demo.web.before_flask import BeforeFlask
 from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
+from demo.web.templating import Beforehand, Unindented
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -88,6 +89,9 @@ def create_app(
     except ConfigError:
         close(app)
         raise
+    beforehand = Beforehand(app.jinja_env, pattern_zip.offered)
+    made.keep(beforehand)
+    made.background.everywhere("templates", beforehand.step)
     made.closing.callback(made.background.close)
     return app
 
@@ -117,7 +121,7 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
     app.jinja_options = {
         "trim_blocks": True,
         "lstrip_blocks": True,
-        "extensions": [indentation.Unindented],
+        "extensions": [Unindented],
     }
     app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, link_to_test=test_pages.link)
     app.jinja_env.filters.update(

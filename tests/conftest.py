@@ -11,6 +11,7 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
+from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
 
 from demo.app import close, create_app
@@ -19,6 +20,7 @@ from demo.catalog.seed import seed
 from demo.client import engine
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
+from demo.sessions import accounts
 from tests import servers
 from tests.clients import connect
 
@@ -87,6 +89,18 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made = connect(redis_url, pool_size=64, timeout_seconds=5.0, open_seconds=0.5)
     yield made
     made.close()
+
+
+CHEAP = "scrypt:1024:8:1"
+CHEAP_HASH = generate_password_hash(accounts.DEMO_PASSWORD, CHEAP)
+
+
+@pytest.fixture(autouse=True)
+def hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a password costs is test_accounts' matter, and 60 ms for each sign-in of the others."""
+    monkeypatch.setattr(accounts, "HASHING", CHEAP)
+    monkeypatch.setattr(accounts, "DEMO_HASH", CHEAP_HASH)
+    monkeypatch.setattr(accounts, "NOBODY", f"{CHEAP_HASH.rpartition('$')[0]}${'0' * 128}")
 
 
 class Compiled(BytecodeCache):

@@ -40,6 +40,7 @@ KEEP_DAYS = 730
 ADVISORY_LOCK = 7_233_915
 DEMO_NAMES = ("mara", "noor", "sven", "yuki")
 DEMO_PASSWORD = "correct horse"
+HASHING = "scrypt:32768:8:1"  # RFC 7914: N 2^15, r 8, p 1
 DEMO_HASH = (
     "scrypt:32768:8:1$aeEfX6PpX510Gb5J$d9f3f3448fb0774a0ca3d57afc651844bd2fd71d24277133c7be0098ae761f3b"
     "19b132e8527d819b7ad967fde4b710a5e388da08476665167e8ab66eaa413555"
@@ -154,7 +155,7 @@ def hash_password(name: str, password: str) -> str:
         password.encode()
     except UnicodeEncodeError:
         raise Refused("password", "Holds what is no character.") from None
-    return generate_password_hash(password)
+    return generate_password_hash(password, HASHING)
 
 
 def change_password(connection: Connection, account: Account, hashed: str) -> bool:

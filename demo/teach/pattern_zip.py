@@ -160,9 +160,9 @@ def _packages(path: Path) -> frozenset[str]:
 
 def _parts(path: Path) -> list[Path]:
     """The file of a pattern, and those that it imports itself and that cannot be taken alone."""
-    found = [(REPOSITORY / name.replace(".", "/")).with_suffix(".py") for name in _imported(path)]
     alone = offered()
-    return [path, *(file for file in found if (file.parent.name, file.stem) not in alone)]
+    imported = sorted(_imports(path)[0])
+    return [path, *(file for file in imported if (file.parent.name, file.stem) not in alone)]
 
 
 def _requirements(packages: frozenset[str]) -> str:
@@ -202,23 +202,34 @@ def _test(path: Path) -> Path | None:
 @cache
 def _needs(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
     """The files of this repository and the other packages that a file imports, and so on."""
-    files, packages, waiting = {path}, set(), [path]
+    files, waiting = {path}, [path]
+    packages: set[str] = set()
     while waiting:
         file = waiting.pop()
-        for name in _imported(file):
-            top = name.partition(".")[0]
-            if top not in ("demo", "tests"):
-                packages.add(top)
-                continue
-            found = (REPOSITORY / name.replace(".", "/")).with_suffix(".py")
-            if found.exists() and found not in files:
-                files.add(found)
-                waiting.append(found)
+        ours, others = _imports(file)
+        packages |= others
+        waiting += ours - files
+        files |= ours
     return frozenset(files), frozenset(packages)
 
 
 @cache
-def _imported(file: Path) -> frozenset[str]:
+def _imports(file: Path) -> tuple[frozenset[Path], frozenset[str]]:
+    """The files of this repository and the other packages that a file itself imports."""
+    names = _imported_names(file)
+    ours = {name for name in names if name.partition(".")[0] in ("demo", "tests")}
+    files = {_modules()[name] for name in ours if name in _modules()}
+    return frozenset(files), frozenset(name.partition(".")[0] for name in names - ours)
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    """The files of this repository by the names of their modules."""
+    found = [path for top in ("demo", "tests") for path in (REPOSITORY / top).rglob("*.py")]
+    return {".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path for path in found}
+
+
+def _imported_names(file: Path) -> frozenset[str]:
     """Names that are imported with a module, and in tests by functions too, or run as a process;
     not for the type checker alone. Read by eye, as it were: to parse two hundred files would
     take each new worker a second."""

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 from demo.catalog import products
 from demo.catalog.products import CATEGORIES
 from demo.web.formats import size
-from demo.web.indentation import Unindented
+from demo.web.templating import Unindented
 from tests.servers import REPOSITORY
 
 PRODUCT = 42

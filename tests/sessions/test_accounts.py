@@ -12,6 +12,11 @@ GOOD = "a long enough phrase"
 
 
 @pytest.fixture
+def hashing() -> None:
+    """As dear as it is."""
+
+
+@pytest.fixture
 def database(make_database: Callable[..., Database]) -> Database:
     made = make_database()
     with made.write() as connection:
