@@ -210,11 +210,15 @@ def _connect(
 
 
 def _load_scripts(client: Client) -> None:
-    """Tells Redis all scripts, so that no first call pays for it; a script it lacks is sent when
-    called."""
+    """Tells Redis all scripts, in one round trip but on a cluster, where each node has to know them,
+    so that no first call pays for it; a script it lacks is sent when called."""
+    clustered = hasattr(client, "get_node_from_key")
+    told: Any = client if clustered else client.pipeline(transaction=False)
     try:
         for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
-            client.script_load(script.read_text())
+            told.script_load(script.read_text())
+        if not clustered:
+            told.execute()
     except RedisError as error:
         log.warning("Scripts are not loaded yet: %s", type(error).__name__)
 

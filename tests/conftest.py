@@ -11,6 +11,7 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
+from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
 
@@ -91,6 +92,19 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made.close()
 
 
+_compile_builder, _builders = Rule._compile_builder, {}
+
+
+def _remembered(rule: Rule, append_unknown: bool = True) -> Any:
+    """How addresses are built by a rule is the same in each app; to compile it is most of what
+    another app costs a test."""
+    key = (rule.rule, repr(rule.defaults), append_unknown)
+    if key not in _builders:
+        _builders[key] = _compile_builder(rule, append_unknown)
+    return _builders[key]
+
+
+Rule._compile_builder = _remembered
 CHEAP = "scrypt:1024:8:1"
 CHEAP_HASH = generate_password_hash(accounts.DEMO_PASSWORD, CHEAP)
 
