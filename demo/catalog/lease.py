@@ -34,7 +34,9 @@ from redis.exceptions import RedisClusterException, RedisError
 
 T = TypeVar("T")
 PLAIN = re.compile(r"[a-z0-9-]{1,40}")
-LEASE = b"L|"  # no value begins like this
+LEASE = (
+    b"L|"  # in msgpack L is a whole number, 76, and nothing follows it: no value begins like this
+)
 REDIS_ERRORS = (RedisError, RedisClusterException)
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 log = logging.getLogger(__name__)

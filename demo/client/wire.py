@@ -7,6 +7,9 @@ replies away is raised.
 
 A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
 else, so a wrapper holds for all three. Without wrappers a client behaves like redis-py's own.
+
+Two connections that only listen are no client's and do not pass here: the messages of live boards
+(`leaderboard/subscription.py`) and of the near cache (`catalog/near_cache.py`).
 """
 
 from collections.abc import Callable, Sequence

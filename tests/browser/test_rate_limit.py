@@ -11,7 +11,7 @@ OTHERS = ("Sliding log", "Sliding counter", "Token bucket", "GCRA")
 
 
 def lane(page: Any, title: str) -> Any:
-    return page.locator(".lane").filter(has_text=re.compile(f"^{title}"))
+    return page.locator(".lane").filter(has_text=re.compile(rf"^\s*{title}"))
 
 
 def forget(page: Any) -> None:
