@@ -109,7 +109,7 @@ def key_patterns() -> dict[str, re.Pattern[str]]:
 
 
 def test_every_key_of_a_run_stands_in_the_table_and_expires(
-    client: Client, make_app: object
+    wired: Client, make_app: object
 ) -> None:
     app = make_app()  # type: ignore[operator]
     web = app.test_client()
@@ -132,26 +132,26 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     )
     part(Collector, app).flush()
     web.get("/analytics/")
-    board = Leaderboard(client, "main")
+    board = Leaderboard(wired, "main")
     board.submit("mara", 1, idempotency_key="a-key")
     board.season("spring")
     signature = sign("a secret", "5", "n" * 16, "POST", "/", b"")
-    Signatures(client, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
+    Signatures(wired, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
     board.submit("mara", 1)
-    leader = Leader(client, "sampler", "of the test")
+    leader = Leader(wired, "sampler", "of the test")
     leader.campaign()
-    Reporter(client, client.sums, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
-    Sampler(client, lambda: "of the test").step(leader.token)
+    Reporter(wired, wired.sums, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
+    Sampler(wired, lambda: "of the test").step(leader.token)
     leader.resign()
     leader.campaign()
     patterns = key_patterns()
     unseen = set(patterns)
-    for key in client.scan_iter("demo:*"):
+    for key in wired.scan_iter("demo:*"):
         name = key.decode()
         known = [table for table, pattern in patterns.items() if pattern.fullmatch(name)]
         assert known, f"{name} is in no table of docs/keys.md"
         unseen -= set(known)
-        assert client.pttl(key) > 0, f"{name} never expires"
+        assert wired.pttl(key) > 0, f"{name} never expires"
     assert not unseen
 
 

@@ -247,7 +247,7 @@ def test_only_the_pool_opens_connections() -> None:
 
 
 def test_the_keys_of_every_command_share_a_slot_and_are_declared(
-    client: Client, make_app: object
+    wired: Client, make_app: object
 ) -> None:
     from demo.catalog.write_behind import Versioned, WriteBehind
     from demo.client.leader import Leader
@@ -297,23 +297,23 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(
         web.get("/catalog/lab/hashes/")
         web.get("/analytics/")
         begin_trace()
-        queue = WriteBehind(client, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
+        queue = WriteBehind(wired, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
         queue.update("a", lambda value: value + 1)
         queue.flush("one")
-        board = Leaderboard(client, "slots")
+        board = Leaderboard(wired, "slots")
         board.submit("mara", 1)
         board.for_players(["mara"])
         board.season("one")
         board.remove("mara")
         board.trim(0)
         with pytest.raises(Unsigned, match="seconds off"):
-            Signatures(client, "x").check(
+            Signatures(wired, "x").check(
                 "5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b""
             )
         board.top(1)
-        leader = Leader(client, "sampler", "slots")
+        leader = Leader(wired, "sampler", "slots")
         leader.campaign()
-        Sampler(client, lambda: "slots").step(leader.token)
+        Sampler(wired, lambda: "slots").step(leader.token)
         leader.resign()
         end_trace()
         web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
