@@ -29,7 +29,7 @@ PAGES = [
     "/leaderboard/boards/main",
     "/monitor/",
 ]
-BANNER = 'id="redis-away">'
+BANNER = 'id="redis-away">\n<p><strong>Redis is away.'
 embedded = pytest.mark.skipif(
     bool(os.environ.get("TEST_REDIS_URL")), reason="about the embedded engine"
 )

@@ -17,6 +17,8 @@ from tests.serving import processes
 
 HOLD = (
     "import sys, pathlib; sys.path.insert(0, {root!r}); from demo.client import engine; "
+    # who starts the tests in the background may have these ignored, and that is inherited
+    "import signal; [signal.signal(number, signal.SIG_DFL) for number in (1, 2, 3)]; "
     "print(engine.start(pathlib.Path(sys.argv[1]), keep={keep}), flush=True); sys.stdin.read()"
 )
 
@@ -41,7 +43,7 @@ class Holder:
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
-        self.process.wait()
+        self.process.wait(20)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()

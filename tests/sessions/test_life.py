@@ -15,7 +15,7 @@ from demo.sessions import session_id
 from tests.servers import private_engine, until
 from tests.serving import GTHREAD, Answer, Server, serve
 
-BANNER = 'id="redis-away">'
+BANNER = 'id="redis-away">\n<p><strong>Redis is away.'
 QUIET = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
 PATIENT = {**QUIET, "DEMO_REDIS_TIMEOUT_SECONDS": "5"}  # where nothing but counts is looked at
 MARA = {"name": "mara", "password": "correct horse"}

@@ -136,7 +136,7 @@ def test_what_is_limited_is_counted(make_app: Callable[..., Flask], endpoint: st
 def test_with_redis_away_flask_answers_with_the_banner(make_app: Callable[..., Flask]) -> None:
     web = make_app(REDIS_URL="redis://127.0.0.1:1", BREAKER_SECONDS=60, XRAY=False).test_client()
     assert web.get(PAGE).headers["Cache-Status"] == "catalog; fwd=bypass"
-    assert 'id="redis-away">' in web.get(PAGE).text
+    assert 'id="redis-away">\n<p><strong>Redis is away.' in web.get(PAGE).text
 
 
 def test_https_is_insisted_on_here_too(make_app: Callable[..., Flask]) -> None:
