@@ -350,7 +350,9 @@ def test_whatever_happens_to_redis_pages_keep_coming_and_no_old_price_comes_back
                 floor, trusted = told[0], back.is_set()
                 answer = server.request(path)
                 statuses.add(answer.status)
-                version = int(re.search(r'(?:"version":|Version</span><b>)(\d+)', answer.text)[1])  # type: ignore[index]
+                version = int(
+                    re.search(r'(?:"version":|Version</span>\s*<b>)(\d+)', answer.text)[1]
+                )  # type: ignore[index]
                 if trusted and version < floor:
                     older.append((version, floor))
 

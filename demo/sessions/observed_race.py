@@ -91,7 +91,8 @@ def own_trace() -> Iterator[None]:
         if outer is not None:
             resume_trace(outer, detailed=outer.detailed)
             if inner is not None and inner is not outer:
-                outer.steps += _shifted(inner, outer)
+                for step in _shifted(inner, outer):
+                    outer.add(step)
 
 
 def _shifted(inner: Trace, outer: Trace) -> list[Step]:

@@ -240,6 +240,7 @@ def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(clie
 POSTER = """
 import sys
 from demo.leaderboard.ranking import Leaderboard
+from tests.servers import connect
 url, seed = sys.argv[1], int(sys.argv[2])
 with connect(url, pool_size=1, timeout_seconds=5) as client:
     board = Leaderboard(client, "processes")

@@ -25,8 +25,8 @@ def test_a_race_breaks_stock_and_not_ours(web: FlaskClient, client: Client, race
         assert 0 < client.pttl(key) <= (600_000 if b"{run:" in key else 120_000), key
 
 
-def test_the_lanes_tell_the_order(client: Client) -> None:
-    stock, ours = races.run("lost-update", client)
+def test_the_lanes_tell_the_order(wired: Client) -> None:
+    stock, ours = races.run("lost-update", wired)
     commands = [(did.lane, did.command.split()[0]) for did in stock.moments if did.key]
     assert commands == [(0, "GET"), (1, "GET"), (1, "SET"), (0, "SET")]
     assert [(did.lane, did.command.split()[1]) for did in ours.moments if did.key] == [
