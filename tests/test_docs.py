@@ -190,7 +190,7 @@ def test_the_makefile_has_what_the_readme_names(target: str) -> None:
 
 def test_the_commands_of_the_readme_do_what_it_says() -> None:
     """The plain-pip server command, then every curl and every command of the app against it."""
-    with serve(DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(workers=1, DEMO_PRODUCTS="100", DEMO_DB_LATENCY_MS="0") as server:
         ran = 0
         # The curls first, on whatever page they stand: the season closed later holds their scores.
         for command in sorted(COMMANDS, key=lambda command: not command.startswith("curl")):

@@ -14,7 +14,7 @@ PASSWORD = "a long enough phrase"
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     settings = {"DEMO_PRODUCTS": "100", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
-    with serve(DEMO_REDIS_TIMEOUT_SECONDS="2", **settings) as running:
+    with serve(workers=1, DEMO_REDIS_TIMEOUT_SECONDS="2", **settings) as running:
         yield running
 
 

@@ -151,7 +151,7 @@ def streams_open(server: Server) -> float:
 def test_streams_go_on_without_redis_and_end_within_two_seconds_of_term(arguments: str) -> None:
     with (
         private_engine() as engine,
-        serve(arguments=arguments, REDIS_URL=engine.url, **QUIET) as server,
+        serve(workers=1, arguments=arguments, REDIS_URL=engine.url, **QUIET) as server,
     ):
         with watching(server, 3) as viewers, redis.Redis.from_url(engine.url) as client:
             assert [viewer.status for viewer in viewers] == [200] * 3

@@ -155,7 +155,10 @@ def test_a_whole_run_leaves_nothing_secret_in_its_json_lines() -> None:
         "DEMO_API_KEY": "key-of-tests",
     }
     with serve(
-        DEMO_LOG_FORMAT="json", SECRET_KEY="the-secret-key-of-this-run-0123456789", **settings
+        workers=1,
+        DEMO_LOG_FORMAT="json",
+        SECRET_KEY="the-secret-key-of-this-run-0123456789",
+        **settings,
     ) as server:
         forwarded = {"X-Forwarded-For": "203.0.113.77"}
         form = {"Content-Type": "application/x-www-form-urlencoded", **forwarded}

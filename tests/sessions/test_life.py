@@ -146,13 +146,17 @@ def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
 def test_a_cart_survives_a_restart_of_the_workers_and_of_redis(tmp_path: Path) -> None:
     keep = ("--appendonly", "yes", "--appendfsync", "always")
     with private_engine(*keep) as engine:
-        with serve(instance=tmp_path / "instance", REDIS_URL=engine.url, **QUIET) as server:
+        with serve(
+            workers=1, instance=tmp_path / "instance", REDIS_URL=engine.url, **QUIET
+        ) as server:
             visitor = Visitor(server)
             visitor.ask("/sessions/login", MARA)
             visitor.ask("/sessions/cart", {"product": 7, "change": 3})
         engine.kill()
         engine.start()
-        with serve(instance=tmp_path / "instance", REDIS_URL=engine.url, **QUIET) as server:
+        with serve(
+            workers=1, instance=tmp_path / "instance", REDIS_URL=engine.url, **QUIET
+        ) as server:
             again = Visitor(server)
             again.sid = visitor.sid
             assert again.cart() == {7: 3}
@@ -160,7 +164,7 @@ def test_a_cart_survives_a_restart_of_the_workers_and_of_redis(tmp_path: Path) -
 
 
 def test_logs_hold_neither_id_nor_password_nor_code() -> None:
-    with serve(**QUIET) as server:
+    with serve(workers=1, **QUIET) as server:
         visitor, other = Visitor(server), Visitor(server)
         visitor.ask("/sessions/sign-up", {"name": "ida", "password": "a long enough phrase"})
         visitor.ask("/sessions/devices/link", {})
