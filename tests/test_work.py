@@ -10,14 +10,14 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder
 
 PATH = "/leaderboard/api/boards/main"
-# Measured on Python 3.11, which counts each comprehension; later versions count fewer.
+# On Python 3.11, and on 3.13, which makes fewer calls for comprehensions and more elsewhere.
 MOST_CALLS = {
-    "product page, without x-ray": 212,
-    "product page, with x-ray": 1185,
-    "product as JSON": 210,
-    "read of a board": 592,
-    "post of a score": 648,
-    "refused hit": 633,
+    "product page, without x-ray": (178, 172),
+    "product page, with x-ray": (1125, 1160),
+    "product as JSON": (176, 167),
+    "read of a board": (575, 615),
+    "post of a score": (630, 672),
+    "refused hit": (615, 650),
 }
 
 
@@ -65,4 +65,5 @@ def test_a_warm_request_is_at_most_so_many_calls(what: str, make_app: Callable[.
     assert {status for status, _ in measured} == {expected}
     least = min(count for _, count in measured)
     print(f"{what}: {least} calls")
-    assert least <= MOST_CALLS[what], f"{what}: {least} calls"
+    most = MOST_CALLS[what][sys.version_info >= (3, 12)]
+    assert least <= most, f"{what}: {least} calls"
