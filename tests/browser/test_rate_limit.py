@@ -113,7 +113,7 @@ def test_redis_is_taken_away_and_given_back(page: Any) -> None:
 
 
 def test_the_page_of_a_refusal_lets_in_when_it_says(chromium: Any) -> None:
-    limits = {"monitor.index": {"limit": 1, "window_seconds": 2}}
+    limits = {"monitor.index": {"limit": 1, "window_seconds": 8}}
     with serve(
         workers=1, DEMO_RATE_LIMITS=json.dumps(limits), DEMO_PRODUCTS="50", DEMO_DB_LATENCY_MS="0"
     ) as server:
