@@ -17,6 +17,7 @@ def lane(page: Any, title: str) -> Any:
 def forget(page: Any) -> None:
     page.get_by_role("button", name="Forget my hits").click()
     page.get_by_text("Nothing sent yet").wait_for()
+    page.wait_for_load_state()  # the script is there: a form would load the page
 
 
 def test_a_burst_is_sent_by_keyboard_and_drawn_without_a_page_load(page: Any) -> None:
