@@ -86,15 +86,19 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; what is shown in trouble is ready before the first request,
-    the rest is made ready beside the first ones."""
+    """The app is told of its server; templates are compiled and patterns looked through before the
+    first request: beside requests a compiler would hold up gevent's hub, and replies of Redis would
+    count as late."""
+    from demo.teach import pattern_zip
     from demo.web import server
-    from demo.web.services import part, services
-    from demo.web.templating import Beforehand
+    from demo.web.services import services
 
     app = worker.app.wsgi()
     server.tell(app, worker)
-    part(Beforehand, app).first()
+    environment = app.jinja_env
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
+    pattern_zip.offered()
     # what is there by now stays: the collector need not look at it while somebody waits
     gc.freeze()
     if app.config["BACKGROUND"] != "none":

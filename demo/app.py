@@ -37,7 +37,7 @@ from demo.web import errors, flash_cookie, formats, openapi, security, static_fi
 from demo.web.before_flask import BeforeFlask
 from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
-from demo.web.templating import Beforehand, Unindented
+from demo.web.templating import Unindented
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -89,9 +89,6 @@ def create_app(
     except ConfigError:
         close(app)
         raise
-    beforehand = Beforehand(app.jinja_env, pattern_zip.offered)
-    made.keep(beforehand)
-    made.background.everywhere("templates", beforehand.step)
     made.closing.callback(made.background.close)
     return app
 

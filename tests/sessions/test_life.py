@@ -98,7 +98,7 @@ def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
     """Twenty visitors browse on; the engine keeps what it has on disk."""
     pages = ("/sessions/", "/catalog/products/7", "/sessions/devices", "/")
     keep = ("--appendonly", "yes", "--appendfsync", "always")
-    with private_engine(*keep) as engine, serve(REDIS_URL=engine.url, **QUIET) as server:
+    with private_engine(*keep) as engine, serve(REDIS_URL=engine.url, **PATIENT) as server:
         visitors = [Visitor(server) for _ in range(20)]
         for number, visitor in enumerate(visitors):
             name = {"name": f"visitor-{number}", "password": "a long enough phrase"}
