@@ -231,8 +231,8 @@ def sentinel_of(master: int, more: str = "") -> Iterator[int]:
 @contextlib.contextmanager
 def _running(command: list[str], port: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command, cwd=folder, **quiet)  # type: ignore[call-overload]
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere)
         try:
             until(lambda: listens(port))
             yield

@@ -1,4 +1,5 @@
-"""What the catalog's views share: the blueprint, input, the cached catalog, and how a rendered answer goes out."""
+"""What the catalog's views share: the blueprint, input, the cached catalog, and how a rendered
+answer goes out."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -6,7 +6,6 @@ that expired costs hits, never the guarantee.
 """
 
 import secrets
-from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -16,7 +15,6 @@ from demo.catalog.lease import redis_key
 TOKEN_SECONDS = 86_400
 
 
-@lru_cache(maxsize=4096)
 def version_key(name: str, group: str) -> str:
     """Where a group's version token lies."""
     return f"{redis_key(name, group)}:version"

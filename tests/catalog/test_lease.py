@@ -100,20 +100,22 @@ def test_who_waits_gets_the_value_of_the_other_load(client: Any) -> None:
     assert make(client, sleep=store).get_or_load("1", must_not_load) == 1
 
 
-def test_who_finds_the_lease_taken_between_his_look_and_his_own_lease_waits(client: Any) -> None:
-    cache, waits = make(client), []
-    take = cache._leases.take
+def test_who_finds_the_lease_taken_between_his_look_and_his_own_lease_waits(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
 
     def be_too_late(name: str) -> bytes | None:
-        cache._leases.take = take  # type: ignore[method-assign]
+        monkeypatch.undo()
         client.set(NAME, lease_of("somebody"), px=5000)
-        return take(name)
+        return cache._leases.take(name)
 
     def store(seconds: float) -> None:
         waits.append(seconds)
         client.set(NAME, b"\x01", px=5000)
 
-    cache._leases.take, cache._sleep = be_too_late, store  # type: ignore[method-assign]
+    cache = make(client, sleep=store)
+    monkeypatch.setattr(cache._leases, "take", be_too_late)
     assert cache.get_or_load("1", must_not_load) == 1
     assert len(waits) == 1
 
@@ -206,13 +208,15 @@ def test_without_redis_the_loader_answers_and_an_invalidation_raises(client: Any
     assert make(client).get_or_load("1", lambda: 1) == 1
 
 
-def test_redis_lost_during_a_load_costs_only_the_value(client: Any) -> None:
+def test_redis_lost_during_a_load_costs_only_the_value(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = make(client)
 
     def gone(*_: Any) -> int:
         raise RedisError
 
-    cache._leases.store = gone  # type: ignore[method-assign]
+    monkeypatch.setattr(cache._leases, "store", gone)
     assert cache.get_or_load("1", lambda: 1) == 1
     assert client.get(NAME).startswith(b"L|")
 

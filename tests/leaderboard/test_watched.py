@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -9,16 +8,8 @@ from demo.leaderboard import boards
 from demo.leaderboard.answers import Period
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import Watched
-from tests.servers import Client, connect, trips
-
-DAY_MS = 86_400_000
-NOW_MS = 1_795_392_000_000  # 2026-11-23, 00:00 UTC, a Monday
-
-
-def _trips(call: Any) -> int:
-    with trips() as seen:
-        call()
-    return len(seen)
+from tests.leaderboard.test_ranking import agree_on_redis_day
+from tests.servers import Client, connect
 
 
 @pytest.mark.parametrize("days", [-1, 1])
@@ -26,22 +17,11 @@ def _trips(call: Any) -> int:
 def test_a_viewer_whose_clock_is_off_sees_redis_day_from_the_first_time(
     client: Client, days: int, period: Period
 ) -> None:
-    now_ms = NOW_MS + (0 if days < 0 else 7 * DAY_MS - 1)  # with another week before, or behind
-    right = Leaderboard(client, "readers", clock=lambda: now_ms / 1000, redis_ms=lambda: now_ms)
-    for player in "ab":
-        right.submit(player, 5)
     reads: list[Callable[[Leaderboard], Any]] = [
         lambda board: Watched(client).look(board, period, "b"),
         lambda board: list(Watched(client).read(board, period, {"": None, "b": None}).values()),
     ]
-    for read in reads:
-        read(right)
-        wrong = Leaderboard(
-            client, "readers", clock=lambda: now_ms / 1000 + days * 86_400, redis_ms=lambda: now_ms
-        )
-        assert _trips(partial(read, wrong)) == 2
-        assert _trips(partial(read, wrong)) == 1
-        assert read(wrong) == read(right)
+    agree_on_redis_day(client, days, period, reads)
 
 
 def test_dense_ranks_are_those_of_a_page_too(client: Client) -> None:
