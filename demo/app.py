@@ -18,11 +18,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from demo import config, limits
+from demo.client import permissions, refusals
 from demo.client.background import Background
 from demo.client.breaker import Breaker
+from demo.client.explain import check
 from demo.client.folders import instance_folder
-from demo.client.pool import check, connect
-from demo.client.redis_url import AddressError
+from demo.client.pool import connect
+from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Client
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
@@ -137,7 +139,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     breaker, sums = Breaker(values["BREAKER_SECONDS"]), RedisSums()
     plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"])
     around = (trace.around, sums.around, plugs.around, breaker.around)
-    client, url = _connect(values, instance, around)
+    needs = {module.bp.name: _needs(module) for module in modules}
+    client, url = _connect(values, instance, around, needs)
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values))
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)
@@ -153,6 +156,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         before_flask=before_flask,
         look=static_files.init(app),
         titles={module.bp.name: module.TITLE for module in modules},
+        needs=needs,
     )
     made.keep(plugs)
     made.keep(Misses())
@@ -178,7 +182,10 @@ def _database(values: Mapping[str, Any], instance: Path) -> Database:
 
 
 def _connect(
-    values: Mapping[str, Any], instance: Path, around: Sequence[Any]
+    values: Mapping[str, Any],
+    instance: Path,
+    around: Sequence[Any],
+    needs: Mapping[str, Sequence[str]],
 ) -> tuple[Client, str]:
     url = values["REDIS_URL"]
     try:
@@ -196,14 +203,29 @@ def _connect(
             timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
             around=around,
         )
-        away = check(client, url)
+        away = check(client, parse(url), values["REDIS_TIMEOUT_SECONDS"])
     except AddressError as error:
         raise ConfigError(str(error)) from None
     if away:
         log.warning("%s The app starts without it.", away)
     else:
         _load_scripts(client)
+        _say_what_is_missing(client, needs)
     return client, url
+
+
+def _needs(module: ModuleType) -> tuple[str, ...]:
+    return permissions.needs(Path(str(module.__file__)).parent, tuple(module.NEEDS.split()))
+
+
+def _say_what_is_missing(client: Client, needs: Mapping[str, Sequence[str]]) -> None:
+    try:
+        missing = permissions.missing(client, needs)
+    except RedisError as error:
+        log.warning("What Redis permits is not known: %s", refusals.of(error).name)
+        return
+    for part, commands in missing.items():
+        log.warning("%s: Redis does not permit %s.", part, ", ".join(commands))
 
 
 def _load_scripts(client: Client) -> None:
@@ -217,7 +239,7 @@ def _load_scripts(client: Client) -> None:
         if not clustered:
             told.execute()
     except RedisError as error:
-        log.warning("Scripts are not loaded yet: %s", type(error).__name__)
+        log.info("Scripts are sent as they are called: %s", refusals.of(error).name)
 
 
 def _hooks(app: App) -> None:

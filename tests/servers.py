@@ -205,16 +205,16 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def tcp_server(*arguments: str, binary: str | None = None) -> Iterator[int]:
-    """A server on a TCP port."""
-    port = free_port()
+def tcp_server(*arguments: str, binary: str | None = None, port: int = 0) -> Iterator[int]:
+    """A server on a TCP port, a free one if none is named."""
+    port = port or free_port()
     listen = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with _running([binary or find_server(), *listen, *arguments], port):
         yield port
 
 
 @contextlib.contextmanager
-def sentinel_of(master: int, more: str = "") -> Iterator[int]:
+def sentinel_of(master: int, more: str = "", *, binary: str | None = None) -> Iterator[int]:
     """A Sentinel on a TCP port, with a master called prime."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="sentinel-") as folder:
@@ -224,7 +224,7 @@ def sentinel_of(master: int, more: str = "") -> Iterator[int]:
             "sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n"
             f"{more}"
         )
-        with _running([find_server(), str(config), "--sentinel"], port):
+        with _running([binary or find_server(), str(config), "--sentinel"], port):
             yield port
 
 

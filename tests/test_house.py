@@ -296,6 +296,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(
         web.post("/rate-limit/", data={"count": "3"})
         web.get("/catalog/lab/hashes/")
         web.get("/analytics/")
+        web.get("/readyz")
         begin_trace()
         queue = WriteBehind(wired, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
         queue.update("a", lambda value: value + 1)

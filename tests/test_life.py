@@ -232,10 +232,7 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
     ("environment", "sentence"),
     [
         ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme has to be"),
-        (
-            {"REDIS_URL": "redis+cluster://127.0.0.1:1"},
-            "no node of redis+cluster://127.0.0.1:1 answers as a cluster",
-        ),
+        ({"REDIS_URL": "redis://127.0.0.1?colour=red"}, "REDIS_URL is wrong: an option"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
         (
             {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"},
@@ -264,6 +261,16 @@ def test_a_wrong_setting_ends_the_start_with_one_sentence(
         printed = "".join(server.lines)
         assert "Traceback" not in printed
         assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/prime"]
+)
+def test_the_start_goes_on_without_any_kind_of_redis(url: str) -> None:
+    with serve(REDIS_URL=url, WEB_CONCURRENCY="1") as server:
+        assert server.request("/catalog/products/42").status == 200
+        assert server.request("/readyz").status == 503
+        assert "127.0.0.1:1 does not answer (nobody listens there)." in "".join(server.lines)
 
 
 def test_several_masters_may_start_on_one_new_instance_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from demo.analytics import api_views, unique_visitors
 from demo.analytics.batch import Batch
@@ -21,6 +21,12 @@ from demo.web.services import Services
 from demo.web.validation import Invalid, convert
 
 TITLE = "Analytics"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = """
+EXPIRE GET HGETALL HINCRBY PFADD PFMERGE PTTL SADD SCARD SET SETBIT UNLINK ZADD ZCOUNT ZINCRBY
+ZREMRANGEBYRANK ZREMRANGEBYSCORE
+"""
+NOT_ALL = "Not all visits were counted."
 HERE = Path(__file__).parent
 VISITORS, PRODUCTS = 60, 20
 bp = Blueprint("analytics", __name__, url_prefix="/analytics", cli_group=None)
@@ -83,9 +89,9 @@ def visit() -> Any:
         forget()
     except RedisError as error:
         current_app.logger.warning("analytics: not made up: %s", type(error).__name__)
-        raise RedisAway() from None
+        raise RedisAway(error) from None
     if refused:
-        raise RedisAway()
+        raise RedisAway(OutOfMemoryError("some counters were refused"), NOT_ALL)
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
     flash_cookie.put(
         response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors."

@@ -52,6 +52,11 @@ from demo.web import errors, flash_cookie
 from demo.web.services import Services, get_database
 
 TITLE = "Catalog"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = """
+DEL EXPIRE GET HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM
+XLEN XPENDING XREADGROUP
+"""
 bp.register_blueprint(api_views.bp)
 bp.register_blueprint(trials_views.bp)
 bp.register_blueprint(strategies_views.bp)

@@ -2,8 +2,10 @@
 has come back.
 
 Closed: calls pass. A connection error or a timeout opens it: for `open_seconds` calls fail at once.
-Then half-open: one call may try, and its outcome closes or opens again. Errors that Redis itself
-answered (wrong type, read-only, out of memory) prove that it is there and leave the breaker alone.
+Then half-open: one call may try, and its outcome closes or opens again. Of the errors that Redis
+itself answers, most (wrong type, read-only, out of memory) prove that it is there and leave the
+breaker alone; those of a server that answers nothing else, such as one that is still loading, open
+it. Which do is told in `refusals.py`.
 Idea: M. Nygard, Release It!, "Circuit Breaker".
 """
 
@@ -12,16 +14,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError
 
-from demo.client.wire import Send, Trip
+from demo.client import refusals
+from demo.client.wire import NotSent, Send, Trip
 
 
-class BreakerOpen(ConnectionError):
-    """Not sent: Redis failed a moment ago. `retry_in_seconds` says when the next try is due."""
+class BreakerOpen(NotSent, ConnectionError):
+    """Redis failed a moment ago. `retry_in_seconds` says when the next try is due."""
 
     def __init__(self, retry_in_seconds: float) -> None:
-        super().__init__(f"not sent: breaker open for another {retry_in_seconds:.1f} s")
+        super().__init__(f"not sent: the breaker is open for another {retry_in_seconds:.1f} s")
         self.retry_in_seconds = retry_in_seconds
 
 
@@ -45,16 +48,24 @@ class Breaker:
         self.before()
         try:
             replies = send(trip)
-        except MaxConnectionsError:  # this process' own matter: Redis was not asked
+        except NotSent:  # this process' own matter: Redis was not asked
             raise
-        except (ConnectionError, TimeoutError):
-            self.failed()
+        except RedisError as error:
+            self._learn(error)
             raise
-        except RedisError:
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                self._learn(reply)
+                break
+        else:
             self.succeeded()
-            raise
-        self.succeeded()
         return replies
+
+    def _learn(self, error: RedisError) -> None:
+        if refusals.of(error).away:
+            self.failed()
+        else:
+            self.succeeded()
 
     def before(self) -> None:
         """Raises BreakerOpen unless this call may go out."""

@@ -1,5 +1,6 @@
 """The connections behind the one pool: how one is taken, given back, and never handed on with an
-answer still on its way.
+answer still on its way. A standalone server, a Sentinel's primary and each node of a cluster have
+the same kind of pool.
 
 Taking and giving back are redis-py's own without its meters and its maintenance notices, neither of
 which is used here: they cost each command as much as the rest of it. They lean on names that
@@ -9,19 +10,34 @@ force each of these paths.
 
 import contextlib
 import queue
+import threading
 from typing import Any
 
-from redis import BlockingConnectionPool, Connection, SSLConnection
-from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
-from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+from redis import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from demo.client import lookups
+from demo.client.wire import NotSent
+
+NONE_FREE = "not sent: no connection was free"
+
+
+class PoolExhausted(NotSent):
+    """No connection of this process was free in time.
+
+    It is no ConnectionError: redis-py takes one for a sign that a cluster's node has died, and the
+    breaker for one that Redis is away.
+    """
 
 
 class BoundedPool(BlockingConnectionPool):
     """Waits a moment for a free connection. Running out is this process' matter, not a sign that
-    Redis is away: it is told apart by its type, so that it opens no breaker. An error of
-    connecting is marked `unsent`: no command was."""
+    Redis is away. An error of connecting is marked `unsent`: no command was."""
 
     fewest_free: int | None = None
 
@@ -35,7 +51,7 @@ class BoundedPool(BlockingConnectionPool):
         try:
             connection = self.pool.get(block=True, timeout=self.timeout)
         except queue.Empty:
-            raise MaxConnectionsError("No connection available.") from None
+            raise PoolExhausted(NONE_FREE) from None
         free = self.pool.qsize()
         if self.fewest_free is None or free < self.fewest_free:
             self.fewest_free = free
@@ -61,25 +77,54 @@ class BoundedPool(BlockingConnectionPool):
             self.pool.put_nowait(connection)
 
 
+class SentinelPool(SentinelConnectionPool, BoundedPool):
+    """The same for the primary that a Sentinel names."""
+
+
+class NodePool(BoundedPool):
+    """The same for a node of a cluster. After a node's failure redis-py marks what is out, to be
+    opened anew."""
+
+    def release(self, connection: Any) -> None:
+        if connection.should_reconnect():
+            connection.disconnect()
+        super().release(connection)
+
+
+class Turn:
+    """Lets so many in at a time; who waits longer than `timeout_seconds` gets PoolExhausted."""
+
+    def __init__(self, most: int, timeout_seconds: float) -> None:
+        self._free, self._timeout_seconds = threading.Semaphore(most), timeout_seconds
+
+    def __enter__(self) -> None:
+        if not self._free.acquire(timeout=self._timeout_seconds):
+            raise PoolExhausted(NONE_FREE)
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
+
+
+def pools(client: Any) -> list[BoundedPool]:
+    """The pool of a client, or those of all nodes that are known of a cluster."""
+    if not is_cluster(client):
+        return [client.connection_pool]
+    nodes = client.get_nodes() if client.has_map else []
+    return [node.redis_connection.connection_pool for node in nodes if node.redis_connection]
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether a redis-py client is one for a cluster."""
+    return hasattr(type(client), "get_node_from_key")
+
+
 def use(client: Any) -> tuple[int, int]:
-    """How many connections of a redis-py client are out now, and how many it may have: of one pool,
-    or of those of all nodes of a cluster."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is None:
-        pools = [
-            node.redis_connection.connection_pool
-            for node in client.get_nodes()
-            if node.redis_connection
-        ]
-    else:
-        pools = [pool]
-    return sum(map(_out, pools)), sum(int(each.max_connections) for each in pools)
-
-
-def _out(pool: Any) -> int:
-    if isinstance(pool, BoundedPool):
-        return int(pool.max_connections - pool.pool.qsize())
-    return len(pool._in_use_connections)
+    """How many connections of a client are out now, and how many it may have."""
+    if not is_cluster(client):  # asked with every answer, so without a list of one
+        most = int(client.connection_pool.max_connections)
+        return most - client.connection_pool.pool.qsize(), most
+    each = [(int(pool.max_connections), pool.pool.qsize()) for pool in pools(client)]
+    return sum(most - free for most, free in each), sum(most for most, _ in each)
 
 
 def _is_stale(connection: Any) -> bool:
@@ -90,7 +135,24 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-class QuickConnection(Connection):
+class Named:
+    """Tells the server its name, where the server takes one: without CLIENT SETNAME the list of
+    connections has no names, and everything else works."""
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        me: Any = self
+        name, me.client_name = me.client_name, None
+        try:
+            super().on_connect_check_health(check_health)  # type: ignore[misc]
+        finally:
+            me.client_name = name
+        if name:
+            me.send_command("CLIENT", "SETNAME", name, check_health=False)
+            with contextlib.suppress(ResponseError):
+                me.read_response()
+
+
+class QuickConnection(Named, Connection):
     """Waits for a name no longer than for the connection."""
 
     def _connect(self) -> Any:
@@ -102,11 +164,8 @@ class QuickSSLConnection(QuickConnection, SSLConnection):
     """The same over TLS."""
 
 
-def with_quick_lookups(pool: Any) -> Any:
-    """The pool, from now on with connections that look a name up in time."""
-    quick = {Connection: QuickConnection, SSLConnection: QuickSSLConnection}
-    pool.connection_class = quick.get(pool.connection_class, pool.connection_class)
-    return pool
+class SocketConnection(Named, UnixDomainSocketConnection):
+    """To a socket of this machine."""
 
 
 class SafeSentinelConnection(QuickConnection, SentinelManagedConnection):

@@ -12,22 +12,32 @@ Two connections that only listen are no client's and do not pass here: the messa
 (`leaderboard/subscription.py`) and of the near cache (`catalog/near_cache.py`).
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from redis import Redis, RedisCluster
+from redis._parsers import Encoder
 from redis.client import Pipeline
-from redis.cluster import ClusterPipeline, TransactionStrategy
+from redis.cluster import ClusterNode, ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
     ConnectionError,
+    NoScriptError,
     RedisClusterException,
+    RedisError,
     ResponseError,
     TimeoutError,
 )
+from redis.maint_notifications import MaintNotificationsConfig
 
 Args: TypeAlias = tuple[Any, ...]
+
+
+class NotSent(RedisError):
+    """Kept back by this process: nothing was sent, so nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +92,25 @@ def through(around: Sequence[Around]) -> Send:
 class _Wired:
     """Sends single commands through the wire; a client adds how it carries one."""
 
-    send: Send = staticmethod(deliver)  # a cluster's client asks for the map while it is made
+    send: Send
 
     def __init__(self, *args: Any, around: Sequence[Around] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         self.send = through(around)
+        self._texts: dict[str, str] = {}
+
+    def register_script(self, script: str) -> Any:
+        made = super().register_script(script)  # type: ignore[misc]
+        self._texts[made.sha] = script
+        return made
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         reply = self.send(Trip(args[0], [args], [(args, options)], self._carry))[0]
         if isinstance(reply, Exception):
+            if isinstance(reply, NoScriptError) and args[0] == "EVALSHA" and args[1] in self._texts:
+                # Not SCRIPT LOAD: a server that does not permit that may well permit EVAL, which
+                # also makes it know the script from then on.
+                return self.execute_command("EVAL", self._texts[args[1]], *args[2:], **options)
             raise reply
         return reply
 
@@ -98,7 +118,7 @@ class _Wired:
         raise AssertionError("each client has its own")
 
 
-class Client(_Wired, Redis):
+class Client(_Wired, Redis):  # type: ignore[misc]
     """A redis-py client for one server, or for the primary that a Sentinel names."""
 
     def _carry(self, trip: Trip) -> list[Any]:
@@ -154,10 +174,96 @@ class _Pipeline(Pipeline):
         return list(super().execute(raise_on_error=False))
 
 
-class ClusterClient(_Wired, RedisCluster):
-    """A redis-py client for a cluster."""
+class _Keys:
+    """Tells the keys of a command on a server that does not let us ask for COMMAND, too: the first
+    one, which says where the command has to go."""
+
+    def _get_command_keys(self, *args: Any) -> Any:
+        me: Any = self
+        if me.commands_parser.commands:
+            return super()._get_command_keys(*args)  # type: ignore[misc]
+        if args[0] in ("XREAD", "XREADGROUP"):
+            return [args[args.index("STREAMS") + 1]]
+        return list(args[2:3] if args[0] == "BITOP" else args[1:2])
+
+
+class _Map(_Keys, RedisCluster):
+    """What redis-py knows of a cluster; COMMAND is of use for it and no condition."""
+
+    def command(self, **options: Any) -> Any:
+        try:
+            return super().command(**options)
+        except ResponseError:
+            return {}
+
+
+class ClusterClient(_Wired, _Keys, RedisCluster):  # type: ignore[misc]
+    """A redis-py client for a cluster. It can be made while the cluster is away: then it asks for
+    the cluster's map when it is needed, and until it has it, a call raises ConnectionError.
+
+    `pool` makes the pool of a node, `turn` bounds the pipelines that are under way: each holds a
+    connection to one node while it waits for one to the next, and as many as a pool has could wait
+    for one another.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: Sequence[tuple[str, int]],
+        retry: Any,
+        pool: Callable[..., Any],
+        turn: AbstractContextManager[Any],
+        around: Sequence[Around] = (),
+    ) -> None:
+        self.send, self._texts = through(around), {}
+        self.turn = turn
+        self._hosts, self._retry, self._pool = hosts, retry, pool
+        self._map_lock = threading.Lock()
+        with suppress(RedisError):
+            self._ask_for_the_map()
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the cluster was there once."""
+        return "nodes_manager" in self.__dict__
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not there yet comes with the map."""
+        if self.has_map or name.startswith("__"):
+            raise AttributeError(name)
+        self.send(Trip("CLUSTER SLOTS", [("CLUSTER SLOTS",)], [], self._ask_for_the_map))
+        return getattr(self, name)
+
+    def _ask_for_the_map(self, _: Trip | None = None) -> list[Any]:
+        with self._map_lock:
+            if not self.has_map:
+                host, port = self._hosts[0]
+                try:
+                    made = _Map(
+                        # only of a URL's nodes redis-py makes the pools of the class it is told
+                        url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
+                        startup_nodes=[ClusterNode(*other) for other in self._hosts[1:]],
+                        retry=self._retry,
+                        connection_pool_class=self._pool,
+                        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+                    )
+                except RedisClusterException as error:
+                    if isinstance(error.__cause__, RedisError):
+                        raise error.__cause__ from None
+                    raise ConnectionError(str(error)) from error
+                self.__dict__.update(made.__dict__)
+        return [None]
+
+    def get_encoder(self) -> Any:
+        return Encoder("utf-8", "strict", False)
+
+    def close(self) -> None:
+        if self.has_map:
+            super().close()
 
     def _carry(self, trip: Trip) -> list[Any]:
+        if not self.has_map:
+            self._ask_for_the_map(trip)
         args, options = trip.parts[0]
         try:
             return [RedisCluster.execute_command(self, *args, **options)]
@@ -171,13 +277,14 @@ class ClusterClient(_Wired, RedisCluster):
     ) -> ClusterPipeline:
         made: Any = super().pipeline(transaction, shard_hint)
         made.__class__ = _ClusterPipeline
-        made.send = self.send
+        made.send, made.turn = self.send, self.turn
         pipeline: ClusterPipeline = made
         return pipeline
 
 
-class _ClusterPipeline(ClusterPipeline):
+class _ClusterPipeline(_Keys, ClusterPipeline):
     send: Send
+    turn: AbstractContextManager[Any]
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         parts = list(self._execution_strategy.command_queue)
@@ -198,7 +305,8 @@ class _ClusterPipeline(ClusterPipeline):
         strategy: Any = self._execution_strategy
         strategy.command_queue = trip.parts
         try:
-            return list(super().execute(raise_on_error=False))
+            with self.turn:
+                return list(super().execute(raise_on_error=False))
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
 

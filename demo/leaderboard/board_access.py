@@ -15,20 +15,22 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
 
+from demo.client import refusals
 from demo.client.wire import Client
 from demo.leaderboard import boards
 from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.watched import ROWS, Look, Watched
-from demo.web.errors import RedisAway, may_have_counted
+from demo.web.errors import RedisAway
 from demo.web.services import get_redis
 from demo.web.validation import Invalid
 
 SNAPSHOTS = 64
-REFUSED = f"{RedisAway.description} Nothing was changed."
-_NOT_KNOWN = "Redis did not answer. Whether the score counts is not known:"
+REFUSED = "Nothing was changed."
+_NOT_KNOWN = "Whether the score counts is not known:"
 LOST = f"{_NOT_KNOWN} look at the board before you send it again."
 LOST_ONCE = f"{_NOT_KNOWN} sent again, with the same Idempotency-Key, it counts once."
+NOT_ALL = "Some may count. Send the same again: with an Idempotency-Key nothing counts twice."
 BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
@@ -114,10 +116,10 @@ def submit(board: str, player: str, score: int, metadata: str | None, **more: An
     try:
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
-        current_app.logger.warning("board %s: not submitted: %s", board, type(error).__name__)
-        if not may_have_counted(error):
-            raise RedisAway(REFUSED) from None
-        raise RedisAway(LOST_ONCE if more.get("idempotency_key") else LOST) from None
+        current_app.logger.warning("board %s: not submitted: %s", board, refusals.of(error).name)
+        if not refusals.may_have_counted(error):
+            raise RedisAway(error, REFUSED) from None
+        raise RedisAway(error, LOST_ONCE if more.get("idempotency_key") else LOST) from None
     _remember(board, [done])
     return done
 
@@ -129,10 +131,10 @@ def submit_many(
     try:
         done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
-        current_app.logger.warning("board %s: not all submitted: %s", board, type(error).__name__)
-        raise RedisAway(
-            "Redis went away. Send the same again: with an Idempotency-Key nothing counts twice."
-        ) from None
+        current_app.logger.warning(
+            "board %s: not all submitted: %s", board, refusals.of(error).name
+        )
+        raise RedisAway(error, NOT_ALL) from None
     _remember(board, done)
     return done
 

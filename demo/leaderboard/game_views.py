@@ -68,8 +68,8 @@ def _secret() -> str:
 def _now_ms() -> int:
     try:
         seconds, microseconds = get_redis().time()
-    except RedisError:
-        raise RedisAway() from None
+    except RedisError as error:
+        raise RedisAway(error) from None
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 

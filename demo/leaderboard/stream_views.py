@@ -9,6 +9,7 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import ServiceUnavailable
 
+from demo.client.wire import NotSent
 from demo.leaderboard.answers import check_player
 from demo.leaderboard.board_access import bp, known, leaderboard
 from demo.leaderboard.bodies import PERIOD
@@ -117,7 +118,7 @@ def stream(board: str) -> Response:
         except ValueError as error:
             raise Invalid({"player": str(error).removeprefix("player: ")}) from None
     if pull_the_plug.current().redis:
-        raise RedisAway()
+        raise RedisAway(NotSent())
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=HEADERS)
     streams, line = _streams(), Line(request.environ)

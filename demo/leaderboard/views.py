@@ -39,6 +39,8 @@ from demo.web.errors import RedisAway
 from demo.web.services import Services, get_redis
 
 TITLE = "Leaderboard"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = "EXPIRE ZADD ZCARD ZREMRANGEBYRANK ZREVRANGE"
 HERE = Path(__file__).parent
 MAIN = "main"
 REFRESH_SECONDS = 10

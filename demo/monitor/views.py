@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import ServiceUnavailable
 
+from demo.client import permissions, refusals
 from demo.client.background import process_name
 from demo.client.breaker import BreakerOpen
 from demo.monitor import columns, eviction_views, metrics_views
@@ -28,6 +29,8 @@ from demo.web.services import Services, get_breaker, get_database, get_redis, se
 from demo.web.validation import read_query
 
 TITLE = "Monitor"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = "DEL DBSIZE GET PTTL SET TTL TYPE XADD XRANGE XREVRANGE XTRIM"
 bp = Blueprint("monitor", __name__, cli_group=None)
 bp.register_blueprint(metrics_views.bp)
 bp.register_blueprint(eviction_views.bp)
@@ -40,11 +43,13 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What is needed: ok, or the name of the error."""
+    """What is needed: ok, or what is the matter. `degraded` also names each use case for which
+    Redis does not permit the commands in `not_permitted`."""
 
     redis: str
     database: str
     degraded: list[str]
+    not_permitted: dict[str, list[str]]
     stopping: bool
 
 
@@ -140,11 +145,11 @@ def livez() -> dict[str, str]:
 def readyz() -> Any:
     """200 when Redis and the database answer and the process is not about to end, else 503; the
     body says what is not well."""
-    state = {"redis": "ok", "database": "ok"}
+    state, missing = {"redis": "ok", "database": "ok"}, dict[str, list[str]]()
     try:
-        get_redis().ping()
+        missing = permissions.missing(get_redis(), services().needs)
     except RedisError as error:
-        state["redis"] = type(error).__name__
+        state["redis"] = refusals.of(error).name
     try:
         with get_database().engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -153,7 +158,13 @@ def readyz() -> Any:
     degraded = [name for name, told in state.items() if told != "ok"]
     stopping = server.of(current_app).ends()
     ready = not degraded and not stopping
-    return {**state, "degraded": degraded, "stopping": stopping}, 200 if ready else 503
+    told = {
+        **state,
+        "degraded": [*degraded, *missing],
+        "not_permitted": missing,
+        "stopping": stopping,
+    }
+    return told, 200 if ready else 503
 
 
 def _overview(span: str) -> Overview:

@@ -4,7 +4,6 @@ from typing import Any
 
 from demo.client import connections
 from demo.client.breaker import Breaker
-from demo.client.connections import BoundedPool
 from demo.observe import metrics
 from demo.observe.trace import ENDPOINT, TRACE, Trace
 
@@ -19,7 +18,6 @@ class HttpMetrics:
         self._told: tuple[bool, int] | None = (
             None  # not at the start: gauges belong to the process that serves
         )
-        self._peak = 0
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
@@ -37,7 +35,6 @@ class HttpMetrics:
         """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them
         too."""
         used, most = connections.use(self._client)
-        self._peak = max(self._peak, used)
         told = self._breaker.is_open, most
         if self._told != told:
             self._told = told
@@ -47,10 +44,6 @@ class HttpMetrics:
 
     def use(self) -> tuple[int, int]:
         """How many connections were out at once at most since this was asked last, and how many
-        there may be. Of Sentinel and of a cluster it is the most that was seen as an answer went
-        out."""
-        peak, self._peak = self._peak, 0
-        pool = getattr(self._client, "connection_pool", None)
-        return pool.peak() if isinstance(pool, BoundedPool) else peak, connections.use(
-            self._client
-        )[1]
+        there may be; of a cluster the sums of all nodes."""
+        peaks = [pool.peak() for pool in connections.pools(self._client)]
+        return sum(peaks), connections.use(self._client)[1]

@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError
 
-from demo.client.wire import Send, Trip
+from demo.client.wire import NotSent, Send, Trip
 
 OTHER = "other"
 HOT_EACH, HOT_AT_MOST = 16, 500
@@ -85,7 +85,7 @@ class RedisSums:
         began = time.perf_counter()
         try:
             replies = send(trip)
-        except ConnectionError:
+        except (ConnectionError, NotSent):
             raise
         except RedisError as error:
             replies = [error] * len(trip.commands)

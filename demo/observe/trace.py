@@ -16,8 +16,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from demo.client.breaker import BreakerOpen
-from demo.client.wire import Send, Trip
+from demo.client.wire import NotSent, Send, Trip
 
 TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
 Asked = tuple[tuple[Any, ...], Any]
@@ -155,7 +154,7 @@ def around(trip: Trip, send: Send) -> list[Any]:
         replies = send(trip)
     except RedisError as error:
         asked = tuple((args, error) for args in trip.commands) if trace.detailed else ()
-        record_step("redis", trip.label, began, asked, sent=not isinstance(error, BreakerOpen))
+        record_step("redis", trip.label, began, asked, sent=not isinstance(error, NotSent))
         raise
     asked = tuple(zip(trip.commands, replies, strict=True)) if trace.detailed else ()
     record_step("redis", trip.label, began, asked)

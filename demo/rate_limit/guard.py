@@ -105,8 +105,8 @@ def _before() -> Response | None:
         ):
             for number, earlier in enumerate(outcomes[:-1]):
                 outcomes[number] = earlier.rule.refund(earlier)
-            if outcome.decision is None:
-                raise RedisAway()
+            if outcome.error is not None and outcome.decision is None:
+                raise RedisAway(outcome.error)
             return refusal(outcome)
     return None
 

@@ -20,13 +20,15 @@ Policy = Literal["allow", "deny", "local"]
 @dataclass(frozen=True)
 class Outcome:
     """What one limit said of one request. `fallback` names the policy that stood in for Redis;
-    without a decision nobody counted: `allow` let the request through, `deny` has to refuse it."""
+    without a decision nobody counted: `allow` let the request through, `deny` has to refuse it;
+    `error` is what was the matter with Redis."""
 
     rule: "Rule"
     identity: str
     decision: Decision | None
     fallback: Policy | None = None
     cost: int = 1
+    error: RedisError | None = None
 
     @property
     def refused(self) -> bool:
@@ -92,8 +94,8 @@ class Rule:
             log.warning(
                 "rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__
             )
-        decision = self.local.hit(identity, cost) if self.when_away == "local" else None
-        return Outcome(self, identity, decision, self.when_away, cost)
+            decision = self.local.hit(identity, cost) if self.when_away == "local" else None
+            return Outcome(self, identity, decision, self.when_away, cost, error)
 
     def refund(self, outcome: Outcome) -> Outcome:
         """Gives back what a request was counted for; `outcome` as it was where that cannot be done."""

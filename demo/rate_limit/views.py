@@ -25,6 +25,8 @@ from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert, read_query
 
 TITLE = "Rate limit"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = "LTRIM PEXPIRE PTTL RPUSH TYPE UNLINK"
 MAX_BURST = 30
 SKEW_WINDOWS = 1.1
 POLICIES: tuple[Policy, ...] = ("allow", "deny", "local")

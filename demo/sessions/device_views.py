@@ -42,8 +42,8 @@ def devices() -> str:
     away = interface.current().away
     try:
         found, total = _listed(name) if name else ([], 0)
-    except RedisError:
-        found, total, name, away = [], 0, None, True
+    except RedisError as error:
+        found, total, name, away = [], 0, None, error
     return render_template(
         "sessions/devices.html",
         user=name,

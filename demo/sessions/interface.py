@@ -18,6 +18,7 @@ from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
 from werkzeug.local import LocalProxy
 
+from demo.client import refusals
 from demo.sessions import session_store
 from demo.sessions.session_store import Ended, SessionStore
 from demo.sessions.session_values import Session, encode
@@ -27,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class LazySession(SessionMixin):
-    """A session that is read when it is first asked for. `away` tells that Redis could not be
-    asked."""
+    """A session that is read when it is first asked for. `away` is the error when Redis could not
+    be asked."""
 
     def __init__(self, store: SessionStore, sid: str | None) -> None:
         self.sid = self.sent = sid
-        self.away = False
+        self.away: RedisError | None = None
         self.accessed = False
         self.cleared = False
         self.loaded: Session | None = None
@@ -51,8 +52,10 @@ class LazySession(SessionMixin):
                 try:
                     self.loaded = self._store.load(self.sid)
                 except RedisError as error:
-                    self.away = True
-                    log.warning("sessions: signed out for this request: %s", type(error).__name__)
+                    self.away = error
+                    log.warning(
+                        "sessions: signed out for this request: %s", refusals.of(error).name
+                    )
                 else:
                     self.sid = self.sid if self.loaded else None
                     self._data = dict(self.loaded.data) if self.loaded else {}
@@ -187,7 +190,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
             return found
         changed, removed = session.changes()
         if session.away or not (changed or removed):
-            return not session.away
+            return session.away is None
         if session.sid is None:
             session.moved(self.store.begin(changed))
             return True

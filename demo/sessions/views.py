@@ -21,6 +21,8 @@ from demo.web.services import Services, get_database
 from demo.web.validation import Invalid, convert
 
 TITLE = "Sessions"
+# What this use case sends itself; what its scripts run is read from them.
+NEEDS = "DEL GET SET UNLINK"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 
@@ -82,7 +84,7 @@ def change_cart() -> Any:
     held = next((line.about for line in cart_lines() if line.product == wanted.product), None)
     visitor = interface.current()
     if visitor.away:
-        raise RedisAway()
+        raise RedisAway(visitor.away)
     about = held or _look_up(wanted.product)
     if visitor.sid is None:
         if wanted.change <= 0:
@@ -122,12 +124,15 @@ class Me(msgspec.Struct, frozen=True):
 
 
 @bp.get("/api/me")
-@documented(answer=Me)
+@documented(answer=Me, errors=(503,))
 def me() -> Response:
-    """The visitor as JSON; `user` is null for somebody who is not signed in. Times are seconds
-    since the epoch."""
+    """The visitor as JSON; `user` is null for somebody who is not signed in, and 503 says that
+    this is not known. Times are seconds since the epoch."""
+    name, away = user(), interface.current().away
+    if away:
+        raise RedisAway(away, "Whether you are signed in is not known.")
     data = {
-        "user": user(),
+        "user": name,
         "cart": [
             {
                 "id": line.product,

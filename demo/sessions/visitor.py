@@ -48,8 +48,9 @@ def user() -> str | None:
 def signed_in() -> str:
     """Who is signed in. Raises RedisAway, and Conflict for nobody."""
     name = user()
-    if interface.current().away:
-        raise RedisAway()
+    away = interface.current().away
+    if away:
+        raise RedisAway(away)
     if name is None:
         raise Conflict("You are not signed in, or this session was ended. Nothing was changed.")
     return name
@@ -69,7 +70,7 @@ def sign_in(name: str, epoch: str) -> str:
     session.get("user")
     visitor = interface.current()
     if visitor.away:
-        raise RedisAway()
+        raise RedisAway(visitor.away)
     before, loaded = visitor.sid, visitor.loaded
     known = loaded.along[cart.PART] if loaded and loaded.user is None else {}
     if before and known:
@@ -109,7 +110,7 @@ def commit(*, must_exist: bool = True) -> None:
     except SessionTooLarge as error:
         raise Invalid({"session": str(error)}) from None
     if visitor.away:
-        raise RedisAway()
+        raise RedisAway(visitor.away)
     if must_exist and not kept:
         gone()
 

@@ -50,7 +50,7 @@ def split(args: tuple[Any, ...]) -> Words:
     if name in ("EVALSHA", "EVAL"):
         count = int(words[1])
         return (
-            f"{name} {scripts.of(words[0]).name} {words[1]}",
+            f"{name} {scripts.called(name, words[0]).name} {words[1]}",
             words[2 : 2 + count],
             words[2 + count :],
         )

@@ -91,7 +91,7 @@ class Plugs:
 def _refuse(fault: str, trip: Trip, send: Send) -> list[Any]:
     """The answers of such a server, its refusals among them. A transaction is refused as a whole."""
     name = str(trip.commands[0][0]).upper()
-    if name in SCRIPTS and _touches(fault, trip.commands[0][1]):
+    if name in SCRIPTS and _touches(fault, name, trip.commands[0][1]):
         return _run_read_only(fault, trip.instead((f"{name}_RO", *trip.commands[0][1:])), send)
     refusals = [refused(fault, args) for args in trip.commands]
     first = next(filter(None, refusals), None)
@@ -115,8 +115,8 @@ def refused(fault: str, args: Iterable[Any]) -> RedisError | None:
     return _refusal(fault) if name in (WRITES if fault == "readonly" else GROWING) else None
 
 
-def _touches(fault: str, sha: str | bytes) -> bool:
-    commands = scripts.of(sha).commands
+def _touches(fault: str, name: str, script: str | bytes) -> bool:
+    commands = scripts.called(name, script).commands
     return fault == "readonly" or not commands or any(name in GROWING for name in commands)
 
 

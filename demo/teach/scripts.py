@@ -1,13 +1,11 @@
 """What is known of the Lua scripts of this app: by their SHA-1, as EVALSHA names them."""
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cache
 
+from demo.client.permissions import CALL
 from demo.config import REPOSITORY
-
-CALL = re.compile(r"redis\.p?call\(\s*['\"](\w+)")
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,21 @@ _known: dict[str, Script] = {}
 
 def learn(text: str) -> None:
     """Remembers a script."""
-    first = text.partition("\n")[0].removeprefix("--").strip()
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    _known[sha] = Script(
+    _known[sha] = of_text(text)
+
+
+def called(command: str, first: str | bytes) -> Script:
+    """The script that EVALSHA calls by its SHA-1, or EVAL by its text."""
+    if command != "EVAL":
+        return of(first)
+    return of_text(first.decode() if isinstance(first, bytes) else first)
+
+
+def of_text(text: str) -> Script:
+    """A script by its text."""
+    first = text.partition("\n")[0].removeprefix("--").strip()
+    return Script(
         first.partition(":")[0], tuple(dict.fromkeys(name.upper() for name in CALL.findall(text)))
     )
 

@@ -128,7 +128,7 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
                 _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
             )
             typed.append(as_cli)
-            came = told(reply) if step.sent else "not sent: the breaker is open"
+            came = told(reply) if step.sent else str(reply)
             yield _command(
                 line, came, isinstance(reply, Exception), _meta(step, number, facts), inner
             )
@@ -174,7 +174,7 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
     facts = "".join(
         f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), lives(args)) if fact
     )
-    inside = scripts.of(args[1]).commands if args[0] == "EVALSHA" else ()
+    inside = scripts.called(args[0], args[1]).commands if args[0] in ("EVALSHA", "EVAL") else ()
     inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
     return (
         _line(command.name, command.key, command.arguments),

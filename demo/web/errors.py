@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, render_template, request
-from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
-from demo.client.breaker import BreakerOpen
+from demo.client import refusals
 from demo.web.security import SAFE_METHODS
 from demo.web.validation import Invalid
 
@@ -27,22 +27,19 @@ SENTENCES = {
     500: "Something went wrong on our side. It was written down.",
     503: "A part that this page needs is away.",
 }
-LOST = "Redis did not answer. Whether this was done is not known: look before you send it again."
+LOST = "Whether this was done is not known: look before you send it again."
 log = logging.getLogger(__name__)
 
 
 class RedisAway(ServiceUnavailable):
-    """503: what was asked for cannot be done without Redis."""
+    """503: what was asked for cannot be done without Redis. `error` tells what is the matter with
+    it, `more` what that means here."""
 
-    description = "Redis is away, and this cannot be done without it."
-
-
-def may_have_counted(error: RedisError) -> bool:
-    """Whether the command may have been carried out all the same: it was on its way, and no answer
-    has come back."""
-    if isinstance(error, (BreakerOpen, MaxConnectionsError)) or getattr(error, "unsent", False):
-        return False
-    return isinstance(error, (ConnectionError, TimeoutError))
+    def __init__(self, error: RedisError, more: str = "") -> None:
+        refusal = refusals.of(error)
+        told = "" if more in refusal.sentence else more
+        super().__init__(f"{refusal.sentence} {told}".strip())
+        self.retry_after_seconds = refusal.retry_after_seconds
 
 
 def wants_json() -> bool:
@@ -69,7 +66,7 @@ def answer(error: HTTPException) -> Response:
     """The page or the problem for an HTTP error."""
     status = error.code or 500
     # Of werkzeug's own errors the stock sentence is replaced, ours are kept.
-    stock = error.description == type(error).description and not isinstance(error, RedisAway)
+    stock = error.description == type(error).description
     detail = SENTENCES.get(status, HTTPStatus(status).phrase) if stock else str(error.description)
     if wants_json():
         more: dict[str, Any] = {}
@@ -89,8 +86,9 @@ def answer(error: HTTPException) -> Response:
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
-    if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    wait_seconds = getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS)
+    if status == 503 and wait_seconds is not None:
+        response.headers["Retry-After"] = str(wait_seconds)
     return response
 
 
@@ -99,12 +97,9 @@ def init(app: Flask) -> None:
     app.register_error_handler(HTTPException, answer)
 
     def redis_error(error: RedisError) -> Response:
-        log.warning("Redis: %s", type(error).__name__)
-        return answer(
-            RedisAway(
-                LOST if may_have_counted(error) and request.method not in SAFE_METHODS else None
-            )
-        )
+        log.warning("Redis: %s", refusals.of(error).name)
+        lost = refusals.may_have_counted(error) and request.method not in SAFE_METHODS
+        return answer(RedisAway(error, LOST if lost else ""))
 
     def database_error(error: SQLAlchemyError) -> Response:
         log.warning("database: %s", type(error).__name__)

@@ -27,9 +27,9 @@ T = TypeVar("T")
 class Services:
     """What is shared. `look` changes with every template and static file.
 
-    `titles` names each use case by its blueprint. `before_scrape` runs before metrics are read.
-    `closing` holds what ends with the app, the last first. `parts` holds what a use case keeps, by
-    type.
+    `titles` names each use case by its blueprint, `needs` the commands that each runs.
+    `before_scrape` runs before metrics are read. `closing` holds what ends with the app, the last
+    first. `parts` holds what a use case keeps, by type.
     """
 
     redis: Client
@@ -43,6 +43,7 @@ class Services:
     before_flask: BeforeFlask
     look: str
     titles: dict[str, str]
+    needs: dict[str, tuple[str, ...]]
     before_scrape: list[Callable[[], None]] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
     parts: dict[type, Any] = field(default_factory=dict)

@@ -2,39 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError
 
 from demo.client.pool import connect
 from demo.client.wire import Send, Trip
-from tests.servers import sentinel_of, tcp_server, until
+from tests.topologies import KINDS, topology
 
 SCRIPT = "-- probe.lua: reads\nreturn redis.call('GET', KEYS[1])"
 Connect = Callable[..., Any]
 
 
-@pytest.fixture(params=["standalone", "sentinel", "cluster"])
-def connected(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connect]:
+@pytest.fixture(params=KINDS)
+def connected(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Makes clients with wrappers of a test's choice, on a server of each kind."""
     with ExitStack() as stack:
-        if request.param == "cluster":
-            port = stack.enter_context(
-                tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path))
-            )
-            with redis.Redis(port=port) as node:
-                node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-                until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-            url = f"redis+cluster://127.0.0.1:{port}"
-        else:
-            port = stack.enter_context(tcp_server())
-            url = f"redis://127.0.0.1:{port}"
-            if request.param == "sentinel":
-                sentinel = stack.enter_context(sentinel_of(port))
-                url = f"redis+sentinel://127.0.0.1:{sentinel}/prime"
+        url = stack.enter_context(topology(request.param)).url()
 
         def make(*around: Any) -> Any:
             made = connect(url, pool_size=4, timeout_seconds=2.0, around=around)

@@ -804,7 +804,7 @@ def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
     def submit(*args: Any, **more: Any) -> Any:
         sent.append(1)
         if len(sent) == 2:
-            raise RedisAway("Whether it counts is not known.")
+            raise RedisAway(TimeoutError(), "Whether it counts is not known.")
         return board_access.submit(*args, **more)
 
     monkeypatch.setattr(views, "submit", submit)

@@ -24,7 +24,13 @@ def client(wired: Client) -> Client:
     return wired
 
 
-READY = {"redis": "ok", "database": "ok", "degraded": [], "stopping": False}
+READY = {
+    "redis": "ok",
+    "database": "ok",
+    "degraded": [],
+    "not_permitted": {},
+    "stopping": False,
+}
 
 
 def test_a_process_that_is_about_to_end_is_not_ready(app: Flask, web: FlaskClient) -> None:

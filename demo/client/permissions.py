@@ -1,0 +1,75 @@
+"""What the server's user may do: asked for, never assumed, so that what is missing is named.
+
+Each part of an app names the commands that it needs. What its scripts run counts too: a script runs
+with the permissions of who calls it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from demo.client import refusals
+
+HERE = Path(__file__)
+CALL = re.compile(r"\bp?call\(\s*['\"](\w+)")
+SCRIPTS = ("EVALSHA", "EVAL")
+# What makes connections, looks after elections and asks for the time.
+BASE = ("PING", "EXISTS", "TIME")
+OPTIONAL = {
+    "CLIENT SETNAME": "the names of connections, on the monitor and in CLIENT LIST",
+    "CLIENT LIST": "the connections by name, on the monitor",
+    "CLIENT TRACKING": "the near cache: every cached page costs one round trip",
+    "COMMAND": "nothing; a cluster's client then takes the first argument of a command for its key",
+    "INFO": "the monitor’s figures, and its history",
+    "CONFIG GET": "the advisor’s checks of persistence and of who gets in",
+    "ACL GETUSER": "the advisor’s check of the default user’s password",
+    "SLOWLOG GET": "the slow commands, on the monitor",
+    "MEMORY USAGE": "sizes of keys, in the panel of keys and on the monitor",
+    "OBJECT ENCODING": "how a value is stored, in the panel of keys",
+    "SCAN": "the look around in memory, on the monitor",
+    "SCRIPT LOAD": "nothing; each script costs one more round trip when it is first called",
+    "SUBSCRIBE": "live boards as they change: they are read every second instead",
+}
+
+
+def of_scripts(folder: Path) -> set[str]:
+    """The commands that the Lua scripts of a folder run."""
+    texts = [path.read_text() for path in sorted(folder.glob("*.lua"))]
+    return {name.upper() for text in texts for name in CALL.findall(text)}
+
+
+@cache
+def needs(folder: Path, direct: tuple[str, ...]) -> tuple[str, ...]:
+    """All that a part runs: what it sends itself, and its scripts' commands."""
+    inner = of_scripts(folder)
+    return tuple(sorted({*direct, *inner, *(SCRIPTS if inner else ())}))
+
+
+def missing(
+    client: Any, parts: Mapping[str, Iterable[str]], prefix: str = "demo"
+) -> dict[str, list[str]]:
+    """The commands that are not permitted, by part; parts that lack nothing are left out.
+    One round trip, or, where no script may be run, none more. Raises RedisError."""
+    wanted = sorted({name for names in parts.values() for name in names})
+    key = f"{prefix}:client:{{permissions}}"
+    try:
+        told = client.register_script(_text())(keys=[key], args=wanted)
+    except ResponseError as error:
+        if refusals.of(error) not in (refusals.NO_PERMISSION, refusals.NO_COMMAND):
+            raise
+        # Without scripts the rest cannot be asked for; they are what most parts stand on.
+        refused = set(SCRIPTS)
+    else:
+        refused = {name for name, allowed in zip(wanted, told, strict=True) if not allowed}
+        refused -= set(SCRIPTS)  # by one of them it has answered
+    found = {part: sorted(refused & set(names)) for part, names in parts.items()}
+    return {part: names for part, names in found.items() if names}
+
+
+@cache
+def _text() -> str:
+    return HERE.with_suffix(".lua").read_text()

@@ -1,0 +1,162 @@
+"""What the pool promises holds for every client: one server, a Sentinel's primary, a cluster."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import RedisError
+
+from demo.client import connections, pool, refusals
+from demo.client.connections import PoolExhausted
+from tests.clients import connect
+from tests.servers import free_port, tcp_server, until
+from tests.topologies import KINDS, Topology, topology
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(params=KINDS)
+def given(request: pytest.FixtureRequest) -> Iterator[Topology]:
+    with topology(request.param, nodes=3) as made:
+        yield made
+
+
+@pytest.fixture
+def connected(given: Topology) -> Iterator[Connect]:
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Any:
+            options = {"pool_size": 2, "timeout_seconds": 5.0, "open_seconds": 0.5, **settings}
+            made = connect(given.url(), **options)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def test_who_finds_no_connection_free_waits_for_one(connected: Connect) -> None:
+    """Twice as many writers as connections, all at once, many times: each gets his turn."""
+    client, begin, failed = connected(), threading.Barrier(4), list[RedisError]()
+
+    def write() -> None:
+        begin.wait(10)
+        for _ in range(50):
+            try:
+                client.incr("{a}:n")
+                client.pipeline(transaction=False).incr("{a}:n").incr("{b}:n").incr(
+                    "{c}:n"
+                ).execute()
+            except RedisError as error:
+                failed.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert not failed
+    assert client.mget("{a}:n")[0] == b"400"
+    assert connections.use(client)[0] == 0
+    assert max(each.peak() for each in connections.pools(client)) == 2
+
+
+def test_who_waits_in_vain_is_told_that_nothing_was_sent(connected: Connect) -> None:
+    client = connected(timeout_seconds=0.2)
+    client.set("{a}:1", "before")
+    kept = [(each, each.get_connection()) for each in connections.pools(client) for _ in range(2)]
+    map_before = getattr(client, "nodes_manager", None) and client.nodes_manager._epoch
+    for write in (
+        lambda: client.set("{a}:1", "after"),
+        lambda: client.pipeline(transaction=False).set("{a}:1", "after").execute(),
+    ):
+        with pytest.raises(PoolExhausted) as caught:
+            write()
+        assert refusals.of(caught.value) is refusals.BUSY_POOL
+        assert not refusals.may_have_counted(caught.value)
+    assert not client.breaker.is_open
+    for each, connection in kept:
+        each.release(connection)
+    assert client.get("{a}:1") == b"before"
+    # a pool that is busy is no node that has died: the cluster's map was not asked for again
+    assert map_before == (getattr(client, "nodes_manager", None) and client.nodes_manager._epoch)
+
+
+def test_a_connection_that_the_server_closed_is_reopened_unseen(
+    given: Topology, connected: Connect
+) -> None:
+    client = connected()
+    client.set("{a}:1", "x")
+    given.each("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert client.get("{a}:1") == b"x"
+
+
+def test_a_script_that_the_server_has_forgotten_is_sent_as_a_whole(
+    given: Topology, connected: Connect
+) -> None:
+    client = connected()
+    script = client.register_script("return redis.call('INCR', KEYS[1])")
+    given.each("ACL", "SETUSER", "default", "-script")
+    for expected in (1, 2):
+        given.each("FUNCTION", "FLUSH")
+        assert script(keys=["{a}:n"]) == expected
+
+
+def test_a_server_that_takes_no_names_is_served_all_the_same(given: Topology) -> None:
+    given.each("ACL", "SETUSER", "meek", "on", ">pw", "~demo:*", "+@all", "-client", "-command")
+    made = pool.connect(given.url("meek:pw"), pool_size=2, timeout_seconds=2.0)
+    made.set("demo:{a}", "x")
+    assert made.mget("demo:{a}") == [b"x"]
+    assert made.pipeline(transaction=False).get("demo:{a}").get("demo:{b}").execute() == [
+        b"x",
+        None,
+    ]
+    assert made.bitop("AND", "demo:{a}:1", "demo:{a}:2") == 0
+    made.close()
+
+
+def test_a_cluster_that_is_away_at_the_start_is_used_when_it_is_back(tmp_path: Path) -> None:
+    port = free_port()
+    client = connect(
+        f"redis+cluster://127.0.0.1:{port}", pool_size=2, timeout_seconds=0.5, open_seconds=0.01
+    )
+    for ask in (
+        lambda: client.get("a"),
+        lambda: client.pipeline(transaction=False).get("a").execute(),
+        client.get_nodes,
+    ):
+        with pytest.raises(redis.ConnectionError):
+            ask()
+    assert client.breaker.is_open
+    assert connections.use(client) == (0, 0)
+    client.register_script("return 1")
+    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port):
+        with redis.Redis(port=port) as node:
+            until(lambda: _answers(node.ping))
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        until(lambda: _answers(lambda: client.set("a", 1)))
+        assert client.pipeline(transaction=False).get("a").execute() == [b"1"]
+        client.close()
+
+
+def _answers(ask: Callable[[], Any]) -> bool:
+    try:
+        return bool(ask())
+    except RedisError:
+        return False
+
+
+def test_waiting_for_a_connection_ends(connected: Connect) -> None:
+    client = connected(timeout_seconds=0.05)
+    kept = [(each, each.get_connection()) for each in connections.pools(client) for _ in range(2)]
+    began = time.monotonic()
+    with pytest.raises(PoolExhausted):
+        client.get("{a}:1")
+    assert time.monotonic() - began < 5
+    for each, connection in kept:
+        each.release(connection)

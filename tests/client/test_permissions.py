@@ -1,0 +1,127 @@
+"""What a restricted user can still do: everything that it is permitted, and what is missing is named."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from flask import Flask
+
+from demo.app import USE_CASES
+from demo.client import permissions, pool
+from tests.servers import REPOSITORY, tcp_server
+from tests.topologies import KINDS, topology
+
+NEED = {"one": ("GET", "EVALSHA"), "two": ("SET", "PFADD", "CLIENT SETNAME", "NOSUCH")}
+DIAGNOSTICS = [
+    "CLIENT", "INFO", "CONFIG", "SLOWLOG", "ACL", "SCRIPT", "MEMORY", "OBJECT", "COMMAND", "SCAN"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_permitted_is_named_by_part(kind: str) -> None:
+    with topology(kind) as given:
+        rights = ["~demo:*", "+@all", "-pfadd", "-client"]
+        given.each("ACL", "SETUSER", "u", "on", ">pw", *rights)
+        client = pool.connect(given.url("u:pw"), pool_size=2, timeout_seconds=2.0)
+        assert permissions.missing(client, NEED) == {"two": ["CLIENT SETNAME", "NOSUCH", "PFADD"]}
+        given.each("ACL", "SETUSER", "u", "-eval", "-script")
+        assert permissions.missing(client, {"one": ["GET"]}) == {}
+        given.each("SCRIPT", "FLUSH")
+        assert permissions.missing(client, NEED) == {"one": ["EVALSHA"]}
+        given.each("ACL", "SETUSER", "u", "+eval", "-get")
+        assert permissions.missing(client, {"one": ["GET"], "two": ["SET"]}) == {"one": ["GET"]}
+        client.close()
+
+
+@contextmanager
+def restricted(
+    *rights: str, channels: str = "&demo:*", more: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """The URL of a user with these rights, on a server of its own."""
+    with tcp_server(*more) as port, redis.Redis(port=port) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", "~demo:*", channels, *rights)
+        yield f"redis://u:pw@127.0.0.1:{port}"
+
+
+def walk(app: Flask) -> dict[str, int]:
+    """What the use cases answer, at the things that people come for."""
+    web = app.test_client()
+    api = "/leaderboard/api/boards/main"
+    asked = {
+        "page": web.get("/catalog/products/42"),
+        "again": web.get("/catalog/products/42"),
+        "sign-in": web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}),
+        "cart": web.post("/sessions/cart", data={"product": "42"}),
+        "score": web.post(f"{api}/scores", json={"player": "mara", "score": 5}),
+        "board": web.get(api),
+        "hit": web.post("/rate-limit/api/hits", json={"identity": "me"}),
+        "analytics": web.get("/analytics/"),
+        "monitor": web.get("/monitor/"),
+        "home": web.get("/"),
+        "ready": web.get("/readyz"),
+    }
+    return {name: answer.status_code for name, answer in asked.items()}
+
+
+GOOD = {
+    **dict.fromkeys(
+        ("page", "again", "board", "hit", "analytics", "monitor", "home", "ready"), 200
+    ),
+    **{"sign-in": 303, "cart": 303, "score": 201},
+}
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_each_command_that_only_tells_something_may_be_missing(
+    make_app: Callable[..., Flask], name: str
+) -> None:
+    with restricted("+@all", f"-{name.lower()}") as url:
+        app = make_app(REDIS_URL=url)
+        assert walk(app) == GOOD
+        assert app.test_client().get("/readyz").json["degraded"] == []
+    with tcp_server("--rename-command", name, "") as port:
+        app = make_app(REDIS_URL=f"redis://127.0.0.1:{port}")
+        assert walk(app) == GOOD
+
+
+def test_without_all_of_them_at_once(make_app: Callable[..., Flask]) -> None:
+    without = [f"-{name.lower()}" for name in DIAGNOSTICS]
+    with restricted("+@all", *without, "-subscribe", channels="resetchannels") as url:
+        assert walk(make_app(REDIS_URL=url)) == GOOD
+
+
+def test_scripts_that_may_be_loaded_by_nobody_are_sent_as_a_whole(
+    make_app: Callable[..., Flask],
+) -> None:
+    with restricted("+@all", "-script") as url:
+        assert walk(make_app(REDIS_URL=url)) == GOOD
+
+
+def test_where_no_script_may_be_run_the_start_and_the_probe_name_it(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    with restricted("+@all", "-script", "-eval") as url:
+        app = make_app(REDIS_URL=url)
+        assert "sessions: Redis does not permit EVAL, EVALSHA." in caplog.text
+        answered = walk(app)
+        assert (answered["page"], answered["score"], answered["sign-in"]) == (200, 503, 503)
+        told = app.test_client().get("/readyz").json
+        assert told["redis"] == "ok" and set(told["degraded"]) == set(USE_CASES)
+        assert told["not_permitted"]["sessions"] == ["EVAL", "EVALSHA"]
+        refused = app.test_client().post(
+            "/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 5}
+        )
+        assert "does not permit" in refused.json["detail"]
+        assert "Retry-After" not in refused.headers
+
+
+def test_the_commands_of_scripts_are_read_from_them() -> None:
+    found = permissions.of_scripts(REPOSITORY / "demo" / "leaderboard")
+    assert {"ZADD", "HSET", "INCR", "PUBLISH", "ZREM", "UNLINK"} <= found
+
+
+def test_a_part_needs_what_it_sends_and_what_its_scripts_run(tmp_path: Path) -> None:
+    (tmp_path / "a.lua").write_text("-- a.lua: x\nlocal call = redis.call\ncall('HSET', 'a')\n")
+    assert permissions.needs(tmp_path, ("GET",)) == ("EVAL", "EVALSHA", "GET", "HSET")

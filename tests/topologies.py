@@ -1,0 +1,78 @@
+"""The three ways in which a Redis is given to somebody, on loopback: one server, one that a Sentinel
+names, and a cluster."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import redis
+
+from tests.servers import sentinel_of, tcp_server, until
+
+KINDS = ("standalone", "sentinel", "cluster")
+
+
+@dataclass(frozen=True)
+class Topology:
+    """`ports` are those of the servers that hold data, `sentinel` that of the Sentinel."""
+
+    kind: str
+    ports: list[int] = field(default_factory=list)
+    sentinel: int = 0
+
+    def url(self, login: str = "", options: str = "") -> str:
+        """Its REDIS_URL, with a login such as "user:password" and options such as "protocol=2"."""
+        login, options = login and f"{login}@", options and f"?{options}"
+        if self.kind == "sentinel":
+            return f"redis+sentinel://{login}127.0.0.1:{self.sentinel}/prime{options}"
+        if self.kind == "cluster":
+            hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+            return f"redis+cluster://{login}{hosts}{options}"
+        return f"redis://{login}127.0.0.1:{self.ports[0]}{options}"
+
+    def each(self, *command: str) -> None:
+        """Sends a command to every server that holds data."""
+        for port in self.ports:
+            with redis.Redis(port=port) as node:
+                node.execute_command(*command)
+
+
+@contextlib.contextmanager
+def topology(
+    kind: str, *arguments: str, binary: str | None = None, nodes: int = 1
+) -> Iterator[Topology]:
+    """A server, or one behind a Sentinel, or a cluster of so many nodes, that end with the block."""
+    with ExitStack() as stack:
+        if kind != "cluster":
+            port = stack.enter_context(tcp_server(*arguments, binary=binary))
+            sentinel = stack.enter_context(sentinel_of(port)) if kind == "sentinel" else 0
+            yield Topology(kind, [port], sentinel)
+            return
+        ports = []
+        for _ in range(nodes):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="node-"))
+            options = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--dir",
+                folder,
+            ]
+            ports.append(stack.enter_context(tcp_server(*options, *arguments, binary=binary)))
+        clients = [stack.enter_context(redis.Redis(port=port)) for port in ports]
+        for number, client in enumerate(clients):
+            first, last = (16384 * place // nodes for place in (number, number + 1))
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+            if number:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        for client in clients:
+            until(lambda client=client: _is_whole(client, nodes))
+        yield Topology(kind, ports)
+
+
+def _is_whole(client: redis.Redis, nodes: int) -> bool:
+    told = client.execute_command("CLUSTER INFO")
+    return told["cluster_state"] == "ok" and int(told["cluster_known_nodes"]) == nodes
