@@ -85,9 +85,12 @@ class _Pipeline(Pipeline):
 
 
 def connect(url: str, *, pool_size: int = 64, timeout_seconds: float = 5.0) -> Any:
-    """A client with a bounded pool, short timeouts and no retries."""
+    """A client with a bounded pool, short timeouts and no retries. TEST_REDIS_PROTOCOL chooses 2 or
+    3: redis-py answers some commands in other shapes then."""
+    told = os.environ.get("TEST_REDIS_PROTOCOL")
     pool = redis.BlockingConnectionPool.from_url(
         url,
+        **({"protocol": int(told)} if told else {}),
         max_connections=pool_size,
         timeout=timeout_seconds,
         socket_timeout=timeout_seconds,

@@ -249,13 +249,9 @@ def test_only_the_pool_opens_connections() -> None:
 def test_the_keys_of_every_command_share_a_slot_and_are_declared(
     wired: Client, make_app: object
 ) -> None:
-    from demo.catalog.write_behind import Versioned, WriteBehind
-    from demo.client.leader import Leader
-    from demo.leaderboard.ranking import Leaderboard
-    from demo.leaderboard.signatures import Signatures, Unsigned, sign
-    from demo.monitor.sampler import Sampler
     from demo.observe import trace
-    from demo.observe.trace import Asked, begin_trace, end_trace, record_step
+    from demo.observe.trace import Asked, record_step
+    from tests.every_script import run_every_script
 
     seen: list[tuple[str, list[str]]] = []
     original = record_step
@@ -276,49 +272,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "record_step", spy)
-        web = make_app().test_client()  # type: ignore[operator]
-        web.get("/catalog/products/42")
-        web.get("/catalog/")
-        web.post("/catalog/products/42/burst", data={"start": "stale"})
-        web.post("/sessions/cart", data={"product": "42"})
-        web.post("/sessions/sign-up", data={"name": "ida", "password": "a long enough phrase"})
-        web.post("/sessions/devices/link")
-        link = re.search(r"code=([\w.-]+)", web.get("/sessions/devices").text)
-        web.application.test_client().post(
-            "/sessions/second-device", data={"code": link[1] if link else ""}
-        )
-        web.post("/sessions/lab", data={"race": "revived"})
-        web.post(
-            "/sessions/password",
-            data={"password": "a long enough phrase", "new": "another long phrase"},
-        )
-        web.post("/sessions/logout")
-        web.post("/rate-limit/", data={"count": "3"})
-        web.get("/catalog/lab/hashes/")
-        web.get("/analytics/")
-        web.get("/readyz")
-        begin_trace()
-        queue = WriteBehind(wired, "slots", int, lambda key: Versioned(key, 1, 1), lambda _: None)
-        queue.update("a", lambda value: value + 1)
-        queue.flush("one")
-        board = Leaderboard(wired, "slots")
-        board.submit("mara", 1)
-        board.for_players(["mara"])
-        board.season("one")
-        board.remove("mara")
-        board.trim(0)
-        with pytest.raises(Unsigned, match="seconds off"):
-            Signatures(wired, "x").check(
-                "5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b""
-            )
-        board.top(1)
-        leader = Leader(wired, "sampler", "slots")
-        leader.campaign()
-        Sampler(wired, lambda: "slots").step(leader.token)
-        leader.resign()
-        end_trace()
-        web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
-        web.get("/leaderboard/boards/main?player=mara")
+        run_every_script(make_app().test_client(), wired)  # type: ignore[operator]
     assert len({sha for sha, _ in seen}) == len(SCRIPTS)
     for _, keys in seen:
         assert keys

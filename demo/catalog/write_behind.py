@@ -129,7 +129,7 @@ class WriteBehind(Generic[T]):
                 raise
             self._make_group()
             return self.flush(consumer, count=count, idle_ms=idle_ms)
-        read = [message for _, messages in fresh or [] for message in messages]
+        read = _messages(fresh)
         changes = [
             (number, change)
             for number, fields in [*claimed, *read]
@@ -249,3 +249,11 @@ class WriteBehind(Generic[T]):
         if fields:
             self._client.xadd(self.dead, fields, maxlen=DEAD_AT_MOST)
             self._client.pexpire(self.dead, self._keep_ms)
+
+
+def _messages(reply: Any) -> list[Any]:
+    """Those of one stream, in either shape that redis-py gives them: a client that was made with
+    `protocol=3` answers with a mapping, and with one list more around them."""
+    if isinstance(reply, dict):
+        return [message for pages in reply.values() for page in pages for message in page]
+    return [message for _, messages in reply or [] for message in messages]

@@ -17,6 +17,9 @@ if lead and not asker_leads then
   return {0, redis.call('PTTL', lead_key)}
 end
 
+-- What takes no room comes first: a server that is full lets the rest pass then, and a lead takes no
+-- more room than the one before.
+if last then redis.call('PEXPIRE', last_key, remembered_ms) end
 local token
 if lead then
   token = tonumber(asker_token)
@@ -32,5 +35,5 @@ else
   token = redis.call('INCR', last_key)
 end
 redis.call('SET', lead_key, token .. ' ' .. name, 'PX', lead_ms)
-redis.call('PEXPIRE', last_key, remembered_ms)
+if not last then redis.call('PEXPIRE', last_key, remembered_ms) end
 return {token, tonumber(lead_ms)}

@@ -231,6 +231,11 @@ if renew or described or kept_key then
     life[#life + 1] = milliseconds
   end
 end
+-- A single sum that did not fit may be corrected and sent again under the same key.
+if kept_key and (counted or #ARGV > 11) then
+  -- Before the expiries: a server that is full refuses a script at its first write or not at all.
+  call('SET', kept_key, digest .. cmsgpack.pack(reply), 'PX', life[2 + period_count])
+end
 if described or renew then
   call('PEXPIRE', metadata, life[1])
 end
@@ -247,9 +252,5 @@ end
 if changed or described then
   -- Only a hint to viewers: a user without the right to publish may still submit.
   redis.pcall('PUBLISH', channel, '')
-end
--- A single sum that did not fit may be corrected and sent again under the same key.
-if kept_key and (counted or #ARGV > 11) then
-  call('SET', kept_key, digest .. cmsgpack.pack(reply), 'PX', life[2 + period_count])
 end
 return reply

@@ -77,6 +77,8 @@ local function keep_own_metadata()
   until cursor == '0'
 end
 
+-- First of all writes: a server that is full refuses a script at its first write or not at all.
+call('ZADD', seasons, now, name)
 -- RENAME takes the same time for any number of rows, and needs no memory for a second copy.
 call('RENAME', board, archive.board)
 -- The members may be gone, by eviction for instance, and RENAME raises for a key that is not there.
@@ -98,7 +100,6 @@ if distinct and call('EXISTS', distinct) == 1 then
 end
 -- The list names no season whose archive has expired.
 call('ZREMRANGEBYSCORE', seasons, '-inf', now - lifetime)
-call('ZADD', seasons, now, name)
 for _, key in ipairs({archive.board, archive.members, archive.metadata, seasons}) do
   call('PEXPIRE', key, lifetime)
 end

@@ -37,7 +37,9 @@ for i = FIRST_FIELD, #ARGV do bytes = bytes + #ARGV[i] end
 if bytes > most_bytes then
   return -1
 end
-redis.call('UNLINK', session)
+-- Not without need: a server that is full refuses a script at its first write or not at all, and a
+-- session that was begun there could not be changed.
+if redis.call('EXISTS', session) == 1 then redis.call('UNLINK', session) end
 local ends = string.format('%.0f', now + absolute_ms)
 redis.call('HSET', session, '_created', stamp, '_seen', stamp, '_ends', ends)
 for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end

@@ -34,9 +34,11 @@ local reply = {1}
 for _, handle in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   if handle ~= kept_handle then reply[#reply + 1] = handle end
 end
+-- What frees comes first: a server that is full lets the rest pass then, and ending sessions must
+-- not depend on room.
+redis.call('UNLINK', sessions, devices)
 -- The epoch ends also what no list knows: requests in flight, and a sign-in under way.
 redis.call('SET', epoch_key, new_epoch, 'PX', epoch_life)
-redis.call('UNLINK', sessions, devices)
 if kept then
   redis.call('HSET', kept, '_epoch', new_epoch)
   local life = redis.call('PTTL', kept)
