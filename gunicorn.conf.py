@@ -2,11 +2,13 @@
 gthread --threads 8"."""
 
 import gc
+import importlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,8 @@ def on_starting(server: Any) -> None:
     _start_metrics(Path(_instance))
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
-    check = [sys.executable, "-m", "flask", "--app", "wsgi", "check"]
-    if subprocess.run(
-        check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent
-    ).returncode:
+    _import(server.cfg.worker_class_str)
+    if not _checks():
         _stop_engine()
         sys.exit(1)
 
@@ -152,6 +152,43 @@ def _start_metrics(instance: Path) -> None:
     folder = tempfile.mkdtemp(prefix="metrics-", dir=instance)
     _held.append(lock(Path(folder) / "alive.lock", exclusive=False))
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+
+def _import(worker_class: str) -> None:
+    """Imports the app's modules here, once for all workers, which are forked from this process; an
+    app is made by each for itself. For gevent's workers the modules have to find gevent's locks and
+    sockets; this process goes on forking and reaping as it would without."""
+    if worker_class.startswith("gevent"):
+        from gevent import monkey
+
+        monkey.patch_all(os=False, subprocess=False, signal=False)
+        warnings.filterwarnings("ignore", category=monkey.MonkeyPatchWarning)
+    from demo.app import USE_CASES
+
+    for name in USE_CASES:
+        importlib.import_module(f"demo.{name}.views")
+
+
+def _checks() -> bool:
+    """Whether the app can be made: tried in a process of its own, which makes the catalog too."""
+    from demo.app import close, create_app
+    from demo.config import ConfigError
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    code = 1
+    try:
+        close(create_app())
+        code = 0
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _start_engine(instance: str) -> None:
