@@ -86,10 +86,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; templates are compiled and patterns looked through before the
-    first request: beside requests a compiler would hold up gevent's hub, and replies of Redis would
-    count as late."""
-    from demo.teach import pattern_zip
+    """The app is told of its server; templates are looked up before the first request: beside
+    requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
     from demo.web import server
     from demo.web.services import services
 
@@ -98,7 +96,6 @@ def post_worker_init(worker: Any) -> None:
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
-    pattern_zip.offered()
     # what is there by now stays: the collector need not look at it while somebody waits
     gc.freeze()
     if app.config["BACKGROUND"] != "none":
@@ -155,18 +152,21 @@ def _start_metrics(instance: Path) -> None:
 
 
 def _import(worker_class: str) -> None:
-    """Imports the app's modules here, once for all workers, which are forked from this process; an
-    app is made by each for itself. For gevent's workers the modules have to find gevent's locks and
-    sockets; this process goes on forking and reaping as it would without."""
+    """Imports the app's modules and looks its patterns through here, once for all workers, which are
+    forked from this process; an app is made by each for itself. For gevent's workers the modules
+    have to find gevent's locks and sockets; this process goes on forking and reaping as it would
+    without."""
     if worker_class.startswith("gevent"):
         from gevent import monkey
 
         monkey.patch_all(os=False, subprocess=False, signal=False)
         warnings.filterwarnings("ignore", category=monkey.MonkeyPatchWarning)
     from demo.app import USE_CASES
+    from demo.teach import pattern_zip
 
     for name in USE_CASES:
         importlib.import_module(f"demo.{name}.views")
+    pattern_zip.offered()
 
 
 def _checks() -> bool:

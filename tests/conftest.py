@@ -1,6 +1,8 @@
 """Fixtures: a real Redis of this test process' own, and apps on it."""
 
+import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2.bccache import Bucket, BytecodeCache
+from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
@@ -22,10 +24,15 @@ from demo.client import engine
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.sessions import accounts
+from demo.web.templating import Kept
 from tests import servers
 from tests.clients import connect
 
 PRODUCTS = 500
+# Where the environment forbids bytecode, each of some hundred servers and processes that tests start
+# would compile the whole app again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 class InTwoBrowsers(LoadScopeScheduling):
@@ -117,18 +124,22 @@ def hashing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "NOBODY", f"{CHEAP_HASH.rpartition('$')[0]}${'0' * 128}")
 
 
-class Compiled(BytecodeCache):
-    """Templates that an app of this test process has compiled already."""
+class Compiled(Kept):
+    """Templates that an app of this test process has looked up already."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
+        super().__init__()
+        self.codes: dict[tuple[str, str], Any] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self.kept:
-            bucket.bytecode_from_string(self.kept[bucket.key])
+        bucket.code = self.codes.get((bucket.key, bucket.checksum))
+        if bucket.code is None:
+            super().load_bytecode(bucket)
+            self.codes[bucket.key, bucket.checksum] = bucket.code
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self.kept[bucket.key] = bucket.bytecode_to_string()
+        self.codes[bucket.key, bucket.checksum] = bucket.code
+        super().dump_bytecode(bucket)
 
 
 @pytest.fixture(scope="session")
