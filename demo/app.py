@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -201,12 +202,17 @@ def _load_scripts(client: Client) -> None:
     clustered = hasattr(client, "get_node_from_key")
     told: Any = client if clustered else client.pipeline(transaction=False)
     try:
-        for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
-            told.script_load(script.read_text())
+        for script in _scripts():
+            told.script_load(script)
         if not clustered:
             told.execute()
     except RedisError as error:
         log.warning("Scripts are not loaded yet: %s", type(error).__name__)
+
+
+@cache
+def _scripts() -> list[str]:
+    return [path.read_text() for path in sorted((REPOSITORY / "demo").rglob("*.lua"))]
 
 
 def _hooks(app: App) -> None:

@@ -1,5 +1,6 @@
 """Fixtures: a real Redis of this test process' own, and apps on it."""
 
+import gc
 import os
 import shutil
 import sys
@@ -48,6 +49,13 @@ class InTwoBrowsers(LoadScopeScheduling):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first: one that begins last is what everybody waits for."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not go through
+    it again and again beside the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -149,10 +157,14 @@ def compiled() -> Compiled:
 
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with PRODUCTS products, to be copied: making them takes as long as many a test."""
+    """A database with PRODUCTS products and the demo accounts, to be copied: making them takes as
+    long as many a test."""
     folder = tmp_path_factory.mktemp("seeded")
     database = Database(sqlite_url(folder), 0)
     seed(database.engine, PRODUCTS)
+    with pytest.MonkeyPatch.context() as patch, database.write() as connection:
+        patch.setattr(accounts, "DEMO_HASH", CHEAP_HASH)
+        accounts.prepare(connection)
     database.engine.dispose()
     return folder / "catalog.sqlite3"
 
