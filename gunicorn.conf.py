@@ -24,6 +24,7 @@ def _number(name: str, default: int, most: int) -> int:
 bind = f"0.0.0.0:{_number('PORT', 8000, 65_535)}"
 wsgi_app = "wsgi:app"
 workers = _number("WEB_CONCURRENCY", 2, 256)
+_maxmemory_mb = _number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000)
 # gevent led every interleaved measurement and carries streams; the app is right on gthread too.
 worker_class = "gevent"
 worker_connections = 3000
@@ -60,10 +61,16 @@ _held: list[Any] = []
 
 
 def on_starting(server: Any) -> None:
-    """Once, before the workers: the embedded engine, then one process that checks settings, Redis
-    and database and makes the catalog. What is wrong is said there in one sentence, and ends the
-    start with exit code 1."""
+    """Once, before the workers: the settings are read, the embedded engine is started, then one
+    process checks Redis and database and makes the catalog. What is wrong is said in one sentence,
+    and ends the start with exit code 1."""
+    from demo import config
+
     global _instance
+    try:
+        config.load()
+    except config.ConfigError as error:
+        sys.exit(str(error))
     _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(
         Path(__file__).resolve().parent / "instance"
     )
@@ -161,12 +168,15 @@ def _import(worker_class: str) -> None:
 
         monkey.patch_all(os=False, subprocess=False, signal=False)
         warnings.filterwarnings("ignore", category=monkey.MonkeyPatchWarning)
+    gc.disable()  # all of it stays, there is nothing to collect
     from demo.app import USE_CASES
     from demo.teach import pattern_zip
 
     for name in USE_CASES:
         importlib.import_module(f"demo.{name}.views")
     pattern_zip.offered()
+    gc.freeze()
+    gc.enable()
 
 
 def _checks() -> bool:
@@ -196,11 +206,7 @@ def _start_engine(instance: str) -> None:
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
     try:
-        engine.start(
-            Path(instance),
-            keep=keep,
-            maxmemory_mb=_number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000),
-        )
+        engine.start(Path(instance), keep=keep, maxmemory_mb=_maxmemory_mb)
     except engine.EngineError as error:
         sys.exit(str(error))
 
