@@ -107,19 +107,25 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made.close()
 
 
-_compile_builder, _builders = Rule._compile_builder, {}
+_compile, _compiled = Rule.compile, {}
 
 
-def _remembered(rule: Rule, append_unknown: bool = True) -> Any:
-    """How addresses are built by a rule is the same in each app; to compile it is most of what
-    another app costs a test."""
-    key = (rule.rule, repr(rule.defaults), append_unknown)
-    if key not in _builders:
-        _builders[key] = _compile_builder(rule, append_unknown)
-    return _builders[key]
+def _remembered(rule: Rule) -> None:
+    """What a rule is compiled to is the same in each app; to compile it is most of what another app
+    costs a test."""
+    assert rule.map is not None
+    words = frozenset(rule.map.converters.items())
+    key = (rule.rule, repr(rule.defaults), rule.subdomain, rule.host, rule.merge_slashes, words)
+    if key not in _compiled:
+        _compile(rule)
+        _compiled[key] = {name: getattr(rule, name) for name in COMPILED}
+    vars(rule).update(_compiled[key])
+    rule._build = rule._build.__func__.__get__(rule)
+    rule._build_unknown = rule._build_unknown.__func__.__get__(rule)
 
 
-Rule._compile_builder = _remembered
+COMPILED = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
+Rule.compile = _remembered
 CHEAP = "scrypt:1024:8:1"
 CHEAP_HASH = generate_password_hash(accounts.DEMO_PASSWORD, CHEAP)
 
