@@ -108,7 +108,7 @@ def test_redis_killed_for_five_seconds_signs_nobody_out(tmp_path: Path) -> None:
         over, seen, banners = threading.Event(), Counter[int](), Counter[bool]()
 
         def browse(visitor: Visitor, turn: int) -> None:
-            while not over.wait(0.1):
+            while not over.wait(0.25):
                 turn += 1
                 answer = visitor.ask(pages[turn % 4])
                 seen[answer.status] += 1
