@@ -11,7 +11,7 @@ COPY static /src/app/static
 COPY tests /src/app/tests
 COPY wsgi.py gunicorn.conf.py LICENSE requirements.txt requirements-dev.txt /src/app/
 # Bytecode is made here: the root is read-only where it runs.
-RUN /venv/bin/python -m compileall -q /venv/lib /src/app
+RUN cd /src/app && /venv/bin/python -m compileall -q /venv/lib . && /venv/bin/python -m demo.web.templating
 
 FROM python:3.13-slim
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PORT=8000 DEMO_INSTANCE_PATH=/data DEMO_LOG_FORMAT=json

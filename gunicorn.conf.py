@@ -2,11 +2,13 @@
 gthread --threads 8"."""
 
 import gc
+import importlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ def _number(name: str, default: int, most: int) -> int:
 bind = f"0.0.0.0:{_number('PORT', 8000, 65_535)}"
 wsgi_app = "wsgi:app"
 workers = _number("WEB_CONCURRENCY", 2, 256)
+_maxmemory_mb = _number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000)
 # gevent led every interleaved measurement and carries streams; the app is right on gthread too.
 worker_class = "gevent"
 worker_connections = 3000
@@ -58,10 +61,16 @@ _held: list[Any] = []
 
 
 def on_starting(server: Any) -> None:
-    """Once, before the workers: the embedded engine, then one process that checks settings, Redis
-    and database and makes the catalog. What is wrong is said there in one sentence, and ends the
-    start with exit code 1."""
+    """Once, before the workers: the settings are read, the embedded engine is started, then one
+    process checks Redis and database and makes the catalog. What is wrong is said in one sentence,
+    and ends the start with exit code 1."""
+    from demo import config
+
     global _instance
+    try:
+        config.load()
+    except config.ConfigError as error:
+        sys.exit(str(error))
     _instance = os.environ.get("DEMO_INSTANCE_PATH") or str(
         Path(__file__).resolve().parent / "instance"
     )
@@ -71,10 +80,8 @@ def on_starting(server: Any) -> None:
     _start_metrics(Path(_instance))
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
-    check = [sys.executable, "-m", "flask", "--app", "wsgi", "check"]
-    if subprocess.run(
-        check, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parent
-    ).returncode:
+    _import(server.cfg.worker_class_str)
+    if not _checks():
         _stop_engine()
         sys.exit(1)
 
@@ -86,10 +93,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is told of its server; templates are compiled and patterns looked through before the
-    first request: beside requests a compiler would hold up gevent's hub, and replies of Redis would
-    count as late."""
-    from demo.teach import pattern_zip
+    """The app is told of its server; templates are looked up before the first request: beside
+    requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
     from demo.web import server
     from demo.web.services import services
 
@@ -98,7 +103,6 @@ def post_worker_init(worker: Any) -> None:
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
-    pattern_zip.offered()
     # what is there by now stays: the collector need not look at it while somebody waits
     gc.freeze()
     if app.config["BACKGROUND"] != "none":
@@ -154,16 +158,55 @@ def _start_metrics(instance: Path) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
+def _import(worker_class: str) -> None:
+    """Imports the app's modules and looks its patterns through here, once for all workers, which are
+    forked from this process; an app is made by each for itself. For gevent's workers the modules
+    have to find gevent's locks and sockets; this process goes on forking and reaping as it would
+    without."""
+    if worker_class.startswith("gevent"):
+        from gevent import monkey
+
+        monkey.patch_all(os=False, subprocess=False, signal=False)
+        warnings.filterwarnings("ignore", category=monkey.MonkeyPatchWarning)
+    gc.disable()  # all of it stays, there is nothing to collect
+    from demo.app import USE_CASES
+    from demo.teach import pattern_zip
+
+    for name in USE_CASES:
+        importlib.import_module(f"demo.{name}.views")
+    pattern_zip.offered()
+    gc.freeze()
+    gc.enable()
+
+
+def _checks() -> bool:
+    """Whether the app can be made: tried in a process of its own, which makes the catalog too."""
+    from demo.app import close, create_app
+    from demo.config import ConfigError
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    code = 1
+    try:
+        close(create_app())
+        code = 0
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
 def _start_engine(instance: str) -> None:
     from demo.client import engine
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
     try:
-        engine.start(
-            Path(instance),
-            keep=keep,
-            maxmemory_mb=_number("DEMO_ENGINE_MAXMEMORY_MB", 64, 1_000_000),
-        )
+        engine.start(Path(instance), keep=keep, maxmemory_mb=_maxmemory_mb)
     except engine.EngineError as error:
         sys.exit(str(error))
 

@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -35,11 +36,10 @@ from demo.observe.request_log import RequestLog
 from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
-from demo.web import errors, flash_cookie, formats, openapi, security, static_files
+from demo.web import errors, flash_cookie, openapi, security, static_files, templating
 from demo.web.before_flask import BeforeFlask
 from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
-from demo.web.templating import Unindented
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -117,19 +117,9 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.secret_key = values["SECRET_KEY"] or secret_key(instance)
-    app.jinja_options = {
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-        "extensions": [Unindented],
-    }
+    app.jinja_options = templating.OPTIONS | {"bytecode_cache": templating.Kept()}
     app.jinja_env.globals.update(patterns_of=pattern_zip.of_paths, link_to_test=test_pages.link)
-    app.jinja_env.filters.update(
-        euros=formats.euros,
-        bytes=formats.size,
-        ms=formats.ms,
-        number=formats.number,
-        utc=formats.utc,
-    )
+    app.jinja_env.filters.update(templating.FILTERS)
     return app
 
 
@@ -234,12 +224,17 @@ def _load_scripts(client: Client) -> None:
     clustered = hasattr(client, "get_node_from_key")
     told: Any = client if clustered else client.pipeline(transaction=False)
     try:
-        for script in sorted((REPOSITORY / "demo").rglob("*.lua")):
-            told.script_load(script.read_text())
+        for script in _scripts():
+            told.script_load(script)
         if not clustered:
             told.execute()
     except RedisError as error:
         log.info("Scripts are sent as they are called: %s", refusals.of(error).name)
+
+
+@cache
+def _scripts() -> list[str]:
+    return [path.read_text() for path in sorted((REPOSITORY / "demo").rglob("*.lua"))]
 
 
 def _hooks(app: App) -> None:

@@ -1,6 +1,9 @@
 """Fixtures: a real Redis of this test process' own, and apps on it."""
 
+import gc
+import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2.bccache import Bucket, BytecodeCache
+from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
@@ -22,10 +25,15 @@ from demo.client import engine
 from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.sessions import accounts
+from demo.web.templating import Kept
 from tests import servers
 from tests.clients import connect
 
 PRODUCTS = 500
+# Where the environment forbids bytecode, each of some hundred servers and processes that tests start
+# would compile the whole app again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 class InTwoBrowsers(LoadScopeScheduling):
@@ -41,6 +49,13 @@ class InTwoBrowsers(LoadScopeScheduling):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first: one that begins last is what everybody waits for."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not go through
+    it again and again beside the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -92,19 +107,25 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made.close()
 
 
-_compile_builder, _builders = Rule._compile_builder, {}
+_compile, _compiled = Rule.compile, {}
 
 
-def _remembered(rule: Rule, append_unknown: bool = True) -> Any:
-    """How addresses are built by a rule is the same in each app; to compile it is most of what
-    another app costs a test."""
-    key = (rule.rule, repr(rule.defaults), append_unknown)
-    if key not in _builders:
-        _builders[key] = _compile_builder(rule, append_unknown)
-    return _builders[key]
+def _remembered(rule: Rule) -> None:
+    """What a rule is compiled to is the same in each app; to compile it is most of what another app
+    costs a test."""
+    assert rule.map is not None
+    words = frozenset(rule.map.converters.items())
+    key = (rule.rule, repr(rule.defaults), rule.subdomain, rule.host, rule.merge_slashes, words)
+    if key not in _compiled:
+        _compile(rule)
+        _compiled[key] = {name: getattr(rule, name) for name in COMPILED}
+    vars(rule).update(_compiled[key])
+    rule._build = rule._build.__func__.__get__(rule)
+    rule._build_unknown = rule._build_unknown.__func__.__get__(rule)
 
 
-Rule._compile_builder = _remembered
+COMPILED = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
+Rule.compile = _remembered
 CHEAP = "scrypt:1024:8:1"
 CHEAP_HASH = generate_password_hash(accounts.DEMO_PASSWORD, CHEAP)
 
@@ -117,18 +138,22 @@ def hashing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "NOBODY", f"{CHEAP_HASH.rpartition('$')[0]}${'0' * 128}")
 
 
-class Compiled(BytecodeCache):
-    """Templates that an app of this test process has compiled already."""
+class Compiled(Kept):
+    """Templates that an app of this test process has looked up already."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
+        super().__init__()
+        self.codes: dict[tuple[str, str], Any] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self.kept:
-            bucket.bytecode_from_string(self.kept[bucket.key])
+        bucket.code = self.codes.get((bucket.key, bucket.checksum))
+        if bucket.code is None:
+            super().load_bytecode(bucket)
+            self.codes[bucket.key, bucket.checksum] = bucket.code
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self.kept[bucket.key] = bucket.bytecode_to_string()
+        self.codes[bucket.key, bucket.checksum] = bucket.code
+        super().dump_bytecode(bucket)
 
 
 @pytest.fixture(scope="session")
@@ -138,10 +163,14 @@ def compiled() -> Compiled:
 
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with PRODUCTS products, to be copied: making them takes as long as many a test."""
+    """A database with PRODUCTS products and the demo accounts, to be copied: making them takes as
+    long as many a test."""
     folder = tmp_path_factory.mktemp("seeded")
     database = Database(sqlite_url(folder), 0)
     seed(database.engine, PRODUCTS)
+    with pytest.MonkeyPatch.context() as patch, database.write() as connection:
+        patch.setattr(accounts, "DEMO_HASH", CHEAP_HASH)
+        accounts.prepare(connection)
     database.engine.dispose()
     return folder / "catalog.sqlite3"
 

@@ -2,6 +2,7 @@
 own."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -10,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +61,14 @@ class Server:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
-        request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
-        opener = urllib.request.build_opener(_NoRedirect)
-        try:
-            with opener.open(request, timeout=30) as response:
-                return Answer(response.status, response.headers, response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, error.read())
+        sent = {"Connection": "close", **(headers or {})}
+        if data is not None:
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, data, sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
 
     def engine_pid(self) -> int | None:
         """The process of this run's embedded engine."""
@@ -82,11 +81,6 @@ class Server:
         """Processes and folders of this run that are still there."""
         found = [command for _, command in processes() if str(self.temporary) in command]
         return found + [path.name for path in self.temporary.iterdir()]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
 
 
 def processes() -> list[tuple[int, str]]:

@@ -93,10 +93,9 @@ class Subject:
     def ask(self, keys: Sequence[int]) -> None:
         """Reads a batch in one round trip, and writes what was missing in a second one. Raises
         RedisError."""
+        asked = self.client.mget([f"cache:{key}" for key in keys])
+        found = [value is not None for value in asked]
         pipeline = self.client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.get(f"cache:{key}")
-        found = [value is not None for value in pipeline.execute()]
         for key in dict.fromkeys(key for key, hit in zip(keys, found, strict=True) if not hit):
             pipeline.set(f"cache:{key}", VALUE, ex=CACHE_SECONDS)
         pipeline.dbsize()

@@ -149,7 +149,15 @@ def _whole(path: Path) -> frozenset[Path]:
     assert test is not None
     servers = REPOSITORY / "tests" / "servers.py"
     whole = _needs(path)[0] | _needs(test)[0] | _needs(servers)[0]
-    return whole | {script for file in whole for script in file.parent.glob(f"{file.stem}*.lua")}
+    stems = {str(file.with_suffix("")) for file in whole}
+    return whole | {
+        script for script in _scripts() if any(str(script).startswith(stem) for stem in stems)
+    }
+
+
+@cache
+def _scripts() -> list[Path]:
+    return list((REPOSITORY / "demo").rglob("*.lua"))
 
 
 def _packages(path: Path) -> frozenset[str]:
@@ -234,7 +242,9 @@ def _imported_names(file: Path) -> frozenset[str]:
     not for the type checker alone. Read by eye, as it were: to parse two hundred files would
     take each new worker a second."""
     inner = file.is_relative_to(REPOSITORY / "tests")
-    text = CHECKED_ONLY.sub("", file.read_text())
+    text = file.read_text()
+    if "TYPE_CHECKING" in text:
+        text = CHECKED_ONLY.sub("", text)
     found: set[str] = set(RUN.findall(text))
     for indent, module, names, modules in IMPORT.findall(text):
         if indent and not inner:

@@ -12,17 +12,25 @@ from demo.config import REPOSITORY
 COMPRESSED = (".css", ".js", ".svg")
 
 
-def init(app: Flask) -> str:
-    """Adds their address. What is returned changes with any of them and with any template."""
-    folder = REPOSITORY / "static"
+@cache
+def _digests() -> tuple[str, str]:
+    """Of the static files, and of these and the templates: as they were when this process first
+    asked."""
     digest = hashlib.sha256()
+    folder = REPOSITORY / "static"
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     version = digest.hexdigest()[:12]
     for path in sorted((REPOSITORY / "templates").rglob("*.html")):
         digest.update(path.read_bytes())
-    look = digest.hexdigest()[:12]
+    return version, digest.hexdigest()[:12]
+
+
+def init(app: Flask) -> str:
+    """Adds their address. What is returned changes with any of them and with any template."""
+    folder = REPOSITORY / "static"
+    version, look = _digests()
 
     @cache
     def packed(filename: str) -> bytes:

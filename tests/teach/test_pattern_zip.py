@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -27,15 +28,16 @@ def unpacked(folder: Path, use_case: str, pattern: str) -> set[str]:
         return set(packed.namelist())
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(text: str) -> frozenset[str]:
     """The packages that a file imports as it is imported itself."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(text).body:
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)
 
 
 def test_what_can_be_taken() -> None:
@@ -80,7 +82,7 @@ def test_each_zip_asks_for_the_packages_that_it_imports(tmp_path: Path) -> None:
         )
         lines = {re.split(r"[\[>=]", line)[0].lower() for line in asked.splitlines()}
         for name in sorted(names):
-            for module in imported(tmp_path / name) if name.endswith(".py") else ():
+            for module in imported((tmp_path / name).read_text()) if name.endswith(".py") else ():
                 if module not in sys.stdlib_module_names | {"demo", "tests"}:
                     assert lines & {each.lower() for each in distributions[module]}, (
                         pattern,
