@@ -19,10 +19,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from demo import config, limits
-from demo.client import permissions, refusals
+from demo.client import explain, permissions, refusals
 from demo.client.background import Background
 from demo.client.breaker import Breaker
-from demo.client.explain import check
 from demo.client.folders import instance_folder
 from demo.client.pool import connect
 from demo.client.redis_url import AddressError, parse
@@ -193,7 +192,7 @@ def _connect(
             timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
             around=around,
         )
-        away = check(client, parse(url), values["REDIS_TIMEOUT_SECONDS"])
+        away = explain.check(client, parse(url), values["REDIS_TIMEOUT_SECONDS"])
     except AddressError as error:
         raise ConfigError(str(error)) from None
     if away:
@@ -282,13 +281,41 @@ def _end(_: BaseException | None) -> None:
     pull_the_plug.end()
 
 
+def explained() -> list[str]:
+    """What each server of REDIS_URL says, a sentence each, also where the app cannot be made. Empty
+    where the URL itself is wrong, or where there is none."""
+    try:
+        values = config.load()
+        address = parse(values["REDIS_URL"])
+    except (ConfigError, AddressError):
+        return []
+    return [str(told) for told in explain.each(address, values["REDIS_TIMEOUT_SECONDS"])]
+
+
 @home.bp.cli.command(
     "check",
     help="Check the settings, Redis and the database, and make the catalog if there is none.",
 )
-def check_command() -> None:
+@click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
+def check_command(ask_each: bool) -> None:
     """Says ok: the app was made, so all of it was checked."""
+    if ask_each:
+        click.echo("\n".join([*explained(), *_permitted(services())]))
     click.echo("ok")
+
+
+def _permitted(made: Services) -> list[str]:
+    """What Redis does not permit, and what is lost by it."""
+    try:
+        missing = permissions.missing(made.redis, {**made.needs, "": permissions.OPTIONAL})
+    except RedisError as error:
+        return [f"no   what Redis permits cannot be asked: {refusals.of(error).sentence}"]
+    optional = missing.pop("", [])
+    return [
+        *(f"no   {part} needs {', '.join(names)}" for part, names in missing.items()),
+        *(f"--   without {name}: {permissions.OPTIONAL[name]}" for name in optional),
+        *([] if missing else ["ok   every use case is permitted its commands"]),
+    ]
 
 
 @home.bp.cli.command(

@@ -10,34 +10,10 @@ from flask.testing import FlaskClient
 from demo.app import USE_CASES
 from tests.browser.chromium import PAGES
 from tests.conftest import round_trips
-
-SAMPLES = {
-    "product_id": "42",
-    "board": "main",
-    "player": "mara",
-    "filename": "app.css",
-    "version_asked": "x",
-    "handle": "0" * 32,
-    "file": "test_app.py",
-    "test": "test_home_names_every_use_case_with_a_figure",
-    "use_case": "rate_limit",
-    "pattern": "sliding_window",
-}
-
+from tests.walking import SAMPLES, requests
 
 AWAY = re.compile(r'id="redis-away">\s*<p><strong>Redis is away\.')
 AWAY_HIDDEN = re.compile(r'id="redis-away" hidden>\s*<p><strong>Redis is away\.')
-
-
-def requests(app: Flask) -> list[tuple[str, str]]:
-    """Every method and path of the app, with samples in the places of the variables."""
-    found = []
-    for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: SAMPLES[match[1]], rule.rule)
-        found += [
-            (method, path) for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        ]
-    return found
 
 
 def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:

@@ -41,17 +41,20 @@ class Topology:
 
 @contextlib.contextmanager
 def topology(
-    kind: str, *arguments: str, binary: str | None = None, nodes: int = 1
+    kind: str, *arguments: str, binary: str | None = None, nodes: int = 1, replicas: bool = False
 ) -> Iterator[Topology]:
-    """A server, or one behind a Sentinel, or a cluster of so many nodes, that end with the block."""
+    """A server, or one behind a Sentinel, or a cluster of so many nodes, each with a replica if
+    wanted, that end with the block."""
     with ExitStack() as stack:
         if kind != "cluster":
             port = stack.enter_context(tcp_server(*arguments, binary=binary))
-            sentinel = stack.enter_context(sentinel_of(port)) if kind == "sentinel" else 0
+            sentinel = 0
+            if kind == "sentinel":
+                sentinel = stack.enter_context(sentinel_of(port, binary=binary))
             yield Topology(kind, [port], sentinel)
             return
         ports = []
-        for _ in range(nodes):
+        for _ in range(nodes * (2 if replicas else 1)):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="node-"))
             options = [
                 "--cluster-enabled",
@@ -64,15 +67,27 @@ def topology(
             ports.append(stack.enter_context(tcp_server(*options, *arguments, binary=binary)))
         clients = [stack.enter_context(redis.Redis(port=port)) for port in ports]
         for number, client in enumerate(clients):
-            first, last = (16384 * place // nodes for place in (number, number + 1))
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+            if number < nodes:
+                first, last = (16384 * place // nodes for place in (number, number + 1))
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
             if number:
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
         for client in clients:
-            until(lambda client=client: _is_whole(client, nodes))
+            until(lambda client=client: _is_whole(client, len(ports)), 30)
+        for primary, replica in zip(clients[:nodes], clients[nodes:], strict=False):
+            name = primary.execute_command("CLUSTER", "MYID")
+            until(lambda replica=replica, name=name: _follows(replica, name), 30)
         yield Topology(kind, ports)
 
 
 def _is_whole(client: redis.Redis, nodes: int) -> bool:
     told = client.execute_command("CLUSTER INFO")
     return told["cluster_state"] == "ok" and int(told["cluster_known_nodes"]) == nodes
+
+
+def _follows(replica: redis.Redis, primary: bytes) -> bool:
+    try:
+        replica.execute_command("CLUSTER", "REPLICATE", primary)
+    except redis.ResponseError:  # it has not heard of it yet
+        return False
+    return replica.info("replication")["master_link_status"] == "up"

@@ -35,6 +35,9 @@ class Told:
     ok: bool = True
     for_good: bool = False
 
+    def __str__(self) -> str:
+        return f"{'ok' if self.ok else 'no'}   {self.sentence}"
+
 
 def check(client: Client, address: Address, timeout_seconds: float) -> str | None:
     """Asks Redis whether it is there and lets us in. None when it is; a sentence when it is away,

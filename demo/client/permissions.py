@@ -16,9 +16,15 @@ from demo.client import refusals
 
 HERE = Path(__file__)
 CALL = re.compile(r"\bp?call\(\s*['\"](\w+)")
+# What a script calls protected it can do without.
+NEEDED = re.compile(r"\bcall\(\s*['\"](\w+)")
 SCRIPTS = ("EVALSHA", "EVAL")
-# What makes connections, looks after elections and asks for the time.
-BASE = ("PING", "EXISTS", "TIME")
+# What a client needs whatever it is for: to begin, to ask for the time, to send a transaction, to
+# choose a database, to find its way in a cluster.
+BASE = (
+    *("PING", "EXISTS", "TIME", "MULTI", "EXEC", "SELECT"),
+    *("CLUSTER SLOTS", "CLUSTER INFO"),
+)
 OPTIONAL = {
     "CLIENT SETNAME": "the names of connections, on the monitor and in CLIENT LIST",
     "CLIENT LIST": "the connections by name, on the monitor",
@@ -33,13 +39,20 @@ OPTIONAL = {
     "SCAN": "the look around in memory, on the monitor",
     "SCRIPT LOAD": "nothing; each script costs one more round trip when it is first called",
     "SUBSCRIBE": "live boards as they change: they are read every second instead",
+    "PUBLISH": "hints at what has changed: live boards are read every five seconds instead",
 }
 
 
 def of_scripts(folder: Path) -> set[str]:
-    """The commands that the Lua scripts of a folder run."""
+    """The commands that the Lua scripts of a folder cannot do without."""
     texts = [path.read_text() for path in sorted(folder.glob("*.lua"))]
-    return {name.upper() for text in texts for name in CALL.findall(text)}
+    return {name.upper() for text in texts for name in NEEDED.findall(text)}
+
+
+def rights(commands: Iterable[str]) -> str:
+    """What ACL SETUSER is told to permit these commands, and what every client needs, alone."""
+    wanted = sorted({name.lower().replace(" ", "|") for name in (*BASE, *commands)})
+    return " ".join(["-@all", *(f"+{name}" for name in wanted)])
 
 
 @cache

@@ -5,6 +5,7 @@ is read then, once for all viewers and at most once in `interval_seconds` howeve
 are, and who sees something new is sent it. So a hint that comes twice, late or not at all does no
 harm: every board is also read after each (re)connect, once its channel is confirmed, and every
 `again_seconds`, for what nobody publishes: a key that expires, midnight, a server that forgets.
+Where the server does not let us subscribe, every board is read once a second instead.
 
 Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
 keeps a place. When the streams end, whoever is in the middle of a write is cut off, so that a
@@ -34,7 +35,7 @@ from demo.leaderboard.watched import Watched
 
 POLL_SECONDS = 0.05
 RETRY_SECONDS = 0.25
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = UNTOLD_SECONDS = 1.0
 END_SECONDS = 0.25
 REST = 4
 log = logging.getLogger(__name__)
@@ -174,7 +175,8 @@ class Streams:
                 self._look_after()
                 subscription.follow(self._rooms.channels())
                 self._rooms.begin(subscription.confirmed)
-                self._read_what_is_due()
+                again_seconds = UNTOLD_SECONDS if subscription.refused else self._again_seconds
+                self._read_what_is_due(again_seconds)
                 # Confirmations and hints both say that a board has to be read.
                 told = subscription.hear(self._pause())
                 self._rooms.hint(told, time.monotonic())
@@ -185,8 +187,8 @@ class Streams:
         now = time.monotonic()
         return max(0.0, min(POLL_SECONDS, self._rooms.next_due(now + POLL_SECONDS) - now))
 
-    def _read_what_is_due(self) -> None:
-        for room, groups in self._rooms.take_due(time.monotonic(), self._again_seconds):
+    def _read_what_is_due(self, again_seconds: float) -> None:
+        for room, groups in self._rooms.take_due(time.monotonic(), again_seconds):
             began = time.monotonic()
             try:
                 before = {player: group.event for player, group in groups.items()}

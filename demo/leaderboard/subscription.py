@@ -5,15 +5,20 @@ import time
 from collections.abc import Set
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 PING_SECONDS = 1.0
 
 
 class Subscription:
-    """`confirmed` are the channels that the server says it tells of. Everything but `close` raises
-    RedisError."""
+    """`confirmed` are the channels that the server says it tells of. `refused` is whether it does
+    not let us subscribe, as Redis 7 does with new users that were given no channels: then all
+    count as confirmed, and who wants to know of a change has to look now and then. Everything
+    but `close` raises RedisError."""
 
     def __init__(self, client: Any) -> None:
         self.confirmed: set[str] = set()
+        self.refused = False
         self._subscribed: Set[str] = set()
         self._connection = own_connection(client)
         self._heard = 0.0
@@ -50,9 +55,14 @@ class Subscription:
     def _take(self) -> set[str]:
         told: set[str] = set()
         while True:
-            answer = self._connection.read_response(push_request=True)
-            if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
-                told.add(answer[1].decode())
+            try:
+                answer = self._connection.read_response(push_request=True)
+            except ResponseError:  # nothing else is asked here that could be refused
+                self.refused = True
+                told |= self._subscribed
+            else:
+                if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
+                    told.add(answer[1].decode())
             if not self._connection.can_read(timeout=0):
                 break
         self.confirmed |= told

@@ -82,7 +82,7 @@ def twin(seen: Overview) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in seen.gathered.workers],
         "hot_keys": [{"key": key, "commands": count} for key, count in seen.gathered.hot],
         "memory": None
-        if seen.state is None
+        if seen.state is None or seen.state.survey is None
         else {
             "at": seen.state.at,
             "keys_seen": seen.state.survey.seen,
@@ -94,6 +94,7 @@ def twin(seen: Overview) -> dict[str, Any]:
         "cluster": seen.state.cluster if seen.state else None,
         "slow": [asdict(slow) for slow in seen.slow],
         "denied": seen.denied,
+        "without": seen.state.without if seen.state else None,
         "findings": [asdict(finding) for finding in seen.findings],
         "well": seen.well,
         "not_known": seen.not_known,

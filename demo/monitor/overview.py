@@ -207,7 +207,8 @@ def _slow(reply: Any) -> tuple[Slow, ...]:
 
 def _figures(name: str, gathered: Gathered, state: State | None) -> Figures:
     room = gathered.rooms.get(name, Room(0, 0, 0, {}))
-    size = state.survey.rooms.get(name) if state else None
+    survey = state.survey if state else None
+    size = survey.rooms.get(name) if survey else None
     looked = room.hits + room.misses
     return Figures(
         name,
@@ -218,7 +219,7 @@ def _figures(name: str, gathered: Gathered, state: State | None) -> Figures:
         percentile_ms(room.times, 50),
         percentile_ms(room.times, 95),
         percentile_ms(room.times, 99),
-        (size.keys if size else 0) if state else None,
-        (size.bytes if size else 0) if state else None,
-        (size.error_bytes if size else 0) if state else None,
+        (size.keys if size else 0) if survey else None,
+        (size.bytes if size else 0) if survey else None,
+        (size.error_bytes if size else 0) if survey else None,
     )

@@ -1,6 +1,7 @@
 """The job of the one elected process: every ten seconds a point of history, every minute a look
 around in memory."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,29 +22,33 @@ SURVEY_SECONDS, TRIPS = 60.0, 5
 
 class State(msgspec.Struct, array_like=True):
     """What changes slowly. `clients` counts connections by the name that they bear; `by` is who
-    sampled. `cluster` is what CLUSTER INFO says, empty without one."""
+    sampled. `cluster` is what CLUSTER INFO says, empty without one. `survey` is None where the
+    server does not let us look around; `without` names what else it does not permit."""
 
     at: float
     by: str
-    survey: Survey
+    survey: Survey | None
     clients: dict[str, int]
     cluster: dict[str, str]
+    without: list[str] = []
 
 
 class Sampler:
-    """`name` tells this process. `clock` is monotonic, `pause` waits so many seconds."""
+    """`name` tells this process, `without` the commands that are of use and not permitted. `clock`
+    is monotonic, `pause` waits so many seconds."""
 
     def __init__(
         self,
         client: Any,
         name: Callable[[], str],
         *,
+        without: Callable[[], list[str]] = list,
         survey_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client, self._name, self._clock, self._pause = client, name, clock, pause
-        self._survey_seconds = survey_seconds
+        self._survey_seconds, self._without = survey_seconds, without
         self._history = History(client)
         self._looked = float("-inf")
 
@@ -94,10 +99,11 @@ class Sampler:
         return round(min(trips) * 1e6), round(max(0.0, *late) * 1e6)
 
     def _look_around(self, now: float) -> bytes:
-        found = survey(self._client, seconds=self._survey_seconds)
-        return msgspec.msgpack.encode(
-            State(now, self._name(), found, self._clients(), self._cluster())
-        )
+        found: Survey | None = None
+        with contextlib.suppress(ResponseError):  # not permitted
+            found = survey(self._client, seconds=self._survey_seconds)
+        state = State(now, self._name(), found, self._clients(), self._cluster(), self._without())
+        return msgspec.msgpack.encode(state)
 
     def _where(self) -> dict[str, Any]:
         """Of a cluster, one node is asked for what each has of its own."""

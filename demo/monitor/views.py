@@ -64,12 +64,15 @@ def init(app: Flask, services: Services) -> None:
     client, measured = services.redis, services.metrics
     reporter = Reporter(client, services.sums, process_name, measured.use, BreakerOpen)
 
+    def without() -> list[str]:
+        return permissions.missing(client, {"": permissions.OPTIONAL}).get("", [])
+
     def report() -> float:
         measured.stand()
         return reporter.step()
 
     services.background.everywhere("reports", report)
-    services.background.elect("sampler", Sampler(client, process_name).step)
+    services.background.elect("sampler", Sampler(client, process_name, without=without).step)
     app.register_blueprint(bp)
 
 
@@ -99,6 +102,7 @@ def index() -> str:
         lines=columns.of(seen.points) if seen else None,
         span=span,
         breaker_open=get_breaker().is_open,
+        lost=permissions.OPTIONAL,
         background=current_app.config["BACKGROUND"],
         embedded=not current_app.config["REDIS_URL"],
         database=get_database().engine.dialect.name,

@@ -18,6 +18,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 from werkzeug import Response
 
+from demo.web import signed
 from demo.web.security import is_own_path
 from demo.web.validation import Invalid, convert
 
@@ -138,7 +139,7 @@ def _came_from() -> str:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(str(current_app.secret_key), salt="choices")
+    return signed.serializer("choices")
 
 
 def before_visit() -> None:

@@ -9,6 +9,8 @@ from flask import current_app, g, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug import Response
 
+from demo.web import signed
+
 PREFIX = "once-"
 MAX_AGE_SECONDS = 60
 MAX_CHARACTERS = 3500
@@ -16,7 +18,7 @@ MAX_CHARACTERS = 3500
 
 def _signer(name: str) -> URLSafeTimedSerializer:
     # Each name signs for itself: a visitor cannot hand one view what was meant for another.
-    return URLSafeTimedSerializer(str(current_app.secret_key), salt=f"oneshot:{name}")
+    return signed.serializer(f"oneshot:{name}")
 
 
 def put(response: Response, name: str, value: Any) -> None:

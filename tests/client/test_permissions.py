@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import redis
 from flask import Flask
+from markupsafe import escape
 
 from demo.app import USE_CASES
 from demo.client import permissions, pool
+from demo.client.leader import Leader
+from demo.web.services import services
 from tests.servers import REPOSITORY, tcp_server
 from tests.topologies import KINDS, topology
+from tests.walking import GOOD, walk
 
 NEED = {"one": ("GET", "EVALSHA"), "two": ("SET", "PFADD", "CLIENT SETNAME", "NOSUCH")}
 DIAGNOSTICS = [
@@ -45,34 +49,6 @@ def restricted(
         yield f"redis://u:pw@127.0.0.1:{port}"
 
 
-def walk(app: Flask) -> dict[str, int]:
-    """What the use cases answer, at the things that people come for."""
-    web = app.test_client()
-    api = "/leaderboard/api/boards/main"
-    asked = {
-        "page": web.get("/catalog/products/42"),
-        "again": web.get("/catalog/products/42"),
-        "sign-in": web.post("/sessions/login", data={"name": "mara", "password": "correct horse"}),
-        "cart": web.post("/sessions/cart", data={"product": "42"}),
-        "score": web.post(f"{api}/scores", json={"player": "mara", "score": 5}),
-        "board": web.get(api),
-        "hit": web.post("/rate-limit/api/hits", json={"identity": "me"}),
-        "analytics": web.get("/analytics/"),
-        "monitor": web.get("/monitor/"),
-        "home": web.get("/"),
-        "ready": web.get("/readyz"),
-    }
-    return {name: answer.status_code for name, answer in asked.items()}
-
-
-GOOD = {
-    **dict.fromkeys(
-        ("page", "again", "board", "hit", "analytics", "monitor", "home", "ready"), 200
-    ),
-    **{"sign-in": 303, "cart": 303, "score": 201},
-}
-
-
 @pytest.mark.parametrize("name", DIAGNOSTICS)
 def test_each_command_that_only_tells_something_may_be_missing(
     make_app: Callable[..., Flask], name: str
@@ -81,15 +57,17 @@ def test_each_command_that_only_tells_something_may_be_missing(
         app = make_app(REDIS_URL=url)
         assert walk(app) == GOOD
         assert app.test_client().get("/readyz").json["degraded"] == []
-    with tcp_server("--rename-command", name, "") as port:
-        app = make_app(REDIS_URL=f"redis://127.0.0.1:{port}")
-        assert walk(app) == GOOD
 
 
 def test_without_all_of_them_at_once(make_app: Callable[..., Flask]) -> None:
     without = [f"-{name.lower()}" for name in DIAGNOSTICS]
     with restricted("+@all", *without, "-subscribe", channels="resetchannels") as url:
-        assert walk(make_app(REDIS_URL=url)) == GOOD
+        app = make_app(REDIS_URL=url)
+        assert walk(app) == GOOD
+        assert app.test_client().get("/readyz").json["degraded"] == []
+    renamed = [word for name in DIAGNOSTICS for word in ("--rename-command", name, "")]
+    with tcp_server(*renamed) as port:
+        assert walk(make_app(REDIS_URL=f"redis://127.0.0.1:{port}")) == GOOD
 
 
 def test_scripts_that_may_be_loaded_by_nobody_are_sent_as_a_whole(
@@ -119,9 +97,28 @@ def test_where_no_script_may_be_run_the_start_and_the_probe_name_it(
 
 def test_the_commands_of_scripts_are_read_from_them() -> None:
     found = permissions.of_scripts(REPOSITORY / "demo" / "leaderboard")
-    assert {"ZADD", "HSET", "INCR", "PUBLISH", "ZREM", "UNLINK"} <= found
+    assert {"ZADD", "HSET", "INCR", "ZREM", "UNLINK"} <= found and "PUBLISH" not in found
 
 
 def test_a_part_needs_what_it_sends_and_what_its_scripts_run(tmp_path: Path) -> None:
-    (tmp_path / "a.lua").write_text("-- a.lua: x\nlocal call = redis.call\ncall('HSET', 'a')\n")
+    (tmp_path / "a.lua").write_text(
+        "-- a.lua: x\nlocal call = redis.call\ncall('HSET', 'a')\nredis.pcall('PUBLISH', 'b')\n"
+    )
     assert permissions.needs(tmp_path, ("GET",)) == ("EVAL", "EVALSHA", "GET", "HSET")
+
+
+def test_the_monitor_names_what_is_missing_and_what_is_lost_by_it(
+    make_app: Callable[..., Flask],
+) -> None:
+    rights = ("+@all", "-slowlog", "-scan", "-client")
+    with restricted(*rights, channels="resetchannels") as url:
+        app = make_app(REDIS_URL=url)
+        leader = Leader(services(app).redis, "sampler", "of the test")
+        leader.campaign()
+        services(app).background.jobs["sampler"].step(leader.token)
+        missing = app.test_client().get("/monitor/api/snapshot").json["without"]
+        assert set(missing) >= {"SUBSCRIBE", "SCAN", "SLOWLOG GET", "CLIENT SETNAME"}
+        page = app.test_client().get("/monitor/").text
+        for name in missing:
+            assert f"<code>{name}</code>" in page
+            assert str(escape(permissions.OPTIONAL[name])) in page

@@ -144,6 +144,7 @@ def test_a_connection_that_the_server_closed_is_reopened_unseen() -> None:
         assert client.ping()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guarded", ["none", "redis", "both"])
 def test_sentinel_finds_the_master_and_follows_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, guarded: str
