@@ -9,11 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from flask import Flask
 
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
+from demo.client import refusals
 from demo.client.breaker import BreakerOpen
 from demo.client.leader import Leader
+from demo.client.permissions import OPTIONAL
+from demo.client.redis_url import OPTIONS, parse
 from demo.client.wire import Client
 from demo.config import SETTINGS
 from demo.leaderboard.ranking import Leaderboard
@@ -21,7 +25,8 @@ from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from demo.web.services import part
+from demo.web.services import part, services
+from tests import users
 from tests.servers import REPOSITORY
 from tests.serving import serve
 
@@ -72,6 +77,38 @@ def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
     assert {
         name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)
     } == set(fields)
+
+
+def test_the_tables_of_redis_servers_are_those_of_the_code() -> None:
+    options = [name for cells in rows("The URL") for name in re.findall(r"`(\w+)`", cells[0])]
+    assert set(options) == set(OPTIONS) and len(options) == len(OPTIONS)
+    assert {cells[0].strip("`"): cells[1] for cells in rows("What can be missing")} == OPTIONAL
+    told = [
+        [
+            kind.name,
+            kind.sentence,
+            f"after {kind.retry_after_seconds} s" if kind.retry_after_seconds else "no",
+            "yes" if kind.away else "no",
+        ]
+        for kind in refusals.ALL
+    ]
+    assert rows("Refusals") == told
+
+
+def test_the_least_users_are_told_as_the_code_knows_them(app: Flask) -> None:
+    text = PAGES[REPOSITORY / "docs" / "redis-servers.md"]
+    told = [" ".join(found.split()) for found in re.findall(r"```\n(ACL SETUSER[^`]*)```", text)]
+    needs = services(app).needs
+    rights = [users.everything(needs), users.four(needs), users.scores()]
+    assert told == [f"ACL SETUSER demo on >PASSWORD {each}" for each in rights]
+
+
+def test_a_password_is_written_by_the_command_of_the_page_as_it_has_to_be() -> None:
+    (command,) = (command for command in COMMANDS if command.startswith("python3 -c"))
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True, check=True
+    )
+    assert parse(f"redis://me:{done.stdout.strip()}@h").password == shlex.split(command)[-1]
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:
@@ -170,7 +207,8 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         command
         for command in COMMANDS
         if not re.match(
-            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader)|\.venv/bin/(gunicorn|pip)|make (run|test)$",
+            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader|check)|\.venv/bin/(gunicorn|pip)"
+            r"|make (run|test)$|python3 -c",
             command,
         )
     ]
@@ -208,6 +246,7 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                 "play",
                 "seed",
                 "leaderboard",
+                "check",
             ):
                 words = [
                     str(server.instance / word) if word == "scores.jsonl" else word
@@ -224,7 +263,7 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                 )
                 assert done.returncode == 0, done.stderr
                 ran += 1
-        assert ran == 10
+        assert ran == 11
         assert (
             server.request("/catalog/api/products").json()["total"] == 10_000
         )  # counting ends there

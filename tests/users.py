@@ -18,7 +18,9 @@ def everything(needs: Mapping[str, Iterable[str]]) -> str:
 
 def four(needs: Mapping[str, Iterable[str]]) -> str:
     """The same for catalog, sessions, rate limits and leaderboard, without diagnostics."""
-    return _user("~demo:*", "&demo:*", {name for case in FOUR for name in needs[case]})
+    live = {"PUBLISH", "SUBSCRIBE"}
+    commands = {name for case in FOUR for name in needs[case]}
+    return _user("~demo:*", "&demo:*", live | commands)
 
 
 def scores() -> str:

@@ -55,7 +55,7 @@ TITLE = "Catalog"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
 DEL EXPIRE GET HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM
-XLEN XPENDING XREADGROUP
+XGROUP|CREATE XLEN XPENDING XREADGROUP
 """
 bp.register_blueprint(api_views.bp)
 bp.register_blueprint(trials_views.bp)

@@ -23,7 +23,7 @@ SCRIPTS = ("EVALSHA", "EVAL")
 # choose a database, to find its way in a cluster.
 BASE = (
     *("PING", "EXISTS", "TIME", "MULTI", "EXEC", "SELECT"),
-    *("CLUSTER SLOTS", "CLUSTER INFO"),
+    *("CLUSTER SLOTS", "CLUSTER INFO", "UNSUBSCRIBE"),
 )
 OPTIONAL = {
     "CLIENT SETNAME": "the names of connections, on the monitor and in CLIENT LIST",
@@ -57,9 +57,11 @@ def rights(commands: Iterable[str]) -> str:
 
 @cache
 def needs(folder: Path, direct: tuple[str, ...]) -> tuple[str, ...]:
-    """All that a part runs: what it sends itself, and its scripts' commands."""
+    """All that a part runs: what it sends itself, subcommands behind a bar, and its scripts'
+    commands."""
     inner = of_scripts(folder)
-    return tuple(sorted({*direct, *inner, *(SCRIPTS if inner else ())}))
+    sent = (name.replace("|", " ") for name in direct)
+    return tuple(sorted({*sent, *inner, *(SCRIPTS if inner else ())}))
 
 
 def missing(

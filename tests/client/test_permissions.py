@@ -13,9 +13,10 @@ from demo.app import USE_CASES
 from demo.client import permissions, pool
 from demo.client.leader import Leader
 from demo.web.services import services
+from tests import users
 from tests.servers import REPOSITORY, tcp_server
 from tests.topologies import KINDS, topology
-from tests.walking import GOOD, walk
+from tests.walking import GOOD, read_everything, walk
 
 NEED = {"one": ("GET", "EVALSHA"), "two": ("SET", "PFADD", "CLIENT SETNAME", "NOSUCH")}
 DIAGNOSTICS = [
@@ -122,3 +123,30 @@ def test_the_monitor_names_what_is_missing_and_what_is_lost_by_it(
         for name in missing:
             assert f"<code>{name}</code>" in page
             assert str(escape(permissions.OPTIONAL[name])) in page
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        ("everything", GOOD),
+        ("four", GOOD),
+        ("scores", {"score": 201, "page": 200, "home": 200, "ready": 200}),
+    ],
+)
+def test_each_of_the_least_users_can_do_what_it_is_for(
+    make_app: Callable[..., Flask], app: Flask, which: str, expected: dict[str, int]
+) -> None:
+    needs = services(app).needs
+    rights = {
+        "everything": users.everything(needs),
+        "four": users.four(needs),
+        "scores": users.scores(),
+    }[which]
+    with tcp_server() as port, redis.Redis(port=port) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", *rights.split())
+        made = make_app(REDIS_URL=f"redis://u:pw@127.0.0.1:{port}")
+        told = walk(made)
+        assert {name: told[name] for name in expected} == expected
+        assert 500 not in read_everything(made).values()
+        refused = {entry["object"] for entry in admin.acl_log() if entry["reason"] == "command"}
+        assert not refused or which != "everything"
