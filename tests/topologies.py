@@ -86,8 +86,9 @@ def _is_whole(client: redis.Redis, nodes: int) -> bool:
 
 
 def _follows(replica: redis.Redis, primary: bytes) -> bool:
-    try:
+    told = replica.info("replication")
+    if told["role"] == "slave":  # told once more, it would begin anew
+        return told["master_link_status"] == "up"
+    with contextlib.suppress(redis.ResponseError):  # it has not heard of the primary yet
         replica.execute_command("CLUSTER", "REPLICATE", primary)
-    except redis.ResponseError:  # it has not heard of it yet
-        return False
-    return replica.info("replication")["master_link_status"] == "up"
+    return False
