@@ -135,7 +135,7 @@ def _is_there(client: pool.Client, url: str) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the table."""
+    """Prints the table; exit code 1 when something was not as it should be."""
     binaries = [argument for argument in arguments if argument != "--walk"]
     if not binaries:
         sys.exit("Name at least one server program, such as /usr/bin/redis-server.")
@@ -155,6 +155,7 @@ def main(arguments: list[str]) -> None:
     }
     print("| server |", " | ".join([*columns, *ways]), "|")
     print("|---" * (len(columns) + len(ways) + 1) + "|")
+    well = True
     for binary in binaries:
         cells = [version(binary), *(measure(binary) for measure in columns.values())]
         for name, (given, expected) in ways.items():
@@ -164,6 +165,8 @@ def main(arguments: list[str]) -> None:
             with given(binary) as url:
                 cells.append(walked(url, expected))
         print("|", " | ".join(cells), "|", flush=True)
+        well = well and not any("wrong" in cell or "failed" in cell for cell in cells)
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":

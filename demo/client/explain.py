@@ -195,6 +195,8 @@ def _refused(where: str, address: Address, error: RedisError) -> Told:
         return Told(f"{where} is no cluster; use redis:// or rediss:// for it.", False, True)
     if isinstance(error, MovedError):
         return Told(f"{where} is a node of a cluster; use redis+cluster:// for it.", False, True)
+    if kind is NO_COMMAND and "hello" in text.lower():
+        return Told(f"{where} does not know HELLO; add the option protocol=2.", False, True)
     if kind is NO_COMMAND:
         other = "no Sentinel" if "sentinel" in text.lower() else "a Sentinel, or no Redis at all"
         return Told(f"{where} is {other}.", False, True)

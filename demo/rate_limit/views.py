@@ -9,6 +9,7 @@ import msgspec
 from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
+from demo.client import refusals
 from demo.client.wire import Client
 from demo.limits import Algorithm
 from demo.observe import metrics
@@ -107,10 +108,12 @@ def reset() -> Any:
 def _page(chosen: Chosen, errors: dict[str, str]) -> str:
     lanes: list[Lane] = []
     timeline: Timeline | None = None
+    away = ""
     try:
         hits, lanes, now_us = _playground(chosen).look(_visitor())
         timeline = Timeline(hits, now_us, chosen.window_seconds)
-    except RedisError:
+    except RedisError as error:
+        away = refusals.of(error).sentence
         current_app.logger.warning("rate limit: the page is shown without figures")
     quota = Quota(chosen.limit, chosen.window_seconds)
     log = lanes[0] if lanes else None
@@ -120,6 +123,7 @@ def _page(chosen: Chosen, errors: dict[str, str]) -> str:
         chosen=chosen,
         errors=errors,
         lanes=lanes,
+        away=away,
         timeline=timeline,
         policies=flash_cookie.take("policies"),
         answer=_answer(quota, log.state) if log else None,

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from werkzeug import Response
 from werkzeug.exceptions import NotFound
 
+from demo.client import refusals
 from demo.sessions import accounts, interface, second_device
 from demo.sessions.session_store import SessionStore
 from demo.sessions.session_values import Device
@@ -53,7 +54,7 @@ def devices() -> str:
         this=handle(),
         link=flash_cookie.take("device_link") if name else None,
         link_seconds=second_device.LIFE_SECONDS,
-        away=away,
+        away=refusals.of(away).sentence if away else "",
         listings=[
             listing.of_function(SessionStore.revoke_others),
             listing.of_function(second_device.SecondDevice.take),

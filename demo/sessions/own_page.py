@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flask import current_app, render_template, request, session
 
+from demo.client import refusals
 from demo.sessions import accounts, interface, session_store
 from demo.sessions.interface import LazySession
 from demo.sessions.visitor import cart_lines, user
@@ -37,7 +38,7 @@ def page(errors: dict[str, str], given: str = "") -> str:
         if loaded
         else 0,
         max_bytes=session_store.MAX_BYTES,
-        away=interface.current().away,
+        away=refusals.of(away).sentence if (away := interface.current().away) else "",
         idle_seconds=current_app.config["SESSION_IDLE_SECONDS"],
         absolute_seconds=current_app.config["SESSION_ABSOLUTE_SECONDS"],
         listings=[

@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from demo.client import refusals
 from demo.client.wire import Client
 from demo.observe.trace import Trace
 from demo.teach.describe import SECRET_PREFIX, keys_of, shorten, shorten_key
@@ -39,8 +40,9 @@ def draw(client: Client, trace: Trace) -> str:
         return '<p class="body label" id="keys">This page asked for no key.</p>'
     try:
         rows = "".join(_rows(client, keys))
-    except RedisError:
-        return '<p class="body label" id="keys">Cannot look at the keys: Redis is away.</p>'
+    except RedisError as error:
+        told = refusals.of(error).sentence
+        return f'<p class="body label" id="keys">Cannot look at the keys: {told}</p>'
     return (
         '<div class="body" id="keys"><h3>The keys behind this page</h3>'
         '<div class="table" tabindex="0" role="region" aria-label="The keys"><table><thead><tr>'

@@ -53,6 +53,13 @@ def test_one_server_and_what_is_no_server_of_its_kind() -> None:
         ]
 
 
+def test_a_server_without_hello_is_asked_in_the_older_protocol() -> None:
+    with tcp_server("--rename-command", "HELLO", "") as port:
+        url = f"redis://127.0.0.1:{port}"
+        assert at_the_start(url).endswith("does not know HELLO; add the option protocol=2.")
+        assert at_the_start(f"{url}?protocol=2") == "ok"
+
+
 def test_users_and_passwords_of_redis_and_of_a_sentinel() -> None:
     more = "sentinel auth-pass prime secret\nuser watcher on >seen ~* &* +@all\nuser default off\n"
     with tcp_server("--requirepass", "secret") as port, sentinel_of(port, more) as sentinel:

@@ -312,7 +312,7 @@ def test_without_redis_the_page_shows_what_each_policy_does(away: Flask) -> None
     web = away.test_client()
     page = web.get("/rate-limit/")
     assert page.status_code == 200
-    assert "Cannot count: Redis is away." in page.text
+    assert "Cannot count: Redis is away, " in page.text
     assert web.post("/rate-limit/", data={"count": "8", **FORM}).status_code == 303
     page = web.get(PLAY)
     for policy, passed in (("allow", 8), ("deny", 0), ("local", 5)):
@@ -352,7 +352,7 @@ def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: F
         "Each limit follows its own policy"
         in page.partition("For you alone:")[2].partition("</form>")[0]
     )
-    assert "Cannot count: Redis is away." in page
+    assert "Cannot count: Redis is away, " in page
     assert web.post("/rate-limit/", data={"count": "6", **FORM}).status_code == 303
     assert "local: 5 let through, 1 refused" in web.get(PLAY).text
     assert "Cannot count" not in other.get("/rate-limit/").text

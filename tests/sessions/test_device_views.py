@@ -206,7 +206,7 @@ def test_a_link_that_is_none_says_so(web: FlaskClient, code: str) -> None:
 def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> None:
     web = away.test_client()
     web.set_cookie("session", "a" * 32 + "." + "x" * 43)
-    assert "Cannot look: Redis is away." in web.get("/sessions/devices").text
+    assert "Cannot look: Redis is away, " in web.get("/sessions/devices").text
     for path in ("revoke-others", "revoke-all", "link", f"{'0' * 32}/revoke"):
         answer = web.post(f"/sessions/devices/{path}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
