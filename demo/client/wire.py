@@ -24,12 +24,15 @@ from redis._parsers import Encoder
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
+    AskError,
     ConnectionError,
+    MovedError,
     NoScriptError,
     RedisClusterException,
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -282,6 +285,15 @@ class ClusterClient(_Wired, _Keys, RedisCluster):  # type: ignore[misc]
         return pipeline
 
 
+# A cluster's pipelines send again, whatever `retry` says, what has failed with one of these. Moved
+# keys are all that nobody can have carried out; what a node was late with may count already.
+ClusterPipeline.ERRORS_ALLOW_RETRY = (  # type: ignore[assignment]
+    MovedError,
+    AskError,
+    TryAgainError,
+)
+
+
 class _ClusterPipeline(_Keys, ClusterPipeline):
     send: Send
     turn: AbstractContextManager[Any]
@@ -306,9 +318,13 @@ class _ClusterPipeline(_Keys, ClusterPipeline):
         strategy.command_queue = trip.parts
         try:
             with self.turn:
-                return list(super().execute(raise_on_error=False))
+                replies = list(super().execute(raise_on_error=False))
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
+        if any(isinstance(reply, (ConnectionError, TimeoutError)) for reply in replies):
+            with suppress(RedisError, RedisClusterException):  # another may have its slots by now
+                self.nodes_manager.initialize()
+        return replies
 
 
 def _raise_first(trip: Trip, replies: list[Any]) -> None:
