@@ -298,9 +298,13 @@ def explained() -> list[str]:
 )
 @click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
 def check_command(ask_each: bool) -> None:
-    """Says ok: the app was made, so all of it was checked."""
+    """Says ok: the app was made, so all of it was checked. Asked to explain, it ends with exit code
+    1 when a server does not answer or a use case lacks a command, which end no start."""
     if ask_each:
-        click.echo("\n".join([*explained(), *_permitted(services())]))
+        lines = [*explained(), *_permitted(services())]
+        click.echo("\n".join(lines))
+        if any(line.startswith("no ") for line in lines):
+            raise click.exceptions.Exit(1)
     click.echo("ok")
 
 

@@ -13,6 +13,7 @@ from demo.analytics.cached_dashboard import Asked, Made, collector, forget, read
 from demo.analytics.collector import Collector
 from demo.analytics.count_visits import PRODUCT, Visits
 from demo.analytics.dashboard import MADE_UP
+from demo.client import refusals
 from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.web import flash_cookie
@@ -102,11 +103,13 @@ def visit() -> Any:
 def _figures() -> dict[str, Any]:
     asked = request.values.get("resolution", "")
     resolution = asked if asked in ("hour", "day") else Asked().resolution
+    away = ""
     try:
         found, cached = read(resolution)
-    except RedisError:
-        found, cached = None, False
+    except RedisError as error:
+        found, cached, away = None, False, refusals.of(error).sentence
     return {
+        "away": away,
         "resolution": resolution,
         "found": found,
         "cached": cached,

@@ -16,6 +16,7 @@ from demo.catalog import products
 from demo.catalog.answering import is_integer
 from demo.catalog.product_hash import HashStore, StringStore
 from demo.catalog.products import Product
+from demo.client import refusals
 from demo.client.wire import Client
 from demo.teach import listing
 from demo.web.services import get_database, get_redis
@@ -58,19 +59,24 @@ def index() -> Response:
             f"With its description cut to {SHORT} characters": _measure(short),
         }
     except RedisError as error:
-        current_app.logger.warning("hashes: nothing measured: %s", type(error).__name__)
-        tables = {}
+        current_app.logger.warning("hashes: nothing measured: %s", refusals.of(error).name)
+        return _page(product, "", {}, 200, refusals.of(error).sentence)
     return _page(product, "", tables, 200)
 
 
 def _page(
-    product: Product | None, given: str, tables: dict[str, tuple[Shape, Shape]], status: int
+    product: Product | None,
+    given: str,
+    tables: dict[str, tuple[Shape, Shape]],
+    status: int,
+    away: str = "",
 ) -> Response:
     body = render_template(
         "catalog/hashes.html",
         product=product,
         given=given,
         tables=tables,
+        away=away,
         verdicts={name: _verdicts(*shapes) for name, shapes in tables.items()},
         calls=CALLS,
         listings=[

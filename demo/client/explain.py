@@ -219,7 +219,7 @@ def _tls(error: ssl.SSLError, address: Address) -> str:
         return (
             "has a certificate that ssl_ca_certs does not vouch for"
             if address.options.get("ssl_ca_certs")
-            else "has a certificate that this machine trusts nobody to vouch for; see ssl_ca_certs"
+            else "has a certificate that is not trusted here; name its authority’s file in ssl_ca_certs"
         )
     if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error):
         return "demands a certificate of ours: ssl_certfile and ssl_keyfile"

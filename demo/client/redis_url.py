@@ -28,6 +28,10 @@ SCHEMES = (
     "rediss+cluster",
 )
 DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379, "": 6379}
+WRITTEN = (
+    "in a user, a password or an option # has to be written as %23, % as %25, / as %2F, ? as %3F "
+    "and @ as %40"
+)
 BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -113,18 +117,15 @@ def _refuse_bare_characters(rest: str, is_socket: bool) -> None:
     """A password that is not written as it has to be would end where one of these stands, and what
     is behind it would be taken for a host."""
     if "#" in rest:
-        raise ValueError("a # in it has to be written as %23")
+        raise ValueError(f"a # stands in it: {WRITTEN}")
     place = re.split("[/?]", rest, maxsplit=1)[0]
     tail = rest[len(place) :]
     if "@" in (tail.partition("?")[2] if is_socket and not place else tail):
-        raise ValueError(
-            f"an @ stands behind a {tail[0]}: in a user, a password or an option they have to be "
-            "written as %40 (@), %2F (/) and %3F (?)"
-        )
+        raise ValueError(f"an @ stands behind a {tail[0]}: {WRITTEN}")
     if place.count("@") > 1:
-        raise ValueError("an @ in a user or a password has to be written as %40")
+        raise ValueError(f"two @ stand in it: {WRITTEN}")
     if BARE_PERCENT.search(rest):
-        raise ValueError("a % in it has to be written as %25")
+        raise ValueError(f"a bare % stands in it: {WRITTEN}")
 
 
 def _path(kind: str, parts: list[str]) -> dict[str, Any]:

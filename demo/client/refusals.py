@@ -138,9 +138,11 @@ BEGINNINGS: tuple[tuple[str, Refusal], ...] = (
     ("LOADING", LOADING),
     ("unknown command", NO_COMMAND),
     ("unknown subcommand", NO_COMMAND),
+    # Inside a script no code tells it; the words are those of Valkey, of Redis from 8.0 on, of 7.0.
     ("Unknown command called from script", NO_COMMAND),
+    ("Unknown Redis command called from script", NO_COMMAND),
     ("ACL failure in script", NO_PERMISSION),
-    ("This user has no permissions", NO_PERMISSION),
+    ("The user executing the script can't", NO_PERMISSION),
 )
 ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 SLOT_AWAY = "Hash slot not served"

@@ -32,13 +32,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Lane:
-    """What a lane shows: its state now, its bytes in Redis, and how its admitted hits differ from
-    those of the exact log: `worst` is the most in one window of any position, `extra` and
+    """What a lane shows: its state now, its bytes in Redis, None where Redis does not tell, and how
+    its admitted hits differ from those of the exact log: `worst` is the most in one window of any position, `extra` and
     `missing` count hits that the log refused or admitted."""
 
     name: str
     state: Decision
-    bytes: int
+    bytes: int | None
     worst: int
     extra: int
     missing: int
@@ -113,7 +113,7 @@ class Playground:
         with self._client.pipeline(transaction=False) as pipeline:
             for key in self.redis_keys(visitor):
                 pipeline.memory_usage(key)
-            sizes = pipeline.execute()
+            sizes = pipeline.execute(raise_on_error=False)
         hits = [_hit(line.decode()) for line in lines]
         exact = {number for number, hit in enumerate(hits) if hit.admitted[0]}
         lanes = []
@@ -123,7 +123,7 @@ class Playground:
                 Lane(
                     name,
                     state,
-                    size or 0,
+                    None if isinstance(size, Exception) else size or 0,
                     fullest_window(
                         [hits[number].at_us for number in sorted(admitted)], self.quota.window_us
                     ),

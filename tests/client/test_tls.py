@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_certificate_is_told(
     stranger = Authority(tmp_path, "stranger")
     assert "for good: REDIS_URL: " in told(served.with_options(ssl_ca_certs=stranger.file))
     assert "does not vouch for" in told(served.with_options(ssl_ca_certs=stranger.file))
-    assert "see ssl_ca_certs" in told(served.with_options(ssl_ca_certs=None))
+    assert "authority’s file in ssl_ca_certs" in told(served.with_options(ssl_ca_certs=None))
     assert told(served.with_options(ssl_ca_certs=None, ssl_cert_reqs="none")) == ""
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
