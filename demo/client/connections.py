@@ -9,12 +9,14 @@ force each of these paths.
 """
 
 import contextlib
+import os
 import queue
 import threading
+import weakref
 from typing import Any
 
 from redis import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 from redis.sentinel import (
     SentinelConnectionPool,
     SentinelManagedConnection,
@@ -78,7 +80,34 @@ class BoundedPool(BlockingConnectionPool):
 
 
 class SentinelPool(SentinelConnectionPool, BoundedPool):
-    """The same for the primary that a Sentinel names."""
+    """The same for the primary that a Sentinel names.
+
+    It asks once a second who that is: after a failover the one before may live on and take writes
+    that will be lost, and nothing on a kept connection tells. Idle connections to it are dropped at
+    once, those that are out when they come back.
+    """
+
+    look_seconds = 1.0
+    _watched_by = 0
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        if self._watched_by != os.getpid():  # lazily, so after a fork
+            self._watched_by = os.getpid()
+            threading.Thread(
+                target=_watch, args=(weakref.ref(self),), name="sentinel", daemon=True
+            ).start()
+        return super().get_connection()
+
+
+def _watch(pool: "weakref.ref[SentinelPool]") -> None:
+    """Looks for as long as there is such a pool in this process."""
+    pause, pid = threading.Event(), os.getpid()
+    while (watched := pool()) is not None and pid == os.getpid():
+        with contextlib.suppress(RedisError):  # no Sentinel answers; who connects is told so
+            watched.get_master_address()
+        seconds = watched.look_seconds
+        del watched  # or it would never be let go
+        pause.wait(seconds)
 
 
 class NodePool(BoundedPool):

@@ -28,6 +28,7 @@ from redis.exceptions import (
     ConnectionError,
     MovedError,
     NoScriptError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -129,6 +130,8 @@ class Client(_Wired, Redis):  # type: ignore[misc]
         try:
             return [self._execute_command(*args, **options)]
         except ResponseError as error:
+            if isinstance(error, ReadOnlyError):
+                _leave(self.connection_pool)
             return [error]
 
     def _execute_command(self, *args: Any, **options: Any) -> Any:
@@ -154,6 +157,12 @@ class Client(_Wired, Redis):  # type: ignore[misc]
         return pipeline
 
 
+def _leave(pool: Any) -> None:
+    """Drops idle connections to a server that takes no writes: its address may lead to another by
+    now, which only a new connection finds out."""
+    pool.disconnect(inuse_connections=False)
+
+
 class _Pipeline(Pipeline):
     send: Send
 
@@ -174,7 +183,10 @@ class _Pipeline(Pipeline):
 
     def _carry(self, trip: Trip) -> list[Any]:
         self.command_stack = trip.parts
-        return list(super().execute(raise_on_error=False))
+        replies = list(super().execute(raise_on_error=False))
+        if ReadOnlyError in map(type, replies):
+            _leave(self.connection_pool)
+        return replies
 
 
 class _Keys:

@@ -176,6 +176,67 @@ def test_sentinel_finds_the_master_and_follows_it(
             until(lambda: _wrote(client) and follower.get("b") == b"2", 20)
 
 
+def test_a_master_that_lives_on_after_a_failover_is_left_when_the_sentinels_have_another() -> None:
+    """The old one is cut off from its Sentinel, so that nobody tells it to be a replica."""
+    with tcp_server() as master, tcp_server() as other, sentinel_of(master) as port:
+        client = client_for(f"redis+sentinel://127.0.0.1:{port}/prime", timeout_seconds=1.0)
+        client.connection_pool.look_seconds = 0.05
+        until(lambda: _wrote(client))
+        with redis.Redis(port=port) as sentinel, redis.Redis(port=other) as successor:
+            sentinel.execute_command("SENTINEL", "REMOVE", "prime")
+            sentinel.execute_command("SENTINEL", "MONITOR", "prime", "127.0.0.1", str(other), "1")
+            until(lambda: _wrote(client) and successor.get("b") == b"2")
+        client.close()
+
+
+def test_an_address_that_leads_to_another_server_by_now_is_followed() -> None:
+    """Behind a name or a proxy: the server that connections were made to became a replica."""
+    with (
+        tcp_server() as first,
+        tcp_server() as second,
+        socket.create_server(("127.0.0.1", 0)) as at,
+    ):
+        backend = [first]
+
+        def relay() -> None:
+            while True:
+                try:
+                    visitor, _ = at.accept()
+                except OSError:
+                    return
+                threading.Thread(target=_pass_on, args=(visitor, backend[0]), daemon=True).start()
+
+        threading.Thread(target=relay, daemon=True).start()
+        client = client_for(f"redis://127.0.0.1:{at.getsockname()[1]}", timeout_seconds=1.0)
+        client.set("a", 1)
+        backend[0] = second
+        with redis.Redis(port=first) as direct:
+            direct.replicaof("127.0.0.1", second)
+            until(lambda: direct.info("replication")["role"] == "slave")
+        for write in (
+            lambda: client.set("b", 2),
+            lambda: client.pipeline(transaction=False).set("b", 2).execute(),
+        ):
+            until(lambda write=write: _done(write))
+        with redis.Redis(port=second) as direct:
+            assert direct.get("b") == b"2"
+        client.close()
+
+
+def _done(write: Any) -> bool:
+    try:
+        return bool(write())
+    except redis.ReadOnlyError:
+        return False
+
+
+def _pass_on(visitor: socket.socket, port: int) -> None:
+    with visitor, socket.create_connection(("127.0.0.1", port)) as backend:
+        while data := visitor.recv(65536):
+            backend.sendall(data)
+            visitor.sendall(backend.recv(65536))
+
+
 def test_without_any_sentinel_it_is_told_at_once() -> None:
     ports = [free_port() for _ in range(3)]
     url = f"redis+sentinel://:pass@{','.join(f'127.0.0.1:{port}' for port in ports)}/prime"
