@@ -32,9 +32,10 @@ local allowed = true
 for _, quota in ipairs(quotas) do
   quota.start, quota.used = now - now % quota.window, 0
   local start, hits = string.match(redis.call('GET', quota.key) or '', '^(%d+) (%d+)$')
-  -- A window that lies ahead was begun before the clock went back: it still counts.
   if start and tonumber(start) >= quota.start then
-    quota.start, quota.used = tonumber(start), math.max(0, hits + given_back)
+    -- A window that lies ahead was begun before the clock went back: it counts as this one.
+    quota.ahead = tonumber(start) > quota.start
+    quota.used = math.max(0, hits + given_back)
   end
   allowed = allowed and quota.used + wanted <= quota.limit
 end
@@ -46,10 +47,10 @@ for i, quota in ipairs(quotas) do
   local left = quota.start + window - now
   local fits = used + wanted <= limit
   if counted then used = used + cost end
-  if counted or cost < 0 then
-    -- A window that lies ahead would live too long: no counter outlives one whole window.
-    local state, life = string.format('%.0f %.0f', quota.start, used), math.min(left, window)
-    redis.call('SET', quota.key, state, 'PX', math.ceil(life / 1000))
+  -- Left as it is, a window that lies ahead would count until the clock has caught up.
+  if counted or cost < 0 or (quota.ahead and cost ~= 0) then
+    local state = string.format('%.0f %.0f', quota.start, used)
+    redis.call('SET', quota.key, state, 'PX', math.ceil(left / 1000))
   end
   -- Only a full quota delays a retry: the others would have let the hit pass.
   local retry = not allowed and used + wanted > limit and left or 0

@@ -36,7 +36,8 @@ for _, quota in ipairs(quotas) do
   -- hit adds exactly one window and nothing is ever rounded.
   -- More than limit windows ahead it can only be after the clock went back.
   if arrival then
-    debt = math.min(limit * window, math.max(0, (arrival - now) * limit + fraction))
+    local owed = math.max(0, (arrival - now) * limit + fraction)
+    quota.ahead, debt = owed > limit * window, math.min(limit * window, owed)
   end
   quota.debt = math.max(0, debt + given_back * window)
   allowed = allowed and quota.debt <= (limit - wanted) * window
@@ -49,7 +50,8 @@ for i, quota in ipairs(quotas) do
   local fits = debt <= (limit - wanted) * window
   if counted then debt = math.min(limit * window, debt + cost * window) end
   local reset = math.ceil(debt / limit)
-  if counted or cost < 0 then
+  -- Left as it is, an arrival that lies ahead would count until the clock has caught up.
+  if counted or cost < 0 or (quota.ahead and cost ~= 0) then
     local arrival = string.format('%.0f %.0f', now + math.floor(debt / limit), debt % limit)
     -- PX takes no 0: a debt that is paid within this millisecond still needs a lifetime.
     redis.call('SET', quota.key, arrival, 'PX', math.max(1, math.ceil(reset / 1000)))

@@ -35,12 +35,13 @@ for _, quota in ipairs(quotas) do
   local state = redis.call('GET', quota.key) or ''
   local start, hits, earlier = string.match(state, '^(%d+) (%d+) (%d+)$')
   start = tonumber(start)
+  quota.start = begins
   if start and start >= begins then
-    -- Of this window, or of one that was begun before the clock went back.
-    quota.start, quota.hits, quota.earlier = start, tonumber(hits), tonumber(earlier)
+    -- A window that lies ahead was begun before the clock went back: it counts as this one.
+    quota.ahead, quota.hits, quota.earlier = start > begins, tonumber(hits), tonumber(earlier)
   else
     -- The stored window counts as the one before only if it ended as this one began.
-    quota.start, quota.hits = begins, 0
+    quota.hits = 0
     quota.earlier = start == begins - window and tonumber(hits) or 0
   end
   if cost < 0 then
@@ -49,7 +50,7 @@ for _, quota in ipairs(quotas) do
     quota.hits = math.max(0, quota.hits + cost)
   end
   -- How much of the window before is covered: all of it at the beginning, nothing at the end.
-  quota.covered = math.min(window, quota.start + window - now)
+  quota.covered = quota.start + window - now
   -- Both sides are multiplied by the window: whole numbers compare exactly, a quotient may not.
   quota.fits = quota.earlier * quota.covered <= (limit - quota.hits - wanted) * window
   allowed = allowed and quota.fits
@@ -62,7 +63,8 @@ for i, quota in ipairs(quotas) do
   local covered, left = quota.covered, quota.start + window - now
   local places, retry, reset = limit - wanted, 0, 0
   if counted then hits = hits + cost end
-  if counted or cost < 0 then
+  -- Left as it is, a window that lies ahead would count until the clock has caught up.
+  if counted or cost < 0 or (quota.ahead and cost ~= 0) then
     local state = string.format('%.0f %.0f %.0f', quota.start, hits, earlier)
     -- One window longer than this one lasts: the next window weighs these hits.
     redis.call('SET', quota.key, state, 'PX', math.ceil((covered + window) / 1000))

@@ -32,7 +32,18 @@ end
 -- counting the whole log.
 local function score_in_the_way(quota)
   local rank = wanted - quota.limit - 1
-  return tonumber(redis.call('ZRANGE', quota.key, rank, rank, 'WITHSCORES')[2])
+  local score = tonumber(redis.call('ZRANGE', quota.key, rank, rank, 'WITHSCORES')[2])
+  return score and math.min(score, now)
+end
+
+-- Hits that lie ahead were counted before the clock went back: they count as hits of now. Left as
+-- they are, they would count until the clock has caught up.
+local function bring_back(quota)
+  local ahead = redis.call('ZRANGEBYSCORE', quota.key, string.format('(%.0f', now), '+inf')
+  for _, member in ipairs(ahead) do
+    redis.call('ZADD', quota.key, 'XX', now, member)
+  end
+  if ahead[1] then redis.call('PEXPIRE', quota.key, math.ceil(quota.window / 1000)) end
 end
 
 -- Adds the hits of this call. Members are numbers, for the least memory: the time, or the next
@@ -53,6 +64,7 @@ end
 local allowed = true
 for _, quota in ipairs(quotas) do
   if cost < 0 then redis.call('ZREMRANGEBYRANK', quota.key, cost, -1) end
+  if cost ~= 0 then bring_back(quota) end
   local score = score_in_the_way(quota)
   quota.in_the_way = score and score > now - quota.window and score
   allowed = allowed and not quota.in_the_way
@@ -89,7 +101,7 @@ for i, quota in ipairs(quotas) do
   if counted and allowed then
     reset = window
   elseif used > 0 then
-    reset = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2] + window - now
+    reset = math.min(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2], now) + window - now
   end
   local answer = 4 * (i - 1)
   reply[answer + 1], reply[answer + 2] = fits and 1 or 0, used

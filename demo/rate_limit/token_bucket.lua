@@ -35,9 +35,9 @@ for _, quota in ipairs(quotas) do
   -- so nothing is ever rounded.
   local full = limit * window
   local refilled, level = string.match(redis.call('GET', quota.key) or '', '^(%d+) (%d+)$')
-  -- A clock that went back refills nothing until it has caught up.
-  quota.time = math.max(now, refilled or 0)
-  level = refilled and level + (quota.time - refilled) * limit or full
+  -- A refill that lies ahead was made before the clock went back: it counts as one of now.
+  quota.ahead = refilled and tonumber(refilled) > now
+  level = refilled and level + math.max(0, now - refilled) * limit or full
   quota.level = math.min(full, level - given_back * window)
   allowed = allowed and quota.level >= wanted * window
 end
@@ -49,14 +49,14 @@ for i, quota in ipairs(quotas) do
   local fits = level >= wanted * window
   if counted then level = math.max(0, level - cost * window) end
   local full_after = math.ceil((limit * window - level) / limit)
-  if counted or cost < 0 then
-    local state = string.format('%.0f %.0f', quota.time, level)
+  -- Left as it is, a refill that lies ahead would bring nothing until the clock has caught up.
+  if counted or cost < 0 or (quota.ahead and cost ~= 0) then
+    local state = string.format('%.0f %.0f', now, level)
     -- A full bucket is the same as no bucket, so the key may expire then. PX takes no 0.
     redis.call('SET', quota.key, state, 'PX', math.max(1, math.ceil(full_after / 1000)))
   end
   if not allowed and level < wanted * window then
-    -- After a clock that went back the refill starts later, at the time of the bucket.
-    retry = math.ceil((wanted * window - level) / limit) + quota.time - now
+    retry = math.ceil((wanted * window - level) / limit)
   end
   local answer = 4 * (i - 1)
   reply[answer + 1], reply[answer + 2] = fits and 1 or 0, limit - math.floor(level / window)

@@ -262,10 +262,17 @@ class LimiterTests:
         limiter = self.make(client, (3, 2))
         for _ in range(3):
             assert limiter.hit("me", now_us=NOW_US + 100_000).allowed
+        now_us = NOW_US + 100_000 - back_us
+        seen = limiter.peek("me", now_us=now_us)
+        assert (seen.allowed, seen.remaining, seen.used) == (False, 0, 3)
         for _ in range(5):
-            refused = limiter.hit("me", now_us=NOW_US + 100_000 - back_us)
+            refused = limiter.hit("me", now_us=now_us)
             assert (refused.allowed, refused.remaining, refused.used) == (False, 0, 3)
+            assert 0 < refused.retry_after_seconds <= 4
         assert all(0 < client.pttl(key) <= 4000 for key in limiter.redis_keys("me"))
+        assert limiter.hit(
+            "me", now_us=now_us + round(refused.retry_after_seconds * SECOND)
+        ).allowed
 
     def test_the_clock_is_redis_own(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         limiter = self.make(client, (1, 86_400))
