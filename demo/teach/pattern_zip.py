@@ -68,6 +68,22 @@ def client(redis_url):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: begun first in the whole app's tests")
 '''
+DATABASES = """
+
+@pytest.fixture
+def make_database(tmp_path):
+    from demo.database import Database, sqlite_url
+
+    made = []
+
+    def make(latency_ms=0):
+        made.append(Database(sqlite_url(tmp_path), latency_ms))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.engine.dispose()
+"""
 IMPORT = re.compile(
     r"^( *)(?:from ([\w.]+) import (\([^)]*\)|[^\n#(]+)|import ([\w., ]+))", re.MULTILINE
 )
@@ -136,7 +152,9 @@ def pack(use_case: str, pattern: str) -> bytes:
                 zipfile.ZipInfo(file.relative_to(REPOSITORY).as_posix(), DATE), file.read_bytes()
             )
         about = ABOUT.format(name=pattern, path=path.relative_to(REPOSITORY).as_posix())
-        texts = (about, _requirements(_packages(path)), CONFTEST)
+        database = REPOSITORY / "demo" / "database.py" in _whole(path)
+        conftest = CONFTEST + (DATABASES if database else "")
+        texts = (about, _requirements(_packages(path)), conftest)
         for name, text in zip(MADE, texts, strict=True):
             made.writestr(zipfile.ZipInfo(name, DATE), text)
     return out.getvalue()
