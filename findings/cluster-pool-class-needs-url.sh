@@ -44,7 +44,7 @@ try:
     print("made from startup_nodes:", by_nodes)
     print("made from a URL:        ", by_url)
     assert redis.__version__ == "8.1.0"
-    assert by_nodes == ("ConnectionPool", None)
+    assert by_nodes == ("ConnectionPool", 0)  # 0: none, redis-py's own default
     assert by_url == ("Mine", None)
 finally:
     server.kill()
