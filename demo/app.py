@@ -317,7 +317,7 @@ def _permitted(made: Services) -> list[str]:
     optional = missing.pop("", [])
     return [
         *(f"no   {part} needs {', '.join(names)}" for part, names in missing.items()),
-        *(f"--   without {name}: {permissions.OPTIONAL[name]}" for name in optional),
+        *(f"--   {name} is not permitted; lost: {permissions.OPTIONAL[name]}" for name in optional),
         *([] if missing else ["ok   every use case is permitted its commands"]),
     ]
 

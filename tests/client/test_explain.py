@@ -138,7 +138,7 @@ def test_the_command_line_asks_each_by_itself(tmp_path: Path, good: bool) -> Non
     if good:
         assert done.returncode == 1 and "ok" not in lines
         assert "no   analytics needs PFADD" in lines
-        assert "--   without SLOWLOG GET: the slow commands, on the monitor" in lines
+        assert "--   SLOWLOG GET is not permitted; lost: the slow commands, on the monitor" in lines
     else:
         assert done.returncode == 1
         assert lines[1].endswith("refuses the user or password.")
