@@ -108,8 +108,9 @@ def patterns(binary: str) -> str:
     return f"{passed} passed" + "".join(f"; failed: {name}" for name in failed)
 
 
-def walked(url: str, expected: dict[str, int]) -> str:
-    """What differs from what is expected, or how many addresses were well."""
+def walked(url: str, expected: dict[str, int], *, restricted: bool = False) -> str:
+    """What differs from what is expected, or how many addresses were well. Who is not restricted
+    lacks no command."""
     client = pool.connect(url, pool_size=2, timeout_seconds=1.0)
     until(lambda: _is_there(client, url), 30)
     client.close()
@@ -118,10 +119,15 @@ def walked(url: str, expected: dict[str, int]) -> str:
         app = create_app({**settings, "BACKGROUND": "none", "DB_LATENCY_MS": 0})
         try:
             told, read = walk(app), read_everything(app)
+            lacks = app.test_client().get("/readyz").json["degraded"]
         finally:
             close(app)
-    wrong = {name: status for name, status in told.items() if status != expected[name]}
+    wrong: dict[str, object] = {
+        name: status for name, status in told.items() if status != expected[name]
+    }
     wrong |= {path: status for path, status in read.items() if status >= 500 and status != 503}
+    if expected is GOOD and lacks != [] and not restricted:
+        wrong["/readyz"] = lacks
     refused = sum(status == 503 for status in read.values())
     well = f"{len(told) + len(read) - refused} well" + (f", {refused} refused" if refused else "")
     return well if not wrong else f"**wrong: {wrong}**"
@@ -163,7 +169,8 @@ def main(arguments: list[str]) -> None:
                 cells.append("built without")
                 continue
             with given(binary) as url:
-                cells.append(walked(url, expected))
+                restricted = name in ("user for four", "user for scores")
+                cells.append(walked(url, expected, restricted=restricted))
         print("|", " | ".join(cells), "|", flush=True)
         well = well and not any("wrong" in cell or "failed" in cell for cell in cells)
     sys.exit(0 if well else 1)

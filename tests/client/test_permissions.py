@@ -27,6 +27,10 @@ DIAGNOSTICS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_permitted_is_named_by_part(kind: str) -> None:
     with topology(kind) as given:
+        whole = pool.connect(given.url(), pool_size=2, timeout_seconds=2.0)
+        parts = {"optional": permissions.OPTIONAL, "base": permissions.BASE}
+        assert permissions.missing(whole, parts) == {}
+        whole.close()
         rights = ["~demo:*", "+@all", "-pfadd", "-client"]
         given.each("ACL", "SETUSER", "u", "on", ">pw", *rights)
         client = pool.connect(given.url("u:pw"), pool_size=2, timeout_seconds=2.0)
