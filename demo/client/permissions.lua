@@ -4,9 +4,8 @@
 -- Returns for each 1 when it may be run, 0 when not, also where the server has no such command.
 local key, commands = KEYS[1], ARGV
 -- How many words a command takes is not known here, and some servers answer for none that has too
--- few or too many. The others answer at once; two words are enough for them, and with fewer a server
--- may look for words that are not there. None at last, for commands that take the first word for a
--- subcommand.
+-- few or too many. The others answer for two words at once, so these come first. None at last, for
+-- commands that take the first word for a subcommand.
 local COUNTS = {2, 3, 4, 5, 6, 7, 8, 1, 0}
 
 local function may_run(name, subcommand)
