@@ -11,7 +11,7 @@ Idea: M. Nygard, Release It!, "Circuit Breaker".
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError
@@ -51,21 +51,16 @@ class Breaker:
         except NotSent:  # this process' own matter: Redis was not asked
             raise
         except RedisError as error:
-            self._learn(error)
+            self._learn([error])
             raise
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                self._learn(reply)
-                break
-        else:
-            self.succeeded()
+        self._learn(replies)
         return replies
 
-    def _learn(self, error: RedisError) -> None:
-        if refusals.of(error).away:
-            self.failed()
-        else:
-            self.succeeded()
+    def _learn(self, replies: Sequence[Any]) -> None:
+        for reply in replies:
+            if isinstance(reply, RedisError) and refusals.of(reply).away:
+                return self.failed()
+        return self.succeeded()
 
     def before(self) -> None:
         """Raises BreakerOpen unless this call may go out."""

@@ -16,6 +16,7 @@ import weakref
 from typing import Any
 
 from redis import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 from redis.sentinel import (
     SentinelConnectionPool,
@@ -164,21 +165,20 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-class Named:
+class Named(AbstractConnection):
     """Tells the server its name, where the server takes one: without CLIENT SETNAME the list of
     connections has no names, and everything else works."""
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
-        me: Any = self
-        name, me.client_name = me.client_name, None
+        name, self.client_name = self.client_name, None
         try:
-            super().on_connect_check_health(check_health)  # type: ignore[misc]
+            super().on_connect_check_health(check_health)
         finally:
-            me.client_name = name
+            self.client_name = name
         if name:
-            me.send_command("CLIENT", "SETNAME", name, check_health=False)
+            self.send_command("CLIENT", "SETNAME", name, check_health=False)
             with contextlib.suppress(ResponseError):
-                me.read_response()
+                self.read_response()
 
 
 class QuickConnection(Named, Connection):

@@ -13,7 +13,7 @@ Two connections that only listen are no client's and do not pass here: the messa
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -97,16 +97,16 @@ class _Wired:
     """Sends single commands through the wire; a client adds how it carries one."""
 
     send: Send
+    _texts: dict[str, str]
 
     def __init__(self, *args: Any, around: Sequence[Around] = (), **options: Any) -> None:
         super().__init__(*args, **options)
-        self.send = through(around)
-        self._texts: dict[str, str] = {}
+        self.send, self._texts = through(around), {}
 
-    def register_script(self, script: str) -> Any:
-        made = super().register_script(script)  # type: ignore[misc]
-        self._texts[made.sha] = script
-        return made
+    def _remember(self, script: Any) -> Any:
+        """A script that was registered, for when the server has forgotten it."""
+        self._texts[script.sha] = script.script
+        return script
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         reply = self.send(Trip(args[0], [args], [(args, options)], self._carry))[0]
@@ -122,8 +122,11 @@ class _Wired:
         raise AssertionError("each client has its own")
 
 
-class Client(_Wired, Redis):  # type: ignore[misc]
+class Client(_Wired, Redis):
     """A redis-py client for one server, or for the primary that a Sentinel names."""
+
+    def register_script(self, script: Any) -> Any:
+        return self._remember(super().register_script(script))
 
     def _carry(self, trip: Trip) -> list[Any]:
         args, options = trip.parts[0]
@@ -189,20 +192,19 @@ class _Pipeline(Pipeline):
         return replies
 
 
-class _Keys:
+class _Keys(RedisCluster):
     """Tells the keys of a command on a server that does not let us ask for COMMAND, too: the first
     one, which says where the command has to go."""
 
     def _get_command_keys(self, *args: Any) -> Any:
-        me: Any = self
-        if me.commands_parser.commands:
-            return super()._get_command_keys(*args)  # type: ignore[misc]
+        if self.commands_parser.commands:
+            return super()._get_command_keys(*args)
         if args[0] in ("XREAD", "XREADGROUP"):
             return [args[args.index("STREAMS") + 1]]
         return list(args[2:3] if args[0] == "BITOP" else args[1:2])
 
 
-class _Map(_Keys, RedisCluster):
+class _Map(_Keys):
     """What redis-py knows of a cluster; COMMAND is of use for it and no condition."""
 
     def command(self, **options: Any) -> Any:
@@ -212,7 +214,7 @@ class _Map(_Keys, RedisCluster):
             return {}
 
 
-class ClusterClient(_Wired, _Keys, RedisCluster):  # type: ignore[misc]
+class ClusterClient(_Wired, _Keys):
     """A redis-py client for a cluster. It can be made while the cluster is away: then it asks for
     the cluster's map when it is needed, and until it has it, a call raises ConnectionError.
 
@@ -269,6 +271,9 @@ class ClusterClient(_Wired, _Keys, RedisCluster):  # type: ignore[misc]
                 self.__dict__.update(made.__dict__)
         return [None]
 
+    def register_script(self, script: Any) -> Any:
+        return self._remember(super().register_script(script))
+
     def get_encoder(self) -> Any:
         return Encoder("utf-8", "strict", False)
 
@@ -293,22 +298,15 @@ class ClusterClient(_Wired, _Keys, RedisCluster):  # type: ignore[misc]
         made: Any = super().pipeline(transaction, shard_hint)
         made.__class__ = _ClusterPipeline
         made.send, made.turn = self.send, self.turn
+        made.parent_execute_command = made._send_again
         pipeline: ClusterPipeline = made
         return pipeline
-
-
-# A cluster's pipelines send again, whatever `retry` says, what has failed with one of these. Moved
-# keys are all that nobody can have carried out; what a node was late with may count already.
-ClusterPipeline.ERRORS_ALLOW_RETRY = (  # type: ignore[assignment]
-    MovedError,
-    AskError,
-    TryAgainError,
-)
 
 
 class _ClusterPipeline(_Keys, ClusterPipeline):
     send: Send
     turn: AbstractContextManager[Any]
+    _failed: Iterator[Any]
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         parts = list(self._execution_strategy.command_queue)
@@ -328,6 +326,7 @@ class _ClusterPipeline(_Keys, ClusterPipeline):
     def _carry(self, trip: Trip) -> list[Any]:
         strategy: Any = self._execution_strategy
         strategy.command_queue = trip.parts
+        self._failed = iter(trip.parts)
         try:
             with self.turn:
                 replies = list(super().execute(raise_on_error=False))
@@ -337,6 +336,19 @@ class _ClusterPipeline(_Keys, ClusterPipeline):
             with suppress(RedisError, RedisClusterException):  # another may have its slots by now
                 self.nodes_manager.initialize()
         return replies
+
+    def _send_again(self, *args: Any, **options: Any) -> Any:
+        """redis-py sends each command again that has failed, in their order, whatever `retry` says.
+        Only what was sent to the wrong node can have counted nowhere; what a node was late with may
+        count already."""
+        error = next(
+            part.result
+            for part in self._failed
+            if isinstance(part.result, ClusterPipeline.ERRORS_ALLOW_RETRY)
+        )
+        if not isinstance(error, (MovedError, AskError, TryAgainError)):
+            raise error
+        return RedisCluster.execute_command(self, *args, **options)
 
 
 def _raise_first(trip: Trip, replies: list[Any]) -> None:
