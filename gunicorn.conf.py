@@ -80,7 +80,8 @@ def on_starting(server: Any) -> None:
     _start_metrics(Path(_instance))
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
-    _import(server.cfg.worker_class_str)
+    if not server.cfg.reload:  # a worker that has to load new code must not find the old
+        _import(server.cfg.worker_class_str)
     if not _checks():
         _stop_engine()
         sys.exit(1)
@@ -181,14 +182,14 @@ def _import(worker_class: str) -> None:
 
 def _checks() -> bool:
     """Whether the app can be made: tried in a process of its own, which makes the catalog too."""
-    from demo.app import close, create_app
-    from demo.config import ConfigError
-
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
+    from demo.app import close, create_app
+    from demo.config import ConfigError
+
     code = 1
     try:
         close(create_app())

@@ -2,8 +2,9 @@
 
 import sys
 
-from demo.app import create_app, explained
+from demo.app import create_app
 from demo.config import ConfigError
+from demo.web.command_line import explained
 
 try:
     app = create_app()

@@ -5,9 +5,11 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from redis.crc import key_slot
 
 from demo.app import USE_CASES
@@ -247,7 +249,7 @@ def test_only_the_pool_opens_connections() -> None:
 
 
 def test_the_keys_of_every_command_share_a_slot_and_are_declared(
-    wired: Client, make_app: object
+    wired: Client, make_app: Callable[..., Flask]
 ) -> None:
     from demo.observe import trace
     from demo.observe.trace import Asked, record_step
@@ -272,7 +274,7 @@ def test_the_keys_of_every_command_share_a_slot_and_are_declared(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "record_step", spy)
-        run_every_script(make_app().test_client(), wired)  # type: ignore[operator]
+        run_every_script(make_app().test_client(), wired)
     assert len({sha for sha, _ in seen}) == len(SCRIPTS)
     for _, keys in seen:
         assert keys

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from demo.analytics import api_views, unique_visitors
 from demo.analytics.batch import Batch
@@ -92,7 +92,7 @@ def visit() -> Any:
         current_app.logger.warning("analytics: not made up: %s", type(error).__name__)
         raise RedisAway(error) from None
     if refused:
-        raise RedisAway(OutOfMemoryError("some counters were refused"), NOT_ALL)
+        raise RedisAway(ResponseError(), NOT_ALL)  # one error of many: which, the log tells
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
     flash_cookie.put(
         response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors."

@@ -8,8 +8,9 @@ when the first call of a start fails, every server of REDIS_URL is asked on its 
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.exceptions import MovedError, RedisError, ResponseError
@@ -24,6 +25,7 @@ Host = tuple[str, int]
 OTHER_NAME = (62, 63, 64)  # of OpenSSL's verify codes: host name, e-mail, IP address
 EXPIRED, NOT_YET = 10, 9
 CLOCK_SECONDS = 5
+NOT_LET_IN = "refuses the user or password"
 
 
 @dataclass(frozen=True)
@@ -87,89 +89,90 @@ def _files(address: Address) -> Iterator[Told]:
             yield Told(f"{name}: its file holds no {what} that can be used.", False, True)
 
 
-def _server(address: Address, timeout_seconds: float, host: Host | None = None) -> Told:
-    where = shown(host) if host else str(address)
+def _asked(
+    where: str,
+    address: Address,
+    host: Host | None,
+    timeout_seconds: float,
+    ask: Callable[[Client], Told],
+) -> Told:
+    """What one server says, or what it is that it refuses."""
     client = single(address, host, timeout_seconds)
     try:
-        client.exists("demo:client:{check}")
-        apart = time.time() - client.time()[0]
+        return ask(client)
     except RedisError as error:
         return _refused(where, address, error)
     finally:
         client.close()
-    if abs(apart) > CLOCK_SECONDS:
-        return Told(
-            f"{where} answers, and its clock is {abs(apart):.0f} s apart from this one.", False
-        )
-    return Told(f"{where} answers, and its clock agrees with this one.")
+
+
+def _server(address: Address, timeout_seconds: float, host: Host | None = None) -> Told:
+    where = shown(host) if host else str(address)
+
+    def ask(client: Client) -> Told:
+        client.exists("demo:client:{check}")
+        apart = abs(time.time() - client.time()[0])
+        if apart > CLOCK_SECONDS:
+            return Told(
+                f"{where} answers, and its clock is {apart:.0f} s apart from this one.", False
+            )
+        return Told(f"{where} answers, and its clock agrees with this one.")
+
+    return _asked(where, address, host, timeout_seconds, ask)
 
 
 def _by_sentinel(address: Address, timeout_seconds: float) -> Iterator[Told]:
     masters: list[Host] = []
     for host in address.hosts:
-        told = Told("")
+        where = f"the Sentinel {shown(host)}"
+        ask = partial(_of_sentinel, where=where, service=address.service, masters=masters)
         for login in sentinel_logins(address):
-            client = single(login, host, timeout_seconds)
-            try:
-                told = _of_sentinel(client, shown(host), address.service, masters)
+            told = _asked(where, login, host, timeout_seconds, ask)
+            if NOT_LET_IN not in told.sentence:
                 break
-            except RedisError as error:
-                told = _refused(f"the Sentinel {shown(host)}", address, error)
-            finally:
-                client.close()
         yield told
     for master in dict.fromkeys(masters):
         yield _server(address, timeout_seconds, master)
 
 
-def _of_sentinel(client: Client, where: str, service: str, masters: list[Host]) -> Told:
+def _of_sentinel(client: Client, *, where: str, service: str, masters: list[Host]) -> Told:
     known: Any = client.sentinel_masters()
     state = known.get(service)
     if state is None:
         names = ", ".join(sorted(map(str, known))) or "none"
-        return Told(f"the Sentinel {where} knows no {service}; it knows {names}.", False, True)
+        return Told(f"{where} knows no {service}; it knows {names}.", False, True)
     master = str(state["ip"]), int(state["port"])
     masters.append(master)
     if state["is_sdown"] or state["is_odown"]:
-        return Told(f"the Sentinel {where} says that the master {shown(master)} is down.", False)
+        return Told(f"{where} says that the master {shown(master)} is down.", False)
     try:
         client.sentinel_ckquorum(service)
     except ResponseError as error:
         if refusals.of(error) is not NO_PERMISSION:
-            return Told(f"the Sentinel {where} could not replace a master: no quorum.", False)
-    return Told(f"the Sentinel {where} names the master {shown(master)}.")
+            return Told(f"{where} could not replace a master: no quorum.", False)
+    return Told(f"{where} names the master {shown(master)}.")
 
 
 def _cluster(address: Address, timeout_seconds: float) -> Iterator[Told]:
-    asked: dict[Host, None] = dict.fromkeys(address.hosts)
-    for host in address.hosts:
-        client = single(address, host, timeout_seconds)
-        try:
-            state = client.execute_command("CLUSTER INFO")["cluster_state"]
-            slots: Any = client.execute_command("CLUSTER SLOTS")
-            asked.update(dict.fromkeys(_nodes(slots)))
-            yield Told(
-                f"{shown(host)} says that the cluster is {'up' if state == 'ok' else 'down'}.",
-                state == "ok",
-            )
-        except RedisError as error:
-            yield _refused(shown(host), address, error)
-        finally:
-            client.close()
-    for node in asked:
-        if node not in address.hosts:
-            yield _node(address, timeout_seconds, node)
+    found: list[Host] = []
 
+    def ask(client: Client, where: str) -> Told:
+        state = client.execute_command("CLUSTER INFO")["cluster_state"]
+        found.extend(_nodes(client.execute_command("CLUSTER SLOTS")))
+        well = state == "ok"
+        return Told(f"{where} says that the cluster is {'up' if well else 'down'}.", well)
 
-def _node(address: Address, timeout_seconds: float, host: Host) -> Told:
-    client = single(address, host, timeout_seconds)
-    try:
+    def ping(client: Client, where: str) -> Told:
         client.ping()
-    except RedisError as error:
-        return _refused(f"the node {shown(host)}", address, error)
-    finally:
-        client.close()
-    return Told(f"the node {shown(host)} answers.")
+        return Told(f"{where} answers.")
+
+    for host in address.hosts:
+        where = shown(host)
+        yield _asked(where, address, host, timeout_seconds, partial(ask, where=where))
+    for node in dict.fromkeys(found):
+        if node not in address.hosts:
+            where = f"the node {shown(node)}"
+            yield _asked(where, address, node, timeout_seconds, partial(ping, where=where))
 
 
 def _nodes(slots: Any) -> Iterator[Host]:
@@ -188,7 +191,7 @@ def _refused(where: str, address: Address, error: RedisError) -> Told:
     if wrong is not None:
         return Told(f"{where} {_tls(wrong, address)}.", False, True)
     if kind is LOGIN:
-        return Told(f"{where} refuses the user or password.", False, True)
+        return Told(f"{where} {NOT_LET_IN}.", False, True)
     if kind is NO_PERMISSION:
         return Told(f"{where} answers, and does not permit all that was asked.")
     if "cluster support disabled" in text:

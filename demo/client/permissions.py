@@ -56,11 +56,11 @@ def rights(commands: Iterable[str]) -> str:
 
 
 @cache
-def needs(folder: Path, direct: tuple[str, ...]) -> tuple[str, ...]:
-    """All that a part runs: what it sends itself, subcommands behind a bar, and its scripts'
-    commands."""
+def needs(folder: Path, direct: str) -> tuple[str, ...]:
+    """All that a part runs: what it sends itself, separated by spaces, subcommands behind a bar,
+    and its scripts' commands."""
     inner = of_scripts(folder)
-    sent = (name.replace("|", " ") for name in direct)
+    sent = (name.replace("|", " ") for name in direct.split())
     return tuple(sorted({*sent, *inner, *(SCRIPTS if inner else ())}))
 
 

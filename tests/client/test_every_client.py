@@ -113,6 +113,20 @@ def test_what_a_server_is_late_with_is_not_sent_again(given: Topology, connected
     until(lambda: _answers(lambda: [client.get(name) for name in numbers] == [b"1"] * 3))
 
 
+def test_a_pipeline_follows_keys_that_have_moved() -> None:
+    with topology("cluster", nodes=3) as given:
+        client = connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=0.5)
+        nodes = {node.name: node for node in client.get_nodes()}
+        for slot, (node, *_) in list(client.nodes_manager.slots_cache.items()):
+            others = [other for name, other in nodes.items() if name != node.name]
+            client.nodes_manager.slots_cache[slot] = others[:1]  # a map that is right nowhere
+        pipeline = client.pipeline(transaction=False)
+        for name in ("{a}:n", "{b}:n", "{c}:n", "{a}:n"):
+            pipeline.incr(name)
+        assert pipeline.execute() == [1, 1, 1, 2]
+        client.close()
+
+
 def _hold_up(port: int) -> None:
     with redis.Redis(port=port) as node:
         node.execute_command("EVAL", LATE, "0")

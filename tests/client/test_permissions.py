@@ -109,7 +109,7 @@ def test_a_part_needs_what_it_sends_and_what_its_scripts_run(tmp_path: Path) -> 
     (tmp_path / "a.lua").write_text(
         "-- a.lua: x\nlocal call = redis.call\ncall('HSET', 'a')\nredis.pcall('PUBLISH', 'b')\n"
     )
-    assert permissions.needs(tmp_path, ("GET",)) == ("EVAL", "EVALSHA", "GET", "HSET")
+    assert permissions.needs(tmp_path, "GET") == ("EVAL", "EVALSHA", "GET", "HSET")
 
 
 def test_the_monitor_names_what_is_missing_and_what_is_lost_by_it(

@@ -1,7 +1,9 @@
+import contextlib
 import logging
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,28 +74,37 @@ def test_replies_are_bytes() -> None:
         assert client.get("a") == b"b"
 
 
+@contextlib.contextmanager
+def proxy(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port where each visitor is served so, in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):  # it is closed
+                while True:
+                    visitor, _ = listening.accept()
+                    threading.Thread(target=serve, args=(visitor,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
 def test_a_write_whose_reply_is_lost_is_not_sent_again() -> None:
     """A proxy swallows the reply of the first ZINCRBY and hangs up."""
-    with tcp_server() as port, socket.create_server(("127.0.0.1", 0)) as proxy:
-        swallowed = threading.Event()
+    swallowed = threading.Event()
 
-        def relay() -> None:
-            while True:
-                try:
-                    visitor, _ = proxy.accept()
-                except OSError:
-                    return
-                with visitor, socket.create_connection(("127.0.0.1", port)) as backend:
-                    while data := visitor.recv(65536):
-                        backend.sendall(data)
-                        reply = backend.recv(65536)
-                        if b"ZINCRBY" in data and not swallowed.is_set():
-                            swallowed.set()
-                            break
-                        visitor.sendall(reply)
+    def relay(visitor: socket.socket) -> None:
+        with visitor, socket.create_connection(("127.0.0.1", port)) as backend:
+            while data := visitor.recv(65536):
+                backend.sendall(data)
+                reply = backend.recv(65536)
+                if b"ZINCRBY" in data and not swallowed.is_set():
+                    swallowed.set()
+                    break
+                visitor.sendall(reply)
 
-        threading.Thread(target=relay, daemon=True).start()
-        client = client_for(f"redis://127.0.0.1:{proxy.getsockname()[1]}")
+    with tcp_server() as port, proxy(relay) as at:
+        client = client_for(f"redis://127.0.0.1:{at}")
         with pytest.raises(RedisError):
             client.zincrby("board", 5, "mara")
         assert swallowed.is_set()
@@ -191,23 +202,17 @@ def test_a_master_that_lives_on_after_a_failover_is_left_when_the_sentinels_have
 
 def test_an_address_that_leads_to_another_server_by_now_is_followed() -> None:
     """Behind a name or a proxy: the server that connections were made to became a replica."""
-    with (
-        tcp_server() as first,
-        tcp_server() as second,
-        socket.create_server(("127.0.0.1", 0)) as at,
-    ):
-        backend = [first]
+    backend: list[int] = []
 
-        def relay() -> None:
-            while True:
-                try:
-                    visitor, _ = at.accept()
-                except OSError:
-                    return
-                threading.Thread(target=_pass_on, args=(visitor, backend[0]), daemon=True).start()
+    def pass_on(visitor: socket.socket) -> None:
+        with visitor, socket.create_connection(("127.0.0.1", backend[0])) as server:
+            while data := visitor.recv(65536):
+                server.sendall(data)
+                visitor.sendall(server.recv(65536))
 
-        threading.Thread(target=relay, daemon=True).start()
-        client = client_for(f"redis://127.0.0.1:{at.getsockname()[1]}", timeout_seconds=1.0)
+    with tcp_server() as first, tcp_server() as second, proxy(pass_on) as at:
+        backend.append(first)
+        client = client_for(f"redis://127.0.0.1:{at}", timeout_seconds=1.0)
         client.set("a", 1)
         backend[0] = second
         with redis.Redis(port=first) as direct:
@@ -228,13 +233,6 @@ def _done(write: Any) -> bool:
         return bool(write())
     except redis.ReadOnlyError:
         return False
-
-
-def _pass_on(visitor: socket.socket, port: int) -> None:
-    with visitor, socket.create_connection(("127.0.0.1", port)) as backend:
-        while data := visitor.recv(65536):
-            backend.sendall(data)
-            visitor.sendall(backend.recv(65536))
 
 
 def test_without_any_sentinel_it_is_told_at_once() -> None:

@@ -1,0 +1,71 @@
+"""What an operator asks of the app from the shell: whether it could start, and to do what one process
+does for all."""
+
+import signal
+import threading
+
+import click
+from flask import Blueprint
+from redis.exceptions import RedisError
+
+from demo import config
+from demo.client import explain, permissions, refusals
+from demo.client.redis_url import AddressError, parse
+from demo.config import ConfigError
+from demo.web.services import Services, services
+
+bp = Blueprint("command_line", __name__, cli_group=None)
+
+
+def explained() -> list[str]:
+    """What each server of REDIS_URL says, a sentence each, also where the app cannot be made. Empty
+    where the URL itself is wrong, or where there is none."""
+    try:
+        values = config.load()
+        address = parse(values["REDIS_URL"])
+    except (ConfigError, AddressError):
+        return []
+    return [str(told) for told in explain.each(address, values["REDIS_TIMEOUT_SECONDS"])]
+
+
+@bp.cli.command(
+    "check",
+    help="Check the settings, Redis and the database, and make the catalog if there is none.",
+)
+@click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
+def check_command(ask_each: bool) -> None:
+    """Says ok: the app was made, so all of it was checked. Asked to explain, it ends with exit code
+    1 when a server does not answer or a use case lacks a command, which end no start."""
+    if ask_each:
+        lines = [*explained(), *_permitted(services())]
+        click.echo("\n".join(lines))
+        if any(line.startswith("no ") for line in lines):
+            raise click.exceptions.Exit(1)
+    click.echo("ok")
+
+
+def _permitted(made: Services) -> list[str]:
+    """What Redis does not permit, and what is lost by it."""
+    try:
+        missing = permissions.missing(made.redis, {**made.needs, "": permissions.OPTIONAL})
+    except RedisError as error:
+        return [f"no   what Redis permits cannot be asked: {refusals.of(error).sentence}"]
+    optional = missing.pop("", [])
+    return [
+        *(f"no   {part} needs {', '.join(names)}" for part, names in missing.items()),
+        *(f"--   {name} is not permitted; lost: {permissions.OPTIONAL[name]}" for name in optional),
+        *([] if missing else ["ok   every use case is permitted its commands"]),
+    ]
+
+
+@bp.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
+def worker_command() -> None:
+    """Takes part in every election and serves nobody."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    background = services().background
+    background.elects = True
+    background.start()
+    over.wait()
+    services().closing.close()
