@@ -50,6 +50,8 @@ def connect(
     address = parse(url)
     options = connection_options(address, timeout_seconds)
     if address.kind == "cluster":
+        # To callers it is a Client: it takes the same commands, and tells by `is_cluster` that it is
+        # not one; the two share no class but redis-py's commands.
         return ClusterClient(  # type: ignore[return-value]
             hosts=address.hosts,
             retry=options.pop("retry"),
