@@ -165,10 +165,8 @@ def _follow(
         if held:
             held.close()
         with contextlib.suppress(RedisError):
-            claim.resign()
-            client.delete(_watched(name))
-            if not over:
-                client.delete(_key(name))
+            client.delete(_watched(name), *([] if over else [_key(name)]))
+            claim.resign()  # Last: who finds the turn free finds nothing of a run that broke off.
 
 
 def _page(
