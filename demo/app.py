@@ -17,6 +17,7 @@ from demo.client import permissions, starting
 from demo.client.background import Background
 from demo.client.breaker import Breaker
 from demo.client.folders import instance_folder
+from demo.client.told_again import ToldAgain
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.observe import logs, opentelemetry, trace
@@ -133,6 +134,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         sums=sums,
         database=_database(values, instance),
         background=Background(client, elects=values["BACKGROUND"] == "web"),
+        told_again=ToldAgain(client),
         metrics=metrics,
         request_log=request_log,
         before_flask=before_flask,
@@ -140,6 +142,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         titles={module.bp.name: module.TITLE for module in modules},
         needs=needs,
     )
+    made.background.elect("told_again", made.told_again.step)
     made.keep(plugs)
     made.keep(Misses())
     made.closing.callback(client.close)

@@ -224,7 +224,9 @@ def sentinel_of(master: int, more: str = "", *, binary: str | None = None) -> It
         config = Path(folder) / "sentinel.conf"
         config.write_text(
             f"port {port}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds prime 300\nsentinel failover-timeout prime 1000\n"
+            "sentinel down-after-milliseconds prime 300\n"
+            # a promotion is seen within a second or two; one that takes longer than this is taken back
+            "sentinel failover-timeout prime 10000\n"
             f"{more}"
         )
         with _running([binary or find_server(), str(config), "--sentinel"], port):

@@ -164,16 +164,20 @@ class CachedCatalog:
     def drop_product(self, product_id: int, corner: str = "") -> int:
         """Invalidates a product's answers by hand; how many there were. Raises RedisError."""
         corners = [f"html-{product_id}{corner}"] if corner else []
-        return self.cache.invalidate(f"html-{product_id}", f"json-{product_id}", *corners)
+        dropped = self.cache.invalidate(f"html-{product_id}", f"json-{product_id}", *corners)
+        self.deliverer.remember({(product_id, products.category_of(product_id))})
+        return dropped
 
     def drop_category(self, category: str) -> None:
         """Invalidates by hand every page and list that shows the category; an empty one: the lists
         of all. Raises RedisError."""
-        self.cache.invalidate(groups=[*filter(None, [category]), "lists-all"])
+        self._tell([Event(0, 0, category)])
+        self.deliverer.remember({(0, category)})
 
     def drop_all_lists(self) -> None:
         """For when products were added. Raises RedisError."""
-        self.cache.invalidate(groups=[*CATEGORIES, "lists-all"])
+        self._tell([Event(0, 0, category) for category in CATEGORIES])
+        self.deliverer.remember({(0, category) for category in CATEGORIES})
 
     def untold(self) -> int:
         """How many changes wait in the outbox. Raises SQLAlchemyError."""
@@ -190,7 +194,7 @@ class CachedCatalog:
         """After the commit: tells the caches, and removes the event. Where Redis is away the event
         stays in the outbox."""
         try:
-            self._tell(event)
+            self._tell([event])
         except RedisError as error:
             log.warning(
                 "product %s: written, not invalidated yet: %s",
@@ -200,15 +204,19 @@ class CachedCatalog:
             self._late()
             return False
         with self._database.write(wait=False) as connection:
-            outbox.remove(connection, [event])
+            outbox.settle(connection, [event])
         return True
 
-    def _tell(self, event: Event) -> None:
-        """Invalidates every answer that shows the product: its block's pages, and every list that
-        can."""
-        self.cache.invalidate(
-            groups=[block_group(event.product_id), f"lists-{event.category}", "lists-all"]
-        )
+    def _tell(self, events: Sequence[Event]) -> None:
+        """Invalidates every answer that shows one of the products: its block's pages, and every
+        list that can; of an event without a product, every answer of its category."""
+        groups = {"lists-all"}
+        for event in events:
+            if event.product_id:
+                groups |= {block_group(event.product_id), f"lists-{event.category}"}
+            elif event.category:
+                groups.add(event.category)
+        self.cache.invalidate(groups=sorted(groups))
 
     def _counted(self, cached: Cached[Any]) -> Cached[Any]:
         self.outcomes[cached.status] += 1

@@ -11,16 +11,31 @@ https://microservices.io/patterns/data/transactional-outbox.html
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
-from sqlalchemy import Column, Connection, Integer, String, Table, delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+)
+from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog.products import metadata
 
 BATCH = 500
+KEPT_SECONDS = 120
 outbox = Table(
     "catalog_outbox",
     metadata,
@@ -28,12 +43,20 @@ outbox = Table(
     Column("product_id", Integer, nullable=False),
     Column("category", String(32), nullable=False),
 )
+told = Table(
+    "catalog_told",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("product_id", Integer, nullable=False),
+    Column("category", String(32), nullable=False),
+    Column("told_at", DateTime(timezone=True), nullable=False),
+)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Event:
-    """A product changed."""
+    """A product changed; without a product, 0, all of a category."""
 
     id: int
     product_id: int
@@ -59,14 +82,36 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(outbox)).scalar_one()
 
 
-def remove(connection: Connection, events: Sequence[Event]) -> None:
-    """Removes what was delivered."""
+def settle(connection: Connection, events: Sequence[Event]) -> None:
+    """Removes what was told, and remembers that it was."""
     connection.execute(delete(outbox).where(outbox.c.id.in_([event.id for event in events])))
+    remember(connection, {(event.product_id, event.category) for event in events})
+
+
+def remember(connection: Connection, subjects: Collection[tuple[int, str]]) -> None:
+    """Keeps product and category of what was told just now, each once, and drops what is old."""
+    now = datetime.now(UTC)
+    old = told.c.told_at < now - timedelta(seconds=KEPT_SECONDS)
+    connection.execute(
+        delete(told).where(old | tuple_(told.c.product_id, told.c.category).in_(subjects))
+    )
+    rows = [
+        {"product_id": product_id, "category": category, "told_at": now}
+        for product_id, category in sorted(subjects)
+    ]
+    connection.execute(insert(told), rows)
+
+
+def lately(connection: Connection) -> list[Event]:
+    """What was told in the last KEPT_SECONDS, and may have been dropped since."""
+    since = datetime.now(UTC) - timedelta(seconds=KEPT_SECONDS)
+    rows = connection.execute(select(told).where(told.c.told_at >= since)).all()
+    return [Event(row.id, row.product_id, row.category) for row in rows]
 
 
 class Deliverer:
-    """Delivers what is left over: `publish` tells the caches of one event and raises RedisError
-    when it cannot.
+    """Delivers what is left over: `publish` tells the caches of events and raises RedisError when it
+    cannot.
 
     `step` is for a job that one process of all runs, and that only while Redis is there; what waits
     meanwhile waits in the database. `database` has `read` and `write`, which give a connection
@@ -74,7 +119,10 @@ class Deliverer:
     """
 
     def __init__(
-        self, database: Any, publish: Callable[[Event], None], interval_seconds: float = 0.5
+        self,
+        database: Any,
+        publish: Callable[[Sequence[Event]], None],
+        interval_seconds: float = 0.5,
     ) -> None:
         self._database = database
         self._publish = publish
@@ -88,12 +136,11 @@ class Deliverer:
             if not events:
                 return True
             try:
-                for event in events:
-                    self._publish(event)
+                self._publish(events)
             except (RedisError, RedisClusterException):
                 return False
             with self._database.write(wait=False) as connection:
-                remove(connection, events)
+                settle(connection, events)
             log.info("outbox: %d late invalidations delivered", len(events))
 
     def step(self, _: int = 0) -> float:
@@ -101,3 +148,21 @@ class Deliverer:
         Raises SQLAlchemyError. Needs no fencing token, since telling twice does no harm."""
         self.deliver()
         return self._interval_seconds
+
+    def again(self) -> int:
+        """Tells the caches once more of what was told lately; how much that was. Raises RedisError,
+        SQLAlchemyError."""
+        with self._database.read(wait=False) as connection:
+            events = lately(connection)
+        if events:
+            self._publish(events)
+        return len(events)
+
+    def remember(self, subjects: Collection[tuple[int, str]]) -> None:
+        """Has product and category of what was invalidated by hand told again, like a change. Where
+        the database is away it is not, and the caches were told all the same."""
+        try:
+            with self._database.write(wait=False) as connection:
+                remember(connection, subjects)
+        except SQLAlchemyError as error:
+            log.warning("outbox: told by hand, not remembered: %s", type(error).__name__)

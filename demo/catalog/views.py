@@ -86,6 +86,7 @@ def init(app: Flask, services: Services) -> None:
     )
     services.keep(made)
     services.background.elect("outbox", made.deliverer.step)
+    services.told_again.again.append(made.deliverer.again)
 
     def look_up() -> None:
         try:

@@ -12,13 +12,16 @@ import contextlib
 import os
 import queue
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from redis import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 from redis.sentinel import (
+    Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
@@ -43,6 +46,7 @@ class BoundedPool(BlockingConnectionPool):
     Redis is away. An error of connecting is marked `unsent`: no command was."""
 
     fewest_free: int | None = None
+    taken = 0  # how often a connection was
 
     def peak(self) -> int:
         """How many connections were out at once at most since this was asked last."""
@@ -58,6 +62,7 @@ class BoundedPool(BlockingConnectionPool):
         free = self.pool.qsize()
         if self.fewest_free is None or free < self.fewest_free:
             self.fewest_free = free
+        self.taken += 1
         if connection is None:
             connection = self.make_connection()
         try:
@@ -80,24 +85,83 @@ class BoundedPool(BlockingConnectionPool):
             self.pool.put_nowait(connection)
 
 
+class Sentinels(Sentinel):
+    """Those that are asked. A connection that is made meanwhile goes to the primary that is known."""
+
+    known: Any = None
+
+    def ask(self, service: str) -> Any:
+        """The primary's address, as the first who knows it says. Raises RedisError."""
+        return super().discover_master(service)
+
+    def discover_master(self, service_name: str) -> Any:
+        """The address that is known; asks where none is."""
+        self.known = self.known or self.ask(service_name)
+        return self.known
+
+
 class SentinelPool(SentinelConnectionPool, BoundedPool):
     """The same for the primary that a Sentinel names.
 
     It asks once a second who that is: after a failover the one before may live on and take writes
     that will be lost, and nothing on a kept connection tells. Idle connections to it are dropped at
     once, those that are out when they come back.
+
+    `watchers` run from the first connection of a process on, each in a thread, with a weak
+    reference to the pool; who of them knows of a new primary tells by `follow`. `changed` is called
+    with the address before, the new one, and how many connections at most were handed out while
+    the one before may no longer have been the primary: what it acknowledged on these may be lost.
     """
 
     look_seconds = 1.0
+    held_seconds = 5.0
     _watched_by = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.watchers: list[Callable[[Any], None]] = [_watch]
+        self.changed: Callable[[Any, Any, int], None] = lambda before, now, most: None
+        self._following = threading.Lock()
+        self._replaced, self._held_until = None, 0.0
+        self._sure_at = (0, 0)
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
         if self._watched_by != os.getpid():  # lazily, so after a fork
             self._watched_by = os.getpid()
-            threading.Thread(
-                target=_watch, args=(weakref.ref(self),), name="sentinel", daemon=True
-            ).start()
-        return super().get_connection()
+            for watcher in self.watchers:
+                threading.Thread(
+                    target=watcher, args=(weakref.ref(self),), name="sentinel", daemon=True
+                ).start()
+        try:
+            return super().get_connection()
+        except (ConnectionError, TimeoutError):
+            self.sentinel_manager.known = None  # it cannot be reached: the next one asks
+            raise
+
+    def look(self) -> None:
+        """Asks who the primary is. Raises RedisError."""
+        address = self.sentinel_manager.ask(self.service_name)
+        # Some hear of a failover later than others: who was just replaced is not believed in.
+        if address != self._replaced or time.monotonic() >= self._held_until:
+            self.follow(address)
+
+    def follow(self, address: Any) -> None:
+        """This is the primary from now on."""
+        with self._following:
+            before, since = self.master_address, self._sure_at[0]
+            self.sentinel_manager.known = address
+            if address == before:
+                self._sure_at = (self._sure_at[1], self.taken)
+                return
+            self._replaced, self._held_until = before, time.monotonic() + self.held_seconds
+            self.get_master_address()  # drops what is idle
+            self.still()
+        if before:
+            self.changed(before, address, self.taken - since)
+
+    def still(self) -> None:
+        """No other server is the primary at this moment."""
+        self._sure_at = (self.taken, self.taken)
 
 
 def _watch(pool: "weakref.ref[SentinelPool]") -> None:
@@ -105,7 +169,7 @@ def _watch(pool: "weakref.ref[SentinelPool]") -> None:
     pause, pid = threading.Event(), os.getpid()
     while (watched := pool()) is not None and pid == os.getpid():
         with contextlib.suppress(RedisError):  # no Sentinel answers; who connects is told so
-            watched.get_master_address()
+            watched.look()
         seconds = watched.look_seconds
         del watched  # or it would never be let go
         pause.wait(seconds)

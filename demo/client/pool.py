@@ -22,7 +22,6 @@ from redis import Connection
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from demo.client.connections import (
     BoundedPool,
@@ -32,6 +31,7 @@ from demo.client.connections import (
     SafeSentinelConnection,
     SafeSentinelSSLConnection,
     SentinelPool,
+    Sentinels,
     SocketConnection,
     Turn,
 )
@@ -134,12 +134,12 @@ def single(
     return Client(connection_pool=pool, around=around)
 
 
-def sentinels(address: Address, timeout_seconds: float) -> Sentinel:
+def sentinels(address: Address, timeout_seconds: float) -> Sentinels:
     """Those that are asked for the master, each once, all together within the timeout. Without a
     password of their own in the URL, such as have one are taken to have the one of Redis."""
     logins = sentinel_logins(address)
     each_seconds = timeout_seconds / (len(logins) * len(address.hosts))
-    made = Sentinel([])
+    made = Sentinels([])
     made.sentinels = [
         single(login, host, each_seconds, pool_size=4) for login in logins for host in address.hosts
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from demo.client import engine, explain, permissions, pool, refusals
+from demo.client import engine, explain, failover, permissions, pool, refusals
 from demo.client.connections import is_cluster
 from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Around, Client
@@ -36,6 +36,7 @@ def connect(
         client = pool.connect(
             url, pool_size=values["POOL_SIZE"], timeout_seconds=timeout_seconds, around=around
         )
+        failover.follow(client, parse(url), timeout_seconds)
         away = explain.check(client, parse(url), timeout_seconds)
     except (AddressError, engine.EngineError) as error:
         raise ConfigError(str(error)) from None

@@ -77,8 +77,9 @@ class Account:
 
 
 def is_prepared(connection: Connection) -> bool:
-    """Whether the table and the demo accounts are there."""
-    return inspect(connection).has_table(accounts.name) and _shared(connection) >= set(DEMO_NAMES)
+    """Whether the tables and the demo accounts are there."""
+    there = set(inspect(connection).get_table_names())
+    return set(metadata.tables) <= there and _shared(connection) >= set(DEMO_NAMES)
 
 
 def prepare(connection: Connection) -> None:

@@ -10,6 +10,8 @@ things both count.
   whatever happens.
 - A user's sessions stand in a sorted set by expiry, pruned when it is read. If the epoch is lost,
   all of them end.
+- A replica that becomes the primary may not have heard that a session ended, and it would be valid
+  again: who is given `ended` keeps what was ended for a while, and has it ended `again`.
 - Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is
   ever executed.
 
@@ -20,7 +22,7 @@ rules: OWASP Session Management Cheat Sheet.
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +60,23 @@ class Ended:
     along: dict[str, Hash]
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What was ended: the session of a handle, or all that began under the epoch `before`, which
+    was replaced by `epoch`."""
+
+    owner: str
+    handle: str = ""
+    before: str = ""
+    epoch: str = ""
+
+
 class SessionStore:
     """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names
     other hashes of an owner that `load` reads in the same round trip. Each method is one round
     trip, `revoke_others` and `revoke_all` take a second one to tidy up. All raise RedisError;
     `now_ms` is for tests. `outcomes` counts the loads of this process that found a session, and
-    those that did not."""
+    those that did not. `ended` is called with each ending before the method returns."""
 
     def __init__(
         self,
@@ -72,12 +85,13 @@ class SessionStore:
         idle_seconds: float,
         absolute_seconds: float,
         along: tuple[str, ...] = (),
+        ended: Callable[[Ending], None] = lambda ending: None,
     ) -> None:
         if idle_seconds <= 0 or absolute_seconds <= 0:
             raise ValueError("lifetimes have to be positive")
         self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
         self.outcomes: Counter[bool] = Counter()
-        self._client = client
+        self._client, self._ended = client, ended
         self._idle_ms, self._absolute_ms = int(idle_seconds * 1000), int(absolute_seconds * 1000)
         self._load = client.register_script(HERE.with_name("session_store_load.lua").read_text())
         self._save = client.register_script(HERE.with_name("session_store.lua").read_text())
@@ -194,11 +208,10 @@ class SessionStore:
         fresh = f"{before.owner}.{secrets.token_urlsafe(32)}"
         after = Place(before.owner, session_id.handle(fresh))
         keys = [*before.keys(), after.session]
-        return (
-            fresh
-            if self._rotate(keys=keys, args=[before.handle, after.handle, _now(now_ms)])
-            else None
-        )
+        if not self._rotate(keys=keys, args=[before.handle, after.handle, _now(now_ms)]):
+            return None
+        self._ended(Ending(before.owner, before.handle))
+        return fresh
 
     def delete(self, sid: str) -> Ended:
         """End the session."""
@@ -217,11 +230,11 @@ class SessionStore:
         None when this session itself is gone.
         """
         place = session_id.place(sid)
-        return self._replace_epoch(place, [place.session], now_ms) if place else None
+        return self._replace_epoch(place, [place.session], _now(now_ms)) if place else None
 
     def revoke_all(self, user: str) -> int:
         """End all sessions of the user and return their number."""
-        return self._replace_epoch(Place(session_id.owner_of(user), ""), [], None) or 0
+        return self._replace_epoch(Place(session_id.owner_of(user), ""), [], "") or 0
 
     def list_for(
         self, user: str, most: int = 50, *, now_ms: int | None = None
@@ -232,23 +245,39 @@ class SessionStore:
         rows = zip(*(flat[part::5] for part in range(5)), strict=True)
         return [read_device(*row) for row in rows], total
 
-    def _end_at(self, place: Place) -> Ended:
+    def again(self, ending: Ending) -> None:
+        """End once more what was ended, if it is back."""
+        if ending.handle:
+            self._end_at(Place(ending.owner, ending.handle), again=True)
+        else:
+            self._replace_epoch(Place(ending.owner, ""), [], "", ending)
+
+    def _end_at(self, place: Place, *, again: bool = False) -> Ended:
         """End the session at `place` and return what a visitor had besides."""
         keys = [place.session, place.index, place.devices, *map(place.part, self.along)]
         found, *hashes = self._end(keys=keys, args=[place.handle])
+        if found and not again:
+            self._ended(Ending(place.owner, place.handle))
         return Ended(bool(found), dict(zip(self.along, map(read_hash, hashes), strict=False)))
 
-    def _replace_epoch(self, place: Place, keep: list[str], now_ms: int | None) -> int | None:
-        """Give the user a new epoch, which ends every session but those in `keep`."""
-        args = [secrets.token_hex(8), self._absolute_ms, place.handle, _now(now_ms)]
+    def _replace_epoch(
+        self, place: Place, keep: list[str], now: Any, again: Ending | None = None
+    ) -> int | None:
+        """Give the user a new epoch, which ends every session but those in `keep`; `again` the one
+        of an ending, where the one that it replaced is back."""
+        epoch = again.epoch if again else secrets.token_hex(8)
+        args = [epoch, self._absolute_ms, place.handle, now, *([again.before] if again else [])]
         done, *ended = self._revoke(
             keys=[place.epoch, place.index, place.devices, *keep], args=args
         )
         if not done:
             return None
-        if ended:  # nobody can use them any more; this only frees their memory early
-            self._client.unlink(*(Place(place.owner, handle.decode()).session for handle in ended))
-        return len(ended)
+        before, *handles = ended
+        if not again and before:
+            self._ended(Ending(place.owner, before=before.decode(), epoch=epoch))
+        if handles:  # nobody can use them any more; this only frees their memory early
+            self._client.unlink(*(Place(place.owner, each.decode()).session for each in handles))
+        return len(handles)
 
 
 def _fields(data: Mapping[str, Any]) -> list[Any]:

@@ -7,8 +7,9 @@
 -- ARGV[2]  how long the epoch lives, in milliseconds: at least the absolute timeout
 -- ARGV[3]  the handle of the session to keep
 -- ARGV[4]  the time in milliseconds, for tests; empty asks TIME
--- Returns {1, handle, …} with the sessions that were ended; {0} when the one to keep is gone
--- itself, and nothing was changed.
+-- ARGV[5]  the user epoch that is to be replaced, and no other; absent to replace any
+-- Returns {1, the epoch before or '', handle, …} with the sessions that were ended; {0} when the one
+-- to keep is gone itself, or the epoch another, and nothing was changed.
 local epoch_key, sessions, devices, kept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local new_epoch, epoch_life, kept_handle = ARGV[1], ARGV[2], ARGV[3]
 
@@ -19,18 +20,22 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local before = redis.call('GET', epoch_key)
+if ARGV[5] and before ~= ARGV[5] then
+  return {0}
+end
 local expires, noted, seen, created
 if kept then
   -- A session that was ended itself has no say over the others.
   local ends, user, epoch = unpack(redis.call('HMGET', kept, '_ends', '_user', '_epoch'))
-  if now >= (tonumber(ends) or 0) or not user or epoch ~= redis.call('GET', epoch_key) then
+  if now >= (tonumber(ends) or 0) or not user or epoch ~= before then
     return {0}
   end
   expires = redis.call('ZSCORE', sessions, kept_handle)
   noted, seen, created = unpack(redis.call(
     'HMGET', devices, kept_handle, kept_handle .. ':seen', kept_handle .. ':created'))
 end
-local reply = {1}
+local reply = {1, before or ''}
 for _, handle in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   if handle ~= kept_handle then reply[#reply + 1] = handle end
 end

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
+from demo.sessions.endings import Endings
 from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
@@ -38,7 +39,15 @@ def init(app: Flask, services: Services) -> None:
     """Puts our interface behind `flask.session`, and makes the accounts where there are none."""
     client, database = services.redis, services.database
     idle, absolute = app.config["SESSION_IDLE_SECONDS"], app.config["SESSION_ABSOLUTE_SECONDS"]
-    store = SessionStore(client, idle_seconds=idle, absolute_seconds=absolute, along=(cart.PART,))
+    endings = Endings(database)
+    store = SessionStore(
+        client,
+        idle_seconds=idle,
+        absolute_seconds=absolute,
+        along=(cart.PART,),
+        ended=endings.keep,
+    )
+    services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
     services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client)))
     app.session_interface = RedisSessionInterface(app, store)

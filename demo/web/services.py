@@ -13,6 +13,7 @@ from flask import Flask, current_app
 
 from demo.client.background import Background
 from demo.client.breaker import Breaker
+from demo.client.told_again import ToldAgain
 from demo.client.wire import Client
 from demo.database import Database
 from demo.observe.http_metrics import HttpMetrics
@@ -38,6 +39,7 @@ class Services:
     sums: RedisSums
     database: Database
     background: Background
+    told_again: ToldAgain
     metrics: HttpMetrics
     request_log: RequestLog
     before_flask: BeforeFlask

@@ -1,0 +1,122 @@
+"""A failover behind Sentinels is followed the moment that it happens.
+
+Between the promotion of a replica and the word of it, a primary that lives on takes writes that
+will be lost; asked once a second, that is a second of writes. So each Sentinel is listened to. When
+one says which replica it has selected, that replica is asked, twenty times a second, whether it is
+the primary yet, and from then on the pool follows it. Where a Sentinel permits no subscription, or
+a server no ROLE, it stays at a question a second.
+
+Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ and the events of
+https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from demo.client.connections import SentinelPool
+from demo.client.pool import single
+from demo.client.redis_url import Address
+
+SELECTED = b"+selected-slave"
+SWITCHED = b"+switch-master"
+ASK_SECONDS = 0.05
+PROMOTION_SECONDS = 10.0
+PING_SECONDS = 1.0
+WAIT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}  # nobody waits for this one
+log = logging.getLogger(__name__)
+
+
+def follow(client: Any, address: Address, timeout_seconds: float) -> None:
+    """Has the client of a Sentinel's primary follow each failover; for others there is nothing to
+    do."""
+    pool = client.connection_pool if address.kind == "sentinel" else None
+    if pool is not None:
+        pool.changed = _say
+        login = partial(single, address, timeout_seconds=timeout_seconds)
+        for sentinel in pool.sentinel_manager.sentinels:
+            pool.watchers.append(partial(_listen, sentinel=sentinel, login=login))
+
+
+def _say(before: tuple[str, int], now: tuple[str, int], most: int) -> None:
+    log.warning(
+        "Redis has another primary: %s:%d, before %s:%d; acknowledgements at risk: %d at most",
+        *now,
+        *before,
+        most,
+    )
+
+
+def _listen(
+    pool: "weakref.ref[SentinelPool]", sentinel: Any, login: Callable[[tuple[str, int]], Any]
+) -> None:
+    """Listens for as long as there is such a pool in this process."""
+    pause, pid = threading.Event(), os.getpid()
+    own = sentinel.connection_pool
+    while _there(pool, pid):
+        connection = own.connection_class(**{**own.connection_kwargs, **WAIT})
+        try:
+            connection.connect()
+            connection.send_command("SUBSCRIBE", SELECTED, SWITCHED)
+            while _there(pool, pid):
+                event = _hear(connection)
+                if event:
+                    _act(pool, *event, login)
+        except (AuthenticationError, ResponseError):
+            return  # not with this user; another one, or the question a second, has to do
+        except RedisError:
+            pause.wait(PING_SECONDS)
+        finally:
+            connection.disconnect()
+
+
+def _there(pool: "weakref.ref[SentinelPool]", pid: int) -> bool:
+    return pool() is not None and pid == os.getpid()
+
+
+def _hear(connection: Any) -> tuple[bytes, list[str]] | None:
+    """The next event and its words; None where nothing was said for a while. Raises RedisError."""
+    if not connection.can_read(timeout=PING_SECONDS):
+        connection.send_command("PING")  # one that died in silence answers no more
+    said = connection.read_response(push_request=True)
+    if not isinstance(said, list) or said[0] != b"message":
+        return None
+    return said[1], said[2].decode("utf-8", "replace").split()
+
+
+def _act(
+    pool: "weakref.ref[SentinelPool]",
+    event: bytes,
+    words: list[str],
+    login: Callable[[tuple[str, int]], Any],
+) -> None:
+    """Follows what an event tells of, if it tells of this pool's primary: `slave NAME HOST PORT @
+    SERVICE …`, or `SERVICE HOST PORT HOST PORT`."""
+    followed = pool()
+    if followed is None:
+        return
+    if event == SWITCHED and words[:1] == [followed.service_name] and len(words) == 5:
+        followed.follow((words[3], int(words[4])))
+    if event == SELECTED and words[5:6] == [followed.service_name]:
+        candidate = (words[2], int(words[3]))
+        with contextlib.suppress(RedisError), contextlib.closing(login(candidate)) as asked:
+            _await(followed, candidate, asked)
+
+
+def _await(followed: SentinelPool, candidate: tuple[str, int], asked: Any) -> None:
+    """Follows the candidate once it says that it is the primary. Raises RedisError."""
+    pause, until = threading.Event(), time.monotonic() + PROMOTION_SECONDS
+    while time.monotonic() < until and followed.master_address != candidate:
+        if asked.execute_command("ROLE")[0] in (b"master", "master"):
+            followed.follow(candidate)
+        else:
+            followed.still()
+            pause.wait(ASK_SECONDS)

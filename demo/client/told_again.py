@@ -1,0 +1,76 @@
+"""Another server in the place of a primary is noticed, and told again what the one before may have
+taken with it.
+
+Copies of Redis lag behind: when a replica is promoted, the last moments of the primary before are
+missing, and what was invalidated or ended in these is back. Each server that has been a primary by
+itself bears a replication id. So one process of all compares the ids of all primaries with those
+that are written down in Redis; on another one it has everything told again, and, since some
+processes learn later than others which server is the primary, a few times over the next seconds.
+Then it writes the ids down. What is told must bear being told twice.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis import RedisCluster
+from redis.exceptions import ResponseError
+
+from demo.client import refusals
+from demo.client.connections import is_cluster
+
+KNOWN = "demo:client:{primaries}"
+KNOWN_SECONDS = 30 * 86_400
+AGAIN_AT_SECONDS = (0.0, 1.0, 3.0, 7.0)
+LOOK_SECONDS, UNTOLD_SECONDS = 0.5, 60.0
+log = logging.getLogger(__name__)
+
+
+class ToldAgain:
+    """`again` holds what tells something again, and returns how much that was. `clock` is
+    monotonic, in seconds."""
+
+    def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self.again: list[Callable[[], int]] = []
+        self._client, self._clock = client, clock
+        self._ids: set[str] = set()
+        self._began, self._passes = 0.0, 0
+        self._refused = False
+
+    def step(self, _: int = 0) -> float:
+        """Looks, tells what is due, and says after how many seconds to look again. Two round trips.
+        Raises RedisError, and what `again` raises."""
+        try:
+            ids, known = replication_ids(self._client), self._client.get(KNOWN)
+        except ResponseError as error:
+            if not self._refused:
+                log.warning("A failover would not be noticed: %s", refusals.of(error).name)
+            self._refused = True
+            return UNTOLD_SECONDS
+        if known is not None and ids <= set(known.decode().split()):
+            self._ids = set()
+            return LOOK_SECONDS
+        if ids != self._ids:
+            self._ids, self._began, self._passes = ids, self._clock(), 0
+        if self._clock() - self._began >= AGAIN_AT_SECONDS[self._passes]:
+            told = sum(again() for again in self.again)
+            if known is not None and not self._passes:
+                log.warning("Redis has another primary than before; told again: %d", told)
+            self._passes += 1
+        if self._passes == len(AGAIN_AT_SECONDS):
+            self._client.set(KNOWN, " ".join(sorted(ids)), ex=KNOWN_SECONDS)
+        return LOOK_SECONDS
+
+
+def replication_ids(client: Any) -> set[str]:
+    """Those of all primaries. One round trip, on a cluster one to each. Raises RedisError."""
+    if is_cluster(client):
+        told: Sequence[dict[str, Any]] = list(
+            client.info("replication", target_nodes=RedisCluster.PRIMARIES).values()
+        )
+    else:
+        told = [client.info("replication")]
+    return {str(each["master_replid"]) for each in told if each.get("role") == "master"}

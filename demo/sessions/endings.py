@@ -1,0 +1,68 @@
+"""What was ended lately, in the database: sessions that were signed out, moved to a new id or ended
+with all of their user's.
+
+A replica that becomes Redis' primary may lack the last moments of the one before, and a session that
+ended in these would be valid again. So each ending is a row for KEPT_SECONDS, and all of them are
+ended once more on a server that was not the primary before. Doing so twice does no harm.
+"""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, DateTime, Integer, String, Table, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from demo.sessions.accounts import metadata
+from demo.sessions.session_store import Ending, SessionStore
+
+KEPT_SECONDS = 120
+endings = Table(
+    "session_endings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("owner", String(32), nullable=False),
+    Column("handle", String(32), nullable=False),
+    Column("before", String(16), nullable=False),
+    Column("epoch", String(16), nullable=False),
+    Column("ended_at", DateTime(timezone=True), nullable=False),
+)
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """`database` has `read` and `write`, which give a connection each."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def keep(self, ending: Ending) -> None:
+        """Writes it down, and drops what is old. Where the database is away it is only logged: the
+        session has ended all the same."""
+        now = datetime.now(UTC)
+        row = {
+            "owner": ending.owner,
+            "handle": ending.handle,
+            "before": ending.before,
+            "epoch": ending.epoch,
+            "ended_at": now,
+        }
+        old = endings.c.ended_at < now - timedelta(seconds=KEPT_SECONDS)
+        try:
+            with self._database.write(wait=False) as connection:
+                connection.execute(delete(endings).where(old))
+                connection.execute(insert(endings), row)
+        except SQLAlchemyError as error:
+            log.warning("a session ended, not written down: %s", type(error).__name__)
+
+    def again(self, store: SessionStore) -> int:
+        """Ends once more what is kept, the oldest first; how many there were. Raises RedisError,
+        SQLAlchemyError."""
+        since = datetime.now(UTC) - timedelta(seconds=KEPT_SECONDS)
+        columns = (endings.c.owner, endings.c.handle, endings.c.before, endings.c.epoch)
+        lately = select(*columns).where(endings.c.ended_at >= since).order_by(endings.c.id)
+        with self._database.read(wait=False) as connection:
+            rows = connection.execute(lately).all()
+        for row in rows:
+            store.again(Ending(*row))
+        return len(rows)
