@@ -15,7 +15,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from demo import config, limits
 from demo.client import permissions, starting
 from demo.client.background import Background
-from demo.client.breaker import Breaker
 from demo.client.folders import instance_folder
 from demo.client.told_again import ToldAgain
 from demo.config import REPOSITORY, ConfigError
@@ -116,14 +115,14 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
 def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Services:
     """Connects to Redis and the database, and puts the middleware around the app."""
     values = app.config
-    breaker, sums = Breaker(values["BREAKER_SECONDS"]), RedisSums()
+    sums = RedisSums()
     plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"])
-    around = (trace.around, sums.around, plugs.around, breaker.around)
+    around = (trace.around, sums.around, plugs.around)
     needs = {
         module.bp.name: permissions.needs(Path(module.__file__ or "").parent, module.NEEDS)
         for module in modules
     }
-    client, url = starting.connect(values, instance, around, needs)
+    client, url, breaker = starting.connect(values, instance, around, needs)
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values))
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)

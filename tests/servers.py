@@ -8,6 +8,7 @@ one that is there already, for the tests that do not hurt it.
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -192,12 +193,12 @@ def private_engine(*arguments: str) -> Iterator[PrivateEngine]:
 
 
 def free_port() -> int:
-    """One whose cluster bus port, 10 000 above, is a port too."""
+    """One below those that connections are made from, so that none of these takes it before its
+    server does. Its cluster bus port, 10 000 above, is a port too."""
     while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port <= 55_000:
+            if probe.connect_ex(("127.0.0.1", port)):
                 return port
 
 

@@ -1,23 +1,28 @@
-"""A circuit breaker: after a failure to reach Redis nobody waits for it again until a single probe
-has come back.
+"""A circuit breaker: after a failure to reach Redis nobody waits for it again until a probe has come
+back.
 
-Closed: calls pass. A connection error or a timeout opens it: for `open_seconds` calls fail at once.
-Then half-open: one call may try, and its outcome closes or opens again. Of the errors that Redis
-itself answers, most (wrong type, read-only, out of memory) prove that it is there and leave the
-breaker alone; those of a server that answers nothing else, such as one that is still loading, open
-it. Which do is told in `refusals.py`.
+Closed: calls pass. A connection error or a timeout opens it: from then on calls fail at once, and
+the probe is sent beside them, the first one immediately: a server that was late once and answers
+now costs the others a moment, not `open_seconds`. While nothing comes back it is sent again every
+`open_seconds`. Without a probe one of the calls has to be it, after `open_seconds`.
+
+Of the errors that Redis itself answers, most (wrong type, read-only, out of memory) prove that it is
+there and leave the breaker alone; those of a server that answers nothing else, such as one that is
+still loading, open it. Which do is told in `refusals.py`. On a cluster each server has a breaker.
 Idea: M. Nygard, Release It!, "Circuit Breaker".
 """
 
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError
 
 from demo.client import refusals
-from demo.client.wire import NotSent, Send, Trip
+from demo.client.wire import Guard, NotSent
 
 
 class BreakerOpen(NotSent, ConnectionError):
@@ -28,39 +33,35 @@ class BreakerOpen(NotSent, ConnectionError):
         self.retry_in_seconds = retry_in_seconds
 
 
-class Breaker:
-    """One per process and pool. `clock` is a monotonic clock in seconds."""
+class Breaker(Guard):
+    """One per process and server. `clock` is a monotonic clock in seconds. `probe` asks for a sign
+    of life: what it returns or raises is judged like what becomes of a call."""
 
-    def __init__(self, open_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        open_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        probe: Callable[[], Any] | None = None,
+    ) -> None:
         self.open_seconds = open_seconds
+        self.probe = probe
         self._clock = clock
         self._lock = threading.Lock()
         self._open_until: float | None = None
         self._probing_until = 0.0
+        self._prober: tuple[int, threading.Event] | None = None  # of which process, and its end
 
     @property
     def is_open(self) -> bool:
         """Whether Redis counts as away."""
         return self._open_until is not None
 
-    def around(self, trip: Trip, send: Send) -> list[Any]:
-        """Sends the trip unless the breaker is open, and learns from what becomes of it."""
-        self.before()
-        try:
-            replies = send(trip)
-        except NotSent:  # this process' own matter: Redis was not asked
-            raise
-        except RedisError as error:
-            self._learn([error])
-            raise
-        self._learn(replies)
-        return replies
-
-    def _learn(self, replies: Sequence[Any]) -> None:
-        for reply in replies:
-            if isinstance(reply, RedisError) and refusals.of(reply).away:
-                return self.failed()
-        return self.succeeded()
+    def learn(self, replies: Sequence[Any]) -> None:
+        """Judges what has become of a trip: replies, or the error that kept them away."""
+        if _is_away(replies):
+            self.failed()
+        else:
+            self.succeeded()
 
     def before(self) -> None:
         """Raises BreakerOpen unless this call may go out."""
@@ -71,8 +72,8 @@ class Breaker:
                 return
             now = self._clock()
             due = max(self._open_until, self._probing_until)
-            if now < due:
-                raise BreakerOpen(due - now)
+            if now < due or self._is_probed():
+                raise BreakerOpen(max(due - now, 0.0))
             # A probe that never reports back (its thread was killed) must not keep the breaker open
             # for ever.
             self._probing_until = now + self.open_seconds
@@ -81,11 +82,84 @@ class Breaker:
         """The call came back: closed."""
         if self._open_until is not None:
             with self._lock:
-                self._open_until = None
-                self._probing_until = 0.0
+                self._close()
 
     def failed(self) -> None:
         """The call did not reach Redis, or Redis did not answer in time: open."""
         with self._lock:
             self._open_until = self._clock() + self.open_seconds
             self._probing_until = 0.0
+            if self.probe is None or self._is_probed():
+                return
+            end = threading.Event()
+            self._prober = os.getpid(), end
+        try:
+            threading.Thread(
+                target=self._ask, args=(self.probe, end), name="probe", daemon=True
+            ).start()
+        except RuntimeError:  # no thread is begun any more as the process ends
+            self._prober = None
+
+    def _ask(self, probe: Callable[[], Any], end: threading.Event) -> None:
+        """Asks until something comes back, or a call that was under way has told that it does."""
+        replies: list[Any] = []
+        while not end.is_set():
+            try:
+                replies = [probe()]
+            except RedisError as error:
+                replies = [error]
+            with self._lock:
+                if not end.is_set() and not _is_away(replies):
+                    self._close()
+                elif not end.is_set():
+                    self._open_until = self._clock() + self.open_seconds
+            end.wait(self.open_seconds)
+
+    def _is_probed(self) -> bool:
+        return self._prober is not None and self._prober[0] == os.getpid()
+
+    def _close(self) -> None:
+        self._open_until, self._probing_until = None, 0.0
+        if self._prober:
+            self._prober[1].set()
+            self._prober = None
+
+
+class Breakers:
+    """A breaker for each server of a client, by its name; a client for one server has one, named
+    with no word. `probe` asks one of them for a sign of life, `names` tells which there are."""
+
+    def __init__(self, open_seconds: float) -> None:
+        self.open_seconds = open_seconds
+        self.probe: Callable[[str], Any] | None = None
+        self.names: Callable[[], Collection[str]] = lambda: [""]
+        self._breakers: dict[str, Breaker] = {}
+
+    def of(self, name: str) -> Breaker:
+        """That of a server."""
+        found = self._breakers.get(name)
+        if found is None:
+            found = self._breakers.setdefault(name, Breaker(self.open_seconds))
+        if found.probe is None and self.probe is not None:
+            found.probe = partial(self.probe, name)
+        return found
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all of Redis counts as away."""
+        names = self.names()
+        return len(self.open) == len(names) if names else self.of("").is_open
+
+    @property
+    def open(self) -> list[str]:
+        """The names of the servers that count as away."""
+        return [name for name in self.names() if self.of(name).is_open]
+
+    def succeeded(self) -> None:
+        """Closes all."""
+        for breaker in list(self._breakers.values()):
+            breaker.succeeded()
+
+
+def _is_away(replies: Sequence[Any]) -> bool:
+    return any(isinstance(reply, RedisError) and refusals.of(reply).away for reply in replies)

@@ -30,6 +30,8 @@ from redis.sentinel import (
 from demo.client import lookups
 from demo.client.wire import NotSent
 
+LEAST_SECONDS = 0.02
+PROBE_KEY = "demo:client:{probe}"
 NONE_FREE = "not sent: no connection was free"
 
 
@@ -66,10 +68,11 @@ class BoundedPool(BlockingConnectionPool):
         if connection is None:
             connection = self.make_connection()
         try:
-            connection.connect()
-            if _is_stale(connection):
+            if not connection.is_connected:
+                connection.open(self.timeout)
+            elif _is_stale(connection):
                 connection.disconnect()
-                connection.connect()
+                connection.open(self.timeout)
         except BaseException as error:
             error.unsent = True  # type: ignore[attr-defined]
             self.release(connection)
@@ -81,6 +84,8 @@ class BoundedPool(BlockingConnectionPool):
         if not self.owns_connection(connection):
             connection.disconnect()
             connection = None
+        elif connection.is_hurried:
+            connection.wait_as_ever()
         with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
             self.pool.put_nowait(connection)
 
@@ -207,6 +212,11 @@ def pools(client: Any) -> list[BoundedPool]:
     return [node.redis_connection.connection_pool for node in nodes if node.redis_connection]
 
 
+def primaries(client: Any) -> list[str]:
+    """The names of the servers of a cluster that take writes, as far as they are known."""
+    return [node.name for node in client.get_primaries()] if client.has_map else []
+
+
 def is_cluster(client: Any) -> bool:
     """Whether a redis-py client is one for a cluster."""
     return hasattr(type(client), "get_node_from_key")
@@ -221,6 +231,34 @@ def use(client: Any) -> tuple[int, int]:
     return sum(most - free for most, free in each), sum(most for most, _ in each)
 
 
+def probe(client: Any, name: str = "") -> Any:
+    """Asks a client's server, or a cluster's of that name, for a sign of life, on a connection of
+    its own, so that a pool that is empty is no sign of death. A key is asked for: a cluster that is
+    down answers everything else. Raises RedisError."""
+    if not is_cluster(client):
+        return _exists(client.connection_pool)
+    try:
+        if not name:
+            return client.ask_for_the_map()
+        node = client.nodes_manager.get_node(node_name=name)
+        return node and _exists(client.get_redis_connection(node).connection_pool)
+    except ResponseError as error:
+        return error
+    except (ConnectionError, TimeoutError):
+        client.doubt()
+        raise
+
+
+def _exists(pool: BoundedPool) -> Any:
+    connection = pool.connection_class(**pool.connection_kwargs)
+    try:
+        connection.open(pool.timeout)
+        connection.send_command("EXISTS", PROBE_KEY)
+        return connection.read_response()
+    finally:
+        connection.disconnect()
+
+
 def _is_stale(connection: Any) -> bool:
     """Whether the server closed it while it was idle, or something unread is left in it."""
     try:
@@ -229,35 +267,71 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-class Named(AbstractConnection):
-    """Tells the server its name, where the server takes one: without CLIENT SETNAME the list of
-    connections has no names, and everything else works."""
+class Timed(AbstractConnection):
+    """Is opened within a time in which its first command is answered, too: the answers that opening
+    it takes, and that one, have one deadline. Tells the server its name, where the server takes
+    one: without CLIENT SETNAME the list of connections has no names, and everything else works."""
+
+    is_hurried = False
+    _until = 0.0
+
+    def open(self, seconds: float) -> None:
+        """Connects; the next answer is waited for until these seconds are over."""
+        self._until = time.monotonic() + seconds
+        self.connect()
+        self.wait_until(self._until)
+
+    def wait_until(self, moment: float) -> None:
+        """Answers are waited for until then, of `time.monotonic`."""
+        if self._sock is not None:
+            self.is_hurried = True
+            self._sock.settimeout(max(moment - time.monotonic(), LEAST_SECONDS))
+
+    def wait_as_ever(self) -> None:
+        """Each answer is waited for as long as any."""
+        self.is_hurried = False
+        if self._sock is not None:
+            self._sock.settimeout(self.socket_timeout)
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         name, self.client_name = self.client_name, None
+        # of this instance alone, and only while it opens: every command would pay for the call
+        self.__dict__["read_response"] = self._read_in_time
         try:
             super().on_connect_check_health(check_health)
+            if name:
+                self.send_command("CLIENT", "SETNAME", name, check_health=False)
+                with contextlib.suppress(ResponseError):
+                    self.read_response()
         finally:
             self.client_name = name
-        if name:
-            self.send_command("CLIENT", "SETNAME", name, check_health=False)
-            with contextlib.suppress(ResponseError):
-                self.read_response()
+            del self.__dict__["read_response"]
+
+    def _read_in_time(self, *args: Any, **options: Any) -> Any:
+        if self._until:
+            self.wait_until(self._until)
+        return type(self).read_response(self, *args, **options)
 
 
-class QuickConnection(Named, Connection):
+class QuickConnection(Timed, Connection):
     """Waits for a name no longer than for the connection."""
 
     def _connect(self) -> Any:
-        lookups.wait_for(self.host, self.socket_connect_timeout)
-        return super()._connect()
+        whole, began = self.socket_connect_timeout, time.monotonic()
+        lookups.wait_for(self.host, whole)
+        if whole is not None:
+            self.socket_connect_timeout = max(whole - (time.monotonic() - began), LEAST_SECONDS)
+        try:
+            return super()._connect()
+        finally:
+            self.socket_connect_timeout = whole
 
 
 class QuickSSLConnection(QuickConnection, SSLConnection):
     """The same over TLS."""
 
 
-class SocketConnection(Named, UnixDomainSocketConnection):
+class SocketConnection(Timed, UnixDomainSocketConnection):
     """To a socket of this machine."""
 
 

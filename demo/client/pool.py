@@ -13,7 +13,7 @@ free waits for one, `timeout_seconds` at most, whatever the client: of a cluster
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,14 +36,20 @@ from demo.client.connections import (
     Turn,
 )
 from demo.client.redis_url import Address, parse
-from demo.client.wire import Around, Client, ClusterClient
+from demo.client.wire import OPEN, Around, Client, ClusterClient, Guard
 
 
 def connect(
-    url: str, *, pool_size: int, timeout_seconds: float, around: Sequence[Around] = ()
+    url: str,
+    *,
+    pool_size: int,
+    timeout_seconds: float,
+    around: Sequence[Around] = (),
+    guards: Callable[[str], Guard] = lambda name: OPEN,
 ) -> Client:
     """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster,
-    whose map it asks for.
+    whose map it asks for. `guards` gives what stands before each server of a cluster, or, named
+    "", before the only one.
 
     Raises AddressError when the URL is wrong.
     """
@@ -63,8 +69,11 @@ def connect(
                 **options,
             ),
             turn=Turn(pool_size, timeout_seconds),
+            timeout_seconds=timeout_seconds,
+            guards=guards,
             around=around,
         )
+    around = (*around, guards("").around)
     if address.kind == "sentinel":
         return Client(
             connection_pool=SentinelPool(

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from demo.client import engine, explain, failover, permissions, pool, refusals
-from demo.client.connections import is_cluster
+from demo.client.breaker import Breaker, Breakers
+from demo.client.connections import is_cluster, primaries, probe
 from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Around, Client
 from demo.config import REPOSITORY, ConfigError
@@ -22,9 +23,10 @@ def connect(
     instance: Path,
     around: Sequence[Around],
     needs: Mapping[str, Sequence[str]],
-) -> tuple[Client, str]:
+) -> tuple[Client, str, Breaker | Breakers]:
     """The client and the URL of the Redis in the settings, or of the embedded engine, which is
-    started if need be. `needs` names the commands of each part.
+    started if need be, and its breaker, or those of a cluster's servers. `needs` names the commands
+    of each part.
 
     Raises ConfigError with one sentence for what only a person can mend.
     """
@@ -33,9 +35,7 @@ def connect(
         url = url or engine.start(
             instance, keep=values["KEEP_DATA"], maxmemory_mb=values["ENGINE_MAXMEMORY_MB"]
         )
-        client = pool.connect(
-            url, pool_size=values["POOL_SIZE"], timeout_seconds=timeout_seconds, around=around
-        )
+        client, breaker = _connect(url, values, around)
         failover.follow(client, parse(url), timeout_seconds)
         away = explain.check(client, parse(url), timeout_seconds)
     except (AddressError, engine.EngineError) as error:
@@ -45,7 +45,25 @@ def connect(
     else:
         _load_scripts(client)
         _say_what_is_missing(client, needs)
-    return client, url
+    return client, url, breaker
+
+
+def _connect(
+    url: str, values: Mapping[str, Any], around: Sequence[Around]
+) -> tuple[Client, Breaker | Breakers]:
+    breakers = Breakers(values["BREAKER_SECONDS"])
+    client = pool.connect(
+        url,
+        pool_size=values["POOL_SIZE"],
+        timeout_seconds=values["REDIS_TIMEOUT_SECONDS"],
+        around=around,
+        guards=breakers.of,
+    )
+    breakers.probe = partial(probe, client)
+    if not is_cluster(client):
+        return client, breakers.of("")
+    breakers.names = lambda: primaries(client)
+    return client, breakers
 
 
 def _say_what_is_missing(client: Client, needs: Mapping[str, Sequence[str]]) -> None:

@@ -13,7 +13,8 @@ Two connections that only listen are no client's and do not pass here: the messa
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +39,8 @@ from redis.exceptions import (
 from redis.maint_notifications import MaintNotificationsConfig
 
 Args: TypeAlias = tuple[Any, ...]
+AGAIN_SECONDS = 0.1
+MOST_MOVES = 5
 
 
 class NotSent(RedisError):
@@ -72,6 +75,33 @@ class Trip:
 
 
 Send: TypeAlias = Callable[[Trip], list[Any]]
+
+
+class Guard:
+    """What stands before one server: it raises NotSent where nothing may go there, and learns of
+    replies, or of the error that kept them away. This one lets everything pass."""
+
+    def before(self) -> None:
+        """Raises NotSent unless a call may go out."""
+
+    def learn(self, replies: Sequence[Any]) -> None:
+        """Judges what has become of a call."""
+
+    def around(self, trip: Trip, send: Send) -> list[Any]:
+        """Both, around a trip to the one server that there is."""
+        self.before()
+        try:
+            replies = send(trip)
+        except NotSent:  # this process' own matter: Redis was not asked
+            raise
+        except RedisError as error:
+            self.learn([error])
+            raise
+        self.learn(replies)
+        return replies
+
+
+OPEN = Guard()
 
 
 class Around(Protocol):
@@ -215,29 +245,38 @@ class _Map(_Keys):
 
 
 class ClusterClient(_Wired, _Keys):
-    """A redis-py client for a cluster. It can be made while the cluster is away: then it asks for
-    the cluster's map when it is needed, and until it has it, a call raises ConnectionError.
+    """A redis-py client for a cluster, whose calls wait `timeout_seconds` at most, however many
+    servers they go to.
 
-    `pool` makes the pool of a node, `turn` bounds the pipelines that are under way: each holds a
-    connection to one node while it waits for one to the next, and as many as a pool has could wait
-    for one another.
+    What cannot be sent to one server, or is not answered there in time, is the error of its own
+    commands and of no others. `guards` gives what stands before each server, by name; "" is the
+    cluster's map, which a client that was made while the cluster was away asks for when it is
+    needed. After a failure the map is asked for again, beside the calls. Nothing is sent twice but
+    what was refused by a server that does not hold the key.
+
+    `pool` makes the pool of a server, `turn` bounds the pipelines that are under way: each holds a
+    connection to one server while it waits for one to the next, and as many as a pool has could
+    wait for one another.
     """
 
     def __init__(
         self,
         *,
         hosts: Sequence[tuple[str, int]],
+        timeout_seconds: float,
         retry: Any,
         pool: Callable[..., Any],
         turn: AbstractContextManager[Any],
+        guards: Callable[[str], Guard],
         around: Sequence[Around] = (),
     ) -> None:
         self.send, self._texts = through(around), {}
-        self.turn = turn
+        self.turn, self.guards = turn, guards
+        self._timeout_seconds = timeout_seconds
         self._hosts, self._retry, self._pool = hosts, retry, pool
-        self._map_lock = threading.Lock()
+        self._map_lock, self._asking = threading.Lock(), threading.Lock()
         with suppress(RedisError):
-            self._ask_for_the_map()
+            self.ask_for_the_map()
 
     @property
     def has_map(self) -> bool:
@@ -248,28 +287,57 @@ class ClusterClient(_Wired, _Keys):
         """What is not there yet comes with the map."""
         if self.has_map or name.startswith("__"):
             raise AttributeError(name)
-        self.send(Trip("CLUSTER SLOTS", [("CLUSTER SLOTS",)], [], self._ask_for_the_map))
+        self.send(Trip("CLUSTER SLOTS", [("CLUSTER SLOTS",)], [], self._need_the_map))
         return getattr(self, name)
 
-    def _ask_for_the_map(self, _: Trip | None = None) -> list[Any]:
-        with self._map_lock:
-            if not self.has_map:
-                host, port = self._hosts[0]
-                try:
-                    made = _Map(
-                        # only of a URL's nodes redis-py makes the pools of the class it is told
-                        url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
-                        startup_nodes=[ClusterNode(*other) for other in self._hosts[1:]],
-                        retry=self._retry,
-                        connection_pool_class=self._pool,
-                        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-                    )
-                except RedisClusterException as error:
-                    if isinstance(error.__cause__, RedisError):
-                        raise error.__cause__ from None
-                    raise ConnectionError(str(error)) from error
-                self.__dict__.update(made.__dict__)
+    def _need_the_map(self, _: Trip | None = None) -> list[Any]:
+        guard = self.guards("")
+        guard.before()
+        try:
+            self.ask_for_the_map()
+        except RedisError as error:
+            guard.learn([error])
+            raise
+        guard.learn([])
         return [None]
+
+    def ask_for_the_map(self) -> None:
+        """Gets it, or gets it again. Raises RedisError."""
+        with self._map_lock:
+            try:
+                if self.has_map:
+                    self.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
+                    return
+                host, port = self._hosts[0]
+                made = _Map(
+                    # only of a URL's nodes redis-py makes the pools of the class it is told
+                    url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
+                    startup_nodes=[ClusterNode(*other) for other in self._hosts[1:]],
+                    retry=self._retry,
+                    connection_pool_class=self._pool,
+                    maint_notifications_config=MaintNotificationsConfig(enabled=False),
+                )
+            except RedisClusterException as error:
+                if isinstance(error.__cause__, RedisError):
+                    raise error.__cause__ from None
+                raise ConnectionError(str(error)) from error
+            self.__dict__.update(made.__dict__)
+
+    def doubt(self) -> None:
+        """Has the map asked for again, beside the calls, once at a time."""
+        if self._asking.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._ask_again, name="map", daemon=True).start()
+            except RuntimeError:  # no thread is begun any more as the process ends
+                self._asking.release()
+
+    def _ask_again(self) -> None:
+        try:
+            with suppress(RedisError):
+                self.ask_for_the_map()
+            threading.Event().wait(AGAIN_SECONDS)  # or each call that fails would ask
+        finally:
+            self._asking.release()
 
     def register_script(self, script: Any) -> Any:
         return self._remember(super().register_script(script))
@@ -283,7 +351,7 @@ class ClusterClient(_Wired, _Keys):
 
     def _carry(self, trip: Trip) -> list[Any]:
         if not self.has_map:
-            self._ask_for_the_map(trip)
+            self._need_the_map()
         args, options = trip.parts[0]
         try:
             return [RedisCluster.execute_command(self, *args, **options)]
@@ -292,21 +360,125 @@ class ClusterClient(_Wired, _Keys):
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
 
+    def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
+        """Sends one command to one server, and follows it where it is sent on to."""
+        reply: Any = None
+        for _ in range(MOST_MOVES):
+            reply = self._talk([(target_node, [(args, options)])])[0][0]
+            if not isinstance(reply, MovedError):
+                break
+            target_node = self._moved(reply)
+        if isinstance(reply, (AskError, TryAgainError)):
+            return super()._execute_command(target_node, *args, **options)
+        if isinstance(reply, Exception):
+            raise reply
+        callback = self.cluster_response_callbacks.get(args[0])
+        return callback(reply, **options) if callback else reply
+
+    def _moved(self, error: MovedError) -> Any:
+        self.nodes_manager.move_slot(error)
+        self.doubt()  # what moved is seldom alone
+        return self.nodes_manager.get_node_from_slot(error.slot_id)
+
+    def carry_all(self, parts: Sequence[Any]) -> list[Any]:
+        """A pipeline's replies, or errors, one for each of its parts."""
+        if not self.has_map:
+            self._need_the_map()
+        replies: list[Any] = [None] * len(parts)
+        places: dict[str, tuple[Any, list[int]]] = {}
+        for place, part in enumerate(parts):
+            try:
+                slot = self.determine_slot(*part.args)
+                node = self.nodes_manager.get_node_from_slot(-1 if slot is None else slot)
+            except RedisClusterException as error:
+                replies[place] = ConnectionError(str(error))
+                continue
+            places.setdefault(node.name, (node, []))[1].append(place)
+        batches = [
+            (node, [(parts[place].args, parts[place].options) for place in at])
+            for node, at in places.values()
+        ]
+        with self.turn:
+            answers = self._talk(batches)
+        for (_, at), answered in zip(places.values(), answers, strict=True):
+            for place, reply in zip(at, answered, strict=True):
+                if isinstance(reply, (MovedError, AskError, TryAgainError)):
+                    try:
+                        reply = RedisCluster.execute_command(
+                            self, *parts[place].args, **parts[place].options
+                        )
+                    except (RedisError, RedisClusterException) as error:
+                        reply = error
+                replies[place] = reply
+        return replies
+
+    def _talk(self, batches: Sequence[tuple[Any, list[Any]]]) -> list[list[Any]]:
+        """Sends commands to servers, all before any is read, and reads what they reply until the
+        time is over: replies and errors, as many as there are commands."""
+        until = time.monotonic() + self._timeout_seconds
+        answers: list[list[Any]] = []
+        under_way: list[tuple[int, Any, Any]] = []
+        for number, (node, commands) in enumerate(batches):
+            answers.append([])
+            connection = None
+            try:
+                self.guards(node.name).before()
+                pool = self.get_redis_connection(node).connection_pool
+                connection = pool.get_connection()
+                connection.send_packed_command(
+                    connection.pack_commands([args for args, _ in commands])
+                )
+                under_way.append((number, connection, pool))
+            except RedisError as error:
+                self._failed(node, connection, error)
+                answers[number] = [error] * len(commands)
+                if connection:
+                    pool.release(connection)
+        for number, connection, pool in under_way:
+            node, commands = batches[number]
+            if len(under_way) > 1:
+                connection.wait_until(until)
+            try:
+                parse = node.redis_connection.parse_response
+                for args, options in commands:
+                    try:
+                        reply = parse(connection, args[0], **options)
+                    except ResponseError as error:
+                        reply = error
+                    answers[number].append(reply)
+                self.guards(node.name).learn(answers[number])
+            except RedisError as error:
+                self._failed(node, connection, error)
+                answers[number] += [error] * (len(commands) - len(answers[number]))
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                pool.release(connection)
+        return answers
+
+    def _failed(self, node: Any, connection: Any, error: RedisError) -> None:
+        if isinstance(error, NotSent):
+            return
+        if connection:
+            connection.disconnect()
+        if isinstance(error, ConnectionError):  # one that was late may only be late
+            self.doubt()
+        self.guards(node.name).learn([error])
+
     def pipeline(
         self, transaction: bool | None = None, shard_hint: str | None = None
     ) -> ClusterPipeline:
         made: Any = super().pipeline(transaction, shard_hint)
         made.__class__ = _ClusterPipeline
-        made.send, made.turn = self.send, self.turn
-        made.parent_execute_command = made._send_again
+        made.send, made.carry_all = self.send, self.carry_all
         pipeline: ClusterPipeline = made
         return pipeline
 
 
 class _ClusterPipeline(_Keys, ClusterPipeline):
     send: Send
-    turn: AbstractContextManager[Any]
-    _failed: Iterator[Any]
+    carry_all: Callable[[Sequence[Any]], list[Any]]
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         parts = list(self._execution_strategy.command_queue)
@@ -317,38 +489,20 @@ class _ClusterPipeline(_Keys, ClusterPipeline):
         try:
             replies = self.send(trip)
         finally:
-            if self._execution_strategy.command_queue:  # it never went out
-                self.reset()
+            self.reset()
         if raise_on_error:
             _raise_first(trip, replies)
         return replies
 
     def _carry(self, trip: Trip) -> list[Any]:
+        if not trip.atomic:
+            return self.carry_all(trip.parts)
         strategy: Any = self._execution_strategy
         strategy.command_queue = trip.parts
-        self._failed = iter(trip.parts)
         try:
-            with self.turn:
-                replies = list(super().execute(raise_on_error=False))
+            return list(super().execute(raise_on_error=False))
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
-        if any(isinstance(reply, (ConnectionError, TimeoutError)) for reply in replies):
-            with suppress(RedisError, RedisClusterException):  # another may have its slots by now
-                self.nodes_manager.initialize()
-        return replies
-
-    def _send_again(self, *args: Any, **options: Any) -> Any:
-        """redis-py sends each command again that has failed, in their order, whatever `retry` says.
-        Only what was sent to the wrong node can have counted nowhere; what a node was late with may
-        count already."""
-        error = next(
-            part.result
-            for part in self._failed
-            if isinstance(part.result, ClusterPipeline.ERRORS_ALLOW_RETRY)
-        )
-        if not isinstance(error, (MovedError, AskError, TryAgainError)):
-            raise error
-        return RedisCluster.execute_command(self, *args, **options)
 
 
 def _raise_first(trip: Trip, replies: list[Any]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from demo.client import connections
-from demo.client.breaker import Breaker
+from demo.client.breaker import Breaker, Breakers
 from demo.observe import metrics
 from demo.observe.trace import ENDPOINT, TRACE, Trace
 
@@ -13,7 +13,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class HttpMetrics:
     """Told of each answer of an app by the request log."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Any, breaker: Breaker | Breakers) -> None:
         self._client, self._breaker = client, breaker
         self._told: tuple[bool, int] | None = (
             None  # not at the start: gauges belong to the process that serves

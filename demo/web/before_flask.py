@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from demo.client.breaker import Breaker
+from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import TRACE, begin_trace, end_trace
 
 OUTCOME = "demo.outcome"
@@ -34,7 +34,9 @@ class BeforeFlask:
     own, what answers it; that returns None when Flask has to, and leaves the outcome in the
     environment."""
 
-    def __init__(self, inner: WSGI, breaker: Breaker, headers: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, inner: WSGI, breaker: Breaker | Breakers, headers: Iterable[tuple[str, str]]
+    ) -> None:
         self.inner, self._breaker, self._headers = inner, breaker, list(headers)
         self.windows: list[Window] = []
 

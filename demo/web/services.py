@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, current_app
 
 from demo.client.background import Background
-from demo.client.breaker import Breaker
+from demo.client.breaker import Breaker, Breakers
 from demo.client.told_again import ToldAgain
 from demo.client.wire import Client
 from demo.database import Database
@@ -35,7 +35,7 @@ class Services:
 
     redis: Client
     redis_url: str
-    breaker: Breaker
+    breaker: Breaker | Breakers
     sums: RedisSums
     database: Database
     background: Background
@@ -71,7 +71,7 @@ def get_redis() -> Client:
     return services().redis
 
 
-def get_breaker() -> Breaker:
+def get_breaker() -> Breaker | Breakers:
     """The breaker of the running app's client."""
     return services().breaker
 

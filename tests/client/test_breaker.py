@@ -1,0 +1,229 @@
+"""The breaker on real servers: what one server is late with holds up no other, and a probe beside
+the calls finds out when it is back."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ConnectionError, RedisError
+
+from demo.client.breaker import Breaker, BreakerOpen, Breakers
+from demo.client.connections import PROBE_KEY, probe
+from tests.clients import connect
+from tests.servers import private_engine, until
+from tests.topologies import Topology, topology
+
+NAMES = ("{a}:n", "{b}:n", "{c}:n")  # one on each of three servers
+
+
+@pytest.fixture
+def cluster() -> Iterator[Topology]:
+    with topology("cluster", "--enable-debug-command", "yes", nodes=3) as made:
+        yield made
+
+
+@pytest.fixture
+def connected() -> Iterator[Callable[..., Any]]:
+    with ExitStack() as stack:
+
+        def make(url: str, **settings: Any) -> Any:
+            options = {"pool_size": 4, "timeout_seconds": 0.25, "open_seconds": 0.2, **settings}
+            made = connect(url, probed=True, **options)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def held_up(port: int, seconds: float) -> threading.Thread:
+    """Holds a server up, and returns when it is."""
+
+    def hold() -> None:
+        with redis.Redis(port=port, socket_timeout=30) as node:
+            node.execute_command("DEBUG", "SLEEP", str(seconds))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    until(lambda: not answers(port))
+    return thread
+
+
+def answers(port: int) -> bool:
+    with redis.Redis(port=port, socket_timeout=0.05, retry=None) as node:
+        try:
+            return bool(node.ping())
+        except RedisError:
+            return False
+
+
+def outcome(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except RedisError as error:
+        return type(error)
+
+
+def test_one_late_answer_costs_the_others_a_moment(connected: Callable[..., Any]) -> None:
+    """The server answers the probe at once, so the breaker is closed long before its time."""
+    with private_engine() as engine:
+        client = connected(engine.url, open_seconds=60)
+        breaker = client.breaker.of("")
+        client.set("a", 1)
+        breaker.failed()
+        until(lambda: not breaker.is_open)
+        assert client.get("a") == b"1"
+
+
+def test_a_server_that_is_silent_is_asked_beside_the_calls_until_it_answers(
+    connected: Callable[..., Any],
+) -> None:
+    with private_engine() as engine:
+        client = connected(engine.url, open_seconds=0.05)
+        client.set("a", 1)
+        engine.pause()
+        assert outcome(lambda: client.get("a")) is redis.TimeoutError
+        # however long it takes, no call is the one that has to find out
+        assert {outcome(lambda: client.get("a")) for _ in range(2000)} == {BreakerOpen}
+        engine.resume()
+        until(lambda: outcome(lambda: client.get("a")) == b"1")
+
+
+def test_the_probe_needs_no_free_connection(connected: Callable[..., Any]) -> None:
+    with private_engine() as engine:
+        client = connected(engine.url, pool_size=1)
+        kept = client.connection_pool.get_connection()
+        assert probe(client) == 0
+        client.connection_pool.release(kept)
+        assert client.set(PROBE_KEY, 1) and probe(client) == 1
+
+
+def test_a_server_that_forbids_the_probe_answers_all_the_same() -> None:
+    with topology("standalone") as given:
+        given.each("ACL", "SETUSER", "meek", "on", ">pw", "~other:*", "+@all")
+        client = connect(
+            given.url("meek:pw"), pool_size=2, timeout_seconds=2.0, open_seconds=60, probed=True
+        )
+        client.breaker.of("").failed()
+        until(lambda: not client.breaker.is_open)
+        client.close()
+
+
+def test_a_breaker_that_is_closed_by_a_call_is_probed_anew_when_it_opens_again() -> None:
+    asked, go_on = list[int](), threading.Event()
+
+    def silent() -> None:
+        asked.append(1)
+        go_on.set()
+        raise ConnectionError
+
+    breaker = Breaker(60, probe=silent)
+    for number in (1, 2):
+        go_on.clear()
+        breaker.failed()
+        breaker.failed()  # is probed already
+        assert go_on.wait(10) and len(asked) == number
+        with pytest.raises(BreakerOpen):
+            breaker.before()
+        breaker.succeeded()
+        breaker.before()
+
+
+def test_what_one_server_of_a_cluster_is_late_with_holds_up_no_other(
+    cluster: Topology, connected: Callable[..., Any]
+) -> None:
+    client = connected(cluster.url())
+    for name in NAMES:
+        client.set(name, 1)
+    late = client.nodes_manager.get_node_from_slot(client.keyslot(NAMES[0]))
+    holding = held_up(late.port, 3)
+    pipeline = client.pipeline(transaction=False)
+    for name in NAMES:
+        pipeline.incr(name)
+    replies = pipeline.execute(raise_on_error=False)
+    assert isinstance(replies[0], redis.TimeoutError) and replies[1:] == [2, 2]
+    for _ in range(50):
+        assert outcome(lambda: client.get(NAMES[0])) is BreakerOpen
+        assert [outcome(lambda name=name: client.get(name)) for name in NAMES[1:]] == [b"2", b"2"]
+    assert client.breaker.open == [late.name] and not client.breaker.is_open
+    holding.join(30)
+    until(lambda: outcome(lambda: client.get(NAMES[0])) == b"2")  # counted once, if late
+    assert client.breaker.open == []
+
+
+def test_a_page_of_many_keys_waits_once_for_a_cluster_that_is_silent(
+    cluster: Topology, connected: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three are silent, and the time of the first is the time of all: by a clock that stands
+    still but for it, the others are not waited for."""
+    client = connected(cluster.url(), open_seconds=60)
+    for name in NAMES:
+        client.set(name, 1)
+    holding = [held_up(port, 1.5) for port in cluster.ports]
+    waits = list[float]()
+    for pool in (node.redis_connection.connection_pool for node in client.get_nodes()):
+        (connection,) = pool.pool.queue[-1:]
+        monkeypatch.setattr(
+            connection,
+            "wait_until",
+            lambda moment, connection=connection: (
+                waits.append(moment - time.monotonic()),
+                type(connection).wait_until(connection, moment),
+            ),
+        )
+    pipeline = client.pipeline(transaction=False)
+    for name in NAMES:
+        pipeline.get(name)
+    replies = pipeline.execute(raise_on_error=False)
+    assert [type(reply) for reply in replies] == [redis.TimeoutError] * 3
+    assert len(waits) == 3 and waits[1] <= 0.0 and waits[2] <= 0.0
+    assert client.breaker.is_open
+    for thread in holding:
+        thread.join(30)
+
+
+def test_a_cluster_that_is_down_opens_its_breakers_and_closes_them_when_it_is_up() -> None:
+    with topology("cluster", nodes=3) as cluster:
+        client = connect(
+            cluster.url(), pool_size=4, timeout_seconds=2.0, open_seconds=0.1, probed=True
+        )
+        for name in NAMES:
+            client.set(name, 1)
+        slot = client.keyslot("nobody's")
+        with redis.Redis(port=cluster.ports[0]) as node:
+            owner = client.nodes_manager.get_node_from_slot(slot)
+            with redis.Redis(port=owner.port) as losing:
+                losing.execute_command("CLUSTER", "DELSLOTS", slot)
+                until(lambda: losing.execute_command("CLUSTER INFO")["cluster_state"] == "fail")
+                name = next(
+                    name
+                    for name in NAMES
+                    if client.nodes_manager.get_node_from_slot(client.keyslot(name)) == owner
+                )
+                assert outcome(lambda: client.get(name)) is redis.exceptions.ClusterDownError
+                assert outcome(lambda: client.get(name)) is BreakerOpen
+                losing.execute_command("CLUSTER", "ADDSLOTS", slot)
+            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 30)
+        until(lambda: outcome(lambda: client.get(name)) == b"1")
+        client.close()
+
+
+def test_of_all_servers_or_of_none_is_open() -> None:
+    breakers = Breakers(60)
+    assert not breakers.is_open
+    breakers.of("").failed()
+    assert breakers.is_open and breakers.open == [""]
+    breakers.names = lambda: ["a", "b"]
+    assert not breakers.is_open
+    breakers.of("a").failed()
+    assert not breakers.is_open and breakers.open == ["a"]
+    breakers.of("b").failed()
+    assert breakers.is_open
+    breakers.succeeded()
+    assert breakers.open == []
+    breakers.names = list
+    breakers.of("").failed()
+    assert breakers.is_open
