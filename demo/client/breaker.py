@@ -146,14 +146,14 @@ class Breakers:
 
     @property
     def is_open(self) -> bool:
-        """Whether all of Redis counts as away."""
-        names = self.names()
-        return len(self.open) == len(names) if names else self.of("").is_open
+        """Whether any of Redis counts as away."""
+        return bool(self.open)
 
     @property
     def open(self) -> list[str]:
-        """The names of the servers that count as away."""
-        return [name for name in self.names() if self.of(name).is_open]
+        """The names of the servers that count as away; of a cluster that was never there, none of
+        whose names are known, one without a word."""
+        return [name for name in self.names() or [""] if self.of(name).is_open]
 
     def succeeded(self) -> None:
         """Closes all."""

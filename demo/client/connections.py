@@ -32,6 +32,7 @@ from demo.client.wire import NotSent
 
 LEAST_SECONDS = 0.02
 PROBE_KEY = "demo:client:{probe}"
+MOST_PROBES = 16_384
 NONE_FREE = "not sent: no connection was free"
 
 
@@ -210,6 +211,27 @@ def pools(client: Any) -> list[BoundedPool]:
         return [client.connection_pool]
     nodes = client.get_nodes() if client.has_map else []
     return [node.redis_connection.connection_pool for node in nodes if node.redis_connection]
+
+
+def ask_each(client: Any) -> dict[str, Any]:
+    """What each server that takes writes says to a question for a key of its own: a number, or an
+    error. One round trip. Raises RedisError where there is only one and it cannot be asked, or none
+    is known."""
+    if not is_cluster(client):
+        return {"": client.exists(PROBE_KEY)}
+    wanted = set(primaries(client)) or {client.get_primaries()[0].name}
+    keys: dict[str, str] = {}
+    for number in range(MOST_PROBES):
+        key = f"demo:client:{{probe-{number}}}"
+        owners = client.nodes_manager.slots_cache.get(client.keyslot(key))
+        if owners and owners[0].name in wanted:
+            keys.setdefault(owners[0].name, key)
+        if len(keys) == len(wanted):
+            break
+    asked = client.pipeline(transaction=False)
+    for key in keys.values():
+        asked.exists(key)
+    return dict(zip(keys, asked.execute(raise_on_error=False), strict=True))
 
 
 def primaries(client: Any) -> list[str]:

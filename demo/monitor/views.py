@@ -15,6 +15,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo.client import permissions, refusals
 from demo.client.background import process_name
 from demo.client.breaker import BreakerOpen
+from demo.client.connections import ask_each
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
@@ -147,13 +148,15 @@ def livez() -> dict[str, str]:
 @bp.get("/readyz")
 @documented(answer=Ready, also={503: Ready})
 def readyz() -> Any:
-    """200 when Redis and the database answer and the process is not about to end, else 503; the
-    body says what is not well."""
+    """200 when Redis, each server of a cluster, and the database answer and the process is not about
+    to end, else 503; the body says what is not well."""
     state, missing = {"redis": "ok", "database": "ok"}, dict[str, list[str]]()
     try:
+        state["redis"] = _each_answers(ask_each(get_redis()))
         missing = permissions.missing(get_redis(), services().needs)
     except RedisError as error:
-        state["redis"] = refusals.of(error).name
+        if state["redis"] == "ok":
+            state["redis"] = refusals.of(error).name
     try:
         with get_database().engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -169,6 +172,13 @@ def readyz() -> Any:
         "stopping": stopping,
     }
     return told, 200 if ready else 503
+
+
+def _each_answers(told: dict[str, Any]) -> str:
+    """ok, or what is the matter with the first server that is away, and of how many."""
+    kinds = [refusals.of(answer) for answer in told.values() if isinstance(answer, Exception)]
+    away = [kind.name for kind in kinds if kind.away or kind is refusals.NOT_SENT]
+    return f"{away[0]} ({len(away)} of {len(told)} servers)" if away else "ok"
 
 
 def _overview(span: str) -> Overview:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
 
+from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
 from demo.teach import keys_panel, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of
@@ -31,6 +32,7 @@ POLICIES = {
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
 }
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
+ALL_AWAY = b"Redis is away."
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
@@ -86,10 +88,20 @@ def fill(response: Response) -> Response:
         )
     if chosen.redis or chosen.database:
         parts[b"plugged"] = render_template("_pull_the_plug.html", words=chosen.words)
-    if get_breaker().is_open:
-        body = body.replace(AWAY, AWAY_SHOWN, 1)
+    breaker = get_breaker()
+    if breaker.is_open:
+        body = _with_banner(body, breaker)
     response.set_data(_put(body, parts))
     return response
+
+
+def _with_banner(body: bytes, breaker: Breaker | Breakers) -> bytes:
+    """The page with the banner that tells that Redis is away, or which part of it."""
+    before, banner, rest = body.partition(AWAY)
+    if isinstance(breaker, Breakers) and 0 < len(breaker.open) < len(breaker.names()):
+        part = f"Redis: {len(breaker.open)} of {len(breaker.names())} servers away."
+        rest = rest.replace(ALL_AWAY, part.encode(), 1)
+    return before + (AWAY_SHOWN if banner else b"") + rest
 
 
 def _with_visitor(body: bytes) -> bytes:

@@ -4,15 +4,17 @@ the calls finds out when it is back."""
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 import redis
+from flask import Flask
 from redis.exceptions import ConnectionError, RedisError
 
 from demo.client.breaker import Breaker, BreakerOpen, Breakers
 from demo.client.connections import PROBE_KEY, probe
+from demo.web.services import services
 from tests.clients import connect
 from tests.servers import private_engine, until
 from tests.topologies import Topology, topology
@@ -148,7 +150,7 @@ def test_what_one_server_of_a_cluster_is_late_with_holds_up_no_other(
     for _ in range(50):
         assert outcome(lambda: client.get(NAMES[0])) is BreakerOpen
         assert [outcome(lambda name=name: client.get(name)) for name in NAMES[1:]] == [b"2", b"2"]
-    assert client.breaker.open == [late.name] and not client.breaker.is_open
+    assert client.breaker.open == [late.name] and client.breaker.is_open
     holding.join(30)
     until(lambda: outcome(lambda: client.get(NAMES[0])) == b"2")  # counted once, if late
     assert client.breaker.open == []
@@ -180,7 +182,7 @@ def test_a_page_of_many_keys_waits_once_for_a_cluster_that_is_silent(
     replies = pipeline.execute(raise_on_error=False)
     assert [type(reply) for reply in replies] == [redis.TimeoutError] * 3
     assert len(waits) == 3 and waits[1] <= 0.0 and waits[2] <= 0.0
-    assert client.breaker.is_open
+    assert len(client.breaker.open) == 3
     for thread in holding:
         thread.join(30)
 
@@ -211,7 +213,7 @@ def test_a_cluster_that_is_down_opens_its_breakers_and_closes_them_when_it_is_up
         client.close()
 
 
-def test_of_all_servers_or_of_none_is_open() -> None:
+def test_of_several_servers_those_that_are_away_are_named() -> None:
     breakers = Breakers(60)
     assert not breakers.is_open
     breakers.of("").failed()
@@ -219,11 +221,52 @@ def test_of_all_servers_or_of_none_is_open() -> None:
     breakers.names = lambda: ["a", "b"]
     assert not breakers.is_open
     breakers.of("a").failed()
-    assert not breakers.is_open and breakers.open == ["a"]
+    assert breakers.is_open and breakers.open == ["a"]
     breakers.of("b").failed()
-    assert breakers.is_open
+    assert breakers.open == ["a", "b"]
     breakers.succeeded()
     assert breakers.open == []
-    breakers.names = list
-    breakers.of("").failed()
-    assert breakers.is_open
+    breakers.names = list  # a cluster whose map is not known
+    assert not breakers.is_open
+
+
+def test_a_part_of_a_cluster_that_is_away_is_told_and_the_rest_goes_on(
+    make_app: Callable[..., Flask],
+) -> None:
+    with topology(
+        "cluster",
+        "--cluster-require-full-coverage",
+        "no",
+        "--cluster-node-timeout",
+        "60000",
+        nodes=3,
+    ) as given:
+        app = make_app(REDIS_URL=given.url(), POOL_SIZE=2, REDIS_TIMEOUT_SECONDS=0.25)
+        web, client = app.test_client(), services(app).redis
+        assert web.get("/readyz").json["redis"] == "ok"
+        node = client.nodes_manager.get_node_from_slot(
+            client.keyslot("demo:leaderboard:{lost}:all")
+        )
+        boards = {
+            name: client.nodes_manager.get_node_from_slot(
+                client.keyslot(f"demo:leaderboard:{{{name}}}:all")
+            ).name
+            for name in ("lost", *(f"b-{number}" for number in range(20)))
+        }
+        with redis.Redis(port=node.port) as going, suppress(ConnectionError):
+            going.shutdown(nosave=True)
+        statuses = {
+            name: web.post(
+                f"/leaderboard/api/boards/{name}/scores", json={"player": "ada", "score": 1}
+            ).status_code
+            for name in boards
+        }
+        assert statuses == {
+            name: 503 if owner == node.name else 201 for name, owner in boards.items()
+        }
+        ready = web.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json["redis"].endswith("(1 of 3 servers)")
+        page = web.get("/leaderboard/")
+        assert page.status_code == 200
+        assert "Redis: 1 of 3 servers away." in page.text and 'id="redis-away">' in page.text
