@@ -16,7 +16,6 @@ the fresh and the stale time; a near cache, by its lag.
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from demo.catalog.claims import Claim, Claims
 from demo.catalog.entry import Cached, CacheStatus, Codec
 from demo.catalog.groups import invalidate, version_key
-from demo.catalog.lease import REDIS_ERRORS, Busy, Leases, lease_of, pause, redis_key
+from demo.catalog.lease import REDIS_ERRORS, Busy, Leases, Waits, pause, redis_key
 from demo.catalog.loading import Lives, Loader, Loading
 from demo.catalog.lookup import Clock, Lookup
 
@@ -42,10 +41,10 @@ class Cache(Generic[T]):
     `client` is a redis-py client of bytes. Values are msgpack, decoded strictly as `type`; what
     does not decode, or has another `schema` (a few letters and digits), is a miss. An entry is
     fresh for `ttl_seconds` less up to `jitter` of it, then stale for `stale_seconds`; that there is
-    none is remembered for `negative_ttl_seconds`. A lease lasts `lease_seconds`. A reader waits
-    `wait_seconds` at most, then loads without storing if nobody did so within a lease time, or
-    raises Busy. With `early` (XFetch's beta, 1 is usual) a reader may load before the time is over,
-    the likelier the longer loads take.
+    none is remembered for `negative_ttl_seconds`. A lease lasts `lease_seconds`, and is taken over
+    sooner from a reader who has died. A reader waits `wait_seconds` at most, then loads without
+    storing if nobody did so within a lease time, or raises Busy. With `early` (XFetch's beta, 1 is
+    usual) a reader may load before the time is over, the likelier the longer loads take.
     """
 
     def __init__(
@@ -75,7 +74,13 @@ class Cache(Generic[T]):
         redis_clock = Clock(clock)
         self._codec, self._leases = Codec(name, type, schema), Leases(client, lease_seconds)
         self._lookup = Lookup(
-            name, self._codec, redis_clock, near, ttl_seconds=ttl_seconds, early=early
+            name,
+            self._codec,
+            redis_clock,
+            near,
+            ttl_seconds=ttl_seconds,
+            lease_seconds=lease_seconds,
+            early=early,
         )
         self._claims: Claims[T] = Claims(client, name, self._leases, redis_clock)
         self._loading = Loading(
@@ -114,10 +119,11 @@ class Cache(Generic[T]):
             if key not in answers
         }
         deadline, pauses, waited = time.monotonic() + self.wait_seconds, 0, False
+        waits = Waits()
         while pending:
             late: list[str] = []
             try:
-                claims = self._look(pending, answers, waited)
+                claims = self._look(pending, answers, waits, waited)
                 if not claims and time.monotonic() >= deadline:
                     late = self._claims.take_late([key for key in pending if key not in answers])
                     if not late:
@@ -135,7 +141,7 @@ class Cache(Generic[T]):
             pending = {key: groups for key, groups in pending.items() if key not in answers}
             waited = bool(pending)  # what is still pending is somebody else's load
             if pending and not claims:
-                self._sleep(pause(pauses))
+                waits.sleep(self._sleep, pause(pauses))
                 pauses += 1
         return answers
 
@@ -158,21 +164,21 @@ class Cache(Generic[T]):
             if self._near:
                 self._near.drop(*names, *versions)
 
-    def begin_write(self, key: str) -> str:
+    def begin_write(self, key: str) -> bytes:
         """For write-through: puts a lease in the place of whatever is there, so that nothing from
         before is served or stored any more. What it returns is for `finish_write`. One round
         trip. Raises RedisError."""
-        token = secrets.token_hex(8)
-        self._client.set(self.redis_key(key), lease_of(token), px=self._leases.ms)
+        lease = self._leases.new()
+        self._client.set(self.redis_key(key), lease, px=self._leases.ms)
         if self._near:
             self._near.drop(self.redis_key(key))
-        return token
+        return lease
 
-    def finish_write(self, key: str, token: str, value: T) -> bool:
+    def finish_write(self, key: str, lease: bytes, value: T) -> bool:
         """After the commit: stores the value if no other writer began meanwhile; if one did, nobody
         can tell whose commit came last, and what is there is dropped. Whether it is stored.
         Raises RedisError."""
-        if self._loading.store(key, Claim(lease_of(token), ()), value, 0.0)[1]:
+        if self._loading.store(key, Claim(lease, ()), value, 0.0)[1]:
             return True
         self.invalidate(key)
         return False
@@ -186,7 +192,11 @@ class Cache(Generic[T]):
         return version_key(self.name, group)
 
     def _look(
-        self, pending: Mapping[str, Sequence[str]], answers: dict[str, Cached[T]], waited: bool
+        self,
+        pending: Mapping[str, Sequence[str]],
+        answers: dict[str, Cached[T]],
+        waits: Waits,
+        waited: bool,
     ) -> dict[str, Claim[T]]:
         """Adds the answers that there are; returns what this reader has won the right to load."""
         due = {}
@@ -197,7 +207,7 @@ class Cache(Generic[T]):
                 answers[key] = self._lookup.answer(seen.entry, waited=waited)
         if not due:
             return {}
-        won = self._claims.take_over_each(due)
+        won = self._claims.take_over_each(due, waits)
         for key, seen in due.items():
             if seen.entry and key not in won:
                 answers[key] = self._lookup.answer(seen.entry, waited=waited)

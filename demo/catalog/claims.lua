@@ -1,16 +1,14 @@
--- claims.lua: takes the right to load in the place of an entry, which one caller at a time can have.
+-- claims.lua: takes the right to load an entry anew, which one caller at a time can have.
 -- KEYS[1]  the entry
 -- ARGV[1]  how the value there has to begin: what the caller saw
 -- ARGV[2]  the caller's token
 -- ARGV[3]  milliseconds until another one may claim it
--- ARGV[4]  1 keeps the value for others to read, under the caller's token; 0 puts a lease there
 -- Returns Redis' time in milliseconds when it is the caller's, 0 when somebody else was quicker.
-local key, begins, token, lease_ms, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
+local key, begins, token, lease_ms = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 
--- What the caller saw has to lie there still. Every value begins with nothing at all, so that who
--- saw an empty one may claim only an empty one.
+-- What the caller saw has to lie there still.
 local there = redis.call('GET', key)
-if not there or string.sub(there, 1, #begins) ~= begins or (begins == '' and there ~= '') then
+if not there or string.sub(there, 1, #begins) ~= begins then
   return 0
 end
 
@@ -18,18 +16,15 @@ end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-if not keep then
-  redis.call('SET', key, 'L|' .. token .. '|', 'PX', lease_ms)
-  return now_ms
-end
-
 local kind, schema, fresh, claimed_ms, rest =
   string.match(there, '^(%u)|[^|]*|([^|]*|)([^|]*|)(%d+)(|.*)$')
--- Until then somebody else is at it. The caller's own clock may have said otherwise.
-if not kind or tonumber(claimed_ms) > now_ms then
+-- Until then somebody else is at it. The caller's own clock may have said otherwise. A time that
+-- nobody can have written yet is from before the clock was set back.
+local left_ms = kind and tonumber(claimed_ms) - now_ms
+if not kind or (left_ms > 0 and left_ms <= tonumber(lease_ms)) then
   return 0
 end
--- The value stays readable and ends when it would have ended. Only its token is another one, so
+-- The value stays readable for others and ends when it would have ended. Only its token is another one, so
 -- that what a former claimant brings is not stored.
 local until_ms = string.format('%.0f', now_ms + lease_ms)
 redis.call('SET', key, kind .. '|' .. token .. '|' .. schema .. fresh .. until_ms .. rest, 'KEEPTTL')

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from demo.catalog import groups
 from demo.catalog.entry import Entry
-from demo.catalog.lease import LEASE, REDIS_ERRORS, Leases, lease_of, redis_key
+from demo.catalog.lease import LEASE, REDIS_ERRORS, Leases, Waits, redis_key
 from demo.catalog.lookup import Clock, Seen
 
 T = TypeVar("T")
@@ -42,13 +42,13 @@ class Claims(Generic[T]):
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._orphans: dict[str, bytes] = {}
 
-    def take_over_each(self, due: Mapping[str, Seen[T]]) -> dict[str, bytes]:
+    def take_over_each(self, due: Mapping[str, Seen[T]], waits: Waits) -> dict[str, bytes]:
         """Of what is due and lies there, what this reader may load now, and how it begins. A round
-        trip each, none for what is somebody's lease. Raises RedisError."""
+        trip each, none for a lease that is worth waiting for. Raises RedisError."""
         begins = {
             key: self.take_over(key, seen)
             for key, seen in due.items()
-            if seen.raw is not None and not self._is_somebodys(key, seen.raw)
+            if seen.raw is not None and not self._is_somebodys(key, seen.raw, waits)
         }
         return {key: begin for key, begin in begins.items() if begin}
 
@@ -56,14 +56,13 @@ class Claims(Generic[T]):
         """The right to load in the place of what was seen, unless somebody else was quicker: a
         stale value stays readable meanwhile, one that is out of date gives way to a lease."""
         assert seen.raw is not None
+        if not seen.entry:
+            return self._leases.take_over(redis_key(self._name, key), seen.raw)
         token = secrets.token_hex(8)
-        begins = seen.entry.begins if seen.entry else seen.raw[:200]
-        args = [begins, token, self._leases.ms, "1" if seen.entry else "0"]
+        args = [seen.entry.begins, token, self._leases.ms]
         now_ms = self._script(keys=[redis_key(self._name, key)], args=args)
         self._clock.heard(now_ms)
-        if not now_ms:
-            return None
-        return f"V|{token}|".encode() if seen.entry else lease_of(token)
+        return f"V|{token}|".encode() if now_ms else None
 
     def begin(
         self, wanted: Mapping[str, Sequence[str]], due: Mapping[str, Seen[T]], won: dict[str, bytes]
@@ -114,8 +113,10 @@ class Claims(Generic[T]):
         if len(self._orphans) < 1000:  # the others have to run out
             self._orphans[key] = begins
 
-    def _is_somebodys(self, key: str, raw: bytes) -> bool:
-        return raw.startswith(LEASE) and self._orphans.pop(key, None) != raw
+    def _is_somebodys(self, key: str, raw: bytes, waits: Waits) -> bool:
+        if not raw.startswith(LEASE) or self._orphans.pop(key, None) == raw:
+            return False
+        return not waits.are_over(key, raw)
 
     def _take_leases(
         self, keys: Sequence[str], lacking: Sequence[str]
@@ -124,7 +125,7 @@ class Claims(Generic[T]):
         round trip, so that they stand before the load begins."""
         names = [redis_key(self._name, key) for key in keys]
         versions = [groups.version_key(self._name, group) for group in lacking]
-        leases = [lease_of(secrets.token_hex(8)) for _ in keys]
+        leases = [self._leases.new() for _ in keys]
         pipeline = self._client.pipeline(transaction=False)
         for name, lease in zip(names, leases, strict=True):
             self._leases.ask(pipeline, name, lease)

@@ -7,8 +7,9 @@ still there. Invalidating deletes whatever lies under the key, lease included, s
 loaded the old row finds its lease gone and stores nothing.
 
 The lease is the single flight too: who meets somebody else's waits for the value with backoff and
-jitter, and takes over when the lease runs out, so a slow loader costs one more load per lease time
-at most.
+jitter. Each lease says how long that is reasonable, which is a few times what loads have taken: its
+holder may have died. Who has waited so long takes it over, and his own lease says twice as much, so
+that a loader that is only slow costs a few loads more and no stampede. No clock is asked.
 
 What weakens the guarantee: a failover to a replica that had not yet seen the delete, and a delete
 that Redis never got (`invalidate` raises then), both bounded by the time that a value lives.
@@ -33,6 +34,9 @@ from redis.exceptions import RedisClusterException, RedisError
 
 T = TypeVar("T")
 PLAIN = re.compile(r"[a-z0-9-]{1,40}")
+PATIENCE, LEAST_PATIENCE_MS = 4, 250
+UNKNOWN_LOAD_MS = 250.0
+SEEN_BYTES = 200
 LEASE = (
     b"L|"  # in msgpack L is a whole number, 76, and nothing follows it: no value begins like this
 )
@@ -78,11 +82,16 @@ class LeasedCache(Generic[T]):
         Without Redis the loader answers. What the loader raises is raised here. Raises Busy.
         """
         name, deadline = redis_key(self._name, key), time.monotonic() + self._wait_seconds
+        waits = Waits()
         for pauses in count():
             try:
                 raw = self._client.get(name)
                 found, value = self._decode(name, raw)
-                lease = self._leases.take(name) if raw is None else None
+                lease = None
+                if raw is None:
+                    lease = self._leases.take(name)
+                elif waits.are_over(name, raw):
+                    lease = self._leases.take_over(name, raw)
             except REDIS_ERRORS as error:
                 log.warning("%s: reading around the cache: %s", name, type(error).__name__)
                 break
@@ -92,7 +101,7 @@ class LeasedCache(Generic[T]):
                 return self._load_and_store(name, lease, loader)
             if time.monotonic() >= deadline:
                 raise Busy(f"{name}: waited {self._wait_seconds} s for somebody else's load")
-            self._sleep(pause(pauses))
+            waits.sleep(self._sleep, pause(pauses))
         return loader()
 
     def invalidate(self, key: str) -> bool:
@@ -112,8 +121,10 @@ class LeasedCache(Generic[T]):
 
     def _load_and_store(self, name: str, lease: bytes, loader: Callable[[], T | None]) -> T | None:
         kept = b""  # If the loader raises: no value, but no lease either that others wait for.
+        began = time.perf_counter()
         try:
             value = loader()
+            self._leases.took((time.perf_counter() - began) * 1000)
             kept = msgspec.msgpack.encode(value)
         finally:
             try:
@@ -129,16 +140,34 @@ class Leases:
 
     def __init__(self, client: Any, seconds: float) -> None:
         self._client, self.ms = client, int(seconds * 1000)
+        self._load_ms = UNKNOWN_LOAD_MS
         self._compare_and_set = client.register_script(SCRIPT)
+
+    def took(self, ms: float) -> None:
+        """A load took so long; slow ones are remembered for a while."""
+        self._load_ms = max(ms, 0.0 if self._load_ms == UNKNOWN_LOAD_MS else self._load_ms * 0.9)
+
+    def new(self) -> bytes:
+        """What lies in Redis while a reader loads."""
+        patience_ms = max(LEAST_PATIENCE_MS, int(PATIENCE * self._load_ms))
+        return lease_of(secrets.token_hex(8), min(patience_ms, self.ms))
 
     def take(self, name: str) -> bytes | None:
         """A lease where nothing lies, else None."""
-        lease = lease_of(secrets.token_hex(8))
+        lease = self.new()
         return lease if self.ask(self._client, name, lease) is None else None
 
     def ask(self, commands: Any, name: str, lease: bytes) -> Any:
         """The same on a client or in a pipeline; the reply is None where the lease is taken."""
         return commands.set(name, lease, nx=True, get=True, px=self.ms)
+
+    def take_over(self, name: str, seen: bytes) -> bytes | None:
+        """A lease in the place of what was seen, if that still lies there, else None."""
+        lease = self.new()
+        if seen.startswith(LEASE):
+            patience_ms = min(2 * (patience_of(seen) or self.ms), self.ms)
+            lease = lease_of(secrets.token_hex(8), patience_ms)
+        return lease if self.store(name, seen[:SEEN_BYTES], lease, self.ms) else None
 
     def store(self, name: str, lease: bytes, value: bytes, ms: int, *more: Any) -> int:
         """Puts a value that lives for `ms` in the place of a lease that is still there; an empty
@@ -148,9 +177,40 @@ class Leases:
         return done
 
 
-def lease_of(token: str) -> bytes:
-    """What lies in Redis while the holder of the token loads."""
-    return b"%b%b|" % (LEASE, token.encode())
+class Waits:
+    """How long one reader has waited for each lease that he met: the time that he slept while the
+    same one lay there."""
+
+    def __init__(self) -> None:
+        self._slept_ms = 0.0
+        self._met: dict[str, tuple[bytes, float]] = {}
+
+    def sleep(self, sleep: Callable[[float], None], seconds: float) -> None:
+        """Sleeps, by this function."""
+        sleep(seconds)
+        self._slept_ms += seconds * 1000
+
+    def are_over(self, name: str, seen: bytes) -> bool:
+        """Whether what lies there is a lease for which this reader has waited as long as it says."""
+        if not seen.startswith(LEASE):
+            return False
+        met, since = self._met.get(name, (b"", 0.0))
+        if met != seen:
+            self._met[name] = seen, self._slept_ms
+            return False
+        patience_ms = patience_of(seen)
+        return bool(patience_ms) and self._slept_ms - since >= patience_ms
+
+
+def lease_of(token: str, patience_ms: int) -> bytes:
+    """What lies in Redis while the holder of the token loads, and how long others wait for him."""
+    return b"%b%b|%d|" % (LEASE, token.encode(), patience_ms)
+
+
+def patience_of(lease: bytes) -> int:
+    """How long others wait for the holder of a lease, in ms; 0 for one that does not say."""
+    told = lease.split(b"|")[2:3]
+    return int(told[0]) if told and told[0].isdigit() else 0
 
 
 def pause(pauses: int) -> float:

@@ -84,6 +84,7 @@ class Loading(Generic[T]):
             log.warning("%s: served stale, the loader failed: %s", self._name, type(error).__name__)
             return stale
         load_ms = (time.perf_counter() - began) * 1000
+        self._leases.took(load_ms)
         return {
             key: self._store_and_tell(key, claim, values.get(key), load_ms)
             for key, claim in claims.items()

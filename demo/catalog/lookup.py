@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from demo.catalog.near_cache import NearCache
 
 T = TypeVar("T")
+CLOCK_MS = 2000.0  # what two clocks may differ by that are said to agree
 
 
 class Clock:
@@ -62,10 +63,12 @@ class Lookup(Generic[T]):
         near: "NearCache | None",
         *,
         ttl_seconds: float,
+        lease_seconds: float,
         early: float,
     ) -> None:
         self._name, self._codec, self._clock, self._near = name, codec, clock, near
         self._ttl_seconds, self._early = ttl_seconds, early
+        self._lease_ms = lease_seconds * 1000 + CLOCK_MS
 
     def read(
         self,
@@ -106,10 +109,13 @@ class Lookup(Generic[T]):
 
     def is_due(self, entry: Entry[T]) -> bool:
         """Whether somebody has to load it again, and nobody is at it."""
-        if entry.negative or self._clock.left_ms(entry.claimed_until_ms) > 0:
+        if entry.negative or 0 < self._clock.left_ms(entry.claimed_until_ms) <= self._lease_ms:
             return False
         early_ms = self._early * entry.load_ms * -math.log(1.0 - random.random())
-        return self._clock.left_ms(entry.fresh_until_ms) <= early_ms
+        left_ms = self._clock.left_ms(entry.fresh_until_ms)
+        # Longer than any is fresh: from before Redis' clock was set back, if not our own is behind,
+        # which the next script tells.
+        return left_ms <= early_ms or left_ms > self._ttl_seconds * 1000 + CLOCK_MS
 
     def answer(self, entry: Entry[T], *, waited: bool = False, near: bool = False) -> Cached[T]:
         """What a reader gets of an entry."""

@@ -50,7 +50,7 @@ class WriteThrough(Generic[T]):
 
     def update(self, key: str, change: Callable[[T], T]) -> T | None:
         """The changed value, None when there is none. Raises NotTold, and what `change_row` raises."""
-        token: str | None = None
+        token: bytes | None = None
         try:
             token = self._cache.begin_write(key)
         except REDIS_ERRORS as error:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from redis.exceptions import RedisError
 
 from demo.catalog.cache_aside import Busy, Cache, Cached, CacheStatus
+from demo.catalog.lease import Waits, lease_of
 from tests.servers import Client, clean, connect, private_engine, trips
 
 
@@ -203,7 +204,7 @@ def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(
 
     def load_slowly() -> Row:
         client.delete(slow.redis_key("1"))
-        held.append(quick._look({"1": ()}, {}, False))
+        held.append(quick._look({"1": ()}, {}, Waits(), False))
         return Row(1)
 
     held: list[Any] = []
@@ -689,6 +690,39 @@ def test_a_reader_that_died_while_loading_again_is_followed_by_another_after_a_l
     assert ask(cache, 2).status is CacheStatus.EXPIRED
 
 
+def test_a_dead_readers_lease_costs_a_few_load_times(client: Client) -> None:
+    """Of many keys at once: those whose lease is new are waited for, and none is loaded twice."""
+    slept = list[float]()
+    cache = make(client, sleep=slept.append)
+    client.set(cache.redis_key("1"), lease_of("of one who died", 1000), px=3_600_000)
+    client.set(cache.redis_key("2"), lease_of("of another", 500), px=3_600_000)
+    loads: list[list[str]] = []
+
+    def load(keys: list[str]) -> dict[str, Row]:
+        loads.append(keys)
+        return {key: Row(int(key)) for key in keys}
+
+    found = cache.get_many({"1": (), "2": (), "3": ()}, load)
+    assert loads == [["3"], ["2"], ["1"]]
+    assert [found[key].value for key in "123"] == [Row(1), Row(2), Row(3)]
+    assert 1.0 <= sum(slept) < 1.2
+    assert cache.get_or_load("1", must_not_load).status is CacheStatus.HIT
+
+
+@pytest.mark.parametrize("field", ["fresh", "claimed"])
+def test_a_time_that_nobody_can_have_written_is_from_before_the_clock_was_set_back(
+    client: Client, field: str
+) -> None:
+    cache = make(client, ttl_seconds=20, stale_seconds=60)
+    ask(cache, 1)
+    fields = client.get(cache.redis_key("1")).split(b"|", 5)
+    in_an_hour = f"{(time.time() + 3600) * 1000:.0f}".encode()
+    times = [in_an_hour, b"0"] if field == "fresh" else [b"1", in_an_hour]
+    client.set(cache.redis_key("1"), b"|".join([*fields[:3], *times, fields[5]]), keepttl=True)
+    assert ask(cache, 2).value == Row(2)
+    assert cache.get_or_load("1", must_not_load).value == Row(2)
+
+
 def test_an_interrupt_is_no_failure_that_a_stale_value_could_cover(client: Client) -> None:
     cache = make(client, stale_seconds=60)
     ask(cache, 1)
@@ -729,9 +763,9 @@ def test_loading_early_is_likelier_the_longer_a_load_takes_and_the_less_time_is_
     assert share(100, 1) < 0.02
     assert share(1, -1) == 1
     never = make(client)
-    assert not never._lookup.is_due(
-        cache._codec.decode(b"V|t|1|99999999999999|0|9999999||\x81\xa6number\x01", ())
-    )  # type: ignore[arg-type]
+    soon = f"V|t|1|{(time.time() + 1) * 1000:.0f}|0|9999999||".encode() + b"\x81\xa6number\x01"
+    entry = cache._codec.decode(soon, ())
+    assert entry and not never._lookup.is_due(entry)
 
 
 def test_a_clock_that_is_off_is_corrected_by_what_scripts_tell(client: Client) -> None:
@@ -910,7 +944,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, slot: int, worker: int) -> None:
         if slot not in self.open:
             answers: dict[str, Cached[Row]] = {}
-            claims = self.caches[worker]._look({"1": tuple(self.groups())}, answers, False)
+            claims = self.caches[worker]._look({"1": tuple(self.groups())}, answers, Waits(), False)
             if answers:
                 assert answers["1"].value.number >= self.told  # type: ignore[union-attr]
             if claims:

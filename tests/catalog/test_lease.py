@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from demo.catalog.lease import Busy, LeasedCache, lease_of, pause, redis_key
+from demo.catalog.lease import Busy, LeasedCache, lease_of, patience_of, pause, redis_key
 from tests.servers import connect, trips
 
 NAME = redis_key("number", "1")
@@ -90,7 +90,7 @@ def test_two_readers_make_one_load(client: Any) -> None:
 
 
 def test_who_waits_gets_the_value_of_the_other_load(client: Any) -> None:
-    lease = lease_of("somebody")
+    lease = lease_of("somebody", 60_000)
     client.set(NAME, lease, px=5000)
     other = make(client)
 
@@ -107,7 +107,7 @@ def test_who_finds_the_lease_taken_between_his_look_and_his_own_lease_waits(
 
     def be_too_late(name: str) -> bytes | None:
         monkeypatch.undo()
-        client.set(NAME, lease_of("somebody"), px=5000)
+        client.set(NAME, lease_of("somebody", 60_000), px=5000)
         return cache._leases.take(name)
 
     def store(seconds: float) -> None:
@@ -121,13 +121,96 @@ def test_who_finds_the_lease_taken_between_his_look_and_his_own_lease_waits(
 
 
 def test_a_loser_takes_over_when_the_lease_runs_out(client: Any) -> None:
-    client.set(NAME, lease_of("of one who died"), px=5000)
+    client.set(NAME, lease_of("of one who died", 5000), px=5000)
 
     def run_out(_: float) -> None:
         client.delete(NAME)
 
     assert make(client, sleep=run_out).get_or_load("1", lambda: 2) == 2
     assert make(client).get_or_load("1", must_not_load) == 2
+
+
+class Sleeps:
+    """Waits that take no time, and what they come to."""
+
+    def __init__(self, then: Callable[[float], None] = lambda slept: None) -> None:
+        self.slept, self._then = 0.0, then
+
+    def __call__(self, seconds: float) -> None:
+        self.slept += seconds
+        self._then(self.slept)
+
+
+def test_a_dead_readers_lease_is_taken_over_after_what_it_says(client: Any) -> None:
+    client.set(NAME, lease_of("of one who died", 1000), px=3_600_000)  # or the clock was set back
+    sleeps = Sleeps()
+
+    def load() -> int:
+        lease = client.get(NAME)
+        assert lease and patience_of(lease) == 2000 and 0 < client.pttl(NAME) <= 5000
+        return 2
+
+    assert make(client, sleep=sleeps).get_or_load("1", load) == 2
+    assert 1.0 <= sleeps.slept < 1.2
+    assert make(client).get_or_load("1", must_not_load) == 2
+
+
+def test_who_was_only_slow_stores_nothing_once_another_has_taken_over(client: Any) -> None:
+    def load_slowly() -> int:
+        assert make(client, sleep=Sleeps()).get_or_load("1", lambda: 2) == 2
+        return 1
+
+    assert make(client).get_or_load("1", load_slowly) == 1
+    assert make(client).get_or_load("1", must_not_load) == 2
+
+
+def test_a_slow_loader_is_taken_over_from_later_each_time(client: Any) -> None:
+    """Five readers who all find it slow: each waits twice as long as the one before."""
+    waited: list[float] = []
+
+    def load(depth: int) -> int:
+        if depth:
+            sleeps = Sleeps()
+            make(client, sleep=sleeps).get_or_load("1", lambda: load(depth - 1))
+            waited.append(sleeps.slept)
+        return depth
+
+    make(client).get_or_load("1", lambda: load(4))
+    assert [round(seconds) for seconds in reversed(waited)] == [1, 2, 4, 5]  # a lease time at most
+
+
+def test_another_lease_is_waited_for_anew(client: Any) -> None:
+    client.set(NAME, lease_of("first", 1000), px=60_000)
+
+    def change(slept: float) -> None:
+        if slept > 0.9:
+            client.set(NAME, lease_of("second", 1000), px=60_000, xx=True)
+
+    sleeps = Sleeps(change)
+    assert make(client, sleep=Sleeps()).get_or_load("1", lambda: 1) == 1
+    client.set(NAME, lease_of("first", 1000), px=60_000)
+    assert make(client, sleep=sleeps).get_or_load("1", lambda: 2) == 2
+    assert sleeps.slept > 1.8
+
+
+def test_a_lease_that_does_not_say_is_waited_for_to_its_end(client: Any) -> None:
+    """Of a process that still runs an older version."""
+    client.set(NAME, b"L|somebody|", px=60_000)
+    with pytest.raises(Busy):
+        make(client, wait_seconds=0.01, sleep=Sleeps()).get_or_load("1", must_not_load)
+
+
+def test_how_long_a_lease_says_follows_what_loads_take(client: Any) -> None:
+    leases = make(client)._leases
+    assert patience_of(leases.new()) == 1000
+    leases.took(1)
+    assert patience_of(leases.new()) == 250
+    leases.took(400)
+    assert patience_of(leases.new()) == 1600
+    leases.took(1)  # one that was quick makes nobody forget the slow one
+    assert patience_of(leases.new()) == 1440
+    leases.took(60_000)
+    assert patience_of(leases.new()) == 5000
 
 
 def test_a_lease_runs_out_by_itself(client: Any) -> None:
@@ -140,11 +223,11 @@ def test_a_lease_runs_out_by_itself(client: Any) -> None:
 
 def test_who_has_waited_long_enough_is_told_so(client: Any) -> None:
     waits: list[float] = []
-    client.set(NAME, lease_of("somebody"), px=60_000)
+    client.set(NAME, lease_of("somebody", 60_000), px=60_000)
     with pytest.raises(Busy, match="waited 0.01 s"):
         make(client, wait_seconds=0.01, sleep=waits.append).get_or_load("1", must_not_load)
     assert all(0 < wait <= 0.1 for wait in waits)
-    assert client.get(NAME) == lease_of("somebody")
+    assert client.get(NAME) == lease_of("somebody", 60_000)
 
 
 def test_pauses_grow_to_a_tenth_of_a_second_and_differ_by_chance() -> None:
