@@ -53,7 +53,11 @@ CLI_FILES = {"play"}
 # Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected
 # process brings has to ask for its token under the leader's name for it; whoever sums up times has
 # to read the buckets that they were put into.
-SHARED = {"demo.client.leader": {"history"}, "demo.observe.redis_sums": {"sampler", "overview"}}
+SHARED = {
+    "demo.client.leader": {"history"},
+    "demo.client.changes": {"overview"},
+    "demo.observe.redis_sums": {"sampler", "overview"},
+}
 
 
 PACKAGES = {"demo", *(f"demo.{name}" for name in (*FLOORS, *USE_CASES))}

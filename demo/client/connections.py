@@ -214,11 +214,8 @@ def pools(client: Any) -> list[BoundedPool]:
 
 
 def ask_each(client: Any) -> dict[str, Any]:
-    """What each server that takes writes says to a question for a key of its own: a number, or an
-    error. One round trip. Raises RedisError where there is only one and it cannot be asked, or none
-    is known."""
-    if not is_cluster(client):
-        return {"": client.exists(PROBE_KEY)}
+    """What each server of a cluster that takes writes says to a question for a key of its own: a
+    number, or an error. One round trip. Raises RedisError where none is known."""
     wanted = set(primaries(client)) or {client.get_primaries()[0].name}
     keys: dict[str, str] = {}
     for number in range(MOST_PROBES):

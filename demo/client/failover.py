@@ -22,6 +22,8 @@ from typing import Any
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from demo.client import changes
+from demo.client.background import process_name
 from demo.client.connections import SentinelPool
 from demo.client.pool import single
 from demo.client.redis_url import Address
@@ -31,6 +33,7 @@ SWITCHED = b"+switch-master"
 ASK_SECONDS = 0.05
 PROMOTION_SECONDS = 10.0
 PING_SECONDS = 1.0
+NOTE_TRIES = 20
 WAIT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}  # nobody waits for this one
 log = logging.getLogger(__name__)
 
@@ -40,19 +43,26 @@ def follow(client: Any, address: Address, timeout_seconds: float) -> None:
     do."""
     pool = client.connection_pool if address.kind == "sentinel" else None
     if pool is not None:
-        pool.changed = _say
+        pool.changed = partial(_say, client)
         login = partial(single, address, timeout_seconds=timeout_seconds)
         for sentinel in pool.sentinel_manager.sentinels:
             pool.watchers.append(partial(_listen, sentinel=sentinel, login=login))
 
 
-def _say(before: tuple[str, int], now: tuple[str, int], most: int) -> None:
+def _say(client: Any, before: tuple[str, int], now: tuple[str, int], most: int) -> None:
+    """In the log at once, and for the monitor as soon as the new primary takes it."""
+    old, new = "{}:{}".format(*before), "{}:{}".format(*now)
     log.warning(
-        "Redis has another primary: %s:%d, before %s:%d; acknowledgements at risk: %d at most",
-        *now,
-        *before,
+        "Redis has another primary: %s, before %s; acknowledgements at risk: %d at most",
+        new,
+        old,
         most,
     )
+    pause = threading.Event()
+    for _ in range(NOTE_TRIES):
+        if changes.note(client, process_name(), before=old, now=new, at_risk=most):
+            return
+        pause.wait(PING_SECONDS / 4)
 
 
 def _listen(

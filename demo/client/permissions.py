@@ -30,7 +30,10 @@ OPTIONAL = {
     "CLIENT LIST": "the connections by name, on the monitor",
     "CLIENT TRACKING": "the near cache: every cached page costs one round trip",
     "COMMAND": "nothing; a cluster's client then takes the first argument of a command for its key",
-    "INFO": "the monitor’s figures, and its history",
+    "INFO": "the monitor’s figures, and its history; a failover is not noticed, and what was invalidated "
+    "or ended in its last moments is not told again",
+    "ROLE": "a failover behind Sentinels is followed within a second or two, not at once",
+    "CLUSTER NODES": "a cluster’s servers that have failed, on the monitor",
     "CONFIG GET": "the advisor’s checks of persistence and of who gets in",
     "ACL GETUSER": "the advisor’s check of the default user’s password",
     "SLOWLOG GET": "the slow commands, on the monitor",

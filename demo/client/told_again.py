@@ -19,7 +19,8 @@ from typing import Any
 from redis import RedisCluster
 from redis.exceptions import ResponseError
 
-from demo.client import refusals
+from demo.client import changes, refusals
+from demo.client.background import process_name
 from demo.client.connections import is_cluster
 
 KNOWN = "demo:client:{primaries}"
@@ -59,6 +60,7 @@ class ToldAgain:
             told = sum(again() for again in self.again)
             if known is not None and not self._passes:
                 log.warning("Redis has another primary than before; told again: %d", told)
+                changes.note(self._client, process_name(), told=told)
             self._passes += 1
         if self._passes == len(AGAIN_AT_SECONDS):
             self._client.set(KNOWN, " ".join(sorted(ids)), ex=KNOWN_SECONDS)

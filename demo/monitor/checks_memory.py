@@ -75,6 +75,7 @@ def endless_keys(facts: Facts, _: Limits) -> Outcome:
         + ", ".join(facts.survey.endless_names[:3])
         + ".",
         "EXPIRE <key> 86400",
+        of_one_server=False,
     )
 
 
@@ -91,6 +92,7 @@ def big_key(facts: Facts, limits: Limits) -> Outcome:
         f"One key holds {size / 1e6:.0f} MB",
         f"{name}: everybody waits while it is read in full or freed, and in a cluster it cannot be divided.",
         "UNLINK <key>",
+        of_one_server=False,
     )
 
 
@@ -113,4 +115,5 @@ def hot_key(facts: Facts, limits: Limits) -> Outcome:
         f"{name}, at {rate:.0f} commands a second: one core of one node does all of that, whatever the cluster’s size. "
         "A near cache takes it off the network.",
         "DEMO_NEAR_CACHE=true",
+        of_one_server=False,
     )

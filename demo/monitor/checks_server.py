@@ -21,7 +21,8 @@ def too_many_connections(facts: Facts, _: Limits) -> Outcome:
         "pool-above-maxclients",
         "act",
         "The pools can ask for more connections than there are",
-        f"{facts.workers} workers with {facts.pool_size} each make {wanted}; the server takes {most} and refuses the rest.",
+        f"{facts.workers} workers with {facts.pool_size} each make {wanted}, of a cluster to each server; "
+        f"it takes {most} and refuses the rest.",
         f"CONFIG SET maxclients {wanted * 2}",
     )
 
@@ -105,6 +106,7 @@ def clocks_apart(facts: Facts, limits: Limits) -> Outcome:
         f"This machine is {'ahead of' if apart > 0 else 'behind'} the server. Limits and boards go by the server’s clock, "
         "but cookies, certificates and logs go by this one.",
         "timedatectl set-ntp true",
+        of_one_server=False,
     )
 
 
@@ -126,4 +128,21 @@ def replica_cut_off(facts: Facts, _: Limits) -> Outcome:
         "The last save failed",
         "What is only in memory is lost when the server ends. Often the disk is full, or its folder cannot be written.",
         "INFO persistence",
+    )
+
+
+def server_away(facts: Facts, _: Limits) -> Outcome:
+    """A server that does not answer, or that the Sentinels have lost."""
+    away = [server for server in facts.servers if server.trouble]
+    if not away:
+        return None
+    several = len(away) > 1
+    return Finding(
+        "server-away",
+        "act",
+        f"{len(away)} of {len(facts.servers)} servers {'are' if several else 'is'} not well",
+        "; ".join(f"{server.role} {server.name}: {server.trouble}" for server in away)
+        + ". What it holds, or stands ready for, is missing until it is back.",
+        "CLUSTER NODES, or SENTINEL REPLICAS",
+        of_one_server=False,
     )

@@ -78,6 +78,8 @@ def twin(seen: Overview) -> dict[str, Any]:
         "at": seen.at,
         "sampled_seconds_ago": seen.sampled_seconds_ago,
         "server": asdict(seen.server),
+        "servers": [asdict(server) for server in seen.servers],
+        "changes": [asdict(change) for change in seen.changes],
         "use_cases": [asdict(figures) for figures in seen.use_cases],
         "workers": [asdict(worker) for worker in seen.gathered.workers],
         "hot_keys": [{"key": key, "commands": count} for key, count in seen.gathered.hot],

@@ -5,14 +5,16 @@ from typing import Final, Literal
 
 from demo.monitor.reports import Gathered
 from demo.monitor.server_info import Snapshot
+from demo.monitor.server_list import Server
 from demo.monitor.survey import Survey
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known at this moment. `save` is the server's RDB schedule, `bind` its addresses,
-    `open_door` whether its default user needs no password, `clock_ahead_seconds` our clock less
-    Redis'; None where it does not tell, or nobody has looked."""
+    """What is known at this moment. `server` is the one that is looked at, of `servers`. `save` is
+    the server's RDB schedule, `bind` its addresses, `open_door` whether its default user needs no
+    password, `clock_ahead_seconds` our clock less Redis'; None where it does not tell, or nobody
+    has looked."""
 
     server: Snapshot
     use_cases: tuple[str, ...]
@@ -26,6 +28,7 @@ class Facts:
     open_door: bool | None = None
     survey: Survey | None = None
     gathered: Gathered | None = None
+    servers: tuple[Server, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,14 @@ class Limits:
 @dataclass(frozen=True)
 class Finding:
     """`weight`: act (something is or will be lost), heed (it can go wrong), note (fine as it is,
-    not everywhere)."""
+    not everywhere). `of_one_server` is false for what is no matter of one server."""
 
     code: str
     weight: Literal["act", "heed", "note"]
     title: str
     reason: str
     command: str
+    of_one_server: bool = True
 
 
 NotKnown = Literal["not known"]

@@ -1,4 +1,4 @@
-"""All that the monitor's page tells, asked in one round trip (in a cluster: of one node, and a few
+"""All that the monitor's page tells, asked in one round trip (in a cluster: of each server, and a few
 trips more).
 
 What the server does not permit is left out and said to be so; what nobody has sampled yet is
@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from redis.exceptions import RedisClusterException, RedisError
 
+from demo.client import changes as told_changes
+from demo.client.changes import Change
 from demo.monitor import history, reports
 from demo.monitor.advisor import advise
 from demo.monitor.facts import Facts, Finding
@@ -21,6 +23,7 @@ from demo.monitor.names import shown_command
 from demo.monitor.reports import Gathered, Room
 from demo.monitor.sampler import State
 from demo.monitor.server_info import Snapshot, read_info
+from demo.monitor.server_list import PRIMARY, Server, merged, of_cluster, of_sentinels
 from demo.observe.redis_sums import percentile_ms
 
 NOW_SECONDS = 30
@@ -56,11 +59,14 @@ class Slow:
 
 @dataclass(frozen=True)
 class Overview:
-    """The page. `at` is Redis' time; `sampled_seconds_ago` None: nobody has sampled. `denied` names
-    what the server does not permit to be asked."""
+    """The page. `at` is Redis' time; `server` sums up a cluster's primaries, `servers` are all that
+    there are, none where there is one alone; `changes` tell of other primaries, the last first.
+    `sampled_seconds_ago` None: nobody has sampled. `denied` names what the server does not permit
+    to be asked."""
 
     at: float
     server: Snapshot
+    servers: tuple[Server, ...]
     use_cases: tuple[Figures, ...]
     gathered: Gathered
     points: list[Point]
@@ -68,6 +74,7 @@ class Overview:
     sampled_seconds_ago: float | None
     slow: tuple[Slow, ...]
     denied: tuple[str, ...]
+    changes: list[Change]
     findings: list[Finding]
     well: list[str]
     not_known: list[str]
@@ -99,7 +106,8 @@ def overview(
     if isinstance(told["INFO"], Exception):
         raise told["INFO"]
     at = _time(told["TIME"], began)
-    server = read_info(told["INFO"])
+    servers = _servers(client, told["INFO"])
+    server = merged(servers)
     recent = [
         entry for entry in stored[0] if int(entry[0].split(b"-")[0]) >= (at - NOW_SECONDS) * 1000
     ]
@@ -120,11 +128,13 @@ def overview(
         _needs_no_password(told["ACL GETUSER"]),
         state.survey if state else None,
         gathered,
+        tuple(servers),
     )
     findings, well, not_known = advise(facts)
     return Overview(
         at,
         server,
+        tuple(servers) if len(servers) > 1 else (),
         tuple(_figures(name, gathered, state) for name in known.use_cases),
         gathered,
         points,
@@ -132,6 +142,7 @@ def overview(
         at - points[-1].at_ms / 1000 if points else None,
         _slow(told["SLOWLOG GET"]),
         tuple(name for name, reply in told.items() if isinstance(reply, Exception)),
+        told_changes.decode(stored[3]),
         findings,
         well,
         not_known,
@@ -150,14 +161,28 @@ def _ask(
     pipeline.xrange(reports.STREAM)  # by Redis' time, which is not known yet
     pipeline.xrevrange(history.STREAM, count=points)
     pipeline.get(history.STATE)
+    pipeline.lrange(told_changes.KEY, 0, -1)
     replies = pipeline.execute(raise_on_error=False)
-    told = {name: _of_one_node(client, words) for name, words in asked.items()} if cluster else {}
+    told = {name: _of_cluster(client, words) for name, words in asked.items()} if cluster else {}
     told = told or dict(zip(asked, replies, strict=False))
-    return told, [[] if isinstance(reply, Exception) else reply for reply in replies[-3:]]
+    return told, [[] if isinstance(reply, Exception) else reply for reply in replies[-4:]]
 
 
-def _of_one_node(client: Any, words: tuple[str, ...]) -> Any:
+def _servers(client: Any, told: Any) -> list[Server]:
+    if isinstance(told, list):
+        return told
+    server = read_info(told)
+    pool: Any = getattr(client, "connection_pool", None)
+    watched = of_sentinels(pool) if hasattr(pool, "sentinel_manager") else []
+    name = "{}:{}".format(*pool.master_address) if watched and pool.master_address else ""
+    return [Server(name, PRIMARY, server), *watched]
+
+
+def _of_cluster(client: Any, words: tuple[str, ...]) -> Any:
+    """Of each server what differs, of one what is the same everywhere."""
     try:
+        if words == ("INFO",):
+            return of_cluster(client)
         return client.execute_command(*words, target_nodes=client.get_default_node())
     except (RedisError, RedisClusterException) as error:
         return error

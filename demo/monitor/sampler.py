@@ -13,7 +13,7 @@ from demo.monitor import reports
 from demo.monitor.history import STEP_SECONDS, History, Moment, Point
 from demo.monitor.names import shown_client
 from demo.monitor.reports import Room
-from demo.monitor.server_info import read_info
+from demo.monitor.server_list import snapshot
 from demo.monitor.survey import Survey, survey
 from demo.observe.redis_sums import percentile_ms
 
@@ -72,7 +72,7 @@ class Sampler:
     def _point(self, end_ms: int, whole_ms: int) -> Point:
         entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
         gathered = reports.gather(entries, STEP_SECONDS)
-        info = read_info(self._client.info(**self._where()))
+        info = snapshot(self._client)
         return Point(
             end_ms,
             info.memory_bytes,

@@ -45,15 +45,8 @@ class Snapshot:
     tcp_port: int
 
 
-def snapshot(client: Any) -> Snapshot:
-    """Asks the server, or one node of a cluster. One round trip; raises RedisError."""
-    return read_info(client.info())
-
-
 def read_info(info: dict[str, Any]) -> Snapshot:
-    """The figures of an answer to INFO, or of one node's where several have answered."""
-    if not isinstance(info.get("redis_version"), str):
-        info = next(iter(info.values()))
+    """The figures of one server's answer to INFO."""
     hits, misses = info["keyspace_hits"], info["keyspace_misses"]
     # Valkey says 7.2.4 as its redis_version for the sake of old clients, and its own beside it.
     valkey = info.get("valkey_version")

@@ -15,12 +15,13 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo.client import permissions, refusals
 from demo.client.background import process_name
 from demo.client.breaker import BreakerOpen
-from demo.client.connections import ask_each
+from demo.client.connections import ask_each, is_cluster
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
-from demo.monitor.server_info import Snapshot, snapshot
+from demo.monitor.server_info import Snapshot
+from demo.monitor.server_list import snapshot
 from demo.monitor.survey import survey
 from demo.teach import listing, sketches
 from demo.web import server
@@ -31,7 +32,7 @@ from demo.web.validation import read_query
 
 TITLE = "Monitor"
 # What this use case sends itself; what its scripts run is read from them.
-NEEDS = "DEL DBSIZE GET PTTL SET TTL TYPE XADD XRANGE XREVRANGE XTRIM"
+NEEDS = "DEL DBSIZE EXPIRE GET LPUSH LRANGE LTRIM PTTL SET TTL TYPE XADD XRANGE XREVRANGE XTRIM"
 bp = Blueprint("monitor", __name__, cli_group=None)
 bp.register_blueprint(metrics_views.bp)
 bp.register_blueprint(eviction_views.bp)
@@ -152,7 +153,8 @@ def readyz() -> Any:
     to end, else 503; the body says what is not well."""
     state, missing = {"redis": "ok", "database": "ok"}, dict[str, list[str]]()
     try:
-        state["redis"] = _each_answers(ask_each(get_redis()))
+        if is_cluster(get_redis()):
+            state["redis"] = _each_answers(ask_each(get_redis()))
         missing = permissions.missing(get_redis(), services().needs)
     except RedisError as error:
         if state["redis"] == "ok":

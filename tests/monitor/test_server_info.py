@@ -8,7 +8,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine
 
 from demo.client.wire import Client
-from demo.monitor.server_info import Snapshot, snapshot
+from demo.monitor.server_info import Snapshot
+from demo.monitor.server_list import snapshot
 from demo.observe.trace import begin_trace, end_trace
 from demo.web.server import Server
 from demo.web.services import services

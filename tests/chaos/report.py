@@ -1,0 +1,87 @@
+"""What a round came to, in a few lines."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from tests.chaos.load import LATE_SECONDS, Seen, Told
+
+FINE = {200, 201, 303, 429}
+
+
+@dataclass
+class Round:
+    """Figures of one round; seconds are counted from the fault on."""
+
+    name: str
+    statuses: dict[str, Counter[int]]
+    gaps: dict[str, float]
+    slowest: dict[str, float]
+    late: int
+    stale_seconds: float
+    revived: int
+    sessions_lost: int
+    found: dict[str, int]
+    acknowledged: dict[str, int]
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> int:
+        """Answers that nobody may ever get."""
+        return sum(
+            count for of in self.statuses.values() for status, count in of.items() if status == 500
+        )
+
+    def __str__(self) -> str:
+        parts = []
+        for part, of in sorted(self.statuses.items()):
+            told = " ".join(f"{status or 'none'}:{count}" for status, count in sorted(of.items()))
+            parts.append(
+                f"  {part:9} {told}; longest gap {self.gaps.get(part, 0):.2f} s, slowest {self.slowest[part]:.2f} s"
+            )
+        found = ", ".join(f"{name} {count}" for name, count in self.found.items())
+        acknowledged = ", ".join(f"{name} {count}" for name, count in self.acknowledged.items())
+        return "\n".join(
+            [
+                f"{self.name}: {self.errors} errors, {self.late} answers over {LATE_SECONDS} s, "
+                f"stale for {self.stale_seconds:.2f} s, revived {self.revived}, "
+                f"sessions lost {self.sessions_lost}",
+                f"  acknowledged {acknowledged}; {found}",
+                *parts,
+                *(f"  log: {line}" for line in self.lines[:6]),
+            ]
+        )
+
+
+def tell(name: str, told: Told, at: float, found: dict[str, int], lines: list[str]) -> Round:
+    """Sums a round up; the fault was at `at`."""
+    statuses: dict[str, Counter[int]] = defaultdict(Counter)
+    by_part: dict[str, list[Seen]] = defaultdict(list)
+    for seen in told.seen:
+        statuses[seen.part][seen.status] += 1
+        by_part[seen.part].append(seen)
+    gaps = {}
+    for part, all_of in by_part.items():
+        fine = sorted(seen.ended for seen in all_of if seen.status in FINE)
+        gaps[part] = max(
+            (after - before for before, after in zip(fine, fine[1:], strict=False) if after >= at),
+            default=0.0,
+        )
+    slowest = {
+        part: max(seen.ended - seen.began for seen in all_of) for part, all_of in by_part.items()
+    }
+    late = sum(
+        seen.ended - seen.began > LATE_SECONDS for seen in told.seen if seen.part != "sign-in"
+    )
+    return Round(
+        name,
+        dict(statuses),
+        gaps,
+        slowest,
+        late,
+        max((age for _, age in told.stale), default=0.0),
+        len(told.revived),
+        told.sessions_lost,
+        found,
+        dict(told.acknowledged),
+        lines,
+    )
