@@ -145,6 +145,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     made.keep(plugs)
     made.keep(Misses())
     made.closing.callback(client.close)
+    made.closing.callback(breaker.close)
     made.closing.callback(made.database.engine.dispose)
     spans = opentelemetry.from_environment()
     if spans:

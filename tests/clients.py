@@ -35,4 +35,6 @@ def connect(
         breakers.names = lambda: primaries(made)
     if probed:
         breakers.probe = partial(probe, made)
+        end = made.close
+        made.close = lambda: (breakers.close(), end())
     return made

@@ -100,6 +100,13 @@ class Breaker(Guard):
         except RuntimeError:  # no thread is begun any more as the process ends
             self._prober = None
 
+    def close(self) -> None:
+        """Ends the asking: the client is used no more."""
+        with self._lock:
+            self.probe = None
+            if self._prober:
+                self._prober[1].set()
+
     def _ask(self, probe: Callable[[], Any], end: threading.Event) -> None:
         """Asks until something comes back, or a call that was under way has told that it does."""
         replies: list[Any] = []
@@ -154,6 +161,12 @@ class Breakers:
         """The names of the servers that count as away; of a cluster that was never there, none of
         whose names are known, one without a word."""
         return [name for name in self.names() or [""] if self.of(name).is_open]
+
+    def close(self) -> None:
+        """Ends the asking of all: the client is used no more."""
+        self.probe = None
+        for breaker in list(self._breakers.values()):
+            breaker.close()
 
     def succeeded(self) -> None:
         """Closes all."""

@@ -90,6 +90,22 @@ class BoundedPool(BlockingConnectionPool):
         with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
             self.pool.put_nowait(connection)
 
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Closes all, or those that nobody has: each is taken first, so that nobody gets one that
+        is being closed."""
+        if inuse_connections:
+            super().disconnect()
+            return
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self.pool.get_nowait())
+        for connection in reversed(idle):
+            if connection is not None:
+                connection.disconnect()
+            with contextlib.suppress(queue.Full):
+                self.pool.put_nowait(connection)
+
 
 class Sentinels(Sentinel):
     """Those that are asked. A connection that is made meanwhile goes to the primary that is known."""
