@@ -42,10 +42,11 @@ class Gate(Breaker):
 
     shut = False
 
-    def before(self) -> None:
+    def before(self) -> int:
         """Raises while it is shut."""
         if self.shut:
             raise BreakerOpen(0.0)
+        return 0
 
 
 class Trouble:

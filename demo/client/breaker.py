@@ -1,10 +1,12 @@
 """A circuit breaker: after a failure to reach Redis nobody waits for it again until a probe has come
 back.
 
-Closed: calls pass. A connection error or a timeout opens it: from then on calls fail at once, and
-the probe is sent beside them, the first one immediately: a server that was late once and answers
-now costs the others a moment, not `open_seconds`. While nothing comes back it is sent again every
-`open_seconds`. Without a probe one of the calls has to be it, after `open_seconds`.
+Closed: calls pass. A connection error opens it, and so does an answer that was late, unless others
+have come back while it was waited for: then it is that answer that is late and not Redis. From then
+on calls fail at once, and the probe is sent beside them, the first one immediately: a server that
+answers now costs the others a moment, not `open_seconds`. While nothing comes back it is sent again
+every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
+it, after `open_seconds`.
 
 Of the errors that Redis itself answers, most (wrong type, read-only, out of memory) prove that it is
 there and leave the breaker alone; those of a server that answers nothing else, such as one that is
@@ -19,7 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from demo.client import refusals
 from demo.client.wire import Guard, NotSent
@@ -49,6 +51,7 @@ class Breaker(Guard):
         self._lock = threading.Lock()
         self._open_until: float | None = None
         self._probing_until = 0.0
+        self._came_back = 0
         self._prober: tuple[int, threading.Event] | None = None  # of which process, and its end
 
     @property
@@ -56,20 +59,21 @@ class Breaker(Guard):
         """Whether Redis counts as away."""
         return self._open_until is not None
 
-    def learn(self, replies: Sequence[Any]) -> None:
+    def learn(self, replies: Sequence[Any], before: int) -> None:
         """Judges what has become of a trip: replies, or the error that kept them away."""
-        if _is_away(replies):
-            self.failed()
-        else:
+        if not _is_away(replies):
+            self._came_back += 1
             self.succeeded()
+        elif self._came_back == before or not isinstance(replies[0], TimeoutError):
+            self.failed()
 
-    def before(self) -> None:
-        """Raises BreakerOpen unless this call may go out."""
+    def before(self) -> int:
+        """How much has come back so far. Raises BreakerOpen unless this call may go out."""
         if self._open_until is None:
-            return
+            return self._came_back
         with self._lock:
             if self._open_until is None:
-                return
+                return self._came_back
             now = self._clock()
             due = max(self._open_until, self._probing_until)
             if now < due or self._is_probed():
@@ -77,6 +81,7 @@ class Breaker(Guard):
             # A probe that never reports back (its thread was killed) must not keep the breaker open
             # for ever.
             self._probing_until = now + self.open_seconds
+            return self._came_back
 
     def succeeded(self) -> None:
         """The call came back: closed."""
@@ -120,7 +125,8 @@ class Breaker(Guard):
                     self._close()
                 elif not end.is_set():
                     self._open_until = self._clock() + self.open_seconds
-            end.wait(self.open_seconds)
+            if not isinstance(replies[0], TimeoutError):
+                end.wait(self.open_seconds)
 
     def _is_probed(self) -> bool:
         return self._prober is not None and self._prober[0] == os.getpid()

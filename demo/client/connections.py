@@ -162,28 +162,35 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
 
     def look(self) -> None:
         """Asks who the primary is. Raises RedisError."""
+        acknowledged = self.acknowledged()
         address = self.sentinel_manager.ask(self.service_name)
         # Some hear of a failover later than others: who was just replaced is not believed in.
         if address != self._replaced or time.monotonic() >= self._held_until:
-            self.follow(address)
+            self.follow(address, acknowledged)
 
-    def follow(self, address: Any) -> None:
-        """This is the primary from now on."""
+    def follow(self, address: Any, acknowledged: int | None = None) -> None:
+        """This is the primary from now on, or still is: so much was acknowledged when that was
+        asked."""
         with self._following:
             before, since = self.master_address, self._sure_at[0]
             self.sentinel_manager.known = address
             if address == before:
-                self._sure_at = (self._sure_at[1], self.taken)
+                if acknowledged is not None:
+                    self._sure_at = (self._sure_at[1], acknowledged)
                 return
             self._replaced, self._held_until = before, time.monotonic() + self.held_seconds
             self.get_master_address()  # drops what is idle
-            self.still()
+            self.still(self.acknowledged())
         if before:
             self.changed(before, address, self.taken - since)
 
-    def still(self) -> None:
-        """No other server is the primary at this moment."""
-        self._sure_at = (self.taken, self.taken)
+    def still(self, acknowledged: int) -> None:
+        """No other server was the primary when so much was acknowledged."""
+        self._sure_at = (acknowledged, acknowledged)
+
+    def acknowledged(self) -> int:
+        """How often a connection was handed out and is back for certain."""
+        return self.taken - int(self.max_connections) + int(self.pool.qsize())
 
 
 def _watch(pool: "weakref.ref[SentinelPool]") -> None:
@@ -267,9 +274,9 @@ def use(client: Any) -> tuple[int, int]:
 
 
 def probe(client: Any, name: str = "") -> Any:
-    """Asks a client's server, or a cluster's of that name, for a sign of life, on a connection of
-    its own, so that a pool that is empty is no sign of death. A key is asked for: a cluster that is
-    down answers everything else. Raises RedisError."""
+    """Asks a client's server, or a cluster's of that name, for a sign of life, on a connection that
+    is free, or else on one of its own: a pool that is empty is no sign of death. A key is asked
+    for: a cluster that is down answers everything else. Raises RedisError."""
     if not is_cluster(client):
         return _exists(client.connection_pool)
     try:
@@ -285,6 +292,19 @@ def probe(client: Any, name: str = "") -> Any:
 
 
 def _exists(pool: BoundedPool) -> Any:
+    try:
+        connection = pool.get_connection() if pool.pool.qsize() else None
+    except PoolExhausted:
+        connection = None
+    if connection is not None:
+        try:
+            connection.send_command("EXISTS", PROBE_KEY)
+            return connection.read_response()
+        except (ConnectionError, TimeoutError):
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
     connection = pool.connection_class(**pool.connection_kwargs)
     try:
         connection.open(pool.timeout)

@@ -125,8 +125,9 @@ def _await(followed: SentinelPool, candidate: tuple[str, int], asked: Any) -> No
     """Follows the candidate once it says that it is the primary. Raises RedisError."""
     pause, until = threading.Event(), time.monotonic() + PROMOTION_SECONDS
     while time.monotonic() < until and followed.master_address != candidate:
+        acknowledged = followed.acknowledged()
         if asked.execute_command("ROLE")[0] in (b"master", "master"):
             followed.follow(candidate)
         else:
-            followed.still()
+            followed.still(acknowledged)
             pause.wait(ASK_SECONDS)

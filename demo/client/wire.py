@@ -81,23 +81,24 @@ class Guard:
     """What stands before one server: it raises NotSent where nothing may go there, and learns of
     replies, or of the error that kept them away. This one lets everything pass."""
 
-    def before(self) -> None:
-        """Raises NotSent unless a call may go out."""
+    def before(self) -> int:
+        """How much has come back so far. Raises NotSent unless a call may go out."""
+        return 0
 
-    def learn(self, replies: Sequence[Any]) -> None:
-        """Judges what has become of a call."""
+    def learn(self, replies: Sequence[Any], before: int) -> None:
+        """Judges what has become of a call, and what has come back since it went out."""
 
     def around(self, trip: Trip, send: Send) -> list[Any]:
         """Both, around a trip to the one server that there is."""
-        self.before()
+        before = self.before()
         try:
             replies = send(trip)
         except NotSent:  # this process' own matter: Redis was not asked
             raise
         except RedisError as error:
-            self.learn([error])
+            self.learn([error], before)
             raise
-        self.learn(replies)
+        self.learn(replies, before)
         return replies
 
 
@@ -292,13 +293,13 @@ class ClusterClient(_Wired, _Keys):
 
     def _need_the_map(self, _: Trip | None = None) -> list[Any]:
         guard = self.guards("")
-        guard.before()
+        before = guard.before()
         try:
             self.ask_for_the_map()
         except RedisError as error:
-            guard.learn([error])
+            guard.learn([error], before)
             raise
-        guard.learn([])
+        guard.learn([], before)
         return [None]
 
     def ask_for_the_map(self) -> None:
@@ -417,24 +418,24 @@ class ClusterClient(_Wired, _Keys):
         time is over: replies and errors, as many as there are commands."""
         until = time.monotonic() + self._timeout_seconds
         answers: list[list[Any]] = []
-        under_way: list[tuple[int, Any, Any]] = []
+        under_way: list[tuple[int, int, Any, Any]] = []
         for number, (node, commands) in enumerate(batches):
             answers.append([])
-            connection = None
+            connection, before = None, 0
             try:
-                self.guards(node.name).before()
+                before = self.guards(node.name).before()
                 pool = self.get_redis_connection(node).connection_pool
                 connection = pool.get_connection()
                 connection.send_packed_command(
                     connection.pack_commands([args for args, _ in commands])
                 )
-                under_way.append((number, connection, pool))
+                under_way.append((number, before, connection, pool))
             except RedisError as error:
-                self._failed(node, connection, error)
+                self._failed(node, before, connection, error)
                 answers[number] = [error] * len(commands)
                 if connection:
                     pool.release(connection)
-        for number, connection, pool in under_way:
+        for number, before, connection, pool in under_way:
             node, commands = batches[number]
             if len(under_way) > 1:
                 connection.wait_until(until)
@@ -446,9 +447,9 @@ class ClusterClient(_Wired, _Keys):
                     except ResponseError as error:
                         reply = error
                     answers[number].append(reply)
-                self.guards(node.name).learn(answers[number])
+                self.guards(node.name).learn(answers[number], before)
             except RedisError as error:
-                self._failed(node, connection, error)
+                self._failed(node, before, connection, error)
                 answers[number] += [error] * (len(commands) - len(answers[number]))
             except BaseException:
                 connection.disconnect()
@@ -457,14 +458,14 @@ class ClusterClient(_Wired, _Keys):
                 pool.release(connection)
         return answers
 
-    def _failed(self, node: Any, connection: Any, error: RedisError) -> None:
+    def _failed(self, node: Any, before: int, connection: Any, error: RedisError) -> None:
         if isinstance(error, NotSent):
             return
         if connection:
             connection.disconnect()
         if isinstance(error, ConnectionError):  # one that was late may only be late
             self.doubt()
-        self.guards(node.name).learn([error])
+        self.guards(node.name).learn([error], before)
 
     def pipeline(
         self, transaction: bool | None = None, shard_hint: str | None = None

@@ -270,3 +270,33 @@ def test_a_part_of_a_cluster_that_is_away_is_told_and_the_rest_goes_on(
         page = web.get("/leaderboard/")
         assert page.status_code == 200
         assert "Redis: 1 of 3 servers away." in page.text and 'id="redis-away">' in page.text
+
+
+def test_an_answer_that_is_late_while_others_come_back_opens_nothing() -> None:
+    breaker = Breaker(60)
+    late = breaker.before()
+    breaker.learn([b"x"], breaker.before())
+    breaker.learn([redis.TimeoutError()], late)
+    assert not breaker.is_open
+    breaker.learn([redis.TimeoutError()], breaker.before())  # nothing has come back since
+    assert breaker.is_open
+    breaker.succeeded()
+    refused = breaker.before()
+    breaker.learn([b"x"], refused)
+    breaker.learn([ConnectionError()], refused)  # nobody listens there
+    assert breaker.is_open
+
+
+def test_a_probe_that_is_late_is_sent_again_at_once() -> None:
+    tries, back = list[int](), threading.Event()
+
+    def probe() -> None:
+        tries.append(1)
+        if len(tries) < 5:
+            raise redis.TimeoutError
+        back.set()
+
+    breaker = Breaker(3600, probe=probe)
+    breaker.failed()
+    assert back.wait(10)
+    until(lambda: not breaker.is_open)

@@ -78,9 +78,9 @@ def test_a_selected_replica_is_followed_the_moment_that_it_is_promoted(
     client.set("a", 1)
     still, pool.look_seconds = pool.still, 3600
 
-    def told() -> None:
+    def told(acknowledged: int) -> None:
         asked.set()
-        still()
+        still(acknowledged)
 
     pool.still = told
     login = failover.partial(failover.single, parse(two.url), timeout_seconds=1.0)
