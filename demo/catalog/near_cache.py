@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +199,8 @@ class NearCache:
             connection._parser.set_invalidation_push_handler(self._told)
             self._begin_anew(subscribed=True)
             while not self._closed.is_set():
+                if not pool.owns_connection(connection):
+                    raise ConnectionError("another server is the primary by now")
                 if connection.can_read(timeout=self._heartbeat_seconds):
                     connection.read_response(push_request=True)
                 else:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Set
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 
 PING_SECONDS = 1.0
 
@@ -20,7 +20,7 @@ class Subscription:
         self.confirmed: set[str] = set()
         self.refused = False
         self._subscribed: Set[str] = set()
-        self._connection = own_connection(client)
+        self._pool, self._connection = own_connection(client)
         self._heard = 0.0
 
     def connect(self) -> None:
@@ -44,6 +44,8 @@ class Subscription:
     def hear(self, timeout_seconds: float) -> set[str]:
         """The channels of all that has arrived, confirmations included; waits so long for a first
         one."""
+        if not self._pool.owns_connection(self._connection):
+            raise ConnectionError("another server is the primary by now")
         if not self._connection.can_read(timeout=timeout_seconds):
             if time.monotonic() - self._heard <= PING_SECONDS:
                 return set()
@@ -69,10 +71,10 @@ class Subscription:
         return told
 
 
-def own_connection(client: Any) -> Any:
-    """A connection to the client's server that is not one of its pool's; in a cluster any node
-    hears of every message."""
+def own_connection(client: Any) -> tuple[Any, Any]:
+    """A client's pool, and a connection to its server that is not one of the pool's; in a cluster
+    any node hears of every message."""
     pool = getattr(client, "connection_pool", None)
     if pool is None:
         pool = client.get_redis_connection(client.get_random_node()).connection_pool
-    return pool.connection_class(**pool.connection_kwargs)
+    return pool, pool.connection_class(**pool.connection_kwargs)

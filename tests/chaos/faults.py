@@ -82,10 +82,8 @@ def _cluster_taken_over(given: Given) -> None:
 def _slot_of_the_board(given: Given) -> tuple[int, Node, Node]:
     slot = int(str(given.nodes[0].ask("CLUSTER", "KEYSLOT", BOARD_KEY)))
     ranges = given.nodes[0].ask("CLUSTER", "SLOTS")
-    assert isinstance(ranges, dict)
-    port = next(
-        told["primary"][1] for (first, last), told in ranges.items() if first <= slot <= last
-    )
+    assert isinstance(ranges, list)
+    port = next(told[2][1] for told in ranges if told[0] <= slot <= told[1])
     owner = next(node for node in given.nodes if node.port == port)
     other = next(node for node in given.primaries() if node is not owner)
     return slot, owner, other

@@ -13,10 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.exceptions import RedisError
 
+from demo.catalog.near_cache import NearCache
 from demo.client import failover
 from demo.client.redis_url import parse
 from demo.client.told_again import KNOWN
 from demo.client.wire import Client
+from demo.leaderboard.subscription import Subscription
 from demo.sessions import accounts
 from demo.web.services import services
 from tests.clients import connect
@@ -173,6 +175,34 @@ def test_words_of_another_service_are_not_for_us(two: Pair) -> None:
         failover._act(lambda: pool, event, words.split(), lambda _: pytest.fail("asked"))
     assert pool.master_address == ("127.0.0.1", two.ports[0])
     client.close()
+
+
+def test_what_only_listens_goes_to_the_new_primary_too(two: Pair) -> None:
+    """The one before lives on, and would be listened to in vain."""
+    client = client_of(two)
+    pool: Any = client.connection_pool
+    pool.look_seconds, pool.watchers = 3600, []
+    near = NearCache(client, "demo:catalog:{page:", heartbeat_seconds=0.05)
+    near.reserve("first")
+    until(lambda: near.subscribed)
+    hearing = Subscription(client)
+    hearing.connect()
+    hearing.follow({"a"})
+    until(lambda: hearing.hear(0.05) == {"a"})
+    two.replica.replicaof("NO", "ONE")
+    pool.follow(("127.0.0.1", two.ports[1]))
+    with pytest.raises(redis.ConnectionError):
+        hearing.hear(0.05)
+    hearing.close()
+    assert until(lambda: tracked(two.replica))
+    until(lambda: near.subscribed)
+    assert not tracked(two.primary)
+    near.close()
+    client.close()
+
+
+def tracked(server: redis.Redis) -> list[Any]:
+    return [each for each in server.client_list() if "B" in each["flags"]]
 
 
 def test_a_failover_revives_no_session_and_no_price(make_app: Callable[..., Flask]) -> None:

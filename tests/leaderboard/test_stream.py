@@ -342,7 +342,7 @@ def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
     original = subscription.own_connection
 
     def slow_to_end(of: Any) -> Any:
-        connection = original(of)
+        pool, connection = original(of)
         disconnect = connection.disconnect
 
         def wait() -> None:
@@ -352,7 +352,7 @@ def test_a_subscriber_that_is_still_ending_does_not_go_on_beside_the_next(
             disconnect()
 
         connection.disconnect = wait
-        return connection
+        return pool, connection
 
     monkeypatch.setattr(subscription, "own_connection", slow_to_end)
     hub, board, earlier = make(), Leaderboard(client, "ending"), set(threading.enumerate())
