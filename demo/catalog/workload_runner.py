@@ -42,11 +42,10 @@ class Gate(Breaker):
 
     shut = False
 
-    def before(self) -> int:
+    def before(self) -> None:
         """Raises while it is shut."""
         if self.shut:
             raise BreakerOpen(0.0)
-        return 0
 
 
 class Trouble:

@@ -2,8 +2,8 @@
 back.
 
 Closed: calls pass. A connection error opens it, and so does an answer that was late, unless others
-have come back while it was waited for: then it is that answer that is late and not Redis. From then
-on calls fail at once, and the probe is sent beside them, the first one immediately: a server that
+came back just now: then it is that answer that is late and not Redis. From then on calls fail at
+once, and the probe is sent beside them, the first one immediately: a server that
 answers now costs the others a moment, not `open_seconds`. While nothing comes back it is sent again
 every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
 it, after `open_seconds`.
@@ -25,6 +25,8 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from demo.client import refusals
 from demo.client.wire import Guard, NotSent
+
+JUST_NOW_SECONDS = 0.05
 
 
 class BreakerOpen(NotSent, ConnectionError):
@@ -51,7 +53,7 @@ class Breaker(Guard):
         self._lock = threading.Lock()
         self._open_until: float | None = None
         self._probing_until = 0.0
-        self._came_back = 0
+        self._came_back_at = float("-inf")
         self._prober: tuple[int, threading.Event] | None = None  # of which process, and its end
 
     @property
@@ -59,21 +61,24 @@ class Breaker(Guard):
         """Whether Redis counts as away."""
         return self._open_until is not None
 
-    def learn(self, replies: Sequence[Any], before: int) -> None:
+    def learn(self, replies: Sequence[Any]) -> None:
         """Judges what has become of a trip: replies, or the error that kept them away."""
         if not _is_away(replies):
-            self._came_back += 1
+            self._came_back_at = self._clock()
             self.succeeded()
-        elif self._came_back == before or not isinstance(replies[0], TimeoutError):
+        elif not (
+            isinstance(replies[0], TimeoutError)
+            and self._clock() - self._came_back_at < JUST_NOW_SECONDS
+        ):
             self.failed()
 
-    def before(self) -> int:
-        """How much has come back so far. Raises BreakerOpen unless this call may go out."""
+    def before(self) -> None:
+        """Raises BreakerOpen unless this call may go out."""
         if self._open_until is None:
-            return self._came_back
+            return
         with self._lock:
             if self._open_until is None:
-                return self._came_back
+                return
             now = self._clock()
             due = max(self._open_until, self._probing_until)
             if now < due or self._is_probed():
@@ -81,7 +86,6 @@ class Breaker(Guard):
             # A probe that never reports back (its thread was killed) must not keep the breaker open
             # for ever.
             self._probing_until = now + self.open_seconds
-            return self._came_back
 
     def succeeded(self) -> None:
         """The call came back: closed."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
@@ -21,6 +22,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     TimeoutError,
+    TryAgainError,
 )
 from redis.sentinel import MasterNotFoundError
 
@@ -65,6 +67,9 @@ CLUSTER_DOWN = Refusal("cluster down", "A part of the Redis cluster is down.", 2
 SHARD_DOWN = Refusal(
     "shard down", "The part of the Redis cluster that holds this is down.", 2, away=False
 )
+MOVING = Refusal(
+    "moving", "The part of the Redis cluster that holds this is being moved.", 1, away=False
+)
 MASTER_DOWN = Refusal("master down", "This replica of Redis has lost its master.", 2, away=True)
 READ_ONLY = Refusal("read-only", "Redis takes no writes: it is a replica.", 2, away=False)
 NO_REPLICAS = Refusal(
@@ -94,6 +99,7 @@ ALL = (
     LOADING,
     CLUSTER_DOWN,
     SHARD_DOWN,
+    MOVING,
     MASTER_DOWN,
     READ_ONLY,
     NO_REPLICAS,
@@ -115,6 +121,8 @@ CLASSES: tuple[tuple[type[Exception], Refusal], ...] = (
     (BusyLoadingError, LOADING),
     (MasterDownError, MASTER_DOWN),
     (ClusterDownError, CLUSTER_DOWN),
+    (TryAgainError, MOVING),
+    (AskError, MOVING),
     (ReadOnlyError, READ_ONLY),
     (OutOfMemoryError, FULL),
     (NoPermissionError, NO_PERMISSION),

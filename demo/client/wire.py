@@ -26,6 +26,7 @@ from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
     AskError,
+    ClusterError,
     ConnectionError,
     MovedError,
     NoScriptError,
@@ -81,24 +82,23 @@ class Guard:
     """What stands before one server: it raises NotSent where nothing may go there, and learns of
     replies, or of the error that kept them away. This one lets everything pass."""
 
-    def before(self) -> int:
-        """How much has come back so far. Raises NotSent unless a call may go out."""
-        return 0
+    def before(self) -> None:
+        """Raises NotSent unless a call may go out."""
 
-    def learn(self, replies: Sequence[Any], before: int) -> None:
-        """Judges what has become of a call, and what has come back since it went out."""
+    def learn(self, replies: Sequence[Any]) -> None:
+        """Judges what has become of a call."""
 
     def around(self, trip: Trip, send: Send) -> list[Any]:
         """Both, around a trip to the one server that there is."""
-        before = self.before()
+        self.before()
         try:
             replies = send(trip)
         except NotSent:  # this process' own matter: Redis was not asked
             raise
         except RedisError as error:
-            self.learn([error], before)
+            self.learn([error])
             raise
-        self.learn(replies, before)
+        self.learn(replies)
         return replies
 
 
@@ -293,13 +293,13 @@ class ClusterClient(_Wired, _Keys):
 
     def _need_the_map(self, _: Trip | None = None) -> list[Any]:
         guard = self.guards("")
-        before = guard.before()
+        guard.before()
         try:
             self.ask_for_the_map()
         except RedisError as error:
-            guard.learn([error], before)
+            guard.learn([error])
             raise
-        guard.learn([], before)
+        guard.learn([])
         return [None]
 
     def ask_for_the_map(self) -> None:
@@ -370,7 +370,12 @@ class ClusterClient(_Wired, _Keys):
                 break
             target_node = self._moved(reply)
         if isinstance(reply, (AskError, TryAgainError)):
-            return super()._execute_command(target_node, *args, **options)
+            try:
+                return super()._execute_command(target_node, *args, **options)
+            except (
+                ClusterError
+            ):  # redis-py has gone round in circles: some keys are here, some there
+                raise reply from None
         if isinstance(reply, Exception):
             raise reply
         callback = self.cluster_response_callbacks.get(args[0])
@@ -418,24 +423,24 @@ class ClusterClient(_Wired, _Keys):
         time is over: replies and errors, as many as there are commands."""
         until = time.monotonic() + self._timeout_seconds
         answers: list[list[Any]] = []
-        under_way: list[tuple[int, int, Any, Any]] = []
+        under_way: list[tuple[int, Any, Any]] = []
         for number, (node, commands) in enumerate(batches):
             answers.append([])
-            connection, before = None, 0
+            connection = None
             try:
-                before = self.guards(node.name).before()
+                self.guards(node.name).before()
                 pool = self.get_redis_connection(node).connection_pool
                 connection = pool.get_connection()
                 connection.send_packed_command(
                     connection.pack_commands([args for args, _ in commands])
                 )
-                under_way.append((number, before, connection, pool))
+                under_way.append((number, connection, pool))
             except RedisError as error:
-                self._failed(node, before, connection, error)
+                self._failed(node, connection, error)
                 answers[number] = [error] * len(commands)
                 if connection:
                     pool.release(connection)
-        for number, before, connection, pool in under_way:
+        for number, connection, pool in under_way:
             node, commands = batches[number]
             if len(under_way) > 1:
                 connection.wait_until(until)
@@ -447,9 +452,9 @@ class ClusterClient(_Wired, _Keys):
                     except ResponseError as error:
                         reply = error
                     answers[number].append(reply)
-                self.guards(node.name).learn(answers[number], before)
+                self.guards(node.name).learn(answers[number])
             except RedisError as error:
-                self._failed(node, before, connection, error)
+                self._failed(node, connection, error)
                 answers[number] += [error] * (len(commands) - len(answers[number]))
             except BaseException:
                 connection.disconnect()
@@ -458,14 +463,14 @@ class ClusterClient(_Wired, _Keys):
                 pool.release(connection)
         return answers
 
-    def _failed(self, node: Any, before: int, connection: Any, error: RedisError) -> None:
+    def _failed(self, node: Any, connection: Any, error: RedisError) -> None:
         if isinstance(error, NotSent):
             return
         if connection:
             connection.disconnect()
         if isinstance(error, ConnectionError):  # one that was late may only be late
             self.doubt()
-        self.guards(node.name).learn([error], before)
+        self.guards(node.name).learn([error])
 
     def pipeline(
         self, transaction: bool | None = None, shard_hint: str | None = None

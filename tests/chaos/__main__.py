@@ -64,7 +64,7 @@ def trial(fault: Fault, number: int, binary: str | None, must: int) -> Round:
         load.stop()
         until(lambda: server.request("/readyz").status == 200, 30)
         found = load.audit()
-        lines = [match[1] for line in server.lines if (match := TOLD.search(line))]
+        lines = [f"log: {match[1]}" for line in server.lines if (match := TOLD.search(line))]
         title = f"{fault.kind}: {fault.name}, round {number}, well {back:.1f} s after its end"
         return tell(title, load.told, at, found, lines)
 

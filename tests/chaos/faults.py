@@ -184,7 +184,7 @@ FAULTS = [
     Fault("primary killed", "cluster", _kill_one_of_cluster, _mend, 8),
     Fault("primary paused", "cluster", lambda given: given.primaries()[0].pause(), _resume_all, 8),
     Fault("a board's slot moved", "cluster", _move, seconds=4),
-    Fault("a board's slot half moved", "cluster", _hold_half_moved, seconds=4),
+    Fault("a board's slot half moved", "cluster", _hold_half_moved, _move, 4),
     Fault("all paused", "cluster", _pause_all, _resume_all, 2),
     Fault("all restarted", "cluster", _kill_all, _mend, 1),
     Fault("a shard dead, full coverage", "cluster", _kill_a_shard, _mend, 6),

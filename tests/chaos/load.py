@@ -44,7 +44,7 @@ class Told:
     acknowledged: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     versions: list[tuple[float, int]] = field(default_factory=list)
-    stale: list[tuple[float, float]] = field(default_factory=list)
+    stale: list[tuple[float, float, str]] = field(default_factory=list)
     ended_sids: list[str] = field(default_factory=list)
     revived: list[float] = field(default_factory=list)
     sessions_lost: int = 0
@@ -62,6 +62,7 @@ class Visitor:
         self._told = told
         self._connection: http.client.HTTPConnection | None = None
         self.sid = ""
+        self.cache_status = ""
 
     def ask(
         self,
@@ -86,6 +87,7 @@ class Visitor:
             self._connection.request(method, path, data, sent)
             answer = self._connection.getresponse()
             read, status = answer.read(), answer.status
+            self.cache_status = answer.getheader("Cache-Status") or ""
             for name, value in answer.getheaders():
                 if name.lower() == "set-cookie" and value.startswith("session="):
                     self.sid = value.split(";")[0].removeprefix("session=")
@@ -153,7 +155,7 @@ class Load:
         if status == 200 and told:
             known = [at for at, version in self.told.versions if version > told["version"]]
             if known and min(known) < began:
-                self.told.stale.append((began, began - min(known)))
+                self.told.stale.append((began, began - min(known), visitor.cache_status))
 
     def _change_the_price(self, visitor: Visitor) -> None:
         body = {"price_cents": 1000 + len(self.told.versions)}
@@ -245,7 +247,10 @@ class Load:
                 if of != board:
                     continue
                 path = f"/leaderboard/api/boards/{board}/players/{player}"
-                _, told = visitor.ask("audit", path)
+                status, told = visitor.ask("audit", path)
+                if status not in (200, 404):
+                    found["rows unreadable"] += 1
+                    continue
                 there = told["player"]["score"] if told and told.get("player") else 0
                 found["scores lost"] += max(0, acknowledged - there)
                 issued = self.told.scores_issued[board, player]

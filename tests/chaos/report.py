@@ -43,13 +43,23 @@ class Round:
         return "\n".join(
             [
                 f"{self.name}: {self.errors} errors, {self.late} answers over {LATE_SECONDS} s, "
-                f"stale for {self.stale_seconds:.2f} s, revived {self.revived}, "
+                f"stale for {self.stale_seconds:.2f} s in a row, revived {self.revived}, "
                 f"sessions lost {self.sessions_lost}",
                 f"  acknowledged {acknowledged}; {found}",
                 *parts,
-                *(f"  log: {line}" for line in self.lines[:6]),
+                *(f"  {line}" for line in self.lines[:6]),
             ]
         )
+
+
+def _longest(moments: list[float]) -> float:
+    """The longest time over which something was seen again and again, within half a second each."""
+    longest = began = last = 0.0
+    for moment in sorted(moments):
+        began = began if moment - last < LATE_SECONDS else moment
+        last = moment
+        longest = max(longest, last - began)
+    return longest
 
 
 def tell(name: str, told: Told, at: float, found: dict[str, int], lines: list[str]) -> Round:
@@ -78,10 +88,13 @@ def tell(name: str, told: Told, at: float, found: dict[str, int], lines: list[st
         gaps,
         slowest,
         late,
-        max((age for _, age in told.stale), default=0.0),
+        _longest([began for began, _, _ in told.stale]),
         len(told.revived),
         told.sessions_lost,
         found,
         dict(told.acknowledged),
-        lines,
+        [
+            *(f"stale: changed {age:.2f} s before, {status}" for _, age, status in told.stale[-3:]),
+            *lines,
+        ],
     )

@@ -13,7 +13,9 @@ from redis.exceptions import RedisError
 from demo.client import pool, refusals
 from demo.client.breaker import Breaker, BreakerOpen
 from demo.client.refusals import Refusal
+from tests.clients import connect
 from tests.servers import tcp_server, until
+from tests.topologies import topology
 
 SET_IN_A_SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 
@@ -190,6 +192,32 @@ def test_a_cluster_that_is_down() -> None:
         assert asked.both_ways(lambda client: client.get("a")) is refusals.SHARD_DOWN
         asked.client.close()
         asked.direct.close()
+
+
+def test_a_slot_that_is_half_moved() -> None:
+    """What has one key here and one there cannot be done until it is moved as a whole."""
+    with topology("cluster", nodes=2) as given:
+        client = connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=60)
+        client.mset_nonatomic({"{a}:1": "x", "{a}:3": "x"})
+        slot = client.keyslot("{a}:1")
+        owner = client.nodes_manager.get_node_from_slot(slot)
+        (other,) = [node for node in client.get_primaries() if node.name != owner.name]
+        with redis.Redis(port=owner.port) as here, redis.Redis(port=other.port) as there:
+            names = [each.execute_command("CLUSTER", "MYID").decode() for each in (here, there)]
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+            here.execute_command("MIGRATE", "127.0.0.1", other.port, "{a}:3", 0, 5000)
+        assert client.get("{a}:1") == client.get("{a}:3") == b"x"
+        for ask in (
+            lambda: client.mget_nonatomic("{a}:1", "{a}:2"),
+            lambda: client.eval("return 1", 2, "{a}:1", "{a}:2"),
+            lambda: client.pipeline(transaction=False).mget("{a}:1", "{a}:2").execute(),
+        ):
+            with pytest.raises(redis.RedisError) as caught:
+                ask()
+            assert refusals.of(caught.value) is refusals.MOVING
+        assert client.breaker.open == []
+        client.close()
 
 
 def test_nobody_there() -> None:
