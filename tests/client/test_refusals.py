@@ -211,7 +211,11 @@ def test_a_slot_that_is_half_moved() -> None:
         for ask in (
             lambda: client.mget_nonatomic("{a}:1", "{a}:2"),
             lambda: client.eval("return 1", 2, "{a}:1", "{a}:2"),
-            lambda: client.pipeline(transaction=False).mget("{a}:1", "{a}:2").execute(),
+            lambda: (
+                client.pipeline(transaction=False)
+                .execute_command("MGET", "{a}:1", "{a}:2")
+                .execute()
+            ),
         ):
             with pytest.raises(redis.RedisError) as caught:
                 ask()
