@@ -58,7 +58,12 @@ SETTINGS: dict[str, Setting] = {
     "ENGINE_MAXMEMORY_MB": Setting(
         "DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"
     ),
-    "POOL_SIZE": Setting("DEMO_POOL_SIZE", 32, int, "most connections to Redis per worker"),
+    "POOL_SIZE": Setting(
+        "DEMO_POOL_SIZE",
+        32,
+        int,
+        "most connections to Redis per worker, of a cluster to each server",
+    ),
     "REDIS_TIMEOUT_SECONDS": Setting(
         "DEMO_REDIS_TIMEOUT_SECONDS",
         0.25,

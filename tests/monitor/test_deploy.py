@@ -127,7 +127,7 @@ def test_redis_and_its_sentinels_know_each_other_by_address() -> None:
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
     names = [name for name in services if name.startswith(("redis-", "sentinel-"))]
     addresses = {name: services[name]["networks"]["redis"]["ipv4_address"] for name in names}
-    assert len(set(addresses.values())) == len(names) == 5
+    assert len(set(addresses.values())) == len(names) == 6
     for name in names:  # a look-up of a name that died stops the one who looks
         command = services[name]["command"][-1].replace("$$last", "21")
         assert not [other for other in names if other in command]
@@ -140,6 +140,16 @@ def test_redis_and_its_sentinels_know_each_other_by_address() -> None:
         assert listed == [
             f"{addresses[name]}:26379" for name in names if name.startswith("sentinel")
         ]
+
+
+def test_a_master_that_nobody_follows_takes_no_writes_and_any_one_may_die() -> None:
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    nodes = [name for name in services if name.startswith("redis-")]
+    told = {
+        re.findall(r"--min-replicas-to-write (\d+)", services[name]["command"][-1])[0]
+        for name in nodes
+    }
+    assert told == {"1"} and len(nodes) == 3  # two are left, and one of them follows the other
 
 
 def test_the_dashboard_has_a_place_for_each_panel() -> None:
