@@ -13,11 +13,12 @@ from flask import Flask
 
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
-from demo.client import refusals
+from demo.client import changes, refusals, told_again
 from demo.client.breaker import BreakerOpen
 from demo.client.leader import Leader
 from demo.client.permissions import OPTIONAL
 from demo.client.redis_url import OPTIONS, parse
+from demo.client.told_again import ToldAgain
 from demo.client.wire import Client
 from demo.config import SETTINGS
 from demo.leaderboard.ranking import Leaderboard
@@ -181,6 +182,11 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     Sampler(wired, lambda: "of the test").step(leader.token)
     leader.resign()
     leader.campaign()
+    seconds = iter(range(100))
+    watch = ToldAgain(wired, lambda: float(next(seconds)))
+    while not wired.exists(told_again.KNOWN):
+        watch.step()
+    changes.note(wired, "of the test", told=0)
     patterns = key_patterns()
     unseen = set(patterns)
     for key in wired.scan_iter("demo:*"):
