@@ -235,6 +235,36 @@ def _done(write: Any) -> bool:
         return False
 
 
+def test_opening_a_connection_and_the_first_answer_have_one_deadline() -> None:
+    """Each answer comes within the timeout, and all of them together do not."""
+
+    def take_time(visitor: socket.socket) -> None:
+        with visitor, socket.create_connection(("127.0.0.1", port)) as server:
+            while data := visitor.recv(65536):
+                server.sendall(data)
+                answer = server.recv(65536)
+                threading.Event().wait(0.3)
+                answers.append(answer)
+                with contextlib.suppress(OSError):
+                    visitor.sendall(answer)
+
+    answers: list[bytes] = []
+    with tcp_server() as port, proxy(take_time) as at:
+        client = client_for(f"redis://127.0.0.1:{at}", timeout_seconds=0.5, open_seconds=60)
+        with pytest.raises(redis.TimeoutError):
+            client.get("a")
+        assert client.breaker.is_open  # type: ignore[attr-defined]
+        client.breaker.succeeded()  # type: ignore[attr-defined]
+        kept = client.connection_pool.make_connection()
+        kept.open(10)  # one that is open has each answer for itself
+        assert kept.is_hurried
+        client.connection_pool.pool.get_nowait()
+        client.connection_pool.release(kept)
+        assert not kept.is_hurried
+        assert client.get("a") is None and client.get("a") is None
+        client.close()
+
+
 def test_without_any_sentinel_it_is_told_at_once() -> None:
     ports = [free_port() for _ in range(3)]
     url = f"redis+sentinel://:pass@{','.join(f'127.0.0.1:{port}' for port in ports)}/prime"
