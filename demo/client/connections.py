@@ -318,8 +318,8 @@ def _is_stale(connection: Any) -> bool:
     """Whether the server closed it while it was idle, or something unread is left in it."""
     try:
         return bool(connection.can_read())
-    except (ConnectionError, TimeoutError, OSError):
-        return True
+    except (ConnectionError, TimeoutError, OSError, AttributeError, TypeError):
+        return True  # the last two where another thread has closed it in this moment
 
 
 class Timed(AbstractConnection):

@@ -35,7 +35,10 @@ OUTCOME = re.compile(
 
 
 def counted(server: Server) -> dict[str, float]:
-    return {name: float(value) for name, value in OUTCOME.findall(server.request("/metrics").text)}
+    answer = server.request("/metrics")
+    found = {name: float(value) for name, value in OUTCOME.findall(answer.text)}
+    assert found, (answer.status, answer.text[:2000])
+    return found
 
 
 def test_every_worker_tells_the_sum_of_all_and_none_is_lost_when_they_are_replaced() -> None:
