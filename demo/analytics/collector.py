@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 class Collector:
     """`note` costs no round trip and starts the writer, a thread, in the process that serves.
-    `told` hears how many views were dropped."""
+    `told` hears how many views were dropped. `refused_by` is the last error by which some were."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Collector:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client, self._told, self._clock = client, told, clock
+        self.refused_by: Exception | None = None
         self._interval_seconds = interval_seconds
         self._salts = Salts(client)
         self.counters, self.uniques = Counters(client), UniqueVisitors(client)
@@ -127,6 +128,7 @@ class Collector:
         for (resolution, count), reply in zip(added, replies, strict=False):
             if count and isinstance(reply, Exception):
                 refused[resolution] += count
+                self.refused_by = reply
         for (key, count), reply in zip(told, replies[len(added) :], strict=False):
             if count and untold is not None and isinstance(reply, ResponseError):
                 untold[key] += count

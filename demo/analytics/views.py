@@ -92,7 +92,8 @@ def visit() -> Any:
         current_app.logger.warning("analytics: not made up: %s", type(error).__name__)
         raise RedisAway(error) from None
     if refused:
-        raise RedisAway(ResponseError(), NOT_ALL)  # one error of many: which, the log tells
+        by = collector().refused_by
+        raise RedisAway(by if isinstance(by, RedisError) else ResponseError(), NOT_ALL)
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
     flash_cookie.put(
         response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors."

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis.exceptions import OutOfMemoryError
 
 from demo.analytics import cached_dashboard
 from demo.analytics.collector import Collector
@@ -236,3 +238,21 @@ def test_a_chart_has_its_figures_beside_it(web: FlaskClient, collector: Collecto
     ):
         assert f"<summary>{title} as a table</summary>" in page
     assert 'class="p-redis"' in page and collector.now() > 0
+
+
+@pytest.mark.parametrize(("error", "again"), [(OutOfMemoryError("OOM"), "10"), (None, None)])
+def test_where_some_were_refused_it_is_said_by_what_and_whether_to_try_again(
+    web: FlaskClient,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception | None,
+    again: str | None,
+) -> None:
+    def write(_: Any) -> Counter[str]:
+        collector.refused_by = error
+        return Counter(hour=1)
+
+    monkeypatch.setattr(collector, "write", write)
+    answer = web.post("/analytics/visits", data={"count": "1"})
+    assert answer.status_code == 503 and "Not all visits were counted." in answer.text
+    assert answer.headers.get("Retry-After") == again
