@@ -372,9 +372,7 @@ class ClusterClient(_Wired, _Keys):
         if isinstance(reply, (AskError, TryAgainError)):
             try:
                 return super()._execute_command(target_node, *args, **options)
-            except (
-                ClusterError
-            ):  # redis-py has gone round in circles: some keys are here, some there
+            except ClusterError:  # redis-py has gone round in circles: a part of the keys is there
                 raise reply from None
         if isinstance(reply, Exception):
             raise reply
@@ -422,52 +420,67 @@ class ClusterClient(_Wired, _Keys):
         """Sends commands to servers, all before any is read, and reads what they reply until the
         time is over: replies and errors, as many as there are commands."""
         until = time.monotonic() + self._timeout_seconds
-        answers: list[list[Any]] = []
+        answers: list[list[Any]] = [[] for _ in batches]
         under_way: list[tuple[int, Any, Any]] = []
-        for number, (node, commands) in enumerate(batches):
-            answers.append([])
-            connection = None
-            try:
-                self.guards(node.name).before()
-                pool = self.get_redis_connection(node).connection_pool
-                connection = pool.get_connection()
-                connection.send_packed_command(
-                    connection.pack_commands([args for args, _ in commands])
-                )
-                under_way.append((number, connection, pool))
-            except RedisError as error:
-                self._failed(node, connection, error)
-                answers[number] = [error] * len(commands)
-                if connection:
-                    pool.release(connection)
-        for number, connection, pool in under_way:
-            node, commands = batches[number]
-            if len(under_way) > 1:
-                connection.wait_until(until)
-            try:
-                parse = node.redis_connection.parse_response
-                for args, options in commands:
-                    try:
-                        reply = parse(connection, args[0], **options)
-                    except ResponseError as error:
-                        reply = error
-                    answers[number].append(reply)
-                self.guards(node.name).learn(answers[number])
-            except RedisError as error:
-                self._failed(node, connection, error)
-                answers[number] += [error] * (len(commands) - len(answers[number]))
-            except BaseException:
+        try:
+            for number, (node, commands) in enumerate(batches):
+                self._send_to(node, commands, answers[number], number, under_way)
+            together = len(under_way) > 1
+            while under_way:
+                number, connection, _ = under_way[0]
+                if together:
+                    connection.wait_until(until)
+                self._read_from(*batches[number], connection, answers[number])
+                _, _, pool = under_way.pop(0)
+                pool.release(connection)
+        finally:  # whatever ended it: what was not read must not be handed on
+            for _, connection, pool in under_way:
                 connection.disconnect()
-                raise
-            finally:
                 pool.release(connection)
         return answers
 
-    def _failed(self, node: Any, connection: Any, error: RedisError) -> None:
+    def _send_to(
+        self,
+        node: Any,
+        commands: Sequence[Any],
+        answers: list[Any],
+        number: int,
+        under_way: list[tuple[int, Any, Any]],
+    ) -> None:
+        try:
+            self.guards(node.name).before()
+            pool = self.get_redis_connection(node).connection_pool
+            connection = pool.get_connection()
+            under_way.append((number, connection, pool))
+            connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
+        except RedisError as error:
+            answers += [error] * len(commands)
+            if under_way and under_way[-1][0] == number:
+                under_way.pop()
+                connection.disconnect()
+                pool.release(connection)
+            self._failed(node, error)
+
+    def _read_from(
+        self, node: Any, commands: Sequence[Any], connection: Any, answers: list[Any]
+    ) -> None:
+        parse = node.redis_connection.parse_response
+        try:
+            for args, options in commands:
+                try:
+                    reply = parse(connection, args[0], **options)
+                except ResponseError as error:
+                    reply = error
+                answers.append(reply)
+            self.guards(node.name).learn(answers)
+        except RedisError as error:
+            connection.disconnect()
+            answers += [error] * (len(commands) - len(answers))
+            self._failed(node, error)
+
+    def _failed(self, node: Any, error: RedisError) -> None:
         if isinstance(error, NotSent):
             return
-        if connection:
-            connection.disconnect()
         if isinstance(error, ConnectionError):  # one that was late may only be late
             self.doubt()
         self.guards(node.name).learn([error])

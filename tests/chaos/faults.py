@@ -97,7 +97,10 @@ def _hold_half_moved(given: Given) -> None:
 
 def _move(given: Given) -> None:
     """All the way."""
-    slot, owner, other = _slot_of_the_board(given)
+    _hand_over(*_slot_of_the_board(given))
+
+
+def _hand_over(slot: int, owner: Node, other: Node) -> None:
     name = other.ask("CLUSTER", "MYID")
     other.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", owner.ask("CLUSTER", "MYID"))
     owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", name)
@@ -106,6 +109,17 @@ def _move(given: Given) -> None:
         owner.ask("MIGRATE", "127.0.0.1", other.port, "", 0, 2000, "KEYS", *keys)
     for node in (other, owner):
         node.ask("CLUSTER", "SETSLOT", slot, "NODE", name)
+
+
+def _add(given: Given) -> None:
+    """A server that nobody knew is given a board's slot."""
+    spare = given.spare
+    assert spare
+    name = spare.ask("CLUSTER", "MYID")
+    spare.ask("CLUSTER", "MEET", "127.0.0.1", given.nodes[0].port)
+    until(lambda: all(str(name) in str(node.ask("CLUSTER", "NODES")) for node in given.nodes), 20)
+    slot, owner, _ = _slot_of_the_board(given)
+    _hand_over(slot, owner, spare)
 
 
 def _pause_all(given: Given) -> None:
@@ -185,6 +199,7 @@ FAULTS = [
     Fault("primary paused", "cluster", lambda given: given.primaries()[0].pause(), _resume_all, 8),
     Fault("a board's slot moved", "cluster", _move, seconds=4),
     Fault("a board's slot half moved", "cluster", _hold_half_moved, _move, 4),
+    Fault("a server added, and given a board's slot", "cluster", _add, seconds=4),
     Fault("all paused", "cluster", _pause_all, _resume_all, 2),
     Fault("all restarted", "cluster", _kill_all, _mend, 1),
     Fault("a shard dead, full coverage", "cluster", _kill_a_shard, _mend, 6),

@@ -77,11 +77,13 @@ class Node:
 
 @dataclass
 class Given:
-    """A topology: its URL, the servers that hold data, and the Sentinels."""
+    """A topology: its URL, the servers that hold data, the Sentinels, and one that a cluster does not
+    know yet."""
 
     url: str
     nodes: list[Node]
     sentinels: list[Node] = field(default_factory=list)
+    spare: Node | None = None
 
     def primary(self) -> Node:
         """Who takes the writes, or the first of them; not one that is dead."""
@@ -131,7 +133,7 @@ def given(kind: str, binary: str | None, *, must: int = 0) -> Iterator[Given]:
             nodes = [node(*durable, *options) for _ in range(6)]
             _join(nodes)
             hosts = ",".join(f"127.0.0.1:{each.port}" for each in nodes[:3])
-            yield Given(f"redis+cluster://{hosts}", nodes)
+            yield Given(f"redis+cluster://{hosts}", nodes, spare=node(*durable, *options))
 
 
 def _end(node: Node) -> None:

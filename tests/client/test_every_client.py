@@ -214,3 +214,30 @@ def test_waiting_for_a_connection_ends(connected: Connect) -> None:
     assert time.monotonic() - began < 5
     for each, connection in kept:
         each.release(connection)
+
+
+def test_what_ends_in_the_middle_of_a_pipeline_hands_no_connection_on() -> None:
+    """Interrupted between two servers: what the second was asked is not read by the next caller."""
+    with topology("cluster", nodes=3) as given:
+        client = connect(given.url(), pool_size=1, timeout_seconds=5.0, open_seconds=0.5)
+        names = ("{a}:n", "{b}:n", "{c}:n")
+        for name in names:
+            client.set(name, name)
+        read, original = list[str](), client._read_from
+
+        def interrupted(node: Any, *rest: Any) -> None:
+            if read:
+                raise KeyboardInterrupt
+            read.append(node.name)
+            original(node, *rest)
+
+        client._read_from = interrupted
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            pipeline.get(name)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.execute()
+        del client._read_from
+        assert connections.use(client)[0] == 0
+        assert [client.strlen(name) for name in names] == [5, 5, 5]
+        client.close()
