@@ -90,6 +90,11 @@ class BoundedPool(BlockingConnectionPool):
         with contextlib.suppress(queue.Full):  # the pool was made anew, after a fork
             self.pool.put_nowait(connection)
 
+    def leave(self) -> None:
+        """Drops idle connections to a server that takes no writes: its address may lead to another
+        by now, which only a new connection finds out."""
+        self.disconnect(inuse_connections=False)
+
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Closes all, or those that nobody has: each is taken first, so that nobody gets one that
         is being closed."""
@@ -108,18 +113,35 @@ class BoundedPool(BlockingConnectionPool):
 
 
 class Sentinels(Sentinel):
-    """Those that are asked. A connection that is made meanwhile goes to the primary that is known."""
+    """Those that are asked. A connection that is made meanwhile goes to the primary that is known.
 
+    Some hear of a failover later than others: who was just replaced is not believed in for
+    `held_seconds`.
+    """
+
+    held_seconds = 5.0
     known: Any = None
+    _latest: Any = None
+    _replaced: Any = None
+    _held_until = 0.0
 
     def ask(self, service: str) -> Any:
         """The primary's address, as the first who knows it says. Raises RedisError."""
-        return super().discover_master(service)
+        address = super().discover_master(service)
+        if address == self._replaced and time.monotonic() < self._held_until:
+            return self._latest
+        return address
 
     def discover_master(self, service_name: str) -> Any:
         """The address that is known; asks where none is."""
         self.known = self.known or self.ask(service_name)
         return self.known
+
+    def replace(self, before: Any, address: Any) -> None:
+        """From now on the primary is this one."""
+        self.known = self._latest = address
+        if before != address:
+            self._replaced, self._held_until = before, time.monotonic() + self.held_seconds
 
 
 class SentinelPool(SentinelConnectionPool, BoundedPool):
@@ -136,7 +158,6 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
     """
 
     look_seconds = 1.0
-    held_seconds = 5.0
     _watched_by = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -144,7 +165,6 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
         self.watchers: list[Callable[[Any], None]] = [_watch]
         self.changed: Callable[[Any, Any, int], None] = lambda before, now, most: None
         self._following = threading.Lock()
-        self._replaced, self._held_until = None, 0.0
         self._sure_at = (0, 0)
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
@@ -160,25 +180,25 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
             self.sentinel_manager.known = None  # it cannot be reached: the next one asks
             raise
 
+    def leave(self) -> None:
+        super().leave()
+        self.sentinel_manager.known = None
+
     def look(self) -> None:
         """Asks who the primary is. Raises RedisError."""
         acknowledged = self.acknowledged()
-        address = self.sentinel_manager.ask(self.service_name)
-        # Some hear of a failover later than others: who was just replaced is not believed in.
-        if address != self._replaced or time.monotonic() >= self._held_until:
-            self.follow(address, acknowledged)
+        self.follow(self.sentinel_manager.ask(self.service_name), acknowledged)
 
     def follow(self, address: Any, acknowledged: int | None = None) -> None:
         """This is the primary from now on, or still is: so much was acknowledged when that was
         asked."""
         with self._following:
             before, since = self.master_address, self._sure_at[0]
-            self.sentinel_manager.known = address
+            self.sentinel_manager.replace(before, address)
             if address == before:
                 if acknowledged is not None:
                     self._sure_at = (self._sure_at[1], acknowledged)
                 return
-            self._replaced, self._held_until = before, time.monotonic() + self.held_seconds
             self.get_master_address()  # drops what is idle
             self.still(self.acknowledged())
         if before:
@@ -390,16 +410,23 @@ class SocketConnection(Timed, UnixDomainSocketConnection):
     """To a socket of this machine."""
 
 
-class SafeSentinelConnection(QuickConnection, SentinelManagedConnection):
+class _Safe(AbstractConnection):
     """After a timeout the late reply is still on its way: keeping the connection would hand it to
-    the next caller."""
+    the next caller. After a failure the Sentinels are asked for the primary again."""
+
+    connection_pool: Any
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        return super().read_response(*args, **{**options, "disconnect_on_error": True})
+        try:
+            return super().read_response(*args, **{**options, "disconnect_on_error": True})
+        except ConnectionError:
+            self.connection_pool.sentinel_manager.known = None
+            raise
 
 
-class SafeSentinelSSLConnection(QuickConnection, SentinelManagedSSLConnection):
+class SafeSentinelConnection(QuickConnection, _Safe, SentinelManagedConnection):
+    """To a Sentinel's primary."""
+
+
+class SafeSentinelSSLConnection(QuickConnection, _Safe, SentinelManagedSSLConnection):
     """The same over TLS."""
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        return super().read_response(*args, **{**options, "disconnect_on_error": True})

@@ -13,11 +13,10 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replicatio
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from redis import RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from demo.client import changes, refusals
 from demo.client.background import process_name
@@ -68,11 +67,17 @@ class ToldAgain:
 
 
 def replication_ids(client: Any) -> set[str]:
-    """Those of all primaries. One round trip, on a cluster one to each. Raises RedisError."""
-    if is_cluster(client):
-        told: Sequence[dict[str, Any]] = list(
-            client.info("replication", target_nodes=RedisCluster.PRIMARIES).values()
-        )
+    """Those of all primaries that answer. One round trip, on a cluster one to each. Raises
+    RedisError where none does."""
+    told: list[dict[str, Any]] = []
+    if not is_cluster(client):
+        told.append(client.info("replication"))
     else:
-        told = [client.info("replication")]
+        primaries = client.get_primaries()
+        for number, node in enumerate(primaries, 1):
+            try:
+                told.append(client.info("replication", target_nodes=node))
+            except (ConnectionError, TimeoutError):
+                if number == len(primaries) and not told:
+                    raise
     return {str(each["master_replid"]) for each in told if each.get("role") == "master"}

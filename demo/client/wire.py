@@ -164,8 +164,9 @@ class Client(_Wired, Redis):
         try:
             return [self._execute_command(*args, **options)]
         except ResponseError as error:
-            if isinstance(error, ReadOnlyError):
-                _leave(self.connection_pool)
+            if _takes_no_writes(error):
+                pool: Any = self.connection_pool
+                pool.leave()
             return [error]
 
     def _execute_command(self, *args: Any, **options: Any) -> Any:
@@ -191,10 +192,10 @@ class Client(_Wired, Redis):
         return pipeline
 
 
-def _leave(pool: Any) -> None:
-    """Drops idle connections to a server that takes no writes: its address may lead to another by
-    now, which only a new connection finds out."""
-    pool.disconnect(inuse_connections=False)
+def _takes_no_writes(reply: Any) -> bool:
+    return isinstance(reply, ReadOnlyError) or (
+        isinstance(reply, ResponseError) and str(reply).startswith("NOREPLICAS")
+    )
 
 
 class _Pipeline(Pipeline):
@@ -218,8 +219,10 @@ class _Pipeline(Pipeline):
     def _carry(self, trip: Trip) -> list[Any]:
         self.command_stack = trip.parts
         replies = list(super().execute(raise_on_error=False))
-        if ReadOnlyError in map(type, replies):
-            _leave(self.connection_pool)
+        kinds = set(map(type, replies))
+        if kinds & {ReadOnlyError, ResponseError} and any(map(_takes_no_writes, replies)):
+            pool: Any = self.connection_pool
+            pool.leave()
         return replies
 
 

@@ -102,7 +102,7 @@ def test_a_selected_replica_is_followed_the_moment_that_it_is_promoted(
     assert two.replica.get("c") == b"3" and two.primary.get("c") is None
     pool.look()  # the Sentinel, who knows nothing of it, is not believed in
     assert pool.master_address == ("127.0.0.1", two.ports[1])
-    pool.held_seconds = 0.0
+    pool.sentinel_manager.held_seconds = 0.0
     pool.follow(("127.0.0.1", two.ports[0]))
     pool.follow(("127.0.0.1", two.ports[1]))
     pool.look()  # for ever so

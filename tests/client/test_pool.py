@@ -413,3 +413,36 @@ def _get(client: Client, key: str) -> bytes | None:
 
 def _try(client: Client) -> bytes | None:
     return _get(client, "a")
+
+
+def test_a_primary_that_too_few_follow_is_left_for_the_one_that_the_sentinels_have() -> None:
+    """It was cut off and takes no writes; nobody has told of another yet."""
+    with tcp_server() as first, tcp_server() as other, sentinel_of(first) as port:
+        client = client_for(f"redis+sentinel://127.0.0.1:{port}/prime", timeout_seconds=1.0)
+        of_sentinel: Any = client.connection_pool
+        of_sentinel.look_seconds = 3600
+        for write in (
+            lambda: client.set("b", 2),
+            lambda: client.pipeline(transaction=False).set("b", 2).execute(),
+        ):
+            until(lambda write=write: _done(write))
+        with redis.Redis(port=first) as old, redis.Redis(port=port) as sentinel:
+            old.config_set("min-replicas-to-write", "1")
+            with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                client.set("b", 3)
+            sentinel.execute_command("SENTINEL", "REMOVE", "prime")
+            sentinel.execute_command("SENTINEL", "MONITOR", "prime", "127.0.0.1", str(other), "1")
+            for write in (
+                lambda: client.pipeline(transaction=False).set("b", 4).execute(),
+                lambda: client.set("b", 4),
+            ):
+                until(lambda write=write: _written(write))
+            assert old.get("b") == b"2"
+        client.close()
+
+
+def _written(write: Any) -> bool:
+    try:
+        return bool(write())
+    except redis.ResponseError:
+        return False
