@@ -34,7 +34,7 @@ def connect(
     if is_cluster(made):
         breakers.names = lambda: primaries(made)
     if probed:
-        breakers.probe = partial(probe, made)
+        breakers.probe_by(partial(probe, made))
         end = made.close
         made.close = lambda: (breakers.close(), end())
     return made

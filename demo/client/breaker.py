@@ -161,6 +161,12 @@ class Breakers:
             found.probe = partial(self.probe, name)
         return found
 
+    def probe_by(self, probe: Callable[[str], Any]) -> None:
+        """Servers are asked for a sign of life by this from now on."""
+        self.probe = probe
+        for name in list(self._breakers):
+            self.of(name)
+
     @property
     def is_open(self) -> bool:
         """Whether any of Redis counts as away."""

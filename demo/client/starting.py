@@ -59,7 +59,7 @@ def _connect(
         around=around,
         guards=breakers.of,
     )
-    breakers.probe = partial(probe, client)
+    breakers.probe_by(partial(probe, client))
     if not is_cluster(client):
         return client, breakers.of("")
     breakers.names = lambda: primaries(client)
