@@ -4,8 +4,8 @@ back.
 Closed: calls pass. A connection error opens it, and so does an answer that was late, unless others
 came back just now: then it is that answer that is late and not Redis. From then on calls fail at
 once, and the probe is sent beside them, the first one immediately: a server that
-answers now costs the others a moment, not `open_seconds`. While nothing comes back it is sent again
-every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
+answers now costs the others a moment, not `open_seconds`. While nothing comes back it is sent once
+more, then every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
 it, after `open_seconds`.
 
 Of the errors that Redis itself answers, most (wrong type, read-only, out of memory) prove that it is
@@ -119,6 +119,7 @@ class Breaker(Guard):
     def _ask(self, probe: Callable[[], Any], end: threading.Event) -> None:
         """Asks until something comes back, or a call that was under way has told that it does."""
         replies: list[Any] = []
+        again_at_once = True  # one connection may be lost where the next is not
         while not end.is_set():
             try:
                 replies = [probe()]
@@ -129,8 +130,9 @@ class Breaker(Guard):
                     self._close()
                 elif not end.is_set():
                     self._open_until = self._clock() + self.open_seconds
-            if not isinstance(replies[0], TimeoutError):
+            if not (again_at_once or isinstance(replies[0], TimeoutError)):
                 end.wait(self.open_seconds)
+            again_at_once = False
 
     def _is_probed(self) -> bool:
         return self._prober is not None and self._prober[0] == os.getpid()
