@@ -201,6 +201,13 @@ def free_port() -> int:
             return port
 
 
+def shut_down(port: int) -> None:
+    """Ends a server at once, without a replica's leave, and tries no second time."""
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
+        with contextlib.suppress(redis.ConnectionError):
+            client.shutdown(nosave=True, now=True)
+
+
 def listens(port: int) -> bool:
     """Whether somebody takes connections on a port."""
     with socket.socket() as probe:
@@ -212,6 +219,7 @@ def tcp_server(*arguments: str, binary: str | None = None, port: int = 0) -> Ite
     """A server on a TCP port, a free one if none is named."""
     port = port or free_port()
     listen = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    listen += ["--repl-diskless-sync-delay", "0"]  # or a replica waits five seconds for others
     with _running([binary or find_server(), *listen, *arguments], port):
         yield port
 

@@ -76,7 +76,7 @@ def _left_out(client: Any, known: set[str]) -> list[Server]:
             name, REPLICA if "slave" in each["flags"] else PRIMARY, None, "failed, say the others"
         )
         for name, each in sorted(told.items())
-        if name not in known and "fail" in each["flags"].split(",")
+        if name not in known and {"fail", "fail?"} & set(each["flags"].split(","))
     ]
 
 

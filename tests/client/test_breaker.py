@@ -4,7 +4,7 @@ the calls finds out when it is back."""
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from demo.client.breaker import Breaker, BreakerOpen, Breakers
 from demo.client.connections import PROBE_KEY, probe
 from demo.web.services import services
 from tests.clients import connect
-from tests.servers import private_engine, until
+from tests.servers import private_engine, shut_down, until
 from tests.topologies import Topology, topology
 
 NAMES = ("{a}:n", "{b}:n", "{c}:n")  # one on each of three servers
@@ -251,8 +251,7 @@ def test_a_part_of_a_cluster_that_is_away_is_told_and_the_rest_goes_on(
             ).name
             for name in ("lost", *(f"b-{number}" for number in range(20)))
         }
-        with redis.Redis(port=node.port) as going, suppress(ConnectionError):
-            going.shutdown(nosave=True)
+        shut_down(node.port)
         statuses = {
             name: web.post(
                 f"/leaderboard/api/boards/{name}/scores", json={"player": "ada", "score": 1}

@@ -15,7 +15,7 @@ from demo.web.services import services
 from tests.client.test_failover import pair
 from tests.clients import connect
 from tests.seen import seen
-from tests.servers import tcp_server, until
+from tests.servers import shut_down, tcp_server, until
 from tests.topologies import topology
 
 KNOWN = Known(("catalog", "sessions", "leaderboard", "monitor"), 8, 2, False)
@@ -50,8 +50,7 @@ def test_what_is_wrong_with_one_server_of_a_cluster_is_named() -> None:
             assert "100% full" in told["noeviction-cache"] or "99% full" in told["noeviction-cache"]
             assert told["noeviction-cache"].endswith(f"({primary.name})")
         replica = client.get_replicas()[0]
-        with redis.Redis(port=replica.port) as node:
-            node.shutdown(nosave=True)
+        shut_down(replica.port)
         found = overview(client, KNOWN)
         assert titles(found)["server-away"] == "1 of 6 servers is not well"
         (away,) = [server for server in found.servers if server.trouble]
@@ -59,7 +58,9 @@ def test_what_is_wrong_with_one_server_of_a_cluster_is_named() -> None:
         assert snapshot(client).keys == found.server.keys  # it goes on without that one
 
         until(lambda: _mapped(client) == 5, 30)  # as its map has it
-        (away,) = [server for server in overview(client, KNOWN).servers if server.trouble]
+        (away,) = until(  # who is asked may not have heard of it yet
+            lambda: [server for server in overview(client, KNOWN).servers if server.trouble]
+        )
         assert (away.name, away.role) == (replica.name, REPLICA)
         client.close()
 
@@ -80,7 +81,7 @@ def test_replicas_and_sentinels_are_looked_after_too(make_app: Any) -> None:
         ):
             assert f'<th scope="row" class="wide">{name}</th><td>{role}</td>' in text
         assert f"<td>{SENTINEL}</td>" in text
-        two.replica.shutdown(nosave=True)
+        shut_down(two.ports[1])
 
         def found() -> Any:
             told = web.get("/monitor/api/snapshot").json
@@ -88,7 +89,7 @@ def test_replicas_and_sentinels_are_looked_after_too(make_app: Any) -> None:
 
         told = until(found)
         assert "server-away" in {finding["code"] for finding in told["findings"]}
-        two.sentinel.shutdown(nosave=True)
+        shut_down(two.sentinel.connection_pool.connection_kwargs["port"])
         watching = [each for each in found()["servers"] if each["role"] == SENTINEL]
         assert [each["trouble"] for each in watching] == ["does not answer"]
 
@@ -107,8 +108,7 @@ def test_a_cluster_of_which_no_server_answers_is_an_error() -> None:
     with topology("cluster", nodes=2) as given:
         client = connect(given.url(), pool_size=2, timeout_seconds=0.5, open_seconds=0.01)
         for port in given.ports:
-            with redis.Redis(port=port) as node:
-                node.shutdown(nosave=True)
+            shut_down(port)
         with pytest.raises(redis.RedisError):
             of_cluster(client)
         client.close()
