@@ -118,6 +118,7 @@ def _add(given: Given) -> None:
     name = spare.ask("CLUSTER", "MYID")
     spare.ask("CLUSTER", "MEET", "127.0.0.1", given.nodes[0].port)
     until(lambda: all(str(name) in str(node.ask("CLUSTER", "NODES")) for node in given.nodes), 20)
+    until(lambda: "cluster_state:ok" in str(spare.ask("CLUSTER", "INFO")), 20)
     slot, owner, _ = _slot_of_the_board(given)
     _hand_over(slot, owner, spare)
 
