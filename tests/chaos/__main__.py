@@ -3,7 +3,8 @@
 For each fault of the kinds named, of all if none is, and each round: a topology of its own on
 loopback, the app under gunicorn with two workers, light mixed load, the fault, its end, and what was
 lost, counted twice, stale or revived. `--must N` has a primary take writes only while N replicas
-follow. Bounded in time; what it starts, it ends.
+follow. It runs in real time, as load and failovers do, and is no test. Bounded; what it starts, it
+ends.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError
@@ -63,9 +64,9 @@ class Node:
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=2, retry=None, decode_responses=True)
 
-    def ask(self, *words: object) -> object:
+    def ask(self, *words: Any) -> Any:
         with self.client() as client:
-            return client.execute_command(*words)  # type: ignore[arg-type]
+            return client.execute_command(*words)
 
     def is_primary(self) -> bool:
         try:
@@ -122,7 +123,7 @@ def given(kind: str, binary: str | None, *, must: int = 0) -> Iterator[Given]:
             replicas = [
                 node(*durable, "--replicaof", "127.0.0.1", str(first.port)) for _ in range(2)
             ]
-            until(lambda: first.ask("ROLE") and len(first.ask("ROLE")[2]) == 2, 30)  # type: ignore[index]
+            until(lambda: len(first.ask("ROLE")[2]) == 2, 30)
             watching = [running(_sentinel(program, first.port, stack)) for _ in range(3)]
             for each in watching:
                 until(lambda each=each: _knows_all(each), 30)

@@ -250,11 +250,11 @@ def test_opening_a_connection_and_the_first_answer_have_one_deadline() -> None:
 
     answers: list[bytes] = []
     with tcp_server() as port, proxy(take_time) as at:
-        client = client_for(f"redis://127.0.0.1:{at}", timeout_seconds=0.5, open_seconds=60)
+        client: Any = client_for(f"redis://127.0.0.1:{at}", timeout_seconds=0.5, open_seconds=60)
         with pytest.raises(redis.TimeoutError):
             client.get("a")
-        assert client.breaker.is_open  # type: ignore[attr-defined]
-        client.breaker.succeeded()  # type: ignore[attr-defined]
+        assert client.breaker.is_open
+        client.breaker.succeeded()
         kept = client.connection_pool.make_connection()
         kept.open(10)  # one that is open has each answer for itself
         assert kept.is_hurried
