@@ -5,7 +5,8 @@ from typing import Any
 
 from demo.client import pool
 from demo.client.breaker import Breakers
-from demo.client.connections import is_cluster, primaries, probe
+from demo.client.connections import is_cluster
+from demo.client.probe import primaries, probe
 from demo.observe import trace
 from demo.observe.redis_sums import RedisSums
 

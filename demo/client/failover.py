@@ -24,9 +24,9 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from demo.client import changes
 from demo.client.background import process_name
-from demo.client.connections import SentinelPool
 from demo.client.pool import single
 from demo.client.redis_url import Address
+from demo.client.sentinel import SentinelPool
 
 SELECTED = b"+selected-slave"
 SWITCHED = b"+switch-master"

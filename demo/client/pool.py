@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import Connection
 from redis.backoff import NoBackoff
@@ -25,18 +25,15 @@ from redis.retry import Retry
 
 from demo.client.connections import (
     BoundedPool,
-    NodePool,
     QuickConnection,
     QuickSSLConnection,
-    SafeSentinelConnection,
-    SafeSentinelSSLConnection,
-    SentinelPool,
-    Sentinels,
     SocketConnection,
-    Turn,
 )
 from demo.client.redis_url import Address, parse
-from demo.client.wire import OPEN, Around, Client, ClusterClient, Guard
+from demo.client.wire import OPEN, Around, Client, Guard
+
+if TYPE_CHECKING:
+    from demo.client.sentinel import Sentinels
 
 
 def connect(
@@ -55,7 +52,10 @@ def connect(
     """
     address = parse(url)
     options = connection_options(address, timeout_seconds)
+    # Who has one server needs neither of the files that the other two kinds take.
     if address.kind == "cluster":
+        from demo.client.cluster import ClusterClient, NodePool, Turn
+
         # To callers it is a Client: it takes the same commands, and tells by `is_cluster` that it is
         # not one; the two share no class but redis-py's commands.
         return ClusterClient(  # type: ignore[return-value]
@@ -75,6 +75,12 @@ def connect(
         )
     around = (*around, guards("").around)
     if address.kind == "sentinel":
+        from demo.client.sentinel import (
+            SafeSentinelConnection,
+            SafeSentinelSSLConnection,
+            SentinelPool,
+        )
+
         return Client(
             connection_pool=SentinelPool(
                 address.service,
@@ -143,9 +149,11 @@ def single(
     return Client(connection_pool=pool, around=around)
 
 
-def sentinels(address: Address, timeout_seconds: float) -> Sentinels:
+def sentinels(address: Address, timeout_seconds: float) -> "Sentinels":
     """Those that are asked for the master, each once, all together within the timeout. Without a
     password of their own in the URL, such as have one are taken to have the one of Redis."""
+    from demo.client.sentinel import Sentinels
+
     logins = sentinel_logins(address)
     each_seconds = timeout_seconds / (len(logins) * len(address.hosts))
     made = Sentinels([])

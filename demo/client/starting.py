@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 
 from demo.client import engine, explain, failover, permissions, pool, refusals
 from demo.client.breaker import Breaker, Breakers
-from demo.client.connections import is_cluster, primaries, probe
+from demo.client.connections import is_cluster
+from demo.client.probe import primaries, probe
 from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Around, Client
 from demo.config import REPOSITORY, ConfigError

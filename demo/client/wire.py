@@ -12,36 +12,23 @@ Two connections that only listen are no client's and do not pass here: the messa
 (`leaderboard/subscription.py`) and of the near cache (`catalog/near_cache.py`).
 """
 
-import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from redis import Redis, RedisCluster
-from redis._parsers import Encoder
+from redis import Redis
 from redis.client import Pipeline
-from redis.cluster import ClusterNode, ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
-    AskError,
-    ClusterError,
     ConnectionError,
-    MovedError,
     NoScriptError,
     ReadOnlyError,
-    RedisClusterException,
     RedisError,
     ResponseError,
     TimeoutError,
-    TryAgainError,
 )
-from redis.maint_notifications import MaintNotificationsConfig
 
 Args: TypeAlias = tuple[Any, ...]
-AGAIN_SECONDS = 0.1
-MOST_MOVES = 5
 
 
 class NotSent(RedisError):
@@ -124,28 +111,28 @@ def through(around: Sequence[Around]) -> Send:
     return send
 
 
-class _Wired:
+class Wired:
     """Sends single commands through the wire; a client adds how it carries one."""
 
     send: Send
-    _texts: dict[str, str]
+    texts: dict[str, str]
 
     def __init__(self, *args: Any, around: Sequence[Around] = (), **options: Any) -> None:
         super().__init__(*args, **options)
-        self.send, self._texts = through(around), {}
+        self.send, self.texts = through(around), {}
 
-    def _remember(self, script: Any) -> Any:
+    def remember(self, script: Any) -> Any:
         """A script that was registered, for when the server has forgotten it."""
-        self._texts[script.sha] = script.script
+        self.texts[script.sha] = script.script
         return script
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         reply = self.send(Trip(args[0], [args], [(args, options)], self._carry))[0]
         if isinstance(reply, Exception):
-            if isinstance(reply, NoScriptError) and args[0] == "EVALSHA" and args[1] in self._texts:
+            if isinstance(reply, NoScriptError) and args[0] == "EVALSHA" and args[1] in self.texts:
                 # Not SCRIPT LOAD: a server that does not permit that may well permit EVAL, which
                 # also makes it know the script from then on.
-                return self.execute_command("EVAL", self._texts[args[1]], *args[2:], **options)
+                return self.execute_command("EVAL", self.texts[args[1]], *args[2:], **options)
             raise reply
         return reply
 
@@ -153,11 +140,11 @@ class _Wired:
         raise AssertionError("each client has its own")
 
 
-class Client(_Wired, Redis):
+class Client(Wired, Redis):
     """A redis-py client for one server, or for the primary that a Sentinel names."""
 
     def register_script(self, script: Any) -> Any:
-        return self._remember(super().register_script(script))
+        return self.remember(super().register_script(script))
 
     def _carry(self, trip: Trip) -> list[Any]:
         args, options = trip.parts[0]
@@ -213,7 +200,7 @@ class _Pipeline(Pipeline):
             if self.command_stack:  # it never went out
                 self.reset()
         if raise_on_error:
-            _raise_first(trip, replies)
+            raise_first(trip, replies)
         return replies
 
     def _carry(self, trip: Trip) -> list[Any]:
@@ -226,308 +213,8 @@ class _Pipeline(Pipeline):
         return replies
 
 
-class _Keys(RedisCluster):
-    """Tells the keys of a command on a server that does not let us ask for COMMAND, too: the first
-    one, which says where the command has to go."""
-
-    def _get_command_keys(self, *args: Any) -> Any:
-        if self.commands_parser.commands:
-            return super()._get_command_keys(*args)
-        if args[0] in ("XREAD", "XREADGROUP"):
-            return [args[args.index("STREAMS") + 1]]
-        return list(args[2:3] if args[0] == "BITOP" else args[1:2])
-
-
-class _Map(_Keys):
-    """What redis-py knows of a cluster; COMMAND is of use for it and no condition."""
-
-    def command(self, **options: Any) -> Any:
-        try:
-            return super().command(**options)
-        except ResponseError:
-            return {}
-
-
-class ClusterClient(_Wired, _Keys):
-    """A redis-py client for a cluster, whose calls wait `timeout_seconds` at most, however many
-    servers they go to.
-
-    What cannot be sent to one server, or is not answered there in time, is the error of its own
-    commands and of no others. `guards` gives what stands before each server, by name; "" is the
-    cluster's map, which a client that was made while the cluster was away asks for when it is
-    needed. After a failure the map is asked for again, beside the calls. Nothing is sent twice but
-    what was refused by a server that does not hold the key.
-
-    `pool` makes the pool of a server, `turn` bounds the pipelines that are under way: each holds a
-    connection to one server while it waits for one to the next, and as many as a pool has could
-    wait for one another.
-    """
-
-    def __init__(
-        self,
-        *,
-        hosts: Sequence[tuple[str, int]],
-        timeout_seconds: float,
-        retry: Any,
-        pool: Callable[..., Any],
-        turn: AbstractContextManager[Any],
-        guards: Callable[[str], Guard],
-        around: Sequence[Around] = (),
-    ) -> None:
-        self.send, self._texts = through(around), {}
-        self.turn, self.guards = turn, guards
-        self._timeout_seconds = timeout_seconds
-        self._hosts, self._retry, self._pool = hosts, retry, pool
-        self._map_lock, self._asking = threading.Lock(), threading.Lock()
-        with suppress(RedisError):
-            self.ask_for_the_map()
-
-    @property
-    def has_map(self) -> bool:
-        """Whether the cluster was there once."""
-        return "nodes_manager" in self.__dict__
-
-    def __getattr__(self, name: str) -> Any:
-        """What is not there yet comes with the map."""
-        if self.has_map or name.startswith("__"):
-            raise AttributeError(name)
-        self.send(Trip("CLUSTER SLOTS", [("CLUSTER SLOTS",)], [], self._need_the_map))
-        return getattr(self, name)
-
-    def _need_the_map(self, _: Trip | None = None) -> list[Any]:
-        guard = self.guards("")
-        guard.before()
-        try:
-            self.ask_for_the_map()
-        except RedisError as error:
-            guard.learn([error])
-            raise
-        guard.learn([])
-        return [None]
-
-    def ask_for_the_map(self) -> None:
-        """Gets it, or gets it again. Raises RedisError."""
-        with self._map_lock:
-            try:
-                if self.has_map:
-                    self.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
-                    return
-                host, port = self._hosts[0]
-                made = _Map(
-                    # only of a URL's nodes redis-py makes the pools of the class it is told
-                    url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
-                    startup_nodes=[ClusterNode(*other) for other in self._hosts[1:]],
-                    retry=self._retry,
-                    connection_pool_class=self._pool,
-                    maint_notifications_config=MaintNotificationsConfig(enabled=False),
-                )
-            except RedisClusterException as error:
-                if isinstance(error.__cause__, RedisError):
-                    raise error.__cause__ from None
-                raise ConnectionError(str(error)) from error
-            self.__dict__.update(made.__dict__)
-
-    def doubt(self) -> None:
-        """Has the map asked for again, beside the calls, once at a time."""
-        if self._asking.acquire(blocking=False):
-            try:
-                threading.Thread(target=self._ask_again, name="map", daemon=True).start()
-            except RuntimeError:  # no thread is begun any more as the process ends
-                self._asking.release()
-
-    def _ask_again(self) -> None:
-        try:
-            with suppress(RedisError):
-                self.ask_for_the_map()
-            threading.Event().wait(AGAIN_SECONDS)  # or each call that fails would ask
-        finally:
-            self._asking.release()
-
-    def register_script(self, script: Any) -> Any:
-        return self._remember(super().register_script(script))
-
-    def get_encoder(self) -> Any:
-        return Encoder("utf-8", "strict", False)
-
-    def close(self) -> None:
-        if self.has_map:
-            super().close()
-
-    def _carry(self, trip: Trip) -> list[Any]:
-        if not self.has_map:
-            self._need_the_map()
-        args, options = trip.parts[0]
-        try:
-            return [RedisCluster.execute_command(self, *args, **options)]
-        except ResponseError as error:
-            return [error]
-        except RedisClusterException as error:
-            raise ConnectionError(str(error)) from error
-
-    def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
-        """Sends one command to one server, and follows it where it is sent on to."""
-        reply: Any = None
-        for _ in range(MOST_MOVES):
-            reply = self._talk([(target_node, [(args, options)])])[0][0]
-            if not isinstance(reply, MovedError):
-                break
-            target_node = self._moved(reply)
-        if isinstance(reply, (AskError, TryAgainError)):
-            try:
-                return super()._execute_command(target_node, *args, **options)
-            except ClusterError:  # redis-py has gone round in circles: a part of the keys is there
-                raise reply from None
-        if isinstance(reply, Exception):
-            raise reply
-        callback = self.cluster_response_callbacks.get(args[0])
-        return callback(reply, **options) if callback else reply
-
-    def _moved(self, error: MovedError) -> Any:
-        self.nodes_manager.move_slot(error)
-        self.doubt()  # what moved is seldom alone
-        return self.nodes_manager.get_node_from_slot(error.slot_id)
-
-    def carry_all(self, parts: Sequence[Any]) -> list[Any]:
-        """A pipeline's replies, or errors, one for each of its parts."""
-        if not self.has_map:
-            self._need_the_map()
-        replies: list[Any] = [None] * len(parts)
-        places: dict[str, tuple[Any, list[int]]] = {}
-        for place, part in enumerate(parts):
-            try:
-                slot = self.determine_slot(*part.args)
-                node = self.nodes_manager.get_node_from_slot(-1 if slot is None else slot)
-            except RedisClusterException as error:
-                replies[place] = ConnectionError(str(error))
-                continue
-            places.setdefault(node.name, (node, []))[1].append(place)
-        batches = [
-            (node, [(parts[place].args, parts[place].options) for place in at])
-            for node, at in places.values()
-        ]
-        with self.turn:
-            answers = self._talk(batches)
-        for (_, at), answered in zip(places.values(), answers, strict=True):
-            for place, reply in zip(at, answered, strict=True):
-                if isinstance(reply, (MovedError, AskError, TryAgainError)):
-                    try:
-                        reply = RedisCluster.execute_command(
-                            self, *parts[place].args, **parts[place].options
-                        )
-                    except (RedisError, RedisClusterException) as error:
-                        reply = error
-                replies[place] = reply
-        return replies
-
-    def _talk(self, batches: Sequence[tuple[Any, list[Any]]]) -> list[list[Any]]:
-        """Sends commands to servers, all before any is read, and reads what they reply until the
-        time is over: replies and errors, as many as there are commands."""
-        until = time.monotonic() + self._timeout_seconds
-        answers: list[list[Any]] = [[] for _ in batches]
-        under_way: list[tuple[int, Any, Any]] = []
-        try:
-            for number, (node, commands) in enumerate(batches):
-                self._send_to(node, commands, answers[number], number, under_way)
-            together = len(under_way) > 1
-            while under_way:
-                number, connection, _ = under_way[0]
-                if together:
-                    connection.wait_until(until)
-                self._read_from(*batches[number], connection, answers[number])
-                _, _, pool = under_way.pop(0)
-                pool.release(connection)
-        finally:  # whatever ended it: what was not read must not be handed on
-            for _, connection, pool in under_way:
-                connection.disconnect()
-                pool.release(connection)
-        return answers
-
-    def _send_to(
-        self,
-        node: Any,
-        commands: Sequence[Any],
-        answers: list[Any],
-        number: int,
-        under_way: list[tuple[int, Any, Any]],
-    ) -> None:
-        try:
-            self.guards(node.name).before()
-            pool = self.get_redis_connection(node).connection_pool
-            connection = pool.get_connection()
-            under_way.append((number, connection, pool))
-            connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
-        except RedisError as error:
-            answers += [error] * len(commands)
-            if under_way and under_way[-1][0] == number:
-                under_way.pop()
-                connection.disconnect()
-                pool.release(connection)
-            self._failed(node, error)
-
-    def _read_from(
-        self, node: Any, commands: Sequence[Any], connection: Any, answers: list[Any]
-    ) -> None:
-        parse = node.redis_connection.parse_response
-        try:
-            for args, options in commands:
-                try:
-                    reply = parse(connection, args[0], **options)
-                except ResponseError as error:
-                    reply = error
-                answers.append(reply)
-            self.guards(node.name).learn(answers)
-        except RedisError as error:
-            connection.disconnect()
-            answers += [error] * (len(commands) - len(answers))
-            self._failed(node, error)
-
-    def _failed(self, node: Any, error: RedisError) -> None:
-        if isinstance(error, NotSent):
-            return
-        if isinstance(error, ConnectionError):  # one that was late may only be late
-            self.doubt()
-        self.guards(node.name).learn([error])
-
-    def pipeline(
-        self, transaction: bool | None = None, shard_hint: str | None = None
-    ) -> ClusterPipeline:
-        made: Any = super().pipeline(transaction, shard_hint)
-        made.__class__ = _ClusterPipeline
-        made.send, made.carry_all = self.send, self.carry_all
-        pipeline: ClusterPipeline = made
-        return pipeline
-
-
-class _ClusterPipeline(_Keys, ClusterPipeline):
-    send: Send
-    carry_all: Callable[[Sequence[Any]], list[Any]]
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        parts = list(self._execution_strategy.command_queue)
-        if not parts:
-            return []
-        atomic = isinstance(self._execution_strategy, TransactionStrategy)
-        trip = Trip("pipeline", [part.args for part in parts], parts, self._carry, atomic)
-        try:
-            replies = self.send(trip)
-        finally:
-            self.reset()
-        if raise_on_error:
-            _raise_first(trip, replies)
-        return replies
-
-    def _carry(self, trip: Trip) -> list[Any]:
-        if not trip.atomic:
-            return self.carry_all(trip.parts)
-        strategy: Any = self._execution_strategy
-        strategy.command_queue = trip.parts
-        try:
-            return list(super().execute(raise_on_error=False))
-        except RedisClusterException as error:
-            raise ConnectionError(str(error)) from error
-
-
-def _raise_first(trip: Trip, replies: list[Any]) -> None:
+def raise_first(trip: Trip, replies: list[Any]) -> None:
+    """Raises the first error among the replies of a pipeline, with the command that it is of."""
     for number, (args, reply) in enumerate(zip(trip.commands, replies, strict=True), 1):
         if isinstance(reply, Exception):
             if reply.args:  # which of them it was; never its arguments, which may be secret

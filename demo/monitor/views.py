@@ -15,7 +15,8 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo.client import permissions, refusals
 from demo.client.background import process_name
 from demo.client.breaker import BreakerOpen
-from demo.client.connections import ask_each, is_cluster
+from demo.client.connections import is_cluster
+from demo.client.probe import ask_each
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import Reporter

@@ -13,7 +13,7 @@ from flask import Flask
 from redis.exceptions import ConnectionError, RedisError
 
 from demo.client.breaker import Breaker, BreakerOpen, Breakers
-from demo.client.connections import PROBE_KEY, probe
+from demo.client.probe import PROBE_KEY, probe
 from demo.web.services import services
 from tests.clients import connect
 from tests.servers import private_engine, shut_down, until

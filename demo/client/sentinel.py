@@ -1,0 +1,156 @@
+"""The pool of the primary that Sentinels name: followed when another takes its place, and never going
+back to the one that was replaced.
+"""
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+from demo.client.connections import BoundedPool, QuickConnection
+
+
+class Sentinels(Sentinel):
+    """Those that are asked. A connection that is made meanwhile goes to the primary that is known.
+
+    Some hear of a failover later than others: who was just replaced is not believed in for
+    `held_seconds`.
+    """
+
+    held_seconds = 5.0
+    known: Any = None
+    _latest: Any = None
+    _replaced: Any = None
+    _held_until = 0.0
+
+    def ask(self, service: str) -> Any:
+        """The primary's address, as the first who knows it says. Raises RedisError."""
+        address = super().discover_master(service)
+        if address == self._replaced and time.monotonic() < self._held_until:
+            return self._latest
+        return address
+
+    def discover_master(self, service_name: str) -> Any:
+        """The address that is known; asks where none is."""
+        self.known = self.known or self.ask(service_name)
+        return self.known
+
+    def replace(self, before: Any, address: Any) -> None:
+        """From now on the primary is this one."""
+        self.known = self._latest = address
+        if before != address:
+            self._replaced, self._held_until = before, time.monotonic() + self.held_seconds
+
+
+class SentinelPool(SentinelConnectionPool, BoundedPool):
+    """The same for the primary that a Sentinel names.
+
+    It asks once a second who that is: after a failover the one before may live on and take writes
+    that will be lost, and nothing on a kept connection tells. Idle connections to it are dropped at
+    once, those that are out when they come back.
+
+    `watchers` run from the first connection of a process on, each in a thread, with a weak
+    reference to the pool; who of them knows of a new primary tells by `follow`. `changed` is called
+    with the address before, the new one, and how many connections at most were handed out while
+    the one before may no longer have been the primary: what it acknowledged on these may be lost.
+    """
+
+    look_seconds = 1.0
+    _watched_by = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.watchers: list[Callable[[Any], None]] = [_watch]
+        self.changed: Callable[[Any, Any, int], None] = lambda before, now, most: None
+        self._following = threading.Lock()
+        self._sure_at = (0, 0)
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        if self._watched_by != os.getpid():  # lazily, so after a fork
+            self._watched_by = os.getpid()
+            for watcher in self.watchers:
+                threading.Thread(
+                    target=watcher, args=(weakref.ref(self),), name="sentinel", daemon=True
+                ).start()
+        try:
+            return super().get_connection()
+        except (ConnectionError, TimeoutError):
+            self.sentinel_manager.known = None  # it cannot be reached: the next one asks
+            raise
+
+    def leave(self) -> None:
+        super().leave()
+        self.sentinel_manager.known = None
+
+    def look(self) -> None:
+        """Asks who the primary is. Raises RedisError."""
+        acknowledged = self.acknowledged()
+        self.follow(self.sentinel_manager.ask(self.service_name), acknowledged)
+
+    def follow(self, address: Any, acknowledged: int | None = None) -> None:
+        """This is the primary from now on, or still is: so much was acknowledged when that was
+        asked."""
+        with self._following:
+            before, since = self.master_address, self._sure_at[0]
+            self.sentinel_manager.replace(before, address)
+            if address == before:
+                if acknowledged is not None:
+                    self._sure_at = (self._sure_at[1], acknowledged)
+                return
+            self.get_master_address()  # drops what is idle
+            self.still(self.acknowledged())
+        if before:
+            self.changed(before, address, self.taken - since)
+
+    def still(self, acknowledged: int) -> None:
+        """No other server was the primary when so much was acknowledged."""
+        self._sure_at = (acknowledged, acknowledged)
+
+    def acknowledged(self) -> int:
+        """How often a connection was handed out and is back for certain."""
+        return self.taken - int(self.max_connections) + int(self.pool.qsize())
+
+
+def _watch(pool: "weakref.ref[SentinelPool]") -> None:
+    """Looks for as long as there is such a pool in this process."""
+    pause, pid = threading.Event(), os.getpid()
+    while (watched := pool()) is not None and pid == os.getpid():
+        with contextlib.suppress(RedisError):  # no Sentinel answers; who connects is told so
+            watched.look()
+        seconds = watched.look_seconds
+        del watched  # or it would never be let go
+        pause.wait(seconds)
+
+
+class _Safe(AbstractConnection):
+    """After a timeout the late reply is still on its way: keeping the connection would hand it to
+    the next caller. After a failure the Sentinels are asked for the primary again."""
+
+    connection_pool: Any
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **{**options, "disconnect_on_error": True})
+        except ConnectionError:
+            self.connection_pool.sentinel_manager.known = None
+            raise
+
+
+class SafeSentinelConnection(QuickConnection, _Safe, SentinelManagedConnection):
+    """To a Sentinel's primary."""
+
+
+class SafeSentinelSSLConnection(QuickConnection, _Safe, SentinelManagedSSLConnection):
+    """The same over TLS."""
