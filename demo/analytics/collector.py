@@ -130,7 +130,9 @@ class Collector:
                 refused[resolution] += count
                 self.refused_by = reply
         for (key, count), reply in zip(told, replies[len(added) :], strict=False):
-            if count and untold is not None and isinstance(reply, ResponseError):
+            # A reply that was lost, from one server of a cluster, may have counted.
+            uncounted = isinstance(reply, ResponseError) or getattr(reply, "unsent", False)
+            if count and untold is not None and uncounted:
                 untold[key] += count
         if not isinstance(replies[-1], Exception):
             self.uniques.learn(replies[-1], today)

@@ -193,6 +193,6 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def may_have_counted(error: BaseException) -> bool:
     """Whether the command may have been carried out all the same: it was on its way, and no answer
     has come back."""
-    if isinstance(error, NotSent) or getattr(error, "unsent", False):
+    if getattr(error, "unsent", False):
         return False
     return isinstance(error, (ConnectionError, TimeoutError))

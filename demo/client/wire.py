@@ -3,13 +3,15 @@
 A trip is what goes out at once: one command or one pipeline. `around` holds the wrappers of a
 client, outermost first. Each wrapper gets the trip and the function that sends it on, and returns
 the replies, one per command. An error that Redis answered is a reply; an error that kept the
-replies away is raised.
+replies away is raised. In a cluster's pipeline an error that kept those of one server away stands in
+their places, and the others' replies beside it.
 
 A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
 else, so a wrapper holds for all three. Without wrappers a client behaves like redis-py's own.
 
-Two connections that only listen are no client's and do not pass here: the messages of live boards
-(`leaderboard/subscription.py`) and of the near cache (`catalog/near_cache.py`).
+Connections that only listen are no client's and do not pass here: the messages of live boards
+(`leaderboard/subscription.py`), of the near cache (`catalog/near_cache.py`) and of Sentinels
+(`failover.py`); nor do signs of life (`probe.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +35,8 @@ Args: TypeAlias = tuple[Any, ...]
 
 class NotSent(RedisError):
     """Kept back by this process: nothing was sent, so nothing was changed."""
+
+    unsent = True
 
 
 @dataclass(frozen=True, slots=True)

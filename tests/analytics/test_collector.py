@@ -20,8 +20,9 @@ from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
-from tests import servers
+from tests import clients, servers
 from tests.servers import REPOSITORY, Client, connect, private_engine, tcp_server, trips, until
+from tests.topologies import topology
 
 AFTER = 3600.0
 
@@ -388,3 +389,22 @@ def test_a_batch_by_hand_is_written_as_it_is(client: Client) -> None:
     made.note("page", "mara")
     collector.write(made)
     assert views(collector) == 1 and collector.presence.count(collector.now()) == 1
+
+
+def test_drops_that_a_dead_server_of_a_cluster_could_not_be_told_of_are_kept() -> None:
+    """The others answer, so the pipeline is no failure as a whole."""
+    with topology("cluster", nodes=3) as given:
+        client = clients.connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=60)
+        collector = quiet(client)
+        collector.note("page", "mara", "42")
+        assert collector.flush()
+        node = client.nodes_manager.get_node_from_slot(client.keyslot("{views}"))
+        client.breaker.of(node.name).failed()
+        collector.note("page", "mara", "42")
+        assert not collector.flush()
+        kept = collector._untold.copy()
+        assert kept.total() == len(RESOLUTIONS)
+        assert not collector.flush() and collector._untold == kept
+        client.breaker.succeeded()
+        assert collector.flush() and not collector._untold
+        client.close()
