@@ -50,7 +50,8 @@ def follow(client: Any, address: Address, timeout_seconds: float) -> None:
 
 
 def _say(client: Any, before: tuple[str, int], now: tuple[str, int], most: int) -> None:
-    """In the log at once, and for the monitor as soon as the new primary takes it."""
+    """In the log at once, and for the monitor as soon as the new primary takes it: in a thread, as
+    who found out may be about to connect."""
     old, new = "{}:{}".format(*before), "{}:{}".format(*now)
     log.warning(
         "Redis has another primary: %s, before %s; acknowledgements at risk: %d at most",
@@ -58,9 +59,15 @@ def _say(client: Any, before: tuple[str, int], now: tuple[str, int], most: int) 
         old,
         most,
     )
+    told = {"before": old, "now": new, "at_risk": most}
+    with contextlib.suppress(RuntimeError):  # no thread is begun any more as the process ends
+        threading.Thread(target=_note, args=(client, told), name="change", daemon=True).start()
+
+
+def _note(client: Any, told: dict[str, Any]) -> None:
     pause = threading.Event()
     for _ in range(NOTE_TRIES):
-        if changes.note(client, process_name(), before=old, now=new, at_risk=most):
+        if changes.note(client, process_name(), **told):
             return
         pause.wait(PING_SECONDS / 4)
 

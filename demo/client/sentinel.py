@@ -26,10 +26,11 @@ class Sentinels(Sentinel):
     """Those that are asked. A connection that is made meanwhile goes to the primary that is known.
 
     Some hear of a failover later than others: who was just replaced is not believed in for
-    `held_seconds`.
+    `held_seconds`. `heard` gives what is called with another primary than the one before.
     """
 
     held_seconds = 5.0
+    heard: Callable[[], Callable[[Any], None] | None] = staticmethod(lambda: None)
     known: Any = None
     _latest: Any = None
     _replaced: Any = None
@@ -44,7 +45,11 @@ class Sentinels(Sentinel):
 
     def discover_master(self, service_name: str) -> Any:
         """The address that is known; asks where none is."""
-        self.known = self.known or self.ask(service_name)
+        if self.known is None:
+            address, follow = self.ask(service_name), self.heard()
+            if follow and self._latest not in (None, address):
+                follow(address)
+            self.known = address
         return self.known
 
     def replace(self, before: Any, address: Any) -> None:
@@ -75,6 +80,7 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
         self.watchers: list[Callable[[Any], None]] = [_watch]
         self.changed: Callable[[Any, Any, int], None] = lambda before, now, most: None
         self._following = threading.Lock()
+        self.sentinel_manager.heard = weakref.WeakMethod(self.follow)
         self._sure_at = (0, 0)
 
     def get_connection(self, *_: Any, **__: Any) -> Any:

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from redis.exceptions import RedisError
 
 from demo.catalog.near_cache import NearCache
-from demo.client import failover
+from demo.client import changes, failover
 from demo.client.redis_url import parse
 from demo.client.told_again import KNOWN
 from demo.client.wire import Client
@@ -22,7 +22,7 @@ from demo.leaderboard.subscription import Subscription
 from demo.sessions import accounts
 from demo.web.services import services
 from tests.clients import connect
-from tests.servers import sentinel_of, tcp_server, until
+from tests.servers import sentinel_of, shut_down, tcp_server, until
 
 PRODUCT = "/catalog/api/products/42"
 
@@ -160,6 +160,34 @@ def test_who_may_not_ask_or_listen_goes_on_with_a_question_a_second(two: Pair) -
     two.sentinel.execute_command("SENTINEL FAILOVER", "prime")
     until(lambda: pool.master_address == ("127.0.0.1", two.ports[1]), 20)
     client.close()
+
+
+def test_another_primary_that_is_found_by_who_connects_is_told_too(
+    two: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one before has died, and nobody has listened or looked."""
+    client = client_of(two)
+    pool: Any = client.connection_pool
+    pool.watchers = []
+    client.set("a", 1)
+    pool.look()
+    two.replica.replicaof("NO", "ONE")
+    two.sentinel.execute_command("SENTINEL", "REMOVE", "prime")
+    two.sentinel.execute_command("SENTINEL", "MONITOR", "prime", "127.0.0.1", two.ports[1], 1)
+    shut_down(two.ports[0])
+    with caplog.at_level(logging.WARNING):
+        until(lambda: wrote(client))
+    assert two.replica.get("b") == b"2"
+    assert f"Redis has another primary: 127.0.0.1:{two.ports[1]}" in caplog.text
+    until(lambda: two.replica.exists(changes.KEY))
+    client.close()
+
+
+def wrote(client: Client) -> bool:
+    try:
+        return bool(client.set("b", 2))
+    except RedisError:
+        return False
 
 
 def test_words_of_another_service_are_not_for_us(two: Pair) -> None:
