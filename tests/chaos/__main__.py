@@ -19,7 +19,7 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.load import Load
 from tests.chaos.proxy import Habits, between
 from tests.chaos.report import FINE, Round, tell
-from tests.chaos.servers import given
+from tests.chaos.servers import given, promotions
 from tests.servers import until
 from tests.serving import serve
 
@@ -48,6 +48,7 @@ def trial(fault: Fault, number: int, binary: str | None, must: int) -> Round:
             serve(workers=2, instance=Path(folder) / "instance", REDIS_URL=url, **SETTINGS)
         )
         until(lambda: server.request("/readyz").status == 200, 30)
+        promoted = stack.enter_context(promotions(there.nodes))
         load = Load(server.url)
         load.start()
         time.sleep(BEFORE_SECONDS)
@@ -67,7 +68,7 @@ def trial(fault: Fault, number: int, binary: str | None, must: int) -> Round:
         found = load.audit()
         lines = [f"log: {match[1]}" for line in server.lines if (match := TOLD.search(line))]
         title = f"{fault.kind}: {fault.name}, round {number}, well {back:.1f} s after its end"
-        return tell(title, load.told, at, found, lines)
+        return tell(title, load.told, at, found, lines, promoted)
 
 
 def _is_well(load: Load, since: float) -> bool:

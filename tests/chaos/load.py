@@ -38,7 +38,9 @@ class Seen:
 
 @dataclass
 class Told:
-    """What the round was told, and what of it was wrong. `unknown` may have been done."""
+    """What the round was told, and what of it was wrong. `unknown` may have been done. Each score is a
+    player's first and only one: `scores` has the moment at which it was acknowledged, `scores_lost`
+    those of the lost."""
 
     seen: list[Seen] = field(default_factory=list)
     acknowledged: Counter[str] = field(default_factory=Counter)
@@ -49,8 +51,8 @@ class Told:
     revived: list[float] = field(default_factory=list)
     sessions_lost: int = 0
     events: int = 0
-    scores: Counter[tuple[str, str]] = field(default_factory=Counter)
-    scores_issued: Counter[tuple[str, str]] = field(default_factory=Counter)
+    scores: dict[tuple[str, str], float] = field(default_factory=dict)
+    scores_lost: list[float] = field(default_factory=list)
     pieces: int = 0
 
 
@@ -204,8 +206,8 @@ class Load:
 
         def post(visitor: Visitor) -> None:
             if not waiting:
-                waiting.append((uuid.uuid4().hex, f"p{time.time_ns() % 7}"))
-                self.told.scores_issued[board, waiting[0][1]] += 1
+                key = uuid.uuid4().hex
+                waiting.append((key, f"p-{key}"))
             key, player = waiting.pop()
             status, _ = visitor.ask(
                 "score",
@@ -216,7 +218,7 @@ class Load:
             )
             if status == 201:
                 self.told.acknowledged["score"] += 1
-                self.told.scores[board, player] += 1
+                self.told.scores[board, player] = time.monotonic()
             else:
                 waiting.append((key, player))
 
@@ -242,19 +244,17 @@ class Load:
         """What is there, compared with what was promised: lost, counted twice, revived."""
         visitor = Visitor(self.url, Told())
         found: dict[str, int] = defaultdict(int)
-        for board in BOARDS:
-            for (of, player), acknowledged in self.told.scores.items():
-                if of != board:
-                    continue
-                path = f"/leaderboard/api/boards/{board}/players/{player}"
-                status, told = visitor.ask("audit", path)
-                if status not in (200, 404):
-                    found["rows unreadable"] += 1
-                    continue
-                there = told["player"]["score"] if told and told.get("player") else 0
-                found["scores lost"] += max(0, acknowledged - there)
-                issued = self.told.scores_issued[board, player]
-                found["scores twice"] += max(0, there - issued)
+        for (board, player), acknowledged in self.told.scores.items():
+            path = f"/leaderboard/api/boards/{board}/players/{player}"
+            status, told = visitor.ask("audit", path)
+            if status not in (200, 404):
+                found["rows unreadable"] += 1
+                continue
+            there = told["player"]["score"] if told and told.get("player") else 0
+            if not there:
+                self.told.scores_lost.append(acknowledged)
+            found["scores lost"] += not there
+            found["scores twice"] += max(0, there - 1)
         visitor.sign_in(CART)
         _, me = visitor.ask("audit", "/sessions/api/me")
         pieces = sum(line["quantity"] for line in me["cart"]) if me else 0

@@ -62,8 +62,23 @@ def _longest(moments: list[float]) -> float:
     return longest
 
 
-def tell(name: str, told: Told, at: float, found: dict[str, int], lines: list[str]) -> Round:
-    """Sums a round up; the fault was at `at`."""
+def _made(lost: list[float], promoted: list[float]) -> list[str]:
+    """When what is lost was acknowledged, counted from the promotion that is nearest."""
+    if not lost or not promoted:
+        return []
+    after = [min((made - moment for moment in promoted), key=abs) for made in lost]
+    return [f"lost: acknowledged {min(after):+.2f} to {max(after):+.2f} s after the promotion"]
+
+
+def tell(
+    name: str,
+    told: Told,
+    at: float,
+    found: dict[str, int],
+    lines: list[str],
+    promoted: list[float],
+) -> Round:
+    """Sums a round up; the fault was at `at`, and a replica took over at each of `promoted`."""
     statuses: dict[str, Counter[int]] = defaultdict(Counter)
     by_part: dict[str, list[Seen]] = defaultdict(list)
     for seen in told.seen:
@@ -94,6 +109,7 @@ def tell(name: str, told: Told, at: float, found: dict[str, int], lines: list[st
         found,
         dict(told.acknowledged),
         [
+            *_made(told.scores_lost, promoted),
             *(f"stale: changed {age:.2f} s before, {status}" for _, age, status in told.stale[-3:]),
             *lines,
         ],

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -92,6 +94,32 @@ class Given:
 
     def primaries(self) -> list[Node]:
         return [node for node in self.nodes if node.is_primary()]
+
+
+@contextlib.contextmanager
+def promotions(nodes: list[Node]) -> Iterator[list[float]]:
+    """The moments, of `time.monotonic`, at which a replica was first seen to be a primary; each is asked
+    every 10 ms."""
+    moments: list[float] = []
+    stop = threading.Event()
+
+    def watch(node: Node) -> None:
+        was = "none"
+        with node.client() as client:
+            while not stop.wait(0.01):
+                with contextlib.suppress(RedisError):
+                    role = str(client.execute_command("ROLE")[0])
+                    if (was, role) == ("slave", "master"):
+                        moments.append(time.monotonic())
+                    was = role
+
+    threads = [threading.Thread(target=watch, args=(node,), daemon=True) for node in nodes]
+    for thread in threads:
+        thread.start()
+    yield moments
+    stop.set()
+    for thread in threads:
+        thread.join(5)
 
 
 @contextlib.contextmanager
