@@ -14,10 +14,9 @@ from typing import Any
 
 from redis import RedisCluster
 from redis._parsers import Encoder
-from redis.cluster import ClusterNode, ClusterPipeline, TransactionStrategy
+from redis.cluster import PRIMARY, ClusterNode, ClusterPipeline, TransactionStrategy
 from redis.exceptions import (
     AskError,
-    ClusterError,
     ConnectionError,
     MovedError,
     RedisClusterException,
@@ -110,6 +109,7 @@ class ClusterClient(Wired, _Keys):
         self.turn, self.guards = turn, guards
         self._timeout_seconds = timeout_seconds
         self._hosts, self._retry, self._pool = hosts, retry, pool
+        self._not_on_the_map: dict[str, Any] = {}
         self._map_lock, self._asking = threading.Lock(), threading.Lock()
         with suppress(RedisError):
             self.ask_for_the_map()
@@ -197,24 +197,39 @@ class ClusterClient(Wired, _Keys):
             raise ConnectionError(str(error)) from error
 
     def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
-        """Sends one command to one server, and follows it where it is sent on to."""
+        """Sends one command to one server, and follows it where it is sent on to. Where a part of its
+        keys has moved, the rest is waited for a moment."""
         reply: Any = None
-        for _ in range(MOST_MOVES):
-            reply = self._talk([(target_node, [(args, options)])])[0][0]
-            if not isinstance(reply, MovedError):
+        owner, first = target_node, list[Any]()
+        for number in range(MOST_MOVES):
+            reply = self._talk([(target_node, [*first, (args, options)])])[0][-1]
+            target_node, first = owner, []
+            if isinstance(reply, MovedError):
+                target_node = owner = self._moved(reply, owner)
+            elif isinstance(reply, AskError):
+                target_node, first = self._asked(reply, owner), [(("ASKING",), {})]
+            elif isinstance(reply, TryAgainError):
+                time.sleep(AGAIN_SECONDS / MOST_MOVES * number)
+            else:
                 break
-            target_node = self._moved(reply)
-        if isinstance(reply, (AskError, TryAgainError)):
-            try:
-                return super()._execute_command(target_node, *args, **options)
-            except ClusterError:  # redis-py has gone round in circles: a part of the keys is there
-                raise reply from None
         if isinstance(reply, Exception):
             raise reply
         callback = self.cluster_response_callbacks.get(args[0])
         return callback(reply, **options) if callback else reply
 
-    def _moved(self, error: MovedError) -> Any:
+    def _asked(self, error: AskError, owner: Any) -> Any:
+        """The server that a key was moved to, ahead of its slot; it may be one that no map has yet."""
+        host = _host(error, owner)
+        node = self.nodes_manager.get_node(host=host, port=error.port)
+        if node is None:
+            self.doubt()
+            node = self._not_on_the_map.setdefault(
+                f"{host}:{error.port}", ClusterNode(host, error.port, PRIMARY)
+            )
+        return node
+
+    def _moved(self, error: MovedError, owner: Any) -> Any:
+        error.host = _host(error, owner)
         self.nodes_manager.move_slot(error)
         self.doubt()  # what moved is seldom alone
         return self.nodes_manager.get_node_from_slot(error.slot_id)
@@ -328,6 +343,33 @@ class ClusterClient(Wired, _Keys):
         made.send, made.carry_all = self.send, self.carry_all
         pipeline: ClusterPipeline = made
         return pipeline
+
+
+def _host(error: AskError, sender: Any) -> str:
+    """Where an error sends us: a server that does not know its own address leaves it out."""
+    return str(error.host if error.host not in ("", "?") else sender.host)
+
+
+class ClusterBeside(ClusterClient):
+    """The same client with other wrappers: it has nothing of its own but those."""
+
+    def __init__(self, client: ClusterClient, around: Sequence[Around]) -> None:
+        self._beside, self.send = client, through(around)
+
+    @property
+    def has_map(self) -> bool:
+        return self._beside.has_map
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._beside, name)
+
+    def ask_for_the_map(self) -> None:
+        self._beside.ask_for_the_map()
+
+    def close(self) -> None:
+        """The connections are the other's."""
 
 
 class _ClusterPipeline(_Keys, ClusterPipeline):

@@ -1,5 +1,6 @@
 """Each kind of error, from real servers: what it is called, whether it opens the breaker."""
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,6 +222,28 @@ def test_a_slot_that_is_half_moved() -> None:
                 ask()
             assert refusals.of(caught.value) is refusals.MOVING
         assert client.breaker.open == []
+        client.close()
+
+
+def test_a_key_that_moves_to_a_server_which_no_map_has() -> None:
+    with topology("cluster") as given, tempfile.TemporaryDirectory() as folder:
+        client = connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=60)
+        options = ("--cluster-enabled", "yes", "--dir", folder)
+        with tcp_server(*options) as port, redis.Redis(port=port) as there:
+            (first,) = given.ports
+            with redis.Redis(port=first) as here:
+                there.execute_command("CLUSTER", "MEET", "127.0.0.1", first)
+                names = [each.execute_command("CLUSTER", "MYID").decode() for each in (here, there)]
+                until(lambda: names[1] in str(here.execute_command("CLUSTER", "NODES")))
+                until(lambda: there.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+                slot = client.keyslot("{a}")
+                there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+                here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+            assert client.set("{a}", "x")
+            piped = client.pipeline(transaction=False).get("{a}").set("{a}2", "y").execute()
+            assert piped == [b"x", True]
+            assert client.get("{a}2") == b"y"
+            assert client.incr("{a}count") == 1  # and nothing counts twice
         client.close()
 
 
