@@ -13,10 +13,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from demo import config, limits
-from demo.client import permissions, starting
+from demo.client import permissions, pool, starting
 from demo.client.background import Background
 from demo.client.folders import instance_folder
+from demo.client.memory import UNBOUNDED_BYTES, Memory
 from demo.client.told_again import ToldAgain
+from demo.client.wire import OPEN, Guard
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.observe import logs, opentelemetry, trace
@@ -26,8 +28,19 @@ from demo.observe.request_log import RequestLog
 from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
-from demo.web import command_line, errors, flash_cookie, openapi, security, static_files, templating
+from demo.teach.pull_the_plug import Waits
+from demo.web import (
+    command_line,
+    errors,
+    flash_cookie,
+    openapi,
+    security,
+    server,
+    static_files,
+    templating,
+)
 from demo.web.before_flask import BeforeFlask
+from demo.web.budgets import budgets
 from demo.web.secret_key import secret_key
 from demo.web.services import Services, services
 
@@ -116,24 +129,31 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     """Connects to Redis and the database, and puts the middleware around the app."""
     values = app.config
     sums = RedisSums()
-    plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"])
+    bounded = not values["REDIS_URL"]  # the engine's memory is known before it is asked
+    memory = Memory(values["ENGINE_MAXMEMORY_MB"] << 20 if bounded else UNBOUNDED_BYTES)
+    waits = Waits(lambda: server.of(app).open_answers // 2)
+    plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"], memory, waits)
     around = (trace.around, sums.around, plugs.around)
     needs = {
         module.bp.name: permissions.needs(Path(module.__file__ or "").parent, module.NEEDS)
         for module in modules
     }
     client, url, breaker = starting.connect(values, instance, around, needs)
+    # a cluster's guards stand before its servers
+    guard = breaker if isinstance(breaker, Guard) else OPEN
+    protected = pool.beside(client, (trace.around, sums.around), guard)
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values))
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)
     made = Services(
         redis=client,
+        protected_redis=protected,
         redis_url=url,
         breaker=breaker,
         sums=sums,
-        database=_database(values, instance),
-        background=Background(client, elects=values["BACKGROUND"] == "web"),
-        told_again=ToldAgain(client),
+        database=_database(values, instance, waits),
+        background=Background(protected, elects=values["BACKGROUND"] == "web"),
+        told_again=ToldAgain(protected),
         metrics=metrics,
         request_log=request_log,
         before_flask=before_flask,
@@ -143,6 +163,11 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     )
     made.background.elect("told_again", made.told_again.step)
     made.keep(plugs)
+    made.keep(memory)
+    made.keep(budgets(memory, server.workers()))
+    # on a client of its own, as nobody is shown that
+    watching = pool.beside(client, (), guard)
+    made.background.everywhere("memory", lambda: memory.look(watching))
     made.keep(Misses())
     made.closing.callback(client.close)
     made.closing.callback(breaker.close)
@@ -159,9 +184,9 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     return made
 
 
-def _database(values: Mapping[str, Any], instance: Path) -> Database:
+def _database(values: Mapping[str, Any], instance: Path, waits: Waits) -> Database:
     database = Database(values["DATABASE_URL"] or sqlite_url(instance), values["DB_LATENCY_MS"])
-    event.listen(database, "before_visit", pull_the_plug.before_visit)
+    event.listen(database, "before_visit", waits.before_visit)
     event.listen(database, "after_visit", trace.visited)
     return database
 

@@ -28,6 +28,7 @@ from demo.client.connections import (
     QuickConnection,
     QuickSSLConnection,
     SocketConnection,
+    is_cluster,
 )
 from demo.client.redis_url import Address, parse
 from demo.client.wire import OPEN, Around, Client, Guard
@@ -96,6 +97,16 @@ def connect(
             around=around,
         )
     return single(address, None, timeout_seconds, pool_size=pool_size, around=around)
+
+
+def beside(client: Client, around: Sequence[Around], guard: Guard = OPEN) -> Client:
+    """A client on the same connections with other wrappers; `guard` stands before the only server,
+    those of a cluster's stay. Opens nothing, and closing it closes nothing."""
+    if is_cluster(client):
+        from demo.client.cluster import ClusterBeside
+
+        return ClusterBeside(client, around)  # type: ignore[arg-type,return-value]
+    return Client(connection_pool=client.connection_pool, around=(*around, guard.around))
 
 
 def connection_options(address: Address, timeout_seconds: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from redis.exceptions import (
 from redis.sentinel import MasterNotFoundError
 
 from demo.client.connections import PoolExhausted
+from demo.client.memory import LessonsFull
 from demo.client.wire import NotSent
 
 
@@ -75,6 +76,13 @@ READ_ONLY = Refusal("read-only", "Redis takes no writes: it is a replica.", 2, a
 NO_REPLICAS = Refusal(
     "no replicas", "Redis takes no writes: too few replicas follow it.", 5, away=False
 )
+LESSONS_FULL = Refusal(
+    "lessons full",
+    "The room in Redis that is for lessons is used up; the rest is kept for sessions and limits. "
+    "Nothing was changed.",
+    30,
+    away=False,
+)
 FULL = Refusal("full", "Redis is full and takes no more data.", 10, away=False)
 DISK = Refusal("disk", "Redis takes no writes: it cannot save to its disk.", 10, away=False)
 BUSY = Refusal("busy", "Redis is busy with a script of somebody's.", 1, away=False)
@@ -103,6 +111,7 @@ ALL = (
     MASTER_DOWN,
     READ_ONLY,
     NO_REPLICAS,
+    LESSONS_FULL,
     FULL,
     DISK,
     BUSY,
@@ -124,6 +133,7 @@ CLASSES: tuple[tuple[type[Exception], Refusal], ...] = (
     (TryAgainError, MOVING),
     (AskError, MOVING),
     (ReadOnlyError, READ_ONLY),
+    (LessonsFull, LESSONS_FULL),
     (OutOfMemoryError, FULL),
     (NoPermissionError, NO_PERMISSION),
     (TimeoutError, LATE),

@@ -40,13 +40,13 @@ from demo.leaderboard.bodies import (
 )
 from demo.leaderboard.signatures import Signatures, Unsigned
 from demo.web.documented import Header, documented
-from demo.web.services import get_redis
+from demo.web.services import get_protected_redis
 from demo.web.validation import Invalid, fields, read_json, read_query
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header(
     "Idempotency-Key",
-    "a request counts once under it, for a day",
+    "a request counts once under it, for an hour",
     r"^[\x21-\x7e]{1,255}$",
     "game-7-of-mara",
 )
@@ -102,7 +102,7 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 def submit_score(board: str, many: bool = False) -> Response:
-    """Takes a score. With an Idempotency-Key it counts once: sent again within a day it is answered
+    """Takes a score. With an Idempotency-Key it counts once: sent again within an hour it is answered
     as the first time."""
     name = known(board, field=True)
     _check_signature()
@@ -198,7 +198,7 @@ def _check_signature() -> None:
         request.headers.get(f"Demo-{name}", "") for name in ("Timestamp", "Nonce", "Signature")
     )
     try:
-        _signatures(get_redis(), secret).check(
+        _signatures(get_protected_redis(), secret).check(
             stamp, nonce, signature, request.method, _signed_path(), request.get_data()
         )
     except Unsigned as error:

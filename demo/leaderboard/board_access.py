@@ -16,16 +16,25 @@ from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
 
 from demo.client import refusals
+from demo.client.memory import LESSONS_SHARE, LessonsFull, Memory
 from demo.client.wire import Client
 from demo.leaderboard import boards
 from demo.leaderboard.answers import BOARD, Page, Period, Post, Refused, Standing, Submission
-from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.ranking import STEP, Leaderboard
 from demo.leaderboard.watched import ROWS, Look, Watched
+from demo.web.budgets import Budgets, network
 from demo.web.errors import RedisAway
-from demo.web.services import get_redis
+from demo.web.services import get_redis, part
 from demo.web.validation import Invalid
 
 SNAPSHOTS = 64
+ONCE_SECONDS, NEW_BOARD_SECONDS = 3600, 2 * 86_400
+MOST_MET = 10_000
+KEY_BYTES, ANSWER_BYTES = (
+    450,
+    120,
+)  # what Redis keeps for an idempotency key, and for each score's answer
+BOARD_BYTES = 4000
 REFUSED = "Nothing was changed."
 _NOT_KNOWN = "Whether the score counts is not known:"
 LOST = f"{_NOT_KNOWN} look at the board before you send it again."
@@ -47,6 +56,7 @@ class Seen:
 _snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
 _unlisted: set[str] = set()
+_met: set[str] = set()  # boards that somebody has posted to in this process
 
 
 class PlayerName(BaseConverter):
@@ -63,7 +73,7 @@ def leaderboard(board: str) -> Leaderboard:
 
 @lru_cache(maxsize=256)
 def _made(client: Client, board: str) -> Leaderboard:
-    return Leaderboard(client, board)
+    return Leaderboard(client, board, once_seconds=ONCE_SECONDS)
 
 
 def top(board: str, period: str, offset: int, limit: int, cursor: str | None = None) -> Seen:
@@ -112,7 +122,8 @@ def _keep(key: tuple[str, str, int, int, str | None], seen: Seen) -> None:
 
 
 def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
-    """Submits, and lists the board. Raises RedisAway, and what the pattern raises."""
+    """Submits, and lists the board. Raises RedisAway, OutOfBudget, and what the pattern raises."""
+    _take_room(board, more.get("idempotency_key"), 1)
     try:
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
     except RedisError as error:
@@ -128,6 +139,7 @@ def submit_many(
     board: str, posts: Sequence[Post], key: str | None, body: bytes
 ) -> list[Submission | Refused]:
     """The same for many, which came in this body."""
+    _take_room(board, key, len(posts))
     try:
         done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
@@ -139,9 +151,31 @@ def submit_many(
     return done
 
 
+def _take_room(board: str, key: str | None, scores: int) -> None:
+    """Raises OutOfBudget where no more keys, or boards that this process has not met, may be kept for
+    who asks, and RedisAway for a new board where what is left is kept for others."""
+    if board in _met and key is None:
+        return
+    kept = part(Budgets)
+    if board not in _met:
+        if part(Memory).share >= LESSONS_SHARE and not get_redis().exists(
+            *leaderboard(board).redis_keys(Period.ALL)
+        ):
+            raise RedisAway(LessonsFull(), REFUSED)
+        kept.boards.take(network(), board, BOARD_BYTES, NEW_BOARD_SECONDS)
+    if key is not None:
+        size = KEY_BYTES * (1 + scores // STEP) + ANSWER_BYTES * scores
+        kept.keys.take(network(), f"{board} {key}", size, ONCE_SECONDS)
+
+
 def _remember(board: str, done: Sequence[Submission | Refused]) -> None:
     """Puts the board first on the list with the first, second, fourth, … player of its day, and
     what failed again."""
+    if board not in _met and done and len(_met) < MOST_MET:
+        _met.add(board)
+        of_all = (one.standings[Period.ALL].total for one in done if isinstance(one, Submission))
+        if min(of_all, default=0) > 1:
+            part(Budgets).boards.give_back(network(), board)
     days = [
         one.standings[Period.DAY]
         for one in done

@@ -27,10 +27,9 @@ class Lead:
 
 
 def remember(client: Any, board: str) -> None:
-    """Puts a board first; past MOST the last are no longer listed. One round trip."""
+    """Puts a board first. One round trip."""
     pipeline = client.pipeline(transaction=False)
     pipeline.zadd(KEY, {board: time.time()})
-    pipeline.zremrangebyrank(KEY, 0, -MOST - 1)
     pipeline.expire(KEY, KEPT_SECONDS)
     pipeline.execute()
 
@@ -38,6 +37,23 @@ def remember(client: Any, board: str) -> None:
 def names(client: Any, count: int = 50) -> list[str]:
     """The names of the boards, the last one in use first. One round trip."""
     return [name.decode() for name in client.zrevrange(KEY, 0, count - 1)]
+
+
+def count(client: Any) -> int:
+    """How many are listed. One round trip."""
+    return int(client.zcard(KEY))
+
+
+def longest_unused(client: Any, most: int) -> list[tuple[str, float]]:
+    """Boards and when they were last seen in use, in seconds since 1970, the longest ago first. One
+    round trip."""
+    found = client.zrange(KEY, 0, most - 1, withscores=True)
+    return [(name.decode(), used_at) for name, used_at in found]
+
+
+def forget(client: Any, board: str) -> bool:
+    """Takes a board off the list; whether it was on it. One round trip."""
+    return bool(client.zrem(KEY, board))
 
 
 def leads(client: Any, boards: Sequence[Reading]) -> list[Lead]:

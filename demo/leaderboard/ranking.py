@@ -11,8 +11,8 @@ trip; or all-time alone.
   the others.
 - A board that is made with dense ranking keeps its distinct scores in a sorted set of their own, in
   the same step: it has to be so from its first score on.
-- A submission with an idempotency key counts once: sent again within a day it is answered as it was
-  the first time.
+- A submission with an idempotency key counts once: sent again within `once_seconds`, a day, it is
+  answered as it was the first time.
 - Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names
   those of the day that it believes in, and the script refuses when that is another one; then the
   caller asks again, once, with the day that Redis told. Keys of a past day live on for a week, of a
@@ -54,9 +54,11 @@ SUM = "the sum leaves ±(2^53 − 1)"
 class Leaderboard(Upkeep):
     """One board. Every submission is one round trip, two when it meets midnight."""
 
-    def __init__(self, client: Any, board: str, **more: Any) -> None:
+    def __init__(
+        self, client: Any, board: str, *, once_seconds: int = DAY_SECONDS, **more: Any
+    ) -> None:
         super().__init__(client, board, **more)
-        lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), DAY_SECONDS)
+        lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), once_seconds)
         self._lives = " ".join(str(seconds * 1000) for seconds in lives)
         self._script = client.register_script(HERE.with_suffix(".lua").read_text())
         self._keys_of: tuple[int | str, list[str]] = (-1, [])

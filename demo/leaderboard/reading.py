@@ -74,6 +74,15 @@ class Periods:
         key = self._beginning + self._name(period)
         return key, f"{key}:members"
 
+    def all_keys(self, periods: Sequence[str]) -> list[str]:
+        """Every key of the board that has no short life of its own, of these periods."""
+        beginning = self._beginning
+        keys = [f"{beginning}{name}" for name in ("sequence", "metadata", "seasons")]
+        for period in periods:
+            key, members = self.redis_keys(period)
+            keys += [key, members, f"{key}:distinct", f"{key}:metadata"]
+        return keys
+
     def _distinct_keys(self, periods: Sequence[str]) -> list[str]:
         """The distinct scores of some periods, which only dense ranking needs."""
         return (

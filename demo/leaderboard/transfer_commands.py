@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from demo.leaderboard import boards, reading, transfer
 from demo.leaderboard.answers import BOARD
 from demo.leaderboard.board_access import leaderboard
+from demo.leaderboard.ranking import Leaderboard
 from demo.web.services import get_redis
 
 TOLD = 100
@@ -74,7 +75,7 @@ def load(file: Path, board: str) -> None:
         length = sum(1 for _ in transfer.posts(file))
         try:
             with click.progressbar(length=length, label="Lines") as bar:
-                done = transfer.load(leaderboard(board), file, say, bar.update)
+                done = transfer.load(Leaderboard(get_redis(), board), file, say, bar.update)
         finally:
             if faults > TOLD:
                 click.echo(f"and {faults - TOLD} more", err=True)

@@ -1,5 +1,6 @@
 """The pages: the boards, one board, and the form that posts a score."""
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 from flask import Flask, current_app, redirect, render_template, request, url_for
 from redis.exceptions import RedisError
 
+from demo.client.memory import Memory
 from demo.leaderboard import (
     api_views,
     boards,
@@ -32,16 +34,19 @@ from demo.leaderboard.board_access import (
     submit,
     top,
 )
+from demo.leaderboard.making_room import MakingRoom
 from demo.leaderboard.ranking import Leaderboard
+from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
-from demo.web.services import Services, get_redis
+from demo.web.services import Services, get_redis, part
 
 TITLE = "Leaderboard"
 # What this use case sends itself; what its scripts run is read from them.
-NEEDS = "EXPIRE ZADD ZCARD ZREMRANGEBYRANK ZREVRANGE"
+NEEDS = "EXISTS EXPIRE UNLINK ZADD ZCARD ZRANGE ZREM ZREVRANGE"
 HERE = Path(__file__).parent
+log = logging.getLogger(__name__)
 MAIN = "main"
 REFRESH_SECONDS = 10
 ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
@@ -56,9 +61,25 @@ bp.cli.add_command(transfer_commands.group)
 
 
 def init(app: Flask, services: Services) -> None:
-    """Lets paths hold names of players."""
+    """Lets paths hold names of players, and has room made for new boards."""
     app.url_map.converters["player"] = PlayerName
+    client, memory = services.protected_redis, part(Memory, app)
+    making_room = MakingRoom(
+        client,
+        share=lambda: memory.share,
+        board=lambda name: Leaderboard(client, name),
+        told=_gone,
+        kept=(MAIN,),
+    )
+    services.background.elect("boards", making_room.step)
     app.register_blueprint(bp)
+
+
+def _gone(dropped: int, rows: int) -> None:
+    """What had to go is told."""
+    log.warning("Memory is short: %d boards and %d rows of others had to go.", dropped, rows)
+    metrics.GIVEN_UP.labels("board").inc(dropped)
+    metrics.GIVEN_UP.labels("row").inc(rows)
 
 
 def card() -> tuple[str, str, str]:

@@ -1,7 +1,6 @@
 """The monitor's page and its JSON twin, and the probes: /livez for the process, /readyz for what it
 needs."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from demo.client import permissions, refusals
 from demo.client.background import process_name
 from demo.client.breaker import BreakerOpen
 from demo.client.connections import is_cluster
+from demo.client.memory import LESSONS_SHARE, Memory
 from demo.client.probe import ask_each
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
@@ -28,7 +28,15 @@ from demo.teach import listing, sketches
 from demo.web import server
 from demo.web.documented import documented
 from demo.web.formats import size
-from demo.web.services import Services, get_breaker, get_database, get_redis, services
+from demo.web.services import (
+    Services,
+    get_breaker,
+    get_database,
+    get_protected_redis,
+    get_redis,
+    part,
+    services,
+)
 from demo.web.validation import read_query
 
 TITLE = "Monitor"
@@ -46,11 +54,14 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What is needed: ok, or what is the matter. `degraded` also names each use case for which
+    """What is needed: ok, or what is the matter. `memory` says `lessons full` where what is left of
+    Redis' memory is kept for sessions and limits; that is no reason to send nobody here.
+    `degraded` also names each use case for which
     Redis does not permit the commands in `not_permitted`."""
 
     redis: str
     database: str
+    memory: str
     degraded: list[str]
     not_permitted: dict[str, list[str]]
     stopping: bool
@@ -64,7 +75,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 def init(app: Flask, services: Services) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
-    client, measured = services.redis, services.metrics
+    client, measured = services.protected_redis, services.metrics
     reporter = Reporter(client, services.sums, process_name, measured.use, BreakerOpen)
 
     def without() -> list[str]:
@@ -154,12 +165,16 @@ def readyz() -> Any:
     to end, else 503; the body says what is not well."""
     state, missing = {"redis": "ok", "database": "ok"}, dict[str, list[str]]()
     try:
-        if is_cluster(get_redis()):
-            state["redis"] = _each_answers(ask_each(get_redis()))
-        missing = permissions.missing(get_redis(), services().needs)
+        client = get_protected_redis()
+        if is_cluster(client):
+            state["redis"] = _each_answers(ask_each(client))
+        missing = permissions.missing(client, services().needs)
     except RedisError as error:
         if state["redis"] == "ok":
             state["redis"] = refusals.of(error).name
+    share = part(Memory).share
+    if state["redis"] == "ok" and share >= 1:
+        state["redis"] = refusals.FULL.name
     try:
         with get_database().engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -170,6 +185,7 @@ def readyz() -> Any:
     ready = not degraded and not stopping
     told = {
         **state,
+        "memory": refusals.LESSONS_FULL.name if share >= LESSONS_SHARE else "ok",
         "degraded": [*degraded, *missing],
         "not_permitted": missing,
         "stopping": stopping,
@@ -187,11 +203,10 @@ def _each_answers(told: dict[str, Any]) -> str:
 def _overview(span: str) -> Overview:
     names = tuple(services().titles)
     config = current_app.config
-    workers = os.environ.get("WEB_CONCURRENCY", "1")
     known = Known(
         names,
         config["POOL_SIZE"],
-        int(workers) if workers.isdecimal() else 1,
+        server.workers(),
         not config["REDIS_URL"],
     )
     return overview(get_redis(), known, span=span)

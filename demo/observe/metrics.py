@@ -75,6 +75,12 @@ OUTBOX_PENDING = Gauge(
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
+GIVEN_UP = Counter(
+    "demo_leaderboard_given_up",
+    "Boards, and rows of boards, that had to go as Redis' memory was short, by what",
+    ("what",),
+    registry=registry,
+)
 BREAKERS_OPEN = Gauge(
     "demo_breakers_open",
     "Workers for whom Redis is away",

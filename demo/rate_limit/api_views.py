@@ -9,17 +9,16 @@ from flask import Blueprint, Response
 from demo.client.wire import Client
 from demo.limits import Algorithm
 from demo.rate_limit import headers
-from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
 from demo.rate_limit.caller import caller
-from demo.rate_limit.identity_cap import IdentityCap
 from demo.rate_limit.limiter import Decision, Limiter, Quota
+from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
 from demo.web.errors import problem
-from demo.web.services import get_redis
+from demo.web.services import get_redis, part
 from demo.web.validation import Invalid, read_json, read_query
 
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
-cap = IdentityCap()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,10 +60,12 @@ def hit() -> Response:
     if wanted.cost > wanted.limit:
         raise Invalid({"cost": f"at most the limit, {wanted.limit}"})
     limiter, identity = _limiter(wanted), _identity(wanted)
-    if not cap.take(caller(), f"{identity} {limiter.redis_keys('')}", 2 * wanted.window_seconds):
-        raise Invalid(
-            {"identity": f"at most {cap.most} at once; one is free again after two of its windows"}
-        )
+    part(Budgets).limits.take(
+        network(),
+        limiter.redis_keys(identity)[0],
+        bytes_of(wanted.algorithm, wanted.limit),
+        2 * wanted.window_seconds,
+    )
     return _answer(wanted, limiter, limiter.hit(identity, wanted.cost))
 
 

@@ -6,7 +6,6 @@ back when a later one refuses. Without Redis each limit follows its own policy, 
 name.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +19,7 @@ from demo.rate_limit.caller import body, whom
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.refusal import add_headers, refusal
 from demo.rate_limit.rules import Outcome, Rule
+from demo.web import server
 from demo.web.errors import RedisAway
 from demo.web.services import Services, part
 from demo.web.validation import Invalid
@@ -27,7 +27,7 @@ from demo.web.validation import Invalid
 
 def init(app: Flask, services: Services) -> None:
     """Hooks the guard into the app."""
-    services.keep(Guard(app, services.redis))
+    services.keep(Guard(app, services.protected_redis))
     app.before_request(_before)
     app.after_request(_after)
 
@@ -36,8 +36,7 @@ class Guard:
     """The rules of an app, made when an endpoint is first asked for."""
 
     def __init__(self, app: Flask, client: Any) -> None:
-        workers = os.environ.get("WEB_CONCURRENCY", "")
-        self.workers = int(workers) if workers.isdecimal() and int(workers) else 1
+        self.workers = server.workers()
         self._client, self._limits = client, app.config["RATE_LIMITS"]
         self._by_endpoint: dict[str, tuple[Rule, ...]] = {}
         self._by_pattern: dict[str, tuple[Rule, ...]] = {}

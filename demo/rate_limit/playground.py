@@ -17,7 +17,7 @@ from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Decision, Limiter, Quota
 
 Pattern = Literal["burst", "edge", "steady"]
-MOST_HITS = 150
+MOST_HITS, HIT_BYTES = 150, 40
 SKEWED = "sliding_window_log, the application’s clock"
 EDGE_US = 100_000
 
@@ -69,7 +69,13 @@ class Playground:
         }
         self._name = f"play-{flags}"
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
-        self._life_ms = round(3 * quota.window_seconds * 1000) + 60_000
+        self.life_seconds = 3 * quota.window_seconds + 60
+        self._life_ms = round(self.life_seconds * 1000)
+
+    @property
+    def history_bytes(self) -> int:
+        """What a visitor's history takes at most."""
+        return 300 + MOST_HITS * HIT_BYTES
 
     def play(self, visitor: str, pattern: Pattern, count: int = 1) -> None:
         """Sends a pattern. A burst is sent now, `count` hits at once; the others begin with empty

@@ -14,7 +14,7 @@ from demo.client.wire import Client
 from demo.limits import Algorithm
 from demo.observe import metrics
 from demo.rate_limit import api_views, guard, headers, limits_table
-from demo.rate_limit.algorithms import ALGORITHMS
+from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
 from demo.rate_limit.caller import caller
 from demo.rate_limit.limiter import Decision, Quota
 from demo.rate_limit.playground import Lane, Pattern, Playground
@@ -22,6 +22,7 @@ from demo.rate_limit.rules import Policy, Rule
 from demo.rate_limit.timeline import Timeline
 from demo.teach import listing, sketches
 from demo.web import flash_cookie
+from demo.web.budgets import Budgets, network
 from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert, read_query
 
@@ -88,8 +89,16 @@ def fire() -> Any:
     except Invalid as error:
         return _page(Chosen(), error.errors), 422
     response = redirect(url_for("rate_limit.index", **burst.query()), 303)
+    playground = _playground(burst)
+    sizes = (bytes_of(name, burst.limit) for name in ALGORITHMS)
+    part(Budgets).limits.take(
+        network(),
+        playground.redis_keys(_visitor())[0],
+        sum(sizes) + playground.history_bytes,
+        playground.life_seconds,
+    )
     try:
-        _playground(burst).play(_visitor(), burst.pattern, burst.count)
+        playground.play(_visitor(), burst.pattern, burst.count)
     except RedisError:
         flash_cookie.put(
             response, "policies", {policy: _without_redis(burst, policy) for policy in POLICIES}

@@ -8,7 +8,7 @@ slides when the session's does.
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from demo.client import refusals
 from demo.sessions import session_store
 from demo.sessions.session_store import Ended, SessionStore
 from demo.sessions.session_values import Session, encode
+from demo.web.budgets import OutOfBudget
 
 NESTED = {list, dict}
 log = logging.getLogger(__name__)
@@ -129,9 +130,12 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
 
     session_class = LazySession
 
-    def __init__(self, app: Flask, store: SessionStore) -> None:
+    def __init__(
+        self, app: Flask, store: SessionStore, room: Callable[[], None] = lambda: None
+    ) -> None:
+        """`room` raises OutOfBudget where no more sessions may be kept for who asks."""
         super().__init__(app, key_prefix="", permanent=True)
-        self.store = store
+        self.store, self._room = store, room
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
         """The visitor's session, not read yet. A cookie that has not the form of an id will be
@@ -147,6 +151,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         SessionTooLarge."""
         data = session.data
         if session.sid is None and not session.away:
+            self._room()
             session.moved(self.store.begin(data))
 
     def regenerate(self, session: LazySession) -> None:
@@ -171,6 +176,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         nobody was signed in. Raises RedisError and SessionTooLarge."""
         nobody = session.loaded is None or session.loaded.user is None
         before, data = session.sid, {**(session.data if nobody else {}), **values}
+        self._room()
         sid = self.store.begin(data, user=user, epoch=epoch, noted=noted)
         if sid is None:
             return None
@@ -192,6 +198,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         if session.away or not (changed or removed):
             return session.away is None
         if session.sid is None:
+            self._room()
             session.moved(self.store.begin(changed))
             return True
         if not self.store.save(session.sid, changed, removed):
@@ -212,7 +219,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         try:
             if not self.commit(session):
                 log.info("sessions: ended meanwhile, nothing saved")
-        except (RedisError, session_store.SessionTooLarge) as error:
+        except (RedisError, session_store.SessionTooLarge, OutOfBudget) as error:
             log.warning("sessions: not saved: %s", type(error).__name__)
             return
         self._set_cookie(app, session, response)

@@ -1,5 +1,6 @@
 """Who the visitor is, what Redis holds of this session, and the cart."""
 
+import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -7,7 +8,14 @@ import msgspec
 from flask import Flask, Response, request, session
 from sqlalchemy import text
 
-from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
+from demo.sessions import (
+    accounts,
+    cart,
+    device_views,
+    interface,
+    lab_views,
+    sign_in_views,
+)
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
 from demo.sessions.endings import Endings
 from demo.sessions.interface import RedisSessionInterface
@@ -16,12 +24,16 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
 from demo.teach import sketches
+from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
 from demo.web.errors import RedisAway
-from demo.web.services import Services, get_database
+from demo.web.services import Services, get_database, part
 from demo.web.validation import Invalid, convert
 
 TITLE = "Sessions"
+# What Redis keeps for a session with its place on the user's list, and for a line of a cart.
+SESSION_BYTES, LINE_BYTES = 1200, 250
+DAY_SECONDS = 86_400
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "DEL GET SET UNLINK"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
@@ -37,7 +49,8 @@ class CartChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def init(app: Flask, services: Services) -> None:
     """Puts our interface behind `flask.session`, and makes the accounts where there are none."""
-    client, database = services.redis, services.database
+    # Who is signed in is nobody's choice; what he puts into his cart may fail as he has chosen.
+    client, database = services.protected_redis, services.database
     idle, absolute = app.config["SESSION_IDLE_SECONDS"], app.config["SESSION_ABSOLUTE_SECONDS"]
     endings = Endings(database)
     store = SessionStore(
@@ -49,8 +62,20 @@ def init(app: Flask, services: Services) -> None:
     )
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
-    services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client)))
-    app.session_interface = RedisSessionInterface(app, store)
+    services.keep(
+        Parts(
+            store,
+            Cart(services.redis, keep_seconds=absolute),
+            Cart(client, keep_seconds=absolute),
+            SecondDevice(client),
+        )
+    )
+    kept_for = part(Budgets, app).sessions
+
+    def room() -> None:
+        kept_for.take(network(), secrets.token_hex(8), SESSION_BYTES, min(idle, absolute))
+
+    app.session_interface = RedisSessionInterface(app, store, room)
     with database.read(wait=False) as connection:
         prepared = accounts.is_prepared(connection)
     if not prepared:
@@ -99,6 +124,9 @@ def change_cart() -> Any:
         if wanted.change <= 0:
             return back(f"{about.name}: 0 in your cart.")
         interface.current_interface().begin(visitor)
+    if wanted.change > 0 and not held:
+        line = f"{(visitor.sid or '').partition('.')[0]} {wanted.product}"
+        part(Budgets).sessions.take(network(), line, LINE_BYTES, DAY_SECONDS)
     change = parts().cart.change(
         visitor.sid or "", wanted.product, wanted.change, None if held else about
     )

@@ -26,10 +26,12 @@ bp = Blueprint("sessions", __name__, url_prefix="/sessions", cli_group=None)
 
 @dataclass(frozen=True)
 class Parts:
-    """The patterns of this use case, on the app's client."""
+    """The patterns of this use case. A cart that fails by the visitor's own choice must not keep him from
+    signing in."""
 
     store: SessionStore
     cart: Cart
+    cart_at_sign_in: Cart
     second_device: SecondDevice
 
 
@@ -74,7 +76,7 @@ def sign_in(name: str, epoch: str) -> str:
     before, loaded = visitor.sid, visitor.loaded
     known = loaded.along[cart.PART] if loaded and loaded.user is None else {}
     if before and known:
-        parts().cart.merge(before, name, known)
+        parts().cart_at_sign_in.merge(before, name, known)
     was = loaded.handle[:8] if loaded else None
     values = {
         "user": name,
@@ -92,7 +94,7 @@ def sign_in(name: str, epoch: str) -> str:
         )
     left = ended.along.get(cart.PART, {})
     if before and left != known:
-        parts().cart.merge(before, name, left)  # what another tab put in between
+        parts().cart_at_sign_in.merge(before, name, left)  # what another tab put in between
     return f"Signed in as {name}. Session id: {was or 'none'} before, {handle()[:8]} now."
 
 

@@ -7,7 +7,6 @@ answer all others: what a command is comes from COMMAND, and a script runs as EV
 server itself refuses its first write.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -22,12 +21,14 @@ from redis.exceptions import (
 )
 
 from demo.client.breaker import Breaker
+from demo.client.memory import LessonsFull, Memory
 from demo.client.wire import Send, Trip
 from demo.teach import scripts
-from demo.teach.pull_the_plug import current
+from demo.teach.pull_the_plug import Waits, current
 
 SLOW_SECONDS = 0.3
 VISITORS = 256
+LESSONS = "lessons"  # the fault that is nobody's choice
 LOST = ("refused", "slow", "paused")
 SCRIPTS = ("EVAL", "EVALSHA")
 NOT_READ_ONLY = "not allowed from read-only scripts"
@@ -47,10 +48,13 @@ WRITES = GROWING | frozenset(_OTHER_WRITES.split())
 
 class Plugs:
     """One per client: a breaker for each of the last `VISITORS` who have taken Redis away for
-    themselves."""
+    themselves. Where `memory` is short, lessons are refused as by a server that is full."""
 
-    def __init__(self, timeout_seconds: float, open_seconds: float) -> None:
+    def __init__(
+        self, timeout_seconds: float, open_seconds: float, memory: Memory, waits: Waits
+    ) -> None:
         self.timeout_seconds, self.open_seconds = timeout_seconds, open_seconds
+        self._memory, self._waits = memory, waits
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
 
     def breaker(self, visitor: str) -> Breaker:
@@ -62,9 +66,12 @@ class Plugs:
 
     def around(self, trip: Trip, send: Send) -> list[Any]:
         """Sends a trip as the visitor who asks has chosen it to fare."""
-        choice = current()
+        choice, memory = current(), self._memory
+        memory.used = True
         fault = choice.redis
         if not fault:
+            if memory.is_short and memory.refuses(trip):
+                return _refuse(LESSONS, trip, send)
             return send(trip)
         if fault not in LOST:
             return _refuse(fault, trip, send)
@@ -83,8 +90,8 @@ class Plugs:
             refused.unsent = True  # type: ignore[attr-defined]
             raise refused
         seconds = SLOW_SECONDS if fault == "slow" else self.timeout_seconds
-        time.sleep(min(seconds, self.timeout_seconds))
-        if seconds >= self.timeout_seconds:
+        waited = self._waits.wait(min(seconds, self.timeout_seconds))
+        if seconds >= self.timeout_seconds or not waited:
             raise TimeoutError("Timeout reading from socket")
 
 
@@ -104,8 +111,11 @@ def _refuse(fault: str, trip: Trip, send: Send) -> list[Any]:
 
 def _run_read_only(fault: str, trip: Trip, send: Send) -> list[Any]:
     replies = send(trip)
-    if isinstance(replies[0], ResponseError) and NOT_READ_ONLY in str(replies[0]):
-        return [_refusal(fault)]
+    if isinstance(replies[0], ResponseError):
+        told = str(replies[0])
+        # A server that is too old for it, or does not permit it, cannot tell: then it is refused.
+        if NOT_READ_ONLY in told or "_ro'" in told.lower():
+            return [_refusal(fault)]
     return replies
 
 
@@ -121,6 +131,8 @@ def _touches(fault: str, name: str, script: str | bytes) -> bool:
 
 
 def _refusal(fault: str) -> RedisError:
+    if fault == LESSONS:
+        return LessonsFull("what is left of Redis' memory is kept for sessions and limits")
     if fault == "readonly":
         return ReadOnlyError("You can't write against a read only replica.")
     return OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")

@@ -7,7 +7,9 @@ the catalog keeps such a visitor's answers under keys of his own.
 """
 
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -142,14 +144,32 @@ def _signer() -> URLSafeTimedSerializer:
     return signed.serializer("choices")
 
 
-def before_visit() -> None:
-    """Makes a visit to the database what this visitor has chosen: slow, or none. Raises
-    OperationalError."""
-    choice = current().database
-    if choice == "down":
-        raise Broken()
-    if choice == "slow":
-        time.sleep(SLOW_SECONDS)
+class Waits:
+    """How many visitors may be made to wait by their own choice at once, in this process: `most` is
+    asked anew each time. A wait holds a thread or a place of the server, and nothing else."""
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most, self._lock, self.waiting = most, threading.Lock(), 0
+
+    def wait(self, seconds: float) -> bool:
+        """Waits; False, at once, where too many do."""
+        with self._lock:
+            if self.waiting >= self._most():
+                return False
+            self.waiting += 1
+        try:
+            time.sleep(seconds)
+        finally:
+            with self._lock:
+                self.waiting -= 1
+        return True
+
+    def before_visit(self) -> None:
+        """Makes a visit to the database what this visitor has chosen: slow, or none. Raises
+        OperationalError, also where too many wait already."""
+        choice = current().database
+        if choice == "down" or (choice == "slow" and not self.wait(SLOW_SECONDS)):
+            raise Broken()
 
 
 class Broken(OperationalError):

@@ -6,6 +6,7 @@ are left to ordinary requests. Without a word from the server, as under `flask r
 has a thread of its own.
 """
 
+import os
 import resource
 import signal
 import threading
@@ -28,6 +29,12 @@ class Server:
     goes_on: Callable[[], bool] = lambda: True
     open_answers: int = LARGE
     ends: Callable[[], bool] = lambda: False
+
+
+def workers() -> int:
+    """How many workers there are, this one included, as far as this process was told."""
+    told = os.environ.get("WEB_CONCURRENCY", "")
+    return int(told) if told.isdecimal() and int(told) else 1
 
 
 def tell(app: Flask, worker: Any) -> None:

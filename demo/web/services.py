@@ -26,7 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Services:
-    """What is shared. `look` changes with every template and static file.
+    """What is shared. What a visitor has chosen for himself, or a Redis that is nearly full, keeps from
+    `redis`, never reaches `protected_redis`, on the same connections: limits, sessions and signatures
+    are asked there. `look` changes with every template and static file.
 
     `titles` names each use case by its blueprint, `needs` the commands that each runs.
     `before_scrape` runs before metrics are read. `closing` holds what ends with the app, the last
@@ -34,6 +36,7 @@ class Services:
     """
 
     redis: Client
+    protected_redis: Client
     redis_url: str
     breaker: Breaker | Breakers
     sums: RedisSums
@@ -69,6 +72,11 @@ def part(kind: type[T], app: Flask | None = None) -> T:
 def get_redis() -> Client:
     """The client of the running app."""
     return services().redis
+
+
+def get_protected_redis() -> Client:
+    """The client of what protects: no visitor's choice reaches it."""
+    return services().protected_redis
 
 
 def get_breaker() -> Breaker | Breakers:

@@ -8,9 +8,9 @@ from flask.testing import FlaskClient
 
 from demo.client.wire import Client
 from demo.config import ConfigError
-from demo.rate_limit import api_views
-from demo.rate_limit.algorithms import ALGORITHMS
-from demo.rate_limit.identity_cap import IdentityCap
+from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
+from demo.web.budgets import Budgets
+from demo.web.services import part
 from tests.conftest import round_trips
 from tests.seen import seen
 
@@ -446,18 +446,22 @@ def test_identities_are_each_callers_own(web: FlaskClient) -> None:
     assert codes == [200, 200, 429, 429]
 
 
-def test_a_caller_makes_up_so_many_identities_and_no_more(
-    web: FlaskClient, client: Client, monkeypatch: pytest.MonkeyPatch
+def test_a_network_has_so_many_bytes_of_identities_kept_and_no_more(
+    app: Flask, web: FlaskClient, client: Client
 ) -> None:
-    monkeypatch.setattr(api_views, "cap", IdentityCap(most=3))
+    size = bytes_of("sliding_window_log", 5)
+    part(Budgets, app).limits._most = lambda: 4 * 3 * size
     codes = [
         web.post(HITS, json={"identity": f"id-{number}"}).status_code for number in (0, 1, 2, 3, 0)
     ]
-    assert codes == [200, 200, 200, 422, 200]
-    assert web.post(HITS, json={"identity": "id-0", "limit": 6}).status_code == 422
+    assert codes == [200, 200, 200, 429, 200]
+    assert web.post(HITS, json={"identity": "id-0", "limit": 6}).status_code == 429
     refused = web.post(HITS, json={"identity": "id-9"})
-    assert [error["field"] for error in refused.json["errors"]] == ["identity"]
+    assert "kept for your network" in refused.json["detail"]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 20
     assert len(list(client.scan_iter("demo:rate_limit:*"))) == 3
+    burst = web.post("/rate-limit/", data={"limit": "5", "window_seconds": "10", "count": "1"})
+    assert burst.status_code == 429 and "kept for your network" in burst.text
     elsewhere = {"REMOTE_ADDR": "203.0.113.1"}
     assert web.post(HITS, json={"identity": "id-9"}, environ_overrides=elsewhere).status_code == 200
 

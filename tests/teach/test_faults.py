@@ -9,6 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
+from demo.client.memory import Memory
 from demo.client.wire import Client
 from demo.teach import faults, pull_the_plug, scripts
 from demo.teach.faults import Plugs
@@ -29,12 +30,13 @@ FAULTS = [
     *(("database", fault) for fault in ("slow", "down")),
 ]
 SCRIPT = "-- probe.lua: writes where told to\nif ARGV[1] == 'w' then redis.call('SET', KEYS[1], 1, 'EX', 9) end return 7"
+WAITS = pull_the_plug.Waits(lambda: 100)
 SHRINKING = "-- shrink.lua: deletes\nreturn redis.call('DEL', KEYS[1])"
 
 
 @pytest.fixture
 def hurried(redis_url: str, client: Client) -> Iterator[Client]:
-    plugs = Plugs(timeout_seconds=0.05, open_seconds=60)
+    plugs = Plugs(0.05, 60, Memory(), WAITS)
     made = connect(
         redis_url, pool_size=4, timeout_seconds=0.05, open_seconds=60, inside=plugs.around
     )
@@ -44,7 +46,7 @@ def hurried(redis_url: str, client: Client) -> Iterator[Client]:
 
 @pytest.fixture
 def plugged(redis_url: str, client: Client) -> Iterator[Client]:
-    plugs = Plugs(timeout_seconds=5.0, open_seconds=0.5)
+    plugs = Plugs(5.0, 0.5, Memory(), WAITS)
     made = connect(
         redis_url, pool_size=4, timeout_seconds=5.0, open_seconds=0.5, inside=plugs.around
     )
@@ -88,7 +90,7 @@ def test_a_slow_redis_answers_who_waits_longer(
 
 
 def test_only_so_many_breakers_are_kept() -> None:
-    plugs = faults.Plugs(1, 1)
+    plugs = faults.Plugs(1, 1, Memory(), WAITS)
     first = plugs.breaker("0")
     for number in range(faults.VISITORS + 1):
         plugs.breaker(str(number))

@@ -1,0 +1,83 @@
+"""How full Redis is, and who may still have it grow: what only teaches stops first, so that what
+protects never finds it full.
+
+Above CACHES_SHARE of its memory nothing more is cached, above LESSONS_SHARE no lesson keeps anything
+more, above BOARDS_SHARE no board; sessions and limits go on. What is refused is refused as by a
+server without memory, in the process, before it is sent; reads and deletions pass.
+
+A server without `maxmemory` is never full, and one that evicts makes room by itself; neither is
+known where INFO is not permitted. Of a cluster the fullest server counts.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
+
+from demo.client.connections import is_cluster
+from demo.client.wire import Trip
+
+CACHES_SHARE, LESSONS_SHARE, BOARDS_SHARE = 0.5, 0.7, 0.8
+CACHES, BOARDS = "demo:catalog:", "demo:leaderboard:"
+AGAIN_SECONDS, IDLE_SECONDS = 0.2, 2.0
+UNBOUNDED_BYTES = 1 << 30  # what a server without a limit counts as where shares are given out
+SCRIPTS = ("EVAL", "EVALSHA")
+
+
+class LessonsFull(OutOfMemoryError):
+    """Redis has room, which is kept for sessions and limits."""
+
+
+class Memory:
+    """What is known of it in this process. `share` is what is used, 0 to 1; `maxmemory_bytes` what
+    there is. `used` is set by who sends anything, and has it looked at again soon."""
+
+    def __init__(
+        self, maxmemory_bytes: int = UNBOUNDED_BYTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.share, self.maxmemory_bytes = 0.0, maxmemory_bytes
+        self.is_short, self.used = False, True
+        self._clock, self._due = clock, float("-inf")
+
+    def look(self, client: Any) -> float:
+        """Asks Redis where it is time to. In how many seconds to look again. Raises nothing: who
+        does not answer is not known to be full."""
+        if not self.used and self._clock() < self._due:
+            return AGAIN_SECONDS
+        self.used, self._due = False, self._clock() + IDLE_SECONDS
+        try:
+            told = _told(client)
+        except (RedisError, RedisClusterException):
+            return AGAIN_SECONDS
+        bounded = [each for each in told if each.get("maxmemory")]
+        self.maxmemory_bytes = sum(each["maxmemory"] for each in bounded) or UNBOUNDED_BYTES
+        self.share = max(map(_share, bounded), default=0.0)
+        self.is_short = self.share >= CACHES_SHARE
+        return AGAIN_SECONDS
+
+    def refuses(self, trip: Trip) -> bool:
+        """Whether nothing that makes Redis grow may be sent for what this trip is of."""
+        if self.share < LESSONS_SHARE:
+            return self.is_short and _first_key(trip).startswith(CACHES)
+        return self.share >= BOARDS_SHARE or not _first_key(trip).startswith(BOARDS)
+
+
+def _share(told: dict[str, Any]) -> float:
+    if told.get("maxmemory_policy", "noeviction") != "noeviction":
+        return 0.0
+    used = told["used_memory"] - told.get("mem_not_counted_for_evict", 0)
+    return float(used / told["maxmemory"])
+
+
+def _told(client: Any) -> list[dict[str, Any]]:
+    if not is_cluster(client):
+        return [client.info("memory")]
+    return [client.info("memory", target_nodes=node) for node in client.get_primaries()]
+
+
+def _first_key(trip: Trip) -> str:
+    args = trip.commands[0]
+    place = 3 if args[0] in SCRIPTS else 1
+    key = args[place] if len(args) > place else ""
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)

@@ -1,0 +1,197 @@
+"""What a visitor chooses for himself reaches nothing that protects, and holds nothing of others'."""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from demo.client.connections import use
+from demo.leaderboard.signatures import sign
+from demo.sessions.accounts import DEMO_PASSWORD
+from demo.teach import pull_the_plug
+from demo.teach.faults import Plugs
+from demo.web.budgets import Budgets
+from demo.web.services import part, services
+from tests.servers import until
+
+CHOICES: list[dict[str, str]] = [
+    *({"redis": fault} for fault in ("refused", "slow", "readonly", "full", "paused")),
+    *({"database": fault} for fault in ("slow", "down")),
+    *({"strategy": name} for name in ("write-through", "none")),
+]
+SCORES = "/leaderboard/api/boards/main/scores"
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_the_plug, "SLOW_SECONDS", 0.001)
+
+
+def ids(choice: Any) -> str:
+    return "-".join(next(iter(choice.items())))
+
+
+def chooser(app: Flask, choice: dict[str, str]) -> FlaskClient:
+    part(Plugs, app).timeout_seconds = 0.001
+    web = app.test_client()
+    assert web.post("/choices", data=choice).status_code == 303
+    return web
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=ids)
+def test_limits_count_under_each_choice(make_app: MakeApp, choice: dict[str, str]) -> None:
+    two = {"limit": 2, "window_seconds": 60}
+    limits = {
+        "leaderboard.submit_score": two,
+        "catalog.api.get_product": two,
+        "sessions.login": {**two, "by": "field:name", "count": "failures"},
+        "rate_limit.fire": {**two, "algorithm": "gcra", "block_after": 1},
+    }
+    web = chooser(make_app(RATE_LIMITS=limits), choice)
+    wrong = {"name": "mara", "password": "wrong"}
+    for ask in (
+        lambda: web.post(SCORES, json={"player": "mara", "score": 1}),
+        lambda: web.get("/catalog/api/products/42"),
+        lambda: web.post("/sessions/login", data=wrong),
+        lambda: web.post("/rate-limit/", data={"count": "1"}),
+    ):
+        codes = [ask().status_code for _ in range(3)]
+        assert 429 not in codes[:2] and codes[2] == 429
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=ids)
+def test_cross_site_changes_are_refused_under_each_choice(
+    make_app: MakeApp, choice: dict[str, str]
+) -> None:
+    web = chooser(make_app(), choice)
+    for path in ("/sessions/logout", "/sessions/cart", SCORES, "/choices"):
+        assert web.post(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=ids)
+def test_keys_and_signatures_are_asked_for_under_each_choice(
+    make_app: MakeApp, choice: dict[str, str]
+) -> None:
+    web = chooser(make_app(API_KEY="a key", RATE_LIMITS={}), choice)
+    assert web.post(SCORES, json={"player": "mara", "score": 1}).status_code == 401
+    web = chooser(make_app(SIGNING_SECRET="a secret", RATE_LIMITS={}), choice)
+    body = b'{"player":"mara","score":1}'
+    stamp, nonce = str(int(time.time())), secrets.token_urlsafe(24)
+    headers = {
+        "Demo-Timestamp": stamp,
+        "Demo-Nonce": nonce,
+        "Demo-Signature": sign("a secret", stamp, nonce, "POST", SCORES, body),
+    }
+    assert web.post(SCORES, data=body, headers=headers).status_code in (201, 503)
+    again = web.post(SCORES, data=body, headers=headers)
+    assert again.status_code == 401 and "sent before" in again.json["detail"]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=ids)
+def test_sessions_begin_and_end_under_each_choice(
+    make_app: MakeApp, choice: dict[str, str]
+) -> None:
+    app = make_app(RATE_LIMITS={})
+    web = chooser(app, choice)
+    in_ = {"name": "mara", "password": DEMO_PASSWORD}
+    if choice != {"database": "down"}:  # where the accounts are
+        assert web.post("/sessions/login", data=in_).status_code == 303
+        assert web.get("/sessions/api/me").json["user"] == "mara"
+    else:
+        assert web.post("/choices", data={"database": ""}).status_code == 303
+        assert web.post("/sessions/login", data=in_).status_code == 303
+        assert web.post("/choices", data=choice).status_code == 303
+    cookie = web.get_cookie("session")
+    assert cookie
+    assert web.post("/sessions/logout").status_code == 303
+    other = app.test_client()
+    other.set_cookie("session", cookie.value)
+    assert other.get("/sessions/api/me").json["user"] is None
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=ids)
+def test_budgets_hold_under_each_choice(make_app: MakeApp, choice: dict[str, str]) -> None:
+    app = make_app(RATE_LIMITS={})
+    made = part(Budgets, app)
+    for each in (made.limits, made.keys, made.sessions):
+        each._most = lambda: 0
+    web = chooser(app, choice)
+    key = {"Idempotency-Key": hashlib.sha256(b"a").hexdigest()}
+    posted = {"player": "mara", "score": 1}
+    assert web.post(SCORES, json=posted, headers=key).status_code == 429
+    assert web.post("/rate-limit/api/hits", json={"identity": "me"}).status_code == 429
+    if "database" not in choice:  # the product is looked up before
+        assert web.post("/sessions/cart", data={"product": "42"}).status_code == 429
+    assert web.get_cookie("session") is None
+
+
+WAITING = [
+    ({"redis": "slow"}, "/leaderboard/boards/main"),
+    ({"redis": "paused"}, "/leaderboard/boards/main"),
+    ({"redis": "slow"}, "/rate-limit/"),
+    ({"database": "slow"}, "/catalog/products/42"),
+    ({"database": "slow"}, "/catalog/?q=lamp"),
+]
+
+
+@pytest.mark.parametrize(("choice", "path"), WAITING, ids=str)
+def test_who_waits_by_his_own_choice_holds_nothing_of_others(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, choice: dict[str, str], path: str
+) -> None:
+    """Sixteen wait at once, more than there are connections; what others need is free meanwhile."""
+    app = make_app(RATE_LIMITS={}, POOL_SIZE=8)
+    go, waiting = threading.Event(), threading.Semaphore(0)
+
+    class Held:
+        @staticmethod
+        def sleep(_: float) -> None:
+            waiting.release()
+            assert go.wait(30)
+
+        monotonic = staticmethod(time.monotonic)
+
+    others = app.test_client()
+    if "redis" in choice:
+        others.get(path)  # and what is read of the database is not there yet
+    monkeypatch.setattr(pull_the_plug, "time", Held)
+    threads = []
+    for _ in range(16):
+        web = app.test_client()
+        assert web.post("/choices", data=choice).status_code == 303
+        threads.append(threading.Thread(target=web.get, args=(path,)))
+        threads[-1].start()
+    try:
+        for _ in threads:
+            assert waiting.acquire(timeout=30)
+        made = services(app)
+        assert use(made.redis)[0] == 0
+        assert made.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        for here in (path, "/catalog/products/43", "/sessions/", "/leaderboard/boards/main"):
+            assert others.get(here).status_code == 200
+        assert others.post(SCORES, json={"player": "mara", "score": 1}).status_code == 201
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def test_only_so_many_wait_at_once() -> None:
+    waits = pull_the_plug.Waits(lambda: 1)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(waits.wait(30)), daemon=True)
+    thread.start()
+    until(lambda: waits.waiting == 1)
+    assert waits.wait(30) is False
+    with pytest.raises(pull_the_plug.Broken):
+        pull_the_plug.take(pull_the_plug.Choices(database="slow"))
+        try:
+            waits.before_visit()
+        finally:
+            pull_the_plug.take(None)
