@@ -124,17 +124,25 @@ def _act(
         followed.follow((words[3], int(words[4])))
     if event == SELECTED and words[5:6] == [followed.service_name]:
         candidate = (words[2], int(words[3]))
-        with contextlib.suppress(RedisError), contextlib.closing(login(candidate)) as asked:
+        with contextlib.closing(login(candidate)) as asked:
             _await(followed, candidate, asked)
 
 
 def _await(followed: SentinelPool, candidate: tuple[str, int], asked: Any) -> None:
-    """Follows the candidate once it says that it is the primary. Raises RedisError."""
+    """Follows the candidate once it says that it is the primary. One that is late once, as it is
+    being promoted, is asked again; one that does not permit ROLE is not."""
     pause, until = threading.Event(), time.monotonic() + PROMOTION_SECONDS
     while time.monotonic() < until and followed.master_address != candidate:
         acknowledged = followed.acknowledged()
-        if asked.execute_command("ROLE")[0] in (b"master", "master"):
+        try:
+            role = asked.execute_command("ROLE")[0]
+        except (AuthenticationError, ResponseError):
+            return
+        except RedisError:
+            role = b""
+        if role in (b"master", "master"):
             followed.follow(candidate)
         else:
-            followed.still(acknowledged)
+            if role:
+                followed.still(acknowledged)
             pause.wait(ASK_SECONDS)

@@ -11,7 +11,13 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from demo.catalog.near_cache import NearCache
 from demo.client import changes, failover
@@ -108,6 +114,34 @@ def test_a_selected_replica_is_followed_the_moment_that_it_is_promoted(
     pool.look()  # for ever so
     assert pool.master_address == ("127.0.0.1", two.ports[0])
     client.close()
+
+
+@pytest.mark.parametrize("refused", [None, ResponseError("NOPERM"), AuthenticationError("no")])
+def test_a_candidate_that_is_late_once_is_asked_again(refused: RedisError | None) -> None:
+    told, followed = [TimeoutError("late"), ConnectionError("reset")], list[tuple[str, int]]()
+
+    class Candidate:
+        def execute_command(self, _: str) -> Any:
+            if told:
+                raise told.pop(0)
+            if refused:
+                raise refused
+            return [b"master"]
+
+    class Pool:
+        service_name, master_address = "prime", ("127.0.0.1", 1)
+
+        def acknowledged(self) -> int:
+            return 0
+
+        def follow(self, address: tuple[str, int]) -> None:
+            followed.append(address)
+            self.master_address = address
+
+    candidate: Any = Candidate()
+    pool: Any = Pool()
+    failover._await(pool, ("127.0.0.1", 2), candidate)
+    assert followed == ([] if refused else [("127.0.0.1", 2)]) and not told
 
 
 def test_a_failover_by_hand_is_followed_and_its_losses_are_bounded_and_told(

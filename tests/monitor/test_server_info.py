@@ -28,6 +28,7 @@ def client(wired: Client) -> Client:
 READY = {
     "redis": "ok",
     "database": "ok",
+    "memory": "ok",
     "degraded": [],
     "not_permitted": {},
     "stopping": False,
