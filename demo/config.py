@@ -148,6 +148,12 @@ SETTINGS: dict[str, Setting] = {
         int,
         "reverse proxies in front whose X-Forwarded-* headers are believed",
     ),
+    "PUBLIC": Setting(
+        "DEMO_PUBLIC",
+        False,
+        bool,
+        "set where strangers come: [what it closes](security.md#a-public-host)",
+    ),
     "SECURE_COOKIES": Setting(
         "DEMO_SECURE_COOKIES",
         False,
@@ -234,6 +240,8 @@ def load(
             raise ConfigError(f"{variable} is no setting of this app.")
     if overrides:
         raise ConfigError(f"{next(iter(overrides))} is no setting of this app.")
+    if values["PUBLIC"] and not values["SECURE_COOKIES"]:
+        raise ConfigError("DEMO_PUBLIC needs DEMO_SECURE_COOKIES: sign-ins have to go over https.")
     values["INSTANCE_PATH"] = values["INSTANCE_PATH"] or str(REPOSITORY / "instance")
     return values
 

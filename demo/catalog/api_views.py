@@ -22,6 +22,7 @@ from demo.catalog.cache_aside import CacheStatus
 from demo.catalog.cached_catalog import Words
 from demo.catalog.products import Change, Listing, Product
 from demo.web.documented import documented
+from demo.web.public import refuse_without_key
 from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
@@ -98,6 +99,7 @@ def get_product(product_id: str) -> Response:
 def patch_product(product_id: str) -> Response:
     """Changes a product; the answer is sent when no reader can get the old one from the cache any
     more."""
+    refuse_without_key()
     number = checked_id(product_id)
     change = read_json(Change)
     if all(value is msgspec.UNSET for value in msgspec.structs.asdict(change).values()):
@@ -117,6 +119,7 @@ def patch_product(product_id: str) -> Response:
 @documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
 def invalidate() -> dict[str, int]:
     """Drops from the cache by hand: `{"product": id}` or `{"category": slug}`."""
+    refuse_without_key()
     what = read_json(Invalidation)
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})

@@ -21,6 +21,7 @@ from demo.catalog.api_views import change_product
 from demo.catalog.products import CATEGORIES, Change, ProductPage
 from demo.teach import pull_the_plug
 from demo.web import flash_cookie
+from demo.web.public import closed, refuse_shared_change
 from demo.web.validation import Invalid
 
 PRICE = re.compile(r"(?P<euros>[0-9]{1,7})(?:[.,](?P<cents>[0-9]{1,2}))?")
@@ -43,6 +44,7 @@ def product(product_id: str) -> Response:
 @bp.post("/products/<product_id>/price")
 def set_price(product_id: str) -> Any:
     """The form that edits a price: writes, then invalidates."""
+    refuse_shared_change()
     number = checked_id(product_id)
     given = request.form.get("price", "")
     try:
@@ -64,6 +66,7 @@ def set_price(product_id: str) -> Any:
 @bp.post("/products/<product_id>/buy")
 def buy(product_id: str) -> Any:
     """Takes one from the stock: a write, so the cached page goes."""
+    refuse_shared_change()
     number = checked_id(product_id)
     bought, told = catalog().take_one(number)
     if bought is None:
@@ -76,6 +79,7 @@ def buy(product_id: str) -> Any:
 @bp.post("/products/<product_id>/drop")
 def drop(product_id: str) -> Any:
     """Invalidates one product's answers by hand."""
+    refuse_shared_change()
     number = checked_id(product_id)
     dropped = catalog().drop_product(number, corner())
     return back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
@@ -100,6 +104,7 @@ def draw_product(
         latency_ms=current_app.config["DB_LATENCY_MS"],
         ttl_seconds=current_app.config["CATALOG_TTL_SECONDS"],
         readers=trials_views.READERS,
+        closed=closed(),
     )
 
 

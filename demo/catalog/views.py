@@ -49,6 +49,7 @@ from demo.config import ConfigError
 from demo.observe import metrics
 from demo.teach import sketches
 from demo.web import errors, flash_cookie
+from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
 TITLE = "Catalog"
@@ -79,7 +80,7 @@ def init(app: Flask, services: Services) -> None:
         services.database,
         ttl_seconds=config["CATALOG_TTL_SECONDS"],
         stale_seconds=config["CATALOG_STALE_SECONDS"],
-        schema=services.look,
+        schema=services.look + str(bool(config["PUBLIC"] or config["API_KEY"])),
         near=near,
         late=lambda: services.background.wake("outbox"),
         counted=partial(metrics.count, metrics.CACHE_OUTCOMES, "catalog"),
@@ -155,6 +156,7 @@ def image(product_id: int) -> Response:
 def drop_category() -> Any:
     """Invalidates by hand everything that shows a category; back to the product that asked, or to
     the list."""
+    refuse_shared_change()
     category = known_category(request.form.get("category", ""))
     catalog().drop_category(category)
     text = request.form.get("product", "")
@@ -193,4 +195,5 @@ def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:
         page=number,
         page_size=PAGE_SIZE,
         categories=CATEGORIES,
+        closed=closed(),
     ).encode()

@@ -24,10 +24,13 @@ from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot
 from demo.monitor.server_list import snapshot
 from demo.monitor.survey import survey
+from demo.monitor.unnamed import unnamed
 from demo.teach import listing, sketches
 from demo.web import server
+from demo.web.budgets import Budgets
 from demo.web.documented import documented
 from demo.web.formats import size
+from demo.web.public import may_see_names
 from demo.web.services import (
     Services,
     get_breaker,
@@ -119,6 +122,8 @@ def index() -> str:
         lost=permissions.OPTIONAL,
         background=current_app.config["BACKGROUND"],
         embedded=not current_app.config["REDIS_URL"],
+        named=may_see_names(),
+        budgets=part(Budgets),
         database=get_database().engine.dialect.name,
         latency_ms=get_database().latency_ms,
         listings=[
@@ -209,7 +214,8 @@ def _overview(span: str) -> Overview:
         server.workers(),
         not config["REDIS_URL"],
     )
-    return overview(get_redis(), known, span=span)
+    seen = overview(get_redis(), known, span=span)
+    return seen if may_see_names() else unnamed(seen)
 
 
 def _why(error: RedisError) -> str:

@@ -117,7 +117,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Budgets:
-    """Those of an app: shares of Redis' memory."""
+    """Those of an app: shares of Redis' memory, of this worker."""
 
     limits: Budget
     keys: Budget
