@@ -139,6 +139,20 @@ def when_ready(server: Any) -> None:
     server.log.info(
         "Redis in practice: http://%s:%s", "127.0.0.1" if host == "0.0.0.0" else host, port
     )
+    if not host.startswith(("127.", "::1", "/")) and _unsafe():
+        server.log.warning(
+            "Others can reach this address, and %d settings are not for strangers: "
+            "flask --app wsgi check --public names them.",
+            _unsafe(),
+        )
+
+
+def _unsafe() -> int:
+    """How many settings are not for a public host."""
+    from demo import config
+    from demo.web import public
+
+    return len(list(public.unsafe(config.load())))
 
 
 def on_exit(server: Any) -> None:

@@ -80,7 +80,7 @@ def init(app: Flask, services: Services) -> None:
         services.database,
         ttl_seconds=config["CATALOG_TTL_SECONDS"],
         stale_seconds=config["CATALOG_STALE_SECONDS"],
-        schema=services.look + str(bool(config["PUBLIC"] or config["API_KEY"])),
+        schema=services.look[:12] + str(int(bool(config["PUBLIC"] or config["API_KEY"]))),
         near=near,
         late=lambda: services.background.wake("outbox"),
         counted=partial(metrics.count, metrics.CACHE_OUTCOMES, "catalog"),

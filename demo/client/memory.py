@@ -31,13 +31,14 @@ class LessonsFull(OutOfMemoryError):
 
 class Memory:
     """What is known of it in this process. `share` is what is used, 0 to 1; `maxmemory_bytes` what
-    there is. `used` is set by who sends anything, and has it looked at again soon."""
+    there is; `is_bounded` whether it has a limit and evicts nothing. `used` is set by who sends
+    anything, and has it looked at again soon."""
 
     def __init__(
         self, maxmemory_bytes: int = UNBOUNDED_BYTES, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.share, self.maxmemory_bytes = 0.0, maxmemory_bytes
-        self.is_short, self.used = False, True
+        self.is_short, self.is_bounded, self.used = False, False, True
         self._clock, self._due = clock, float("-inf")
 
     def look(self, client: Any) -> float:
@@ -52,6 +53,7 @@ class Memory:
             return AGAIN_SECONDS
         bounded = [each for each in told if each.get("maxmemory")]
         self.maxmemory_bytes = sum(each["maxmemory"] for each in bounded) or UNBOUNDED_BYTES
+        self.is_bounded = bool(bounded) and not any(map(_evicts, told))
         self.share = max(map(_share, bounded), default=0.0)
         self.is_short = self.share >= CACHES_SHARE
         return AGAIN_SECONDS
@@ -63,8 +65,12 @@ class Memory:
         return self.share >= BOARDS_SHARE or not _first_key(trip).startswith(BOARDS)
 
 
+def _evicts(told: dict[str, Any]) -> bool:
+    return bool(told.get("maxmemory_policy", "noeviction") != "noeviction")
+
+
 def _share(told: dict[str, Any]) -> float:
-    if told.get("maxmemory_policy", "noeviction") != "noeviction":
+    if _evicts(told):
         return 0.0
     used = told["used_memory"] - told.get("mem_not_counted_for_evict", 0)
     return float(used / told["maxmemory"])

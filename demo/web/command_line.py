@@ -5,14 +5,16 @@ import signal
 import threading
 
 import click
-from flask import Blueprint
+from flask import Blueprint, current_app
 from redis.exceptions import RedisError
 
 from demo import config
 from demo.client import explain, permissions, refusals
+from demo.client.memory import Memory
 from demo.client.redis_url import AddressError, parse
 from demo.config import ConfigError
-from demo.web.services import Services, services
+from demo.web import public
+from demo.web.services import Services, part, services
 
 bp = Blueprint("command_line", __name__, cli_group=None)
 
@@ -33,15 +35,32 @@ def explained() -> list[str]:
     help="Check the settings, Redis and the database, and make the catalog if there is none.",
 )
 @click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
-def check_command(ask_each: bool) -> None:
+@click.option("--public", "is_public", is_flag=True, help="Check what a public host needs.")
+def check_command(ask_each: bool, is_public: bool) -> None:
     """Says ok: the app was made, so all of it was checked. Asked to explain, it ends with exit code
-    1 when a server does not answer or a use case lacks a command, which end no start."""
-    if ask_each:
-        lines = [*explained(), *_permitted(services())]
+    1 when a server does not answer or a use case lacks a command, which end no start; asked about a
+    public host, when a setting is not for one."""
+    lines = [*explained(), *_permitted(services())] if ask_each else []
+    if is_public:
+        unsafe = [*public.unsafe(current_app.config), *_unsafe_redis(services())]
+        lines += [f"no   {told}" for told in unsafe] or ["ok   fit for a public host"]
+    if lines:
         click.echo("\n".join(lines))
-        if any(line.startswith("no ") for line in lines):
-            raise click.exceptions.Exit(1)
+    if any(line.startswith("no ") for line in lines):
+        raise click.exceptions.Exit(1)
     click.echo("ok")
+
+
+def _unsafe_redis(made: Services) -> list[str]:
+    """What of Redis' memory is not for a public host."""
+    memory = part(Memory)
+    memory.look(made.protected_redis)
+    if not memory.is_bounded:
+        return [
+            "Redis: maxmemory is not set, or its policy evicts. With a limit and noeviction sessions "
+            "keep their room."
+        ]
+    return []
 
 
 def _permitted(made: Services) -> list[str]:

@@ -1,0 +1,1 @@
+"""What an innocent visitor meets while others abuse the app, by trial: `python -m tests.abuse`."""
