@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.client.memory import Memory
+from demo.client.memory import BOARDS_SHARE, CACHES_SHARE, LESSONS_SHARE, Memory
+from demo.leaderboard.making_room import SHORT_SHARE
 from demo.web.budgets import LITTLE_PART, NETWORK_PART, SHARES, Budget, OutOfBudget, budgets
+from tests.servers import REPOSITORY
 
 MOST = 6400
 
@@ -129,3 +131,11 @@ def test_each_worker_gives_out_its_share_of_what_redis_has() -> None:
     memory.maxmemory_bytes = 128 << 20
     assert made.keys.most == (128 << 20) // 12
     assert sum(share for _, share in SHARES.values()) < 0.5
+
+
+def test_the_docs_name_each_with_its_share() -> None:
+    told = (REPOSITORY / "docs" / "security.md").read_text()
+    for name, (what, share) in SHARES.items():
+        assert f"| {name} | {what} | 1/{round(1 / share)} |" in told
+    for share in (CACHES_SHARE, SHORT_SHARE, LESSONS_SHARE, BOARDS_SHARE):
+        assert f"| {share * 100:.0f} % full |" in told

@@ -9,7 +9,6 @@ from flask import Flask
 
 from demo.client.leader import Leader
 from demo.config import ConfigError, load
-from demo.monitor.facts import Finding
 from demo.web.public import BY_API, NOT_HERE, unsafe
 from demo.web.services import services
 
@@ -100,16 +99,6 @@ def test_names_of_the_monitor_need_a_token(make_app: MakeApp) -> None:
         assert "demo:test:{endless}" in whole and "demo:test:{endless}" not in page
     finally:
         client.unlink("demo:test:{endless}", "demo:test:{big}")
-
-
-def test_findings_keep_their_sense_without_names() -> None:
-    from demo.monitor.unnamed import _without
-
-    names = {"10.0.0.1:1": "server 1", "10.0.0.1:12": "server 2", "": "server 3"}
-    given = Finding("a", "act", "10.0.0.1:12 is full", "10.0.0.1:1 is not", "see 10.0.0.1:12")
-    assert _without(given, names) == Finding(
-        "a", "act", "server 2 is full", "server 1 is not", "see server 2"
-    )
 
 
 def test_what_is_unsafe_is_named_by_its_setting() -> None:
