@@ -12,8 +12,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.client.connections import use
+from demo.client.wire import Client
+from demo.leaderboard import board_access
 from demo.leaderboard.signatures import sign
+from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
+from demo.rate_limit.limiter import Quota
+from demo.rate_limit.playground import Playground
 from demo.sessions.accounts import DEMO_PASSWORD
+from demo.sessions.views import LINE_BYTES, SESSION_BYTES
 from demo.teach import pull_the_plug
 from demo.teach.faults import Plugs
 from demo.web.budgets import Budgets
@@ -25,6 +31,8 @@ CHOICES: list[dict[str, str]] = [
     *({"database": fault} for fault in ("slow", "down")),
     *({"strategy": name} for name in ("write-through", "none")),
 ]
+ONE = {"player": "mara", "score": 1}
+SIGN_IN = {"name": "mara", "password": DEMO_PASSWORD}
 SCORES = "/leaderboard/api/boards/main/scores"
 MakeApp = Callable[..., Flask]
 
@@ -195,3 +203,51 @@ def test_only_so_many_wait_at_once() -> None:
             waits.before_visit()
         finally:
             pull_the_plug.take(None)
+
+
+def used(client: Client, pattern: str) -> int:
+    """Bytes of all keys of a pattern, the table's share of each included."""
+    return sum(client.memory_usage(key) + 64 for key in client.scan_iter(pattern))
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_an_identity_takes_no_more_than_it_is_counted_for(app: Flask, algorithm: str) -> None:
+    client = services(app).redis
+    limiter = ALGORITHMS[algorithm](client, "api-1000-3600", Quota(1000, 3600))
+    limiter.hit("x" * 40, 1000)
+    taken = used(client, "demo:rate_limit:*")
+    assert 0 < taken <= bytes_of(algorithm, 1000)
+
+
+def test_a_playground_takes_no_more_than_it_is_counted_for(app: Flask) -> None:
+    client, quota = services(app).redis, Quota(50, 60)
+    playground = Playground(client, quota)
+    for _ in range(10):
+        playground.play("v-" + "0" * 8, "burst", 20)
+    counted = sum(bytes_of(name, 50) for name in ALGORITHMS) + playground.history_bytes
+    assert 0 < used(client, "demo:rate_limit:*") <= counted
+
+
+def test_keys_boards_and_sessions_take_no_more_than_they_are_counted_for(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(RATE_LIMITS={})
+    client, made, web = services(app).redis, part(Budgets, app), app.test_client()
+    name = secrets.token_hex(10)
+    headers = {"Idempotency-Key": "k" * 255}
+    assert web.post(f"/leaderboard/api/boards/{name}/scores", json=ONE).status_code == 201
+    assert 0 < used(client, f"demo:leaderboard:{{{name}}}*") <= board_access.BOARD_BYTES
+    assert made.boards.size == board_access.BOARD_BYTES
+    again = [web.post(SCORES, json=ONE, headers=headers).status_code for _ in range(2)]
+    batch = {"scores": [{"player": f"p{number}", "score": number} for number in range(250)]}
+    headers = {"Idempotency-Key": "b" * 255}
+    assert web.post(f"{SCORES}:batch", json=batch, headers=headers).status_code == 200
+    assert again == [201, 201]
+    assert 0 < used(client, "demo:leaderboard:*:once:*") <= made.keys.size
+    assert web.post("/sessions/login", data=SIGN_IN).status_code == 303
+    epochs = 2  # of the user, and of who tries
+    assert 0 < used(client, "demo:sessions:*") <= made.sessions.size + epochs * 200
+    for product in range(1, 41):
+        assert web.post("/sessions/cart", data={"product": product}).status_code == 303
+    assert used(client, "demo:sessions:*") <= made.sessions.size + epochs * 200
+    assert made.sessions.size == SESSION_BYTES + 40 * LINE_BYTES
