@@ -214,9 +214,10 @@ def _begin() -> None:
         services().background.start()
     begun = request.environ.get(trace.TRACE)
     if begun is None:
-        trace.begin_trace(detailed=panel.wanted())
+        begun = trace.begin_trace(detailed=panel.wanted())
     else:
         trace.resume_trace(begun, detailed=panel.wanted())
+    begun.timeout_ms = 1000 * current_app.config["REDIS_TIMEOUT_SECONDS"]
     pull_the_plug.begin()
 
 

@@ -28,7 +28,7 @@ from redis.sentinel import MasterNotFoundError
 
 from demo.client.connections import PoolExhausted
 from demo.client.memory import LessonsFull
-from demo.client.wire import NotSent
+from demo.client.wire import LateInAll, NotSent
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ ALL = (
 # Most special first: several of these are ConnectionErrors to redis-py, and some TimeoutErrors.
 CLASSES: tuple[tuple[type[Exception], Refusal], ...] = (
     (PoolExhausted, BUSY_POOL),
+    (LateInAll, LATE),
     (NotSent, NOT_SENT),
     (MasterNotFoundError, NO_MASTER),
     (AuthenticationError, LOGIN),

@@ -39,6 +39,10 @@ class NotSent(RedisError):
     unsent = True
 
 
+class LateInAll(NotSent):
+    """Several replies that are late, each within the timeout, would hold a page up for their sum."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trip:
     """One round trip: `commands` as a caller gave them, name first; `atomic` if all or none count.

@@ -16,10 +16,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from demo.client.wire import NotSent, Send, Trip
+from demo.client.wire import LateInAll, NotSent, Send, Trip
 
 TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
 Asked = tuple[tuple[Any, ...], Any]
+LATE_SHARE, PATIENCE_SHARE = 0.25, 0.6  # of the timeout
 DEMO = Path(__file__).resolve().parent.parent
 PASSES_ON = tuple(
     str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py")
@@ -45,7 +46,8 @@ class Trace:
     """All steps of one request; `detailed` ones with their commands and the lines that sent them.
 
     Summed up are those that were really sent: how often this request waited for Redis and for how
-    long, how many commands went along, how often and how long it waited for the database.
+    long, how many commands went along, how often and how long it waited for the database. `late_ms` is
+    the time of round trips that took a good part of `timeout_ms`, the longest wait for one.
     """
 
     detailed: bool = True
@@ -57,6 +59,8 @@ class Trace:
     redis_ms: float = 0.0
     visits: int = 0
     database_ms: float = 0.0
+    timeout_ms: float = 250.0
+    late_ms: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, step: Step) -> None:
@@ -67,6 +71,8 @@ class Trace:
                 self.round_trips += 1
                 self.commands += len(step.asked)
                 self.redis_ms += step.duration_ms
+                if step.duration_ms > LATE_SHARE * self.timeout_ms:
+                    self.late_ms += step.duration_ms
             elif step.sent:
                 self.visits += 1
                 self.database_ms += step.duration_ms
@@ -145,12 +151,15 @@ def record_step(
 
 def around(trip: Trip, send: Send) -> list[Any]:
     """Records each round trip of a running request: what was asked, what came back, how long it
-    took."""
+    took. Each may be late once, and all of them together no more than about two are. Raises
+    LateInAll from then on, for the rest of the request."""
     trace = _current.get()
     if trace is None:
         return send(trip)
     began = time.perf_counter()
     try:
+        if trace.late_ms > PATIENCE_SHARE * trace.timeout_ms:
+            raise LateInAll("not sent: this request has waited for Redis long enough")
         replies = send(trip)
     except RedisError as error:
         asked = tuple((args, error) for args in trip.commands) if trace.detailed else ()
