@@ -46,7 +46,7 @@ PATTERN_PACKAGES = {"redis", "msgspec"}
 OTHER_PACKAGES = {
     "serializers": {"zstandard"},
     "encrypted": {"cryptography"},
-    "accounts": {"werkzeug"},
+    "hashing": {"werkzeug"},
 }
 SQL_FILES = {"products", "outbox", "seed", "accounts", "endings"}
 CLI_FILES = {"play"}

@@ -114,7 +114,8 @@ def _before() -> Response | None:
 def _after(response: Response) -> Response:
     outcomes: list[Outcome] | None = g.get("rate_limits")
     if outcomes:
-        if response.status_code < 400:
+        # What failed on our side tells nothing of what was asked for: no guess was answered.
+        if not 400 <= response.status_code < 500:
             outcomes = [
                 outcome.rule.refund(outcome) if outcome.rule.only_failures else outcome
                 for outcome in outcomes

@@ -1,7 +1,7 @@
 """Accounts: names and scrypt hashes in the database.
 
-- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB); they stand
-  nowhere else.
+- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB), a few at a
+  time (`hashing`) and with no transaction open; they stand nowhere else.
 - An unknown name costs the same visit and the same hash as a known one.
 - The demo accounts are everybody's, so their password stays; who wants one of his own makes one,
   and may change it.
@@ -31,7 +31,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from werkzeug.security import check_password_hash, generate_password_hash
+
+from demo.sessions import hashing
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{2,23}")
 LEAST_CHARACTERS, MOST_CHARACTERS = 10, 256
@@ -116,19 +117,20 @@ def find(connection: Connection, name: str) -> Account | None:
 
 def is_right(account: Account | None, password: str) -> bool:
     """Whether the password is the account's; the same work for no account, and for a password that
-    is too long."""
+    is too long. Raises Busy."""
     known = account.password_hash if account else NOBODY
-    right = check_password_hash(
-        known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
-    )
+    right = hashing.is_right(known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode())
     return right and account is not None and len(password) <= MOST_CHARACTERS
 
 
-def add(connection: Connection, name: str, password: str) -> None:
-    """Makes an account. Raises Refused."""
+def check_name(name: str) -> None:
+    """Raises Refused for what no account can be called."""
     if not NAME.fullmatch(name):
         raise Refused("name", "3 to 24 small letters, digits, - and _, a letter first.")
-    hashed = hash_password(name, password)
+
+
+def add(connection: Connection, name: str, hashed: str) -> None:
+    """Makes an account of a name that was checked. Raises Refused."""
     now = datetime.now(UTC)
     long_ago = now - timedelta(days=KEEP_DAYS)
     connection.execute(
@@ -147,7 +149,7 @@ def add(connection: Connection, name: str, password: str) -> None:
 
 def hash_password(name: str, password: str) -> str:
     """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP
-    800-63B: length counts."""
+    800-63B: length counts. Raises Busy."""
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
         raise Refused("password", f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters.")
     if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
@@ -156,7 +158,7 @@ def hash_password(name: str, password: str) -> str:
         password.encode()
     except UnicodeEncodeError:
         raise Refused("password", "Holds what is no character.") from None
-    return generate_password_hash(password, HASHING)
+    return hashing.make(password, HASHING)
 
 
 def change_password(connection: Connection, account: Account, hashed: str) -> bool:

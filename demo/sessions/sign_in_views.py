@@ -10,15 +10,24 @@ from typing import Any
 
 from flask import request, session
 from werkzeug import Response
-from werkzeug.exceptions import Conflict
+from werkzeug.exceptions import Conflict, ServiceUnavailable
 
 from demo.sessions import accounts, interface
 from demo.sessions.accounts import Refused
+from demo.sessions.hashing import Busy
 from demo.sessions.own_page import page
 from demo.sessions.visitor import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
+from demo.web.errors import answer
 from demo.web.services import get_database
 
 WRONG = "Name or password is wrong."
+BUSY = "Too many people are signing in at this moment. Nothing was changed. Please try again."
+
+
+@bp.errorhandler(Busy)
+def busy(_: Busy) -> Response:
+    """503: no password could be checked, so whether it is right is not known."""
+    return answer(ServiceUnavailable(BUSY))
 
 
 @bp.post("/login")
@@ -55,8 +64,10 @@ def sign_up() -> Any:
     name, password = request.form.get("name", ""), request.form.get("password", "")
     epoch = parts().store.epoch(name[:64])
     try:
+        accounts.check_name(name)
+        hashed = accounts.hash_password(name, password)
         with get_database().write() as connection:
-            accounts.add(connection, name, password)
+            accounts.add(connection, name, hashed)
     except Refused as refused:
         return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
     return back(sign_in(name, epoch))

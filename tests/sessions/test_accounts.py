@@ -30,8 +30,10 @@ def find(database: Database, name: str) -> Account | None:
 
 
 def add(database: Database, name: str, password: str = GOOD) -> None:
+    accounts.check_name(name)
+    hashed = accounts.hash_password(name, password)
     with database.write() as connection:
-        accounts.add(connection, name, password)
+        accounts.add(connection, name, hashed)
 
 
 def test_preparing_twice_changes_nothing(
