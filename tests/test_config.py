@@ -197,7 +197,7 @@ def test_a_rate_limit_is_checked_to_its_last_field() -> None:
         '{"a": {"limit": 5, "window_seconds": 1, "cost": 0}}',
         '{"a": {"limit": 5, "window_seconds": 1, "mode": "off"}}',
         '{"a": {"limit": 5, "window_seconds": 1, "mode": "exempt"}}',
-        '{"a": {"limit": 5, "window_seconds": 1, "count": "successes"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "count": "some"}}',
         '{"a": {"limit": 5, "window_seconds": 1, "block_after": -1}}',
         '{"a": {"limit": 5, "window_seconds": 1, "block_after": 1, "block_seconds": 0}}',
         '{"a": [{"limit": 5, "window_seconds": 1}, {"limit": 0, "window_seconds": 1}]}',

@@ -1,4 +1,5 @@
-"""Whom a limit counts a request for: its address, its user, its key, a field of what it sends."""
+"""Whom a limit counts a request for: its address, its user, its key, a field of what it sends, or
+everyone."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ def whom(by: str) -> str:
 
 
 def _part(by: str) -> str:
+    if by == "everyone":
+        return by
     if by == "user" and session.get("user"):
         return f"user:{session['user']}"
     if by == "api_key" and request.authorization and request.authorization.token:

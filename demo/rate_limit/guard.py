@@ -69,7 +69,7 @@ class Guard:
             when_away=limit.when_away,
             workers=self.workers,
             count_refused=limit.count_refused,
-            only_failures=limit.count == "failures",
+            counts=limit.count,
             dry_run=limit.mode == "dry-run",
             block_after=limit.block_after,
             block_seconds=limit.block_seconds,
@@ -114,11 +114,8 @@ def _before() -> Response | None:
 def _after(response: Response) -> Response:
     outcomes: list[Outcome] | None = g.get("rate_limits")
     if outcomes:
-        # What failed on our side tells nothing of what was asked for: no guess was answered.
-        if not 400 <= response.status_code < 500:
-            outcomes = [
-                outcome.rule.refund(outcome) if outcome.rule.only_failures else outcome
-                for outcome in outcomes
-            ]
+        for number, outcome in enumerate(outcomes):
+            if outcome.rule.gives_back(response.status_code):
+                outcomes[number] = outcome.rule.refund(outcome)
         add_headers(response, outcomes)
     return response

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from demo.client.wire import Client
@@ -405,6 +405,37 @@ def test_passwords_for_one_account_are_guessed_no_more_from_many_addresses(
     refused = guess(50)
     assert (refused.status_code, refused.headers["RateLimit"].count("r=")) == (429, 2)
     assert guess(51, "noor").status_code == 422
+
+
+def test_everyone_together_has_one_count(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limits(2, by="everyone")).test_client()
+    codes = [
+        web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}).status_code
+        for number in range(4)
+    ]
+    assert codes == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [("all", [1, 1, 1]), ("failures", [0, 1, 0]), ("successes", [1, 0, 0])],
+)
+def test_a_limit_counts_the_answers_that_it_is_for(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, count: str, kept: list[int]
+) -> None:
+    app = make_app(RATE_LIMITS=limits(5, count=count))
+    web = app.test_client()
+    left = 5
+    for status, counted in zip((200, 404, 503), kept, strict=True):
+
+        def answer(product_id: int, status: int = status) -> Any:
+            return Response("", status)
+
+        monkeypatch.setitem(app.view_functions, "catalog.api.get_product", answer)
+        left -= counted
+        told = web.get(PRODUCT)
+        assert told.status_code == status
+        assert f'"catalog.api.get_product";r={left};' in told.headers["RateLimit"]
 
 
 def test_who_signs_in_uses_up_nothing_of_the_account(make_app: MakeApp) -> None:
