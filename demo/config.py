@@ -120,7 +120,11 @@ SETTINGS: dict[str, Setting] = {
                 {"limit": 10, "window_seconds": 60},
                 {"limit": 10, "window_seconds": 60, "by": "field:name", "count": "failures"},
             ],
-            "sessions.sign_up": {"limit": 5, "window_seconds": 60},
+            "sessions.sign_up": [
+                {"limit": 5, "window_seconds": 60},
+                {"limit": 10, "window_seconds": 86_400, "count": "successes"},
+                {"limit": 100, "window_seconds": 3600, "by": "everyone", "count": "successes"},
+            ],
             "sessions.change_password": {"limit": 5, "window_seconds": 60, "by": "user"},
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},

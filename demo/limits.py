@@ -35,8 +35,8 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `by` names whom it counts: address, user, api_key, everyone, field:<name of a form or JSON
     field>, or several joined by +. `cost` is a number, or field:<name of a JSON field>: as many as
     the list has members, 1 where there is no list. `count` failures gives a hit back unless the
-    answer was a 4xx, successes where it was an error. `mode` dry-run counts and reports, and refuses nobody. `block_after` refusals in a row
-    shut a caller out for `block_seconds`.
+    answer was a 4xx, successes where it was an error. `mode` dry-run counts and reports, and
+    refuses nobody. `block_after` refusals in a row shut a caller out for `block_seconds`.
     """
 
     limit: int | None = None

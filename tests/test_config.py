@@ -12,6 +12,7 @@ from flask import Flask
 from demo import config, limits
 from demo.config import BOUNDS, SETTINGS, ConfigError
 from demo.limits import RateLimit
+from demo.sessions import account_use, accounts
 from demo.web.secret_key import secret_key
 
 VARIABLES = {name: setting for name, setting in SETTINGS.items() if setting.type is not str}
@@ -102,6 +103,16 @@ def test_without_an_environment_every_setting_has_its_default() -> None:
     by_address, by_name = values["RATE_LIMITS"]["sessions.login"]
     assert by_address == RateLimit(10, 60)
     assert by_name == RateLimit(10, 60, by="field:name", count="failures")
+
+
+def test_the_whole_web_cannot_fill_the_accounts_with_such_as_nobody_uses() -> None:
+    limits = config.load({}, {})["RATE_LIMITS"]["sessions.sign_up"]
+    (everyone,) = [limit for limit in limits if limit.by == "everyone"]
+    quota = everyone.all_quotas()[0]
+    # A day more than they are kept: pruning is not done at once.
+    windows = (account_use.NEW_DAYS + 1) * 86_400 / quota.window_seconds
+    assert quota.limit * windows < accounts.MOST_ACCOUNTS / 2
+    assert everyone.count == "successes"
 
 
 def test_every_variable_has_a_name_that_a_typo_is_noticed_by() -> None:

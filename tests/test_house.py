@@ -48,7 +48,7 @@ OTHER_PACKAGES = {
     "encrypted": {"cryptography"},
     "hashing": {"werkzeug"},
 }
-SQL_FILES = {"products", "outbox", "seed", "accounts", "endings"}
+SQL_FILES = {"products", "outbox", "seed", "accounts", "account_use", "endings"}
 CLI_FILES = {"play"}
 # Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected
 # process brings has to ask for its token under the leader's name for it; whoever sums up times has

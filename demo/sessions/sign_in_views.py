@@ -12,7 +12,7 @@ from flask import request, session
 from werkzeug import Response
 from werkzeug.exceptions import Conflict, ServiceUnavailable
 
-from demo.sessions import accounts, interface
+from demo.sessions import account_use, accounts, interface
 from demo.sessions.accounts import Refused
 from demo.sessions.hashing import Busy
 from demo.sessions.own_page import page
@@ -20,6 +20,7 @@ from demo.sessions.visitor import back, bp, commit, forth, goal, others, parts, 
 from demo.web.errors import answer
 from demo.web.services import get_database
 
+MOST_DROPPED = 5  # by one sign-up; the rest is done beside the requests
 WRONG = "Name or password is wrong."
 BUSY = "Too many people are signing in at this moment. Nothing was changed. Please try again."
 
@@ -45,7 +46,8 @@ def login() -> Any:
         return page({"name": WRONG}, name), 422
     if not account.is_shared:
         with get_database().write(wait=False) as connection:
-            accounts.note_sign_in(connection, name)
+            if not account_use.note_sign_in(connection, account):
+                return page({"name": WRONG}, name), 422
     said = sign_in(account.name, epoch)
     return forth(path, said) if path else back(said)
 
@@ -60,17 +62,21 @@ def logout() -> Response:
 
 @bp.post("/sign-up")
 def sign_up() -> Any:
-    """Makes an account and signs in to it."""
+    """Makes an account and signs in to it. Whatever Redis may hold of a former owner of the name
+    goes before, while the name is nobody's."""
     name, password = request.form.get("name", ""), request.form.get("password", "")
-    epoch = parts().store.epoch(name[:64])
     try:
         accounts.check_name(name)
         hashed = accounts.hash_password(name, password)
+        parts().unused.drop(MOST_DROPPED)
+        with get_database().read(wait=False) as connection:
+            accounts.check_free(connection, name)
+        parts().store.forget(name)
         with get_database().write() as connection:
             accounts.add(connection, name, hashed)
     except Refused as refused:
         return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
-    return back(sign_in(name, epoch))
+    return back(sign_in(name, parts().store.epoch(name)))
 
 
 @bp.post("/password")

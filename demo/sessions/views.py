@@ -1,13 +1,26 @@
 """Who the visitor is, what Redis holds of this session, and the cart."""
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from flask import Flask, Response, request, session
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
-from demo.sessions import accounts, cart, device_views, interface, lab_views, sign_in_views
+from demo.database import Database
+from demo.sessions import (
+    account_use,
+    accounts,
+    cart,
+    device_views,
+    interface,
+    lab_views,
+    sign_in_views,
+)
+from demo.sessions.account_use import Unused
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
 from demo.sessions.endings import Endings
 from demo.sessions.interface import RedisSessionInterface
@@ -25,6 +38,7 @@ TITLE = "Sessions"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "DEL GET SET UNLINK"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
+log = logging.getLogger(__name__)
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 
 
@@ -49,14 +63,31 @@ def init(app: Flask, services: Services) -> None:
     )
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
-    services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client)))
-    app.session_interface = RedisSessionInterface(app, store)
+    unused = Unused(database, store.forget)
+    services.background.elect("accounts", unused.step)
+    services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client), unused))
+    app.session_interface = RedisSessionInterface(app, store, _visited(database))
     with database.read(wait=False) as connection:
         prepared = accounts.is_prepared(connection)
     if not prepared:
         with database.write(wait=False) as connection:
             accounts.prepare(connection)
     app.register_blueprint(bp)
+
+
+def _visited(database: Database) -> Callable[[str], None]:
+    """What notes that somebody who signed in days ago still uses his account."""
+
+    def note(name: str) -> None:
+        if name in accounts.DEMO_NAMES:
+            return
+        try:
+            with database.write(wait=False) as connection:
+                account_use.note_visit(connection, name)
+        except SQLAlchemyError as error:
+            log.warning("a visit was not noted: %s", type(error).__name__)
+
+    return note
 
 
 def card() -> tuple[str, str, str]:

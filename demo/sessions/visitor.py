@@ -12,6 +12,7 @@ from werkzeug.exceptions import Conflict
 
 from demo.observe.addresses import shorten
 from demo.sessions import cart, interface, session_id, user_agent
+from demo.sessions.account_use import Unused
 from demo.sessions.cart import Cart, Line
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore, SessionTooLarge
@@ -31,6 +32,7 @@ class Parts:
     store: SessionStore
     cart: Cart
     second_device: SecondDevice
+    unused: Unused
 
 
 def parts() -> Parts:
