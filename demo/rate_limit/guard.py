@@ -65,6 +65,7 @@ class Guard:
             *(Quota(quota.limit, quota.window_seconds) for quota in limit.all_quotas()),
             algorithm=limit.algorithm,
             by=limit.by,
+            spare=limit.spare,
             cost=limit.cost,
             when_away=limit.when_away,
             workers=self.workers,
@@ -97,7 +98,10 @@ def _before() -> Response | None:
     outcomes: list[Outcome] = []
     g.rate_limits = outcomes
     for rule, cost in zip(rules, costs, strict=True):
-        outcome = rule.check(whom(rule.by), cost)
+        identity = whom(rule.by, rule.spare)
+        if identity is None:
+            continue
+        outcome = rule.check(identity, cost)
         metrics.count(metrics.RATE_LIMIT_DECISIONS, rule.name, outcome.name)
         outcomes.append(outcome)
         if outcome.refused or (

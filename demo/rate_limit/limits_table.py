@@ -23,7 +23,7 @@ def rows() -> list[tuple[str, ...]]:
                     endpoint,
                     quotas + only + block,
                     limit.algorithm,
-                    limit.by,
+                    limit.by + (f", spares {limit.spare}" if limit.spare else ""),
                     limit.when_away,
                     limit.mode,
                 )

@@ -53,7 +53,7 @@ class Rule:
     """A limiter under a name of its own. `cost` is a number, or names the field whose members are
     counted. `workers` share what `local` admits; `block_after` refusals in a row block for
     `block_seconds`; `dry_run` counts and refuses nobody; `counts` says for which answers a hit
-    stays counted."""
+    stays counted; `spare` names the field of an account whose known devices are left out."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Rule:
         *quotas: Quota,
         algorithm: str = "sliding_window_log",
         by: str = "address",
+        spare: str = "",
         cost: int | str = 1,
         when_away: Policy = "allow",
         workers: int = 1,
@@ -73,7 +74,12 @@ class Rule:
     ) -> None:
         self.name, self.by, self.cost, self.when_away = name, by, cost, when_away
         self.algorithm, self.dry_run, self.counts = algorithm, dry_run, counts
-        self.block_after, self.block_seconds, self.quotas = block_after, block_seconds, quotas
+        self.spare, self.block_after, self.block_seconds, self.quotas = (
+            spare,
+            block_after,
+            block_seconds,
+            quotas,
+        )
         key = re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("*", "all"))
         key += "" if algorithm == "sliding_window_log" else f".{algorithm}"
         limiter = ALGORITHMS[algorithm](client, key, *quotas, count_refused=count_refused)

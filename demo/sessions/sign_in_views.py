@@ -3,7 +3,8 @@
 A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has
 moved on by the time the session is made. So a change of password, which writes the new hash and
 then moves the epoch on, leaves no session behind that the old password has opened, however the two
-interleave.
+interleave. Whoever has told the right password gets a cookie that makes the browser known to that
+account with that very password (`known_devices`).
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from demo.sessions.accounts import Refused
 from demo.sessions.hashing import Busy
 from demo.sessions.own_page import page
 from demo.sessions.visitor import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
+from demo.web import known_devices
 from demo.web.errors import answer
 from demo.web.services import get_database
 
@@ -49,7 +51,9 @@ def login() -> Any:
             if not account_use.note_sign_in(connection, account):
                 return page({"name": WRONG}, name), 422
     said = sign_in(account.name, epoch)
-    return forth(path, said) if path else back(said)
+    response = forth(path, said) if path else back(said)
+    known_devices.give(response, account.name, account.password_hash)
+    return response
 
 
 @bp.post("/logout")
@@ -76,7 +80,9 @@ def sign_up() -> Any:
             accounts.add(connection, name, hashed)
     except Refused as refused:
         return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
-    return back(sign_in(name, parts().store.epoch(name)))
+    response = back(sign_in(name, parts().store.epoch(name)))
+    known_devices.give(response, name, hashed)
+    return response
 
 
 @bp.post("/password")
@@ -112,6 +118,8 @@ def change_password() -> Any:
         visitor.sid or ""
     )  # and who came in with the old one meanwhile
     interface.current_interface().regenerate(visitor)
-    return back(
+    response = back(
         f"Password changed. {others(before + (after or 0))} ended, and this one has a new id."
     )
+    known_devices.give(response, name, hashed)
+    return response

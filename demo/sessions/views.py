@@ -29,6 +29,7 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
 from demo.teach import sketches
+from demo.web import known_devices
 from demo.web.documented import documented
 from demo.web.errors import RedisAway
 from demo.web.services import Services, get_database
@@ -64,6 +65,7 @@ def init(app: Flask, services: Services) -> None:
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
     unused = Unused(database, store.forget)
+    services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
     services.background.elect("accounts", unused.step)
     services.keep(Parts(store, Cart(client, keep_seconds=absolute), SecondDevice(client), unused))
     app.session_interface = RedisSessionInterface(app, store, _visited(database))
@@ -88,6 +90,17 @@ def _visited(database: Database) -> Callable[[str], None]:
             log.warning("a visit was not noted: %s", type(error).__name__)
 
     return note
+
+
+def _secret_of(database: Database) -> Callable[[str], str | None]:
+    """What changes with an account's password: its hash."""
+
+    def secret_of(name: str) -> str | None:
+        with database.read(wait=False) as connection:
+            account = accounts.find(connection, name)
+        return account.password_hash if account else None
+
+    return secret_of
 
 
 def card() -> tuple[str, str, str]:
