@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, null, select, update
 
-from demo.sessions.accounts import Account, accounts
+from demo.sessions.accounts import accounts
 
 KEEP_DAYS, NEW_DAYS = 730, 7
 USED_AFTER = timedelta(days=1)
@@ -26,21 +26,12 @@ PAUSE_SECONDS, SOON_SECONDS = 3600.0, 1.0
 log = logging.getLogger(__name__)
 
 
-def note_sign_in(connection: Connection, account: Account) -> bool:
-    """Remembers that the account is in use. False where it is no more the one that was checked."""
-    same = accounts.c.password_hash == account.password_hash
-    return _note(connection, account.name, same)
-
-
-def note_visit(connection: Connection, name: str) -> None:
-    """Remembers that the account is in use by who signed in before."""
-    _note(connection, name, ~accounts.c.is_shared)
-
-
-def _note(connection: Connection, name: str, more: ColumnElement[bool]) -> bool:
+def note(connection: Connection, name: str) -> bool:
+    """Remembers that the account is in use now, by a sign-in or a visit. False where there is no
+    such account, or none of somebody's own."""
     now, new_since = datetime.now(UTC), accounts.c.new_since
     used = case((new_since <= now - USED_AFTER, null()), else_=new_since)
-    noted = update(accounts).where(accounts.c.name == name, more)
+    noted = update(accounts).where(accounts.c.name == name, ~accounts.c.is_shared)
     return connection.execute(noted.values(signed_in_at=now, new_since=used)).rowcount == 1
 
 

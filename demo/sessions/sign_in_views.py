@@ -48,7 +48,7 @@ def login() -> Any:
         return page({"name": WRONG}, name), 422
     if not account.is_shared:
         with get_database().write(wait=False) as connection:
-            if not account_use.note_sign_in(connection, account):
+            if not account_use.note(connection, account.name):
                 return page({"name": WRONG}, name), 422
     said = sign_in(account.name, epoch)
     response = forth(path, said) if path else back(said)

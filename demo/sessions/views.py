@@ -85,7 +85,7 @@ def _visited(database: Database) -> Callable[[str], None]:
             return
         try:
             with database.write(wait=False) as connection:
-                account_use.note_visit(connection, name)
+                account_use.note(connection, name)
         except SQLAlchemyError as error:
             log.warning("a visit was not noted: %s", type(error).__name__)
 

@@ -106,37 +106,23 @@ def test_an_account_that_is_not_used_another_day_goes_in_days_another_after_year
     assert (find(database, "ida") is None) is gone
 
 
-@pytest.mark.parametrize("by", ["a sign-in", "a visit"])
 @pytest.mark.parametrize(("made", "is_new"), [(0.9 * DAY, True), (1.1 * DAY, False)])
 def test_what_is_used_a_day_after_it_was_made_is_kept(
-    database: Database, by: str, made: timedelta, is_new: bool
+    database: Database, made: timedelta, is_new: bool
 ) -> None:
     add(database, "ida")
     age(database, new_since=made, signed_in_at=made)
-    ida = find(database, "ida")
-    assert ida
     with database.write() as connection:
-        if by == "a sign-in":
-            assert account_use.note_sign_in(connection, ida)
-        else:
-            account_use.note_visit(connection, "ida")
+        assert account_use.note(connection, "ida")
     assert (new_since(database) is not None) is is_new
     age(database, signed_in_at=8 * DAY, **({"new_since": 8 * DAY} if is_new else {}))
     assert due(database) == (["ida"] if is_new else [])
 
 
-def test_a_sign_in_is_noted_only_where_the_account_is_the_one_that_was_checked(
-    database: Database,
-) -> None:
-    add(database, "ida")
-    ida = find(database, "ida")
-    assert ida
+@pytest.mark.parametrize("name", ["nobody", "mara"])
+def test_nothing_is_noted_of_what_is_nobodys_own(database: Database, name: str) -> None:
     with database.write() as connection:
-        accounts.change_password(
-            connection, ida, accounts.hash_password("ida", "another long phrase")
-        )
-    with database.write() as connection:
-        assert not account_use.note_sign_in(connection, ida)
+        assert not account_use.note(connection, name)
 
 
 def test_what_is_dropped_leaves_nothing_in_redis_and_others_keep_all(
@@ -161,8 +147,7 @@ def test_who_comes_back_in_that_moment_keeps_the_account(database: Database) -> 
     def forget(name: str) -> None:
         if name == "ida":
             with database.write() as connection:
-                ida = accounts.find(connection, "ida")
-                assert ida and account_use.note_sign_in(connection, ida)
+                assert account_use.note(connection, "ida")
 
     assert Unused(database, forget).drop(50) == 2
     assert names(database) == {"ida"}

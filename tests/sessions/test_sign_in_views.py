@@ -426,7 +426,7 @@ def test_a_day_of_a_session_is_noted_once_and_a_database_that_is_away_signs_nobo
         noted.append(name)
         raise OperationalError("", None, Exception())
 
-    monkeypatch.setattr(account_use, "note_visit", note)
+    monkeypatch.setattr(account_use, "note", note)
     found = place(sid_of(web))
     assert found
     client.hincrby(found.session, "_created", -25 * 3_600_000)
