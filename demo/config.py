@@ -118,10 +118,36 @@ SETTINGS: dict[str, Setting] = {
         {
             "sessions.login": [
                 {"limit": 10, "window_seconds": 60},
-                {"limit": 10, "window_seconds": 60, "by": "field:name", "count": "failures"},
+                {
+                    "quotas": [
+                        {"limit": 10, "window_seconds": 60},
+                        {"limit": 20, "window_seconds": 3600},
+                    ],
+                    "by": "field:name+address",
+                    "count": "failures",
+                    "spare": "device:name",
+                },
+                {
+                    "limit": 100,
+                    "window_seconds": 3600,
+                    "by": "field:name",
+                    "count": "failures",
+                    "spare": "device:name",
+                },
+                {"limit": 10, "window_seconds": 600, "by": "device:name", "count": "failures"},
             ],
-            "sessions.sign_up": {"limit": 5, "window_seconds": 60},
-            "sessions.change_password": {"limit": 5, "window_seconds": 60, "by": "user"},
+            "sessions.sign_up": [
+                {"limit": 5, "window_seconds": 60},
+                {"limit": 10, "window_seconds": 86_400, "count": "successes"},
+                {"limit": 100, "window_seconds": 3600, "by": "everyone", "count": "successes"},
+            ],
+            "sessions.change_password": {
+                "quotas": [
+                    {"limit": 5, "window_seconds": 60},
+                    {"limit": 20, "window_seconds": 3600},
+                ],
+                "by": "user",
+            },
             "sessions.take": {"limit": 10, "window_seconds": 60},
             "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
             "leaderboard.submit_score": {

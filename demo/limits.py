@@ -10,9 +10,9 @@ import msgspec
 Algorithm = Literal[
     "sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"
 ]
-BY = re.compile(
-    r"(address|user|api_key|field:[a-z_]{1,40})(\+(address|user|api_key|field:[a-z_]{1,40}))*"
-)
+_ONE = r"(address|user|api_key|everyone|field:[a-z_]{1,40}|device:[a-z_]{1,40})"
+BY = re.compile(rf"{_ONE}(\+{_ONE})*")
+DEVICE = re.compile(r"device:[a-z_]{1,40}")
 COST = re.compile(r"field:[a-z_]{1,40}")
 PATTERN = re.compile(r"(\w+\.)*(\w+|\*)")
 
@@ -33,11 +33,13 @@ class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One limit: of one quota, or of several `quotas` at once.
 
-    `by` names whom it counts: address, user, api_key, field:<name of a form or JSON field>, or
-    several joined by +. `cost` is a number, or field:<name of a JSON field>: as many as the list
-    has members, 1 where there is no list. `count` failures gives a hit back when the answer was no
-    error. `mode` dry-run counts and reports, and refuses nobody. `block_after` refusals in a row
-    shut a caller out for `block_seconds`.
+    `by` names whom it counts: address, user, api_key, everyone, field:<name of a form or JSON
+    field>, device:<name of a field>, or several joined by +. A device is one that has signed in
+    before to the account that the field names; others are not counted by it, and `spare` leaves out
+    those that are. `cost` is a number, or field:<name of a JSON field>: as many as
+    the list has members, 1 where there is no list. `count` failures gives a hit back unless the
+    answer was a 4xx, successes where it was an error. `mode` dry-run counts and reports, and
+    refuses nobody. `block_after` refusals in a row shut a caller out for `block_seconds`.
     """
 
     limit: int | None = None
@@ -47,17 +49,21 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: Algorithm = "sliding_window_log"
     by: str = "address"
     cost: int | str = 1
-    count: Literal["all", "failures"] = "all"
+    count: Literal["all", "failures", "successes"] = "all"
     count_refused: bool = False
     mode: Literal["enforce", "dry-run", "exempt"] = "enforce"
     block_after: int = 0
     block_seconds: float = 60.0
+    spare: str = ""
 
     def __post_init__(self) -> None:
         if not BY.fullmatch(self.by):
             raise ValueError(
-                "by has to be address, user, api_key, field:<name>, or several joined by +"
+                "by has to be address, user, api_key, everyone, field:<name>, device:<name>, "
+                "or several joined by +"
             )
+        if self.spare and not DEVICE.fullmatch(self.spare):
+            raise ValueError("spare has to be device:<name>")
         self._check_quotas()
         self._check_cost()
         if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:

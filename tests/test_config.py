@@ -11,7 +11,8 @@ from flask import Flask
 
 from demo import config, limits
 from demo.config import BOUNDS, SETTINGS, ConfigError
-from demo.limits import RateLimit
+from demo.limits import QuotaSetting, RateLimit
+from demo.sessions import account_use, accounts
 from demo.web.secret_key import secret_key
 
 VARIABLES = {name: setting for name, setting in SETTINGS.items() if setting.type is not str}
@@ -99,9 +100,23 @@ def test_without_an_environment_every_setting_has_its_default() -> None:
         if name not in ("RATE_LIMITS", "INSTANCE_PATH", "METRICS_ALLOW"):
             assert values[name] == setting.default, name
     assert values["INSTANCE_PATH"] == str(config.REPOSITORY / "instance")
-    by_address, by_name = values["RATE_LIMITS"]["sessions.login"]
+    by_address, by_both, by_name, by_device = values["RATE_LIMITS"]["sessions.login"]
     assert by_address == RateLimit(10, 60)
-    assert by_name == RateLimit(10, 60, by="field:name", count="failures")
+    spared = {"count": "failures", "spare": "device:name"}
+    quotas = (QuotaSetting(10, 60), QuotaSetting(20, 3600))
+    assert by_both == RateLimit(quotas=quotas, by="field:name+address", **spared)
+    assert by_name == RateLimit(100, 3600, by="field:name", **spared)
+    assert by_device == RateLimit(10, 600, by="device:name", count="failures")
+
+
+def test_the_whole_web_cannot_fill_the_accounts_with_such_as_nobody_uses() -> None:
+    limits = config.load({}, {})["RATE_LIMITS"]["sessions.sign_up"]
+    (everyone,) = [limit for limit in limits if limit.by == "everyone"]
+    quota = everyone.all_quotas()[0]
+    # A day more than they are kept: pruning is not done at once.
+    windows = (account_use.NEW_DAYS + 1) * 86_400 / quota.window_seconds
+    assert quota.limit * windows < accounts.MOST_ACCOUNTS / 2
+    assert everyone.count == "successes"
 
 
 def test_every_variable_has_a_name_that_a_typo_is_noticed_by() -> None:
@@ -192,12 +207,14 @@ def test_a_rate_limit_is_checked_to_its_last_field() -> None:
         '{"a": {"limit": 1, "window_seconds": 1, "by": "ip"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "field:"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "by": "user,address"}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "by": "device"}}',
+        '{"a": {"limit": 1, "window_seconds": 1, "spare": "field:name"}}',
         '{"a": {"limit": 1, "window_seconds": 1, "algorithm": "leaky"}}',
         '{"a": {"limit": 5, "window_seconds": 1, "cost": 6}}',
         '{"a": {"limit": 5, "window_seconds": 1, "cost": 0}}',
         '{"a": {"limit": 5, "window_seconds": 1, "mode": "off"}}',
         '{"a": {"limit": 5, "window_seconds": 1, "mode": "exempt"}}',
-        '{"a": {"limit": 5, "window_seconds": 1, "count": "successes"}}',
+        '{"a": {"limit": 5, "window_seconds": 1, "count": "some"}}',
         '{"a": {"limit": 5, "window_seconds": 1, "block_after": -1}}',
         '{"a": {"limit": 5, "window_seconds": 1, "block_after": 1, "block_seconds": 0}}',
         '{"a": [{"limit": 5, "window_seconds": 1}, {"limit": 0, "window_seconds": 1}]}',

@@ -46,9 +46,9 @@ PATTERN_PACKAGES = {"redis", "msgspec"}
 OTHER_PACKAGES = {
     "serializers": {"zstandard"},
     "encrypted": {"cryptography"},
-    "accounts": {"werkzeug"},
+    "hashing": {"werkzeug"},
 }
-SQL_FILES = {"products", "outbox", "seed", "accounts", "endings"}
+SQL_FILES = {"products", "outbox", "seed", "accounts", "account_use", "endings"}
 CLI_FILES = {"play"}
 # Two rooms of the house that know neither Flask nor the pool. Whoever stores what an elected
 # process brings has to ask for its token under the leader's name for it; whoever sums up times has

@@ -1,4 +1,5 @@
-"""Whom a limit counts a request for: its address, its user, its key, a field of what it sends."""
+"""Whom a limit counts a request for: its address, its user, its key, its device, a field of what
+it sends, or everyone."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ import msgspec
 from flask import request, session
 
 from demo.rate_limit import identity
+from demo.web import known_devices
 
 
 def caller() -> str:
@@ -15,12 +17,30 @@ def caller() -> str:
     return identity.of_address(request.remote_addr)
 
 
-def whom(by: str) -> str:
-    """Whom a limit counts this request for; `by` as in RATE_LIMITS."""
-    return caller() if by == "address" else "+".join(_part(part) for part in by.split("+"))
+def whom(by: str, spare: str = "") -> str | None:
+    """Whom a limit counts this request for; `by` and `spare` as in RATE_LIMITS. None where it does
+    not count it."""
+    if spare and _device(spare) is not None:
+        return None
+    if by == "address":
+        return caller()
+    parts = [_part(part) for part in by.split("+")]
+    named = [part for part in parts if part is not None]
+    return "+".join(named) if len(named) == len(parts) else None
 
 
-def _part(by: str) -> str:
+def _device(by: str) -> str | None:
+    """The device, with the account that knows it; None for a stranger to the account."""
+    name = _field(by.removeprefix("device:"))
+    found = known_devices.device_of(name)
+    return None if found is None else f"device:{name}:{found}"
+
+
+def _part(by: str) -> str | None:
+    if by.startswith("device:"):
+        return _device(by)
+    if by == "everyone":
+        return by
     if by == "user" and session.get("user"):
         return f"user:{session['user']}"
     if by == "api_key" and request.authorization and request.authorization.token:

@@ -64,11 +64,12 @@ class Guard:
             *(Quota(quota.limit, quota.window_seconds) for quota in limit.all_quotas()),
             algorithm=limit.algorithm,
             by=limit.by,
+            spare=limit.spare,
             cost=limit.cost,
             when_away=limit.when_away,
             workers=self.workers,
             count_refused=limit.count_refused,
-            only_failures=limit.count == "failures",
+            counts=limit.count,
             dry_run=limit.mode == "dry-run",
             block_after=limit.block_after,
             block_seconds=limit.block_seconds,
@@ -96,7 +97,10 @@ def _before() -> Response | None:
     outcomes: list[Outcome] = []
     g.rate_limits = outcomes
     for rule, cost in zip(rules, costs, strict=True):
-        outcome = rule.check(whom(rule.by), cost)
+        identity = whom(rule.by, rule.spare)
+        if identity is None:
+            continue
+        outcome = rule.check(identity, cost)
         metrics.count(metrics.RATE_LIMIT_DECISIONS, rule.name, outcome.name)
         outcomes.append(outcome)
         if outcome.refused or (
@@ -113,10 +117,8 @@ def _before() -> Response | None:
 def _after(response: Response) -> Response:
     outcomes: list[Outcome] | None = g.get("rate_limits")
     if outcomes:
-        if response.status_code < 400:
-            outcomes = [
-                outcome.rule.refund(outcome) if outcome.rule.only_failures else outcome
-                for outcome in outcomes
-            ]
+        for number, outcome in enumerate(outcomes):
+            if outcome.rule.gives_back(response.status_code):
+                outcomes[number] = outcome.rule.refund(outcome)
         add_headers(response, outcomes)
     return response

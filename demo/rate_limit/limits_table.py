@@ -16,14 +16,14 @@ def rows() -> list[tuple[str, ...]]:
             quotas = ", ".join(
                 f"{quota.limit} in {quota.window_seconds:g} s" for quota in limit.all_quotas()
             )
-            only = ", failures only" if limit.count == "failures" else ""
+            only = "" if limit.count == "all" else f", {limit.count} only"
             block = f", blocked after {limit.block_after}" if limit.block_after else ""
             found.append(
                 (
                     endpoint,
                     quotas + only + block,
                     limit.algorithm,
-                    limit.by,
+                    limit.by + (f", spares {limit.spare}" if limit.spare else ""),
                     limit.when_away,
                     limit.mode,
                 )

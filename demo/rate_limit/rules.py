@@ -15,6 +15,7 @@ from demo.rate_limit.local_limiter import LocalLimiter
 
 log = logging.getLogger(__name__)
 Policy = Literal["allow", "deny", "local"]
+Counts = Literal["all", "failures", "successes"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Outcome:
 class Rule:
     """A limiter under a name of its own. `cost` is a number, or names the field whose members are
     counted. `workers` share what `local` admits; `block_after` refusals in a row block for
-    `block_seconds`; `dry_run` counts and refuses nobody; `only_failures` gives a hit back where
-    the answer was no error."""
+    `block_seconds`; `dry_run` counts and refuses nobody; `counts` says for which answers a hit
+    stays counted; `spare` names the field of an account whose known devices are left out."""
 
     def __init__(
         self,
@@ -61,18 +62,24 @@ class Rule:
         *quotas: Quota,
         algorithm: str = "sliding_window_log",
         by: str = "address",
+        spare: str = "",
         cost: int | str = 1,
         when_away: Policy = "allow",
         workers: int = 1,
         count_refused: bool = False,
-        only_failures: bool = False,
+        counts: Counts = "all",
         dry_run: bool = False,
         block_after: int = 0,
         block_seconds: float = 60.0,
     ) -> None:
         self.name, self.by, self.cost, self.when_away = name, by, cost, when_away
-        self.algorithm, self.dry_run, self.only_failures = algorithm, dry_run, only_failures
-        self.block_after, self.block_seconds, self.quotas = block_after, block_seconds, quotas
+        self.algorithm, self.dry_run, self.counts = algorithm, dry_run, counts
+        self.spare, self.block_after, self.block_seconds, self.quotas = (
+            spare,
+            block_after,
+            block_seconds,
+            quotas,
+        )
         key = re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("*", "all"))
         key += "" if algorithm == "sliding_window_log" else f".{algorithm}"
         limiter = ALGORITHMS[algorithm](client, key, *quotas, count_refused=count_refused)
@@ -85,6 +92,13 @@ class Rule:
     def most(self) -> int:
         """What a request may cost at most: more would never fit."""
         return min(quota.limit for quota in self.quotas)
+
+    def gives_back(self, status: int) -> bool:
+        """Whether a request that was answered so is not to count. A 5xx is no failure of who asked,
+        and tells nothing of what was sent."""
+        if self.counts == "all":
+            return False
+        return status >= 400 if self.counts == "successes" else not 400 <= status < 500
 
     def check(self, identity: str, cost: int = 1) -> Outcome:
         """Counts a request. Never raises: without Redis the policy answers."""

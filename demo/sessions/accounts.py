@@ -1,18 +1,18 @@
 """Accounts: names and scrypt hashes in the database.
 
-- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB); they stand
-  nowhere else.
+- Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB), a few at a
+  time (`hashing`) and with no transaction open; they stand nowhere else.
 - An unknown name costs the same visit and the same hash as a known one.
 - The demo accounts are everybody's, so their password stays; who wants one of his own makes one,
   and may change it.
-- An account of one's own that nobody has signed in to for KEEP_DAYS is dropped: longer than
-  anything of it is in Redis.
+- An account of one's own that nobody uses is dropped (`account_use`).
 """
 
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -22,7 +22,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    delete,
     func,
     insert,
     inspect,
@@ -31,12 +30,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from werkzeug.security import check_password_hash, generate_password_hash
+
+from demo.sessions import hashing
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{2,23}")
 LEAST_CHARACTERS, MOST_CHARACTERS = 10, 256
-MOST_ACCOUNTS = 10_000
-KEEP_DAYS = 730
+MOST_ACCOUNTS = 100_000
+TAKEN = "Somebody has that name already."
 ADVISORY_LOCK = 7_233_915
 DEMO_NAMES = ("mara", "noor", "sven", "yuki")
 DEMO_PASSWORD = "correct horse"
@@ -56,6 +56,8 @@ accounts = Table(
     Column("password_hash", String(256), nullable=False),
     Column("is_shared", Boolean, nullable=False),
     Column("signed_in_at", DateTime(timezone=True), nullable=False),
+    # When it was made, until it is used another day; of an older build's accounts nobody knows.
+    Column("new_since", DateTime(timezone=True)),
 )
 
 
@@ -79,16 +81,20 @@ class Account:
 def is_prepared(connection: Connection) -> bool:
     """Whether the tables and the demo accounts are there."""
     there = set(inspect(connection).get_table_names())
-    return set(metadata.tables) <= there and _shared(connection) >= set(DEMO_NAMES)
+    complete = set(metadata.tables) <= there and not _missing(connection)
+    return complete and _shared(connection) >= set(DEMO_NAMES)
 
 
 def prepare(connection: Connection) -> None:
-    """Makes what is not there yet. Any number of processes may start at once: on SQLite the
-    caller's transaction is one that writes from the beginning, on Postgres the lock is taken
-    here."""
+    """Makes what is not there yet, columns that an older build did not have too. Any number of
+    processes may start at once: on SQLite the caller's transaction is one that writes from the
+    beginning, on Postgres the lock is taken here."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
     metadata.create_all(connection)
+    for column in _missing(connection):
+        kind = column.type.compile(connection.dialect)
+        connection.execute(text(f"ALTER TABLE {accounts.name} ADD COLUMN {column.name} {kind}"))
     for name in set(DEMO_NAMES) - _shared(connection):
         row = {
             "name": name,
@@ -97,6 +103,12 @@ def prepare(connection: Connection) -> None:
             "signed_in_at": datetime.now(UTC),
         }
         connection.execute(insert(accounts), row)
+
+
+def _missing(connection: Connection) -> list[Column[Any]]:
+    """Columns of accounts that an older build's table lacks."""
+    there = {column["name"] for column in inspect(connection).get_columns(accounts.name)}
+    return [column for column in accounts.columns if column.name not in there]
 
 
 def _shared(connection: Connection) -> set[str]:
@@ -116,38 +128,47 @@ def find(connection: Connection, name: str) -> Account | None:
 
 def is_right(account: Account | None, password: str) -> bool:
     """Whether the password is the account's; the same work for no account, and for a password that
-    is too long."""
+    is too long. Raises Busy."""
     known = account.password_hash if account else NOBODY
-    right = check_password_hash(
-        known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
-    )
+    right = hashing.is_right(known, password[:MOST_CHARACTERS].encode("utf-8", "replace").decode())
     return right and account is not None and len(password) <= MOST_CHARACTERS
 
 
-def add(connection: Connection, name: str, password: str) -> None:
-    """Makes an account. Raises Refused."""
+def check_name(name: str) -> None:
+    """Raises Refused for what no account can be called."""
     if not NAME.fullmatch(name):
         raise Refused("name", "3 to 24 small letters, digits, - and _, a letter first.")
-    hashed = hash_password(name, password)
-    now = datetime.now(UTC)
-    long_ago = now - timedelta(days=KEEP_DAYS)
-    connection.execute(
-        delete(accounts).where(~accounts.c.is_shared, accounts.c.signed_in_at < long_ago)
-    )
+
+
+def check_free(connection: Connection, name: str) -> None:
+    """Raises Refused where somebody has the name."""
+    if find(connection, name) is not None:
+        raise Refused("name", TAKEN)
+
+
+def add(connection: Connection, name: str, hashed: str) -> None:
+    """Makes an account of a name that was checked. Raises Refused."""
     if (connection.scalar(select(func.count()).select_from(accounts)) or 0) >= MOST_ACCOUNTS:
         raise Refused(
             "name", "There are too many accounts here already. Please use one of the demo accounts."
         )
-    row = {"name": name, "password_hash": hashed, "is_shared": False, "signed_in_at": now}
+    now = datetime.now(UTC)
+    row = {
+        "name": name,
+        "password_hash": hashed,
+        "is_shared": False,
+        "signed_in_at": now,
+        "new_since": now,
+    }
     try:
         connection.execute(insert(accounts), row)
     except IntegrityError:
-        raise Refused("name", "Somebody has that name already.") from None
+        raise Refused("name", TAKEN) from None
 
 
 def hash_password(name: str, password: str) -> str:
     """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP
-    800-63B: length counts."""
+    800-63B: length counts. Raises Busy."""
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
         raise Refused("password", f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters.")
     if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
@@ -156,7 +177,7 @@ def hash_password(name: str, password: str) -> str:
         password.encode()
     except UnicodeEncodeError:
         raise Refused("password", "Holds what is no character.") from None
-    return generate_password_hash(password, HASHING)
+    return hashing.make(password, HASHING)
 
 
 def change_password(connection: Connection, account: Account, hashed: str) -> bool:
@@ -169,11 +190,4 @@ def change_password(connection: Connection, account: Account, hashed: str) -> bo
     )
     return (
         connection.execute(update(accounts).where(*same).values(password_hash=hashed)).rowcount == 1
-    )
-
-
-def note_sign_in(connection: Connection, name: str) -> None:
-    """Remembers that the account is in use."""
-    connection.execute(
-        update(accounts).where(accounts.c.name == name).values(signed_in_at=datetime.now(UTC))
     )

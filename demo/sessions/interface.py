@@ -8,6 +8,7 @@ slides when the session's does.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
@@ -25,6 +26,7 @@ from demo.sessions.session_values import Session, encode
 from demo.web.budgets import OutOfBudget
 
 NESTED = {list, dict}
+DAY_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
 
@@ -126,16 +128,21 @@ class LazySession(SessionMixin):
 
 class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
     """Flask-Session's interface with the store behind it. Views that must know that a change was
-    kept call `commit`."""
+    kept call `commit`. `visited` is told of a user once in each day, of 24 hours, of a session's
+    life in which it is visited, but for the first."""
 
     session_class = LazySession
 
     def __init__(
-        self, app: Flask, store: SessionStore, room: Callable[[], None] = lambda: None
+        self,
+        app: Flask,
+        store: SessionStore,
+        room: Callable[[], None] = lambda: None,
+        visited: Callable[[str], None] = lambda user: None,
     ) -> None:
-        """`room` raises OutOfBudget where no more sessions may be kept for who asks."""
+        """`room` raises OutOfBudget where no more sessions may be kept for whoever asks."""
         super().__init__(app, key_prefix="", permanent=True)
-        self.store, self._room = store, room
+        self.store, self._room, self._visited = store, room, visited
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
         """The visitor's session, not read yet. A cookie that has not the form of an id will be
@@ -216,6 +223,9 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
             response.headers["Vary"] = "Cookie"
         if session.away or session.is_as_it_was:
             return
+        loaded = session.loaded
+        if loaded and loaded.user and loaded.slid and _another_day(loaded):
+            self._visited(loaded.user)
         try:
             if not self.commit(session):
                 log.info("sessions: ended meanwhile, nothing saved")
@@ -256,6 +266,14 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
             response.set_cookie(name, session.sid, max_age=life_seconds, **place)
         elif session.sid is None and sent is not None:
             response.delete_cookie(name, **place)
+
+
+def _another_day(loaded: Session) -> bool:
+    """Whether a visit is the first in its day of the session's life."""
+    day_before, day_now = (
+        (moment - loaded.created_at) // DAY_SECONDS for moment in (loaded.seen_at, time.time())
+    )
+    return day_before < day_now
 
 
 def current() -> LazySession:

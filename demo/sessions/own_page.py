@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import current_app, render_template, request, session
 
 from demo.client import refusals
-from demo.sessions import accounts, interface, session_store
+from demo.sessions import account_use, accounts, interface, session_store
 from demo.sessions.interface import LazySession
 from demo.sessions.visitor import cart_lines, user
 from demo.teach import listing
@@ -27,6 +27,7 @@ def page(errors: dict[str, str], given: str = "") -> str:
         names=accounts.DEMO_NAMES,
         password=accounts.DEMO_PASSWORD,
         least=accounts.LEAST_CHARACTERS,
+        new_days=account_use.NEW_DAYS,
         goal=request.values.get("next", "")[:512],
         user=name,
         shared=name in accounts.DEMO_NAMES,

@@ -74,7 +74,7 @@ class Ending:
 class SessionStore:
     """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names
     other hashes of an owner that `load` reads in the same round trip. Each method is one round
-    trip, `revoke_others` and `revoke_all` take a second one to tidy up. All raise RedisError;
+    trip, `revoke_others`, `revoke_all` and `forget` take one or two more to tidy up. All raise RedisError;
     `now_ms` is for tests. `outcomes` counts the loads of this process that found a session, and
     those that did not. `ended` is called with each ending before the method returns."""
 
@@ -235,6 +235,15 @@ class SessionStore:
     def revoke_all(self, user: str) -> int:
         """End all sessions of the user and return their number."""
         return self._replace_epoch(Place(session_id.owner_of(user), ""), [], "") or 0
+
+    def forget(self, user: str) -> None:
+        """End all sessions of a user who is no more, and remove the owner's other hashes.
+
+        Without an epoch a sign-in that is under way is refused too.
+        """
+        self.revoke_all(user)
+        place = Place(session_id.owner_of(user), "")
+        self._client.unlink(place.epoch, *map(place.part, self.along))
 
     def list_for(
         self, user: str, most: int = 50, *, now_ms: int | None = None

@@ -3,22 +3,34 @@
 A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has
 moved on by the time the session is made. So a change of password, which writes the new hash and
 then moves the epoch on, leaves no session behind that the old password has opened, however the two
-interleave.
+interleave. Whoever has told the right password gets a cookie that makes the browser known to that
+account with that very password (`known_devices`).
 """
 
 from typing import Any
 
 from flask import request, session
 from werkzeug import Response
-from werkzeug.exceptions import Conflict
+from werkzeug.exceptions import Conflict, ServiceUnavailable
 
-from demo.sessions import accounts, interface
+from demo.sessions import account_use, accounts, interface
 from demo.sessions.accounts import Refused
+from demo.sessions.hashing import Busy
 from demo.sessions.own_page import page
 from demo.sessions.visitor import back, bp, commit, forth, goal, others, parts, sign_in, signed_in
+from demo.web import known_devices
+from demo.web.errors import answer
 from demo.web.services import get_database
 
+MOST_DROPPED = 5  # by one sign-up; the rest is done beside the requests
 WRONG = "Name or password is wrong."
+BUSY = "Too many people are signing in at this moment. Nothing was changed. Please try again."
+
+
+@bp.errorhandler(Busy)
+def busy(_: Busy) -> Response:
+    """503: no password could be checked, so whether it is right is not known."""
+    return answer(ServiceUnavailable(BUSY))
 
 
 @bp.post("/login")
@@ -36,9 +48,12 @@ def login() -> Any:
         return page({"name": WRONG}, name), 422
     if not account.is_shared:
         with get_database().write(wait=False) as connection:
-            accounts.note_sign_in(connection, name)
+            if not account_use.note(connection, account.name):
+                return page({"name": WRONG}, name), 422
     said = sign_in(account.name, epoch)
-    return forth(path, said) if path else back(said)
+    response = forth(path, said) if path else back(said)
+    known_devices.give(response, account.name, account.password_hash)
+    return response
 
 
 @bp.post("/logout")
@@ -51,15 +66,23 @@ def logout() -> Response:
 
 @bp.post("/sign-up")
 def sign_up() -> Any:
-    """Makes an account and signs in to it."""
+    """Makes an account and signs in to it. Whatever Redis may hold of a former owner of the name
+    goes before, while the name is nobody's."""
     name, password = request.form.get("name", ""), request.form.get("password", "")
-    epoch = parts().store.epoch(name[:64])
     try:
+        accounts.check_name(name)
+        hashed = accounts.hash_password(name, password)
+        parts().unused.drop(MOST_DROPPED)
+        with get_database().read(wait=False) as connection:
+            accounts.check_free(connection, name)
+        parts().store.forget(name)
         with get_database().write() as connection:
-            accounts.add(connection, name, password)
+            accounts.add(connection, name, hashed)
     except Refused as refused:
         return page({f"new_{refused.field}": str(refused)}, name[:64]), 422
-    return back(sign_in(name, epoch))
+    response = back(sign_in(name, parts().store.epoch(name)))
+    known_devices.give(response, name, hashed)
+    return response
 
 
 @bp.post("/password")
@@ -95,6 +118,8 @@ def change_password() -> Any:
         visitor.sid or ""
     )  # and who came in with the old one meanwhile
     interface.current_interface().regenerate(visitor)
-    return back(
+    response = back(
         f"Password changed. {others(before + (after or 0))} ended, and this one has a new id."
     )
+    known_devices.give(response, name, hashed)
+    return response

@@ -1,14 +1,19 @@
 """Who the visitor is, what Redis holds of this session, and the cart."""
 
+import logging
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from flask import Flask, Response, request, session
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from demo.database import Database
 from demo.sessions import (
+    account_use,
     accounts,
     cart,
     device_views,
@@ -16,6 +21,7 @@ from demo.sessions import (
     lab_views,
     sign_in_views,
 )
+from demo.sessions.account_use import Unused
 from demo.sessions.cart import MAX_LINES, MAX_PIECES, About, Cart
 from demo.sessions.endings import Endings
 from demo.sessions.interface import RedisSessionInterface
@@ -24,6 +30,7 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
 from demo.teach import sketches
+from demo.web import known_devices
 from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
 from demo.web.errors import RedisAway
@@ -37,6 +44,7 @@ DAY_SECONDS = 86_400
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "DEL GET SET UNLINK"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
+log = logging.getLogger(__name__)
 __all__ = ["ROOMS", "TITLE", "bp", "card"]
 
 
@@ -62,12 +70,16 @@ def init(app: Flask, services: Services) -> None:
     )
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
+    unused = Unused(database, store.forget)
+    services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
+    services.background.elect("accounts", unused.step)
     services.keep(
         Parts(
             store,
             Cart(services.redis, keep_seconds=absolute),
             Cart(client, keep_seconds=absolute),
             SecondDevice(client),
+            unused,
         )
     )
     kept_for = part(Budgets, app).sessions
@@ -75,13 +87,39 @@ def init(app: Flask, services: Services) -> None:
     def room() -> None:
         kept_for.take(network(), secrets.token_hex(8), SESSION_BYTES, min(idle, absolute))
 
-    app.session_interface = RedisSessionInterface(app, store, room)
+    app.session_interface = RedisSessionInterface(app, store, room, _visited(database))
     with database.read(wait=False) as connection:
         prepared = accounts.is_prepared(connection)
     if not prepared:
         with database.write(wait=False) as connection:
             accounts.prepare(connection)
     app.register_blueprint(bp)
+
+
+def _visited(database: Database) -> Callable[[str], None]:
+    """What notes that somebody who signed in days ago still uses his account."""
+
+    def note(name: str) -> None:
+        if name in accounts.DEMO_NAMES:
+            return
+        try:
+            with database.write(wait=False) as connection:
+                account_use.note(connection, name)
+        except SQLAlchemyError as error:
+            log.warning("a visit was not noted: %s", type(error).__name__)
+
+    return note
+
+
+def _secret_of(database: Database) -> Callable[[str], str | None]:
+    """What changes with an account's password: its hash."""
+
+    def secret_of(name: str) -> str | None:
+        with database.read(wait=False) as connection:
+            account = accounts.find(connection, name)
+        return account.password_hash if account else None
+
+    return secret_of
 
 
 def card() -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from werkzeug.exceptions import Conflict
 
 from demo.observe.addresses import shorten
 from demo.sessions import cart, interface, session_id, user_agent
+from demo.sessions.account_use import Unused
 from demo.sessions.cart import Cart, Line
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore, SessionTooLarge
@@ -33,6 +34,7 @@ class Parts:
     cart: Cart
     cart_at_sign_in: Cart
     second_device: SecondDevice
+    unused: Unused
 
 
 def parts() -> Parts:

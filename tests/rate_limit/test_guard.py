@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from demo.client.wire import Client
@@ -390,32 +390,47 @@ def test_a_body_without_the_field_is_counted_and_then_told(make_app: MakeApp, bo
     assert web.post(SCORES, data=body).status_code == 429
 
 
-def test_passwords_for_one_account_are_guessed_no_more_from_many_addresses(
-    make_app: MakeApp,
+def test_everyone_together_has_one_count(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limits(2, by="everyone")).test_client()
+    codes = [
+        web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}).status_code
+        for number in range(4)
+    ]
+    assert codes == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [("all", [1, 1, 1]), ("failures", [0, 1, 0]), ("successes", [1, 0, 0])],
+)
+def test_a_limit_counts_the_answers_that_it_is_for(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, count: str, kept: list[int]
 ) -> None:
-    web = make_app().test_client()
+    app = make_app(RATE_LIMITS=limits(5, count=count))
+    web = app.test_client()
+    left = 5
+    for status, counted in zip((200, 404, 503), kept, strict=True):
 
-    def guess(number: int, name: str = "mara") -> Any:
-        form = {"name": name, "password": "guess"}
-        return web.post(
-            "/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}
-        )
+        def answer(product_id: int, status: int = status) -> Any:
+            return Response("", status)
 
-    assert [guess(number).status_code for number in range(12)] == [422] * 10 + [429] * 2
-    refused = guess(50)
-    assert (refused.status_code, refused.headers["RateLimit"].count("r=")) == (429, 2)
-    assert guess(51, "noor").status_code == 422
+        monkeypatch.setitem(app.view_functions, "catalog.api.get_product", answer)
+        left -= counted
+        told = web.get(PRODUCT)
+        assert told.status_code == status
+        assert f'"catalog.api.get_product";r={left};' in told.headers["RateLimit"]
 
 
 def test_who_signs_in_uses_up_nothing_of_the_account(make_app: MakeApp) -> None:
-    web = make_app().test_client()
+    app = make_app()
+    form = {"name": "ida", "password": "a long enough phrase"}
+    app.test_client().post("/sessions/sign-up", data=form)
     for number in range(12):
-        form = {"name": "mara", "password": "correct horse"}
-        answer = web.post(
+        answer = app.test_client().post(
             "/sessions/login", data=form, environ_overrides={"REMOTE_ADDR": f"203.0.113.{number}"}
         )
         assert answer.status_code == 303
-        assert '"sessions.login/field:name";r=10;t=0' in answer.headers["RateLimit"]
+        assert '"sessions.login/field:name";r=100;t=0' in answer.headers["RateLimit"]
 
 
 def test_what_the_first_limit_counted_is_given_back_when_a_later_one_refuses(

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from demo.database import Database
-from demo.sessions import accounts
+from demo.sessions import account_use, accounts
 from demo.sessions.accounts import Account, Refused
 
 GOOD = "a long enough phrase"
@@ -30,8 +31,10 @@ def find(database: Database, name: str) -> Account | None:
 
 
 def add(database: Database, name: str, password: str = GOOD) -> None:
+    accounts.check_name(name)
+    hashed = accounts.hash_password(name, password)
     with database.write() as connection:
-        accounts.add(connection, name, password)
+        accounts.add(connection, name, hashed)
 
 
 def test_preparing_twice_changes_nothing(
@@ -145,23 +148,43 @@ def test_the_password_of_a_shared_account_stays(database: Database) -> None:
         assert not accounts.change_password(connection, mara, accounts.hash_password("mara", GOOD))
 
 
-def test_the_number_of_accounts_is_bounded_and_the_forgotten_make_room(
+def test_the_number_of_accounts_is_bounded(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import UTC, datetime
-
     monkeypatch.setattr(accounts, "MOST_ACCOUNTS", 5)
     add(database, "ida")
     with pytest.raises(Refused, match="too many"):
         add(database, "ole")
+
+
+def test_the_table_of_an_older_build_gets_its_column_and_loses_nobody(
+    make_database: Callable[..., Database],
+) -> None:
+    database, lately = make_database(), f"{datetime.now(UTC) - timedelta(days=100):%F %T}.000000"
     with database.write() as connection:
-        connection.execute(
-            update(accounts.accounts).values(signed_in_at=datetime(2020, 1, 1, tzinfo=UTC))
+        connection.exec_driver_sql(
+            "CREATE TABLE accounts (name VARCHAR(24) NOT NULL PRIMARY KEY, password_hash"
+            " VARCHAR(256) NOT NULL, is_shared BOOLEAN NOT NULL, signed_in_at DATETIME NOT NULL)"
         )
-    add(database, "ole")
+        connection.exec_driver_sql(f"INSERT INTO accounts VALUES ('ole', 'x', 0, '{lately}')")
+        assert not accounts.is_prepared(connection)
+    with database.write() as connection:
+        accounts.prepare(connection)
+        accounts.prepare(connection)
+        assert accounts.is_prepared(connection)
+        # What the older build still writes beside this one is taken.
+        connection.exec_driver_sql(
+            "INSERT INTO accounts (name, password_hash, is_shared, signed_in_at)"
+            f" VALUES ('eva', 'x', 0, '{lately}')"
+        )
+    assert find(database, "ole") and find(database, "eva") and find(database, "mara")
     with database.read() as connection:
-        names = set(connection.scalars(select(accounts.accounts.c.name)))
-    assert names == {*accounts.DEMO_NAMES, "ole"}
+        assert not account_use.due(connection, 100)
+
+
+def test_the_column_has_its_type_on_postgres_too() -> None:
+    kind = accounts.accounts.c.new_since.type.compile(postgresql.dialect())
+    assert kind == "TIMESTAMP WITH TIME ZONE"
 
 
 def test_the_table_itself_refuses_a_second_of_a_name(database: Database) -> None:

@@ -1,16 +1,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import OperationalError
 
 from demo.client.wire import Client
-from demo.sessions import accounts
+from demo.database import Database
+from demo.sessions import account_use, accounts
 from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
-from demo.web.services import part
+from demo.web.services import part, services
 from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
 NEW = "another long phrase"
@@ -340,3 +344,98 @@ def test_a_refused_sign_in_says_so_in_words(
     with after(monkeypatch, accounts, "find", lambda: part(Parts, app).store.revoke_all("mara")):
         answer = web.post("/sessions/login", data=GOOD)
     assert answer.status_code == 409 and "Please sign in again." in answer.text
+
+
+def test_who_takes_a_name_that_somebody_had_before_finds_nothing_of_it(
+    app: Flask, client: Client
+) -> None:
+    former, web = app.test_client(), app.test_client()
+    former.post("/sessions/sign-up", data=OWN)
+    former.post("/sessions/cart", data={"product": "42"})
+    with get_database_of(app).write() as connection:  # the row alone is gone
+        connection.execute(delete(accounts.accounts).where(accounts.accounts.c.name == "ida"))
+    assert user(former) == "ida"
+    web.post("/sessions/cart", data={"product": "7"})
+    assert web.post("/sessions/sign-up", data={**OWN, "password": NEW}).status_code == 303
+    assert user(former) is None and user(web) == "ida"
+    assert [line["id"] for line in web.get("/sessions/api/me").json["cart"]] == [7]
+    assert len(web.get("/sessions/api/devices").json) == 1
+
+
+def test_who_asks_for_a_name_that_somebody_has_ends_nothing(app: Flask) -> None:
+    owner, other = app.test_client(), app.test_client()
+    owner.post("/sessions/sign-up", data=OWN)
+    owner.post("/sessions/cart", data={"product": "42"})
+    assert other.post("/sessions/sign-up", data={**OWN, "password": NEW}).status_code == 422
+    assert user(owner) == "ida"
+    assert [line["id"] for line in owner.get("/sessions/api/me").json["cart"]] == [42]
+
+
+def test_an_account_that_is_dropped_while_its_password_is_checked_lets_nobody_in(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, late = app.test_client(), app.test_client()
+    owner.post("/sessions/sign-up", data=OWN)
+
+    def drop() -> None:
+        with get_database_of(app).write() as connection:
+            connection.execute(delete(accounts.accounts).where(accounts.accounts.c.name == "ida"))
+
+    with after(monkeypatch, accounts, "is_right", drop):
+        answer = late.post("/sessions/login", data=OWN)
+    assert answer.status_code == 422 and "Name or password is wrong" in answer.text
+    assert user(late) is None
+
+
+def test_a_visit_on_another_day_of_the_same_session_keeps_the_account(
+    app: Flask, client: Client
+) -> None:
+    web = app.test_client()
+    web.post("/sessions/sign-up", data=OWN)
+
+    def pass_hours(hours: float) -> None:
+        """Has the account and the session, and its last visit, be so much older."""
+        found = place(sid_of(web))
+        assert found
+        for name in ("_created", "_seen"):
+            client.hincrby(found.session, name, -int(hours * 3_600_000))
+        with get_database_of(app).write() as connection:
+            rows = connection.execute(select(row).where(row.c.name == "ida")).one()
+            before = rows.new_since and rows.new_since - timedelta(hours=hours)
+            connection.execute(update(row).where(row.c.name == "ida").values(new_since=before))
+
+    def is_new() -> bool:
+        with get_database_of(app).read() as connection:
+            found = connection.scalar(select(row.c.new_since).where(row.c.name == "ida"))
+        return found is not None
+
+    row = accounts.accounts
+    pass_hours(23)
+    assert user(web) == "ida" and is_new()
+    pass_hours(2)
+    assert user(web) == "ida" and not is_new()
+
+
+def test_a_day_of_a_session_is_noted_once_and_a_database_that_is_away_signs_nobody_out(
+    app: Flask, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web, noted = app.test_client(), []
+    web.post("/sessions/sign-up", data=OWN)
+
+    def note(_: Any, name: str) -> None:
+        noted.append(name)
+        raise OperationalError("", None, Exception())
+
+    monkeypatch.setattr(account_use, "note", note)
+    found = place(sid_of(web))
+    assert found
+    client.hincrby(found.session, "_created", -25 * 3_600_000)
+    client.hincrby(found.session, "_seen", -2 * 3_600_000)
+    for seen in (0, 0, 120_000):  # visited, visited again, two minutes later
+        client.hincrby(found.session, "_seen", -seen)
+        assert user(web) == "ida"
+    assert noted == ["ida"]
+
+
+def get_database_of(app: Flask) -> Database:
+    return services(app).database
