@@ -9,7 +9,7 @@ account with that very password (`known_devices`).
 
 from typing import Any
 
-from flask import request, session
+from flask import current_app, request, session
 from werkzeug import Response
 from werkzeug.exceptions import Conflict, ServiceUnavailable
 
@@ -44,6 +44,8 @@ def login() -> Any:
     epoch = parts().store.epoch(name)
     with get_database().read() as connection:
         account = accounts.find(connection, name)
+    if account and account.is_shared and current_app.config["PUBLIC"]:
+        account = None  # there strangers would see each other's sessions
     if not accounts.is_right(account, password) or account is None:
         return page({"name": WRONG}, name), 422
     if not account.is_shared:

@@ -18,11 +18,15 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore, SessionTooLarge
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
+from demo.web.public import refuse_http
 from demo.web.security import is_own_path
 from demo.web.services import part
 from demo.web.validation import Invalid
 
 bp = Blueprint("sessions", __name__, url_prefix="/sessions", cli_group=None)
+
+
+bp.before_request(refuse_http)
 
 
 @dataclass(frozen=True)

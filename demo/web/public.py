@@ -37,6 +37,12 @@ def refuse_without_key() -> None:
         raise Forbidden(NOT_HERE)
 
 
+def refuse_http() -> None:
+    """Raises Forbidden for a form of a public host that came over http: it may hold a password."""
+    if request.method == "POST" and current_app.config["PUBLIC"] and not request.is_secure:
+        raise Forbidden("This goes over https only. Nothing was changed.")
+
+
 def may_see_names() -> bool:
     """Whether the names of servers, processes and keys may be shown: on a public host to who sends the
     operators' token."""

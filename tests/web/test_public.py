@@ -9,6 +9,7 @@ from flask import Flask
 
 from demo.client.leader import Leader
 from demo.config import ConfigError, load
+from demo.sessions.accounts import DEMO_PASSWORD
 from demo.web.public import BY_API, NOT_HERE, unsafe
 from demo.web.services import services
 
@@ -58,6 +59,21 @@ def test_otherwise_they_are_open(make_app: MakeApp) -> None:
     for path, form in FORMS:
         assert web.post(path, data=form).status_code == 303
     assert 'action="/catalog/products/42/price"' in web.get("/catalog/products/42").text
+
+
+def test_nobody_signs_in_to_what_is_everybodys_nor_over_http(make_app: MakeApp) -> None:
+    web = make_app(**PUBLIC, RATE_LIMITS={}).test_client()
+    https = {"base_url": "https://localhost"}
+    page = web.get("/sessions/", **https).text
+    assert DEMO_PASSWORD not in page and "mara" not in page
+    form = {"name": "mara", "password": DEMO_PASSWORD}
+    assert web.post("/sessions/login", data=form, **https).status_code == 422
+    own = {"name": "ida", "password": "a long enough phrase"}
+    assert web.post("/sessions/sign-up", data=own).status_code == 403
+    assert web.post("/sessions/sign-up", data=own, **https).status_code == 303
+    assert web.post("/sessions/login", data=own).status_code == 403
+    assert web.post("/sessions/login", data=own, **https).status_code == 303
+    assert web.get("/sessions/api/me", **https).json["user"] == "ida"
 
 
 def test_a_public_host_needs_https() -> None:
