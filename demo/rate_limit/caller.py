@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from flask import request, session
 
-from demo.rate_limit import identity
+from demo.observe import addresses
 
 
 def caller() -> str:
-    """The client's address, as `identity.of_address` writes it."""
-    return identity.of_address(request.remote_addr)
+    """The client's address, as `addresses.identity` writes it."""
+    return addresses.identity(request.remote_addr)
 
 
 def whom(by: str) -> str:
