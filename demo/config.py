@@ -168,6 +168,13 @@ SETTINGS: dict[str, Setting] = {
         int,
         "most viewers of live boards per worker, and never more than half of its threads or connections",
     ),
+    "STREAM_VIEWERS_PER_ADDRESS": Setting(
+        "DEMO_STREAM_VIEWERS_PER_ADDRESS",
+        250,
+        int,
+        "most of them from one address, of IPv6 from a /64, and half of the places at most; from a /24 or a /48 "
+        "twice as many, and three quarters at most",
+    ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES",
         0,
@@ -243,6 +250,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "SESSION_IDLE_SECONDS": (1, 31_536_000),
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
     "STREAM_VIEWERS": (0, 100_000),
+    "STREAM_VIEWERS_PER_ADDRESS": (1, 100_000),
     "TRUSTED_PROXIES": (0, 10),
 }
 

@@ -86,12 +86,16 @@ const watch = () => {
     $("stale")?.toggleAttribute("hidden", is);
   };
   source.onopen = () => {
+    history.replaceState(1, "");
     on(true);
     fresh(true); // until it says otherwise
   };
   source.onerror = () => {
     on(false);
-    if (source.readyState === 2) setTimeout(again, 5000 + 5000 * Math.random());
+    if (source.readyState < 2) return;
+    const times = history.state ?? 1; // who is refused asks ever more seldom; a reload keeps it
+    history.replaceState(Math.min(2 * times, 8), "");
+    setTimeout(again, 5000 * times * (1 + Math.random()));
   };
   source.addEventListener("board", (event) => {
     fresh(true);

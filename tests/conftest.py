@@ -229,8 +229,8 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that ask for every address: the labs' processes are their own tests' matter."""
-    monkeypatch.setattr(strategies_views, "_run", lambda _: [])
-    monkeypatch.setattr(eviction_views, "_begin", lambda *_: "0" * 16)
+    monkeypatch.setattr(strategies_views, "_run", lambda *_: [])
+    monkeypatch.setattr(eviction_views, "_begin", lambda *given: given[-1].leave())
     monkeypatch.setattr(hostile_pickle, "let_it_run", lambda: hostile_pickle.Deed("", "", ""))
     monkeypatch.setattr(trials_views, "READERS", 5)
 

@@ -14,6 +14,7 @@ from demo.leaderboard.signatures import Signatures, Unsigned, sign
 from demo.monitor.sampler import Sampler
 from demo.observe.trace import begin_trace, end_trace
 from demo.sessions.session_store import SessionStore
+from demo.teach.turns import Turns, Who
 
 
 def run_every_script(web: FlaskClient, wired: Any) -> None:
@@ -63,6 +64,8 @@ def run_every_script(web: FlaskClient, wired: Any) -> None:
     leader.campaign()
     Sampler(wired, lambda: "slots").step(leader.token)
     leader.resign()
+    turns = Turns(wired, "slots")
+    turns.keep(turns.join(Who("a", "b", "c"), "").id)
     end_trace()
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
     web.get("/leaderboard/boards/main?player=mara")

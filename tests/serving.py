@@ -107,6 +107,26 @@ def processes() -> list[tuple[int, str]]:
     return found
 
 
+def parents() -> dict[int, int]:
+    """The parent of every process that runs; one that nobody has waited for is none. Linux."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    found[int(folder.name)] = int(parent)
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """All that a process has started, and what these have. Linux."""
+    known, found = parents(), {pid}
+    while more := {child for child, parent in known.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
 @contextlib.contextmanager
 def serve(
     *,

@@ -26,6 +26,7 @@ from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
+from demo.teach.turns import Turns, Who
 from demo.web.services import part, services
 from tests import users
 from tests.servers import REPOSITORY
@@ -182,6 +183,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     Sampler(wired, lambda: "of the test").step(leader.token)
     leader.resign()
     leader.campaign()
+    Turns(wired, "runs").join(Who("a", "b", "c"), "")
     seconds = iter(range(100))
     watch = ToldAgain(wired, lambda: float(next(seconds)))
     while not wired.exists(told_again.KNOWN):

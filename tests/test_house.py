@@ -14,6 +14,7 @@ from redis.crc import key_slot
 
 from demo.app import USE_CASES
 from demo.client.wire import Client
+from demo.teach import pattern_zip
 from tests.servers import REPOSITORY
 
 DEMO = REPOSITORY / "demo"
@@ -97,6 +98,12 @@ def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Pat
             assert top in allowed | set(sys.stdlib_module_names), (
                 f"{module_of(path)} imports {name}"
             )
+
+
+@pytest.mark.parametrize("name", sorted(pattern_zip.OF_A_FLOOR))
+def test_a_pattern_of_a_floor_imports_redis_and_the_standard_library(name: tuple[str, str]) -> None:
+    for imported in imports((DEMO / name[0] / name[1]).with_suffix(".py")):
+        assert imported.partition(".")[0] in PATTERN_PACKAGES | set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("path", DOOR_FILES, ids=module_of)

@@ -11,6 +11,7 @@ from demo.observe.trace import ENDPOINT
 
 QUIET = (
     "static",
+    "turns.",
     "monitor.livez",
     "monitor.readyz",
     "monitor.metrics.",

@@ -1,7 +1,6 @@
 """The lab of serialisation: bytes, time and types, and what a hostile pickle would have done."""
 
 import subprocess
-import threading
 from typing import Any
 
 import msgspec
@@ -12,12 +11,12 @@ from demo.catalog import hostile_pickle, products, serializers
 from demo.catalog.answering import is_integer
 from demo.catalog.entry import Codec
 from demo.catalog.products import PAGE_SIZE, Product
-from demo.teach import listing
+from demo.teach import labs, listing, waiting
+from demo.teach.labs import TRIES, Lab, Run
 from demo.web import flash_cookie
 from demo.web.services import get_database
 
 bp = Blueprint("serializers", __name__, url_prefix="/lab/serializers", cli_group=None)
-_children = threading.BoundedSemaphore(2)
 
 
 @bp.get("/")
@@ -61,22 +60,33 @@ def index() -> Response:
 
 @bp.post("/pickle")
 def run_pickle() -> Any:
-    """Lets the payload do its deed in a child with nothing to harm; two at a time."""
-    if not _children.acquire(blocking=False):
-        raise ServiceUnavailable(
-            "Others are trying this just now. Please try again in a few seconds."
-        )
+    """Lets the payload do its deed in a child with nothing to harm."""
+    return waiting.enter(PICKLE)
+
+
+def _let_it_run(_: str, __: Run) -> Any:
     try:
         deed = hostile_pickle.let_it_run()
     except (OSError, subprocess.SubprocessError) as error:
         raise ServiceUnavailable("The child process could not be run.") from error
-    finally:
-        _children.release()
     response = redirect(url_for("catalog.serializers.index", _anchor="pickle"), 303)
     flash_cookie.put(
         response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error}
     )
     return response
+
+
+PICKLE = labs.add(
+    Lab(
+        "pickle",
+        "Serialisation",
+        TRIES,
+        _let_it_run,
+        page=lambda *_: url_for("catalog.serializers.index"),
+        kept=False,
+        without_redis=True,
+    )
+)
 
 
 def _refused_by_ours() -> str:

@@ -14,6 +14,8 @@ from demo.catalog import stampede
 from demo.catalog.answering import catalog, checked_id
 from demo.catalog.products import MAX_ID
 from demo.catalog.stampede import Reader
+from demo.teach import labs, waiting
+from demo.teach.labs import TRIES, Lab, Run
 from demo.web import flash_cookie
 from demo.web.validation import convert
 
@@ -41,7 +43,12 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 def burst(product_id: str) -> Any:
     """Fifty readers ask for this product at once, under a key of their own."""
     number = checked_id(product_id)
-    start = convert(request.form, Burst).start
+    return waiting.enter(BURST, f"{number} {convert(request.form, Burst).start}")
+
+
+def _burst(what: str, _: Run) -> Any:
+    given, start = what.split()
+    number = int(given)
     key = f"{number}-{secrets.token_hex(6)}"
     load = partial(catalog().load_page, number)
     if start == "stale":
@@ -51,7 +58,20 @@ def burst(product_id: str) -> Any:
     )
     with suppress(RedisError):
         catalog().trials.invalidate(key)
-    return _back(number, Result(start, loads, readers))
+    return _back(number, msgspec.convert((start, loads, readers), Result))
+
+
+BURST = labs.add(
+    Lab(
+        "burst",
+        "Stampede",
+        TRIES,
+        _burst,
+        page=lambda what, _: url_for("catalog.product", product_id=int(what.split()[0])),
+        kept=False,
+        without_redis=True,
+    )
+)
 
 
 @bp.post("/missing")

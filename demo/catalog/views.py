@@ -55,7 +55,7 @@ from demo.web.services import Services, get_database
 TITLE = "Catalog"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
-DEL EXPIRE GET HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM
+DEL EXPIRE GET HDEL HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM
 XGROUP|CREATE XLEN XPENDING XREADGROUP
 """
 bp.register_blueprint(api_views.bp)

@@ -1,11 +1,15 @@
-"""The workload's own process: options on standard input, outcomes on standard output, both JSON.
+"""The workload's own process: a line of options on standard input, a line of outcomes on standard
+output, both JSON.
 
 It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody
 else is affected, and its load is not on the worker that serves pages. As a worker of write-behind
-it saves batches until it is killed.
+it saves batches until it is killed. It ends as soon as standard input is closed, which the kernel
+does with the process that started it, and takes its folder and its own worker with it.
 """
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +24,14 @@ from demo.catalog import products, seed, workload
 from demo.catalog.strategies import NAMES, Rows, behind, build
 from demo.catalog.workload import PRODUCTS, DatabaseGone, Options, Outcome, Tally, percentile
 from demo.catalog.write_behind import WriteBehind
+from demo.client import children
 from demo.client.breaker import Breaker, BreakerOpen
 from demo.client.pool import connect
 from demo.client.wire import Client
 from demo.database import Database, sqlite_url
+
+MODULE = "demo.catalog.workload_runner"
+MEMORY_MB = 1024  # of addresses: 32 readers reserve 8 MB each
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -83,14 +91,23 @@ class Trouble:
 
 def main() -> None:
     """Reads the task and does it."""
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    children.bound(MEMORY_MB)
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    if not task.worker:
+        signal.signal(signal.SIGTERM, lambda *_: _give_up(task.folder))
+    children.end_with_owner()
     gate = Gate(0.01)
     client = connect(task.redis_url, pool_size=40, timeout_seconds=1.0, around=(gate.around,))
     if task.worker:
         serve(client, task, Trouble(task.options, gate))
         return
     outcomes = [measure(kind, client, task, Trouble(task.options, gate)) for kind in NAMES]
-    sys.stdout.buffer.write(msgspec.json.encode(outcomes))
+    sys.stdout.buffer.write(msgspec.json.encode(outcomes) + b"\n")
+
+
+def _give_up(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def serve(client: Client, task: Task, trouble: Trouble) -> None:
@@ -162,11 +179,10 @@ def _run_behind(
 def _run_with_a_killed_worker(
     store: WriteBehind[products.Product], task: Task, trouble: Trouble
 ) -> tuple[Tally, float, int, int]:
-    command = [sys.executable, "-m", "demo.catalog.workload_runner"]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    worker = children.start(MODULE, preexec_fn=children.dying_with_parent(MEMORY_MB))
     assert worker.stdin and worker.stdout
-    worker.stdin.write(msgspec.json.encode(msgspec.structs.replace(task, worker=True)))
-    worker.stdin.close()
+    worker.stdin.write(msgspec.json.encode(msgspec.structs.replace(task, worker=True)) + b"\n")
+    worker.stdin.flush()
     worker.stdout.readline()
     pending: list[int] = []
     lock = threading.Lock()
@@ -181,6 +197,7 @@ def _run_with_a_killed_worker(
     finally:
         worker.kill()
         worker.wait()
+        worker.stdin.close()
         worker.stdout.close()
         trouble.end()
     return tally, seconds, pending[0] if pending else store.pending(), _drain(store)

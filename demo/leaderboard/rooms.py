@@ -4,14 +4,11 @@ viewers share with that of the subscriber, under one lock."""
 import threading
 from collections.abc import Callable, Set
 
+from demo.leaderboard.places import Origin, Places
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.viewers import Group, Viewer
 
 Leave = Callable[[Viewer], None]
-
-
-class Full(Exception):
-    """All places for viewers are taken."""
 
 
 class Room:
@@ -27,12 +24,12 @@ class Room:
 
 
 class Rooms:
-    """The rooms of a process, of `most` viewers together; `counted` is told how many there are. Who
-    needs more than one call at one moment holds `lock` around them."""
+    """The rooms of a process, whose viewers have `places` together; `counted` is told how many
+    there are. Who needs more than one call at one moment holds `lock` around them."""
 
-    def __init__(self, most: int, counted: Callable[[int], None]) -> None:
+    def __init__(self, places: Places, counted: Callable[[int], None]) -> None:
         self.lock = threading.RLock()
-        self._most, self._counted = most, counted
+        self._places, self._counted = places, counted
         self._rooms: dict[tuple[str, str], Room] = {}
         self._viewers: set[Viewer] = set()
 
@@ -42,16 +39,23 @@ class Rooms:
         return len(self._viewers)
 
     def enter(
-        self, board: Leaderboard, period: str, player: str, make: Callable[[Group, Leave], Viewer]
+        self,
+        board: Leaderboard,
+        period: str,
+        player: str,
+        origin: Origin,
+        make: Callable[[Group, Leave], Viewer],
     ) -> Viewer:
         """A viewer, which `make` makes of its group and of how it leaves. Raises Full."""
 
         def leave(viewer: Viewer) -> None:
-            self._leave(viewer, room, player)
+            with self.lock:
+                if viewer in self._viewers:  # its server and who takes places back come at once
+                    self._places.give_back(origin)
+                    self._leave(viewer, room, player)
 
         with self.lock:
-            if self.count >= self._most:
-                raise Full
+            self._places.take(origin)
             room = self._rooms.setdefault((board.board, period), Room(board, period))
             group = room.groups.get(player)
             if group is None:
@@ -64,14 +68,13 @@ class Rooms:
         return viewer
 
     def _leave(self, viewer: Viewer, room: Room, player: str) -> None:
-        with self.lock:
-            self._viewers.discard(viewer)
-            self._counted(self.count)
-            viewer.group.viewers -= 1
-            if not viewer.group.viewers:
-                del room.groups[player]
-            if not room.groups:
-                del self._rooms[room.board.board, room.period]
+        self._viewers.discard(viewer)
+        self._counted(self.count)
+        viewer.group.viewers -= 1
+        if not viewer.group.viewers:
+            del room.groups[player]
+        if not room.groups:
+            del self._rooms[room.board.board, room.period]
 
     def viewers(self) -> list[Viewer]:
         """Those who are there now."""

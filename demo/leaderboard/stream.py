@@ -8,7 +8,9 @@ harm: every board is also read after each (re)connect, once its channel is confi
 Where the server does not let us subscribe, every board is read once a second instead.
 
 Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
-keeps a place. When the streams end, whoever is in the middle of a write is cut off, so that a
+keeps a place. Nor does one that is dead and does not show it, as behind a proxy: after
+`life_seconds` at most every stream ends, and a client that is there comes again. When the streams
+end, whoever is in the middle of a write is cut off, so that a
 client that does not read holds no server up.
 
 A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is
@@ -20,6 +22,7 @@ The subscriber begins with the first viewer, which comes after a fork, and ends 
 import contextvars
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +30,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from demo.leaderboard.places import Full, Origin, Places
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.rooms import Leave, Rooms
 from demo.leaderboard.subscription import Subscription
@@ -42,27 +46,30 @@ log = logging.getLogger(__name__)
 
 
 class Streams:
-    """The live boards of a process. `most` bounds the viewers, `write_seconds` how long one may
-    take to take an event, `stopping` is asked all the time and ends every stream, `counted` is
-    told how many viewers there are."""
+    """The live boards of a process. `places` bounds the viewers, `write_seconds` how long one may
+    take to take an event, `life_seconds` how long a stream lasts, `stopping` is asked all the
+    time and ends every stream, `counted` is told how many viewers there are."""
 
     def __init__(
         self,
         client: Any,
         *,
-        most: int = 1000,
+        places: Places | None = None,
         interval_seconds: float = 0.075,
         again_seconds: float = 5.0,
         heartbeat_seconds: float = 10.0,
         write_seconds: float = 10.0,
+        life_seconds: float = 900.0,
         stopping: Callable[[], bool] = lambda: False,
         counted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._client, self._watched = client, Watched(client)
-        self._rooms, self.most = Rooms(most, counted), most
+        self.places = places or Places(1000)
+        self._rooms = Rooms(self.places, counted)
         self._interval_seconds = interval_seconds
         self._again_seconds, self._heartbeat_seconds = again_seconds, heartbeat_seconds
-        self._write_seconds, self._stopping = write_seconds, stopping
+        self._write_seconds, self._life_seconds = write_seconds, life_seconds
+        self._stopping = stopping
         self._closed = False
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -79,6 +86,7 @@ class Streams:
         period: str,
         player: str = "",
         *,
+        origin: Origin = Origin(),  # noqa: B008 - frozen
         last_event_id: str = "",
         gone: Callable[[], bool] = lambda: False,
         cut: Callable[[], None] = lambda: None,
@@ -88,14 +96,30 @@ class Streams:
 
         def make(group: Group, leave: Leave) -> Viewer:
             group.over = group.over or self._is_over()
-            return Viewer(group, last_event_id, self._heartbeat_seconds, gone, cut, leave)
+            # Not all at once: who came together after a restart does not come together again.
+            until = time.monotonic() + self._life_seconds * random.uniform(0.75, 1)
+            return Viewer(group, last_event_id, self._heartbeat_seconds, gone, cut, leave, until)
 
         board.redis_keys(period)
         with self._rooms.lock:  # the thread does not end between the two
-            viewer = self._rooms.enter(board, period, player, make)
+            try:
+                viewer = self._rooms.enter(board, period, player, origin, make)
+            except Full:
+                if not self._take_back():
+                    raise
+                viewer = self._rooms.enter(board, period, player, origin, make)
             if self._pid != os.getpid() or self._thread is None:
                 self._start()
         return viewer
+
+    def _take_back(self) -> bool:
+        """The places of all whose clients have left, before somebody is refused: who reloads a page
+        comes sooner than it is looked who has left. Whether there were any."""
+        gone = [viewer for viewer in self._rooms.viewers() if viewer.gone()]
+        for viewer in gone:
+            viewer.close()
+            viewer.group.stir()
+        return bool(gone)
 
     def _start(self) -> None:
         nothing = contextvars.Context()  # not what the first viewer's request has in its own
@@ -147,7 +171,7 @@ class Streams:
             writes, gone = viewer.writes_for(now), viewer.gone()
             if writes > self._write_seconds or (writes and gone):
                 viewer.cut()
-            elif gone:
+            elif gone or now >= viewer.until:
                 left.add(viewer.group)
         for group in left:
             group.stir()

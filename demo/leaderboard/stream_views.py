@@ -1,32 +1,38 @@
 """A board as a stream of server-sent events. It holds neither a connection of the pool nor a
 session of the database."""
 
+import contextlib
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 import msgspec
 from flask import Flask, Response, current_app, request
-from werkzeug.exceptions import ServiceUnavailable
 
 from demo.client.wire import NotSent
 from demo.leaderboard.answers import check_player
 from demo.leaderboard.board_access import bp, known, leaderboard
 from demo.leaderboard.bodies import PERIOD
-from demo.leaderboard.rooms import Full
+from demo.leaderboard.places import Crowded, Full, Origin, Places
 from demo.leaderboard.stream import Streams
 from demo.leaderboard.viewers import Viewer
+from demo.observe import addresses
 from demo.observe.metrics import STREAMS_OPEN
 from demo.teach import pull_the_plug
 from demo.web import server
 from demo.web.documented import Header, documented
-from demo.web.errors import RedisAway
+from demo.web.errors import RedisAway, TryLater
 from demo.web.services import services
 from demo.web.validation import Invalid, read_query
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EVENT_ID_CHARACTERS = 64
 SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
+# A client that vanished without a word acknowledges no heartbeat. Left to itself Linux tries for a
+# quarter of an hour before it calls such a connection dead.
+UNACKNOWLEDGED_SECONDS = 20
+RETRY_SECONDS = 30
 LAST = Header(
     "Last-Event-ID",
     "the last event that the client has: it is not sent again",
@@ -46,7 +52,8 @@ class Wanted(msgspec.Struct, frozen=True):
 class Line:
     """The connection of a request, where gunicorn tells it: whether the client has left, which a
     write finds out too late, hanging up, so that a server that ends does not wait for a next
-    request, and cutting it. What lies there unread is bounded: it grows to megabytes else."""
+    request, and cutting it. What lies there unread is bounded: it grows to megabytes else; so is
+    the time for which it is not acknowledged."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given = environ.get("gunicorn.socket")
@@ -55,6 +62,9 @@ class Line:
         )  # gevent's would wait where this one is to look
         if self._socket is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+            most_ms = UNACKNOWLEDGED_SECONDS * 1000
+            with contextlib.suppress(AttributeError, OSError):  # Linux, and not on a unix socket
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, most_ms)
 
     def is_dead(self) -> bool:
         """Whether the client has closed it."""
@@ -103,7 +113,7 @@ class Answer:
     query=Wanted,
     answer=str,
     path={"board": "main"},
-    errors=(503,),
+    errors=(429, 503),
     headers=(LAST,),
     media="text/event-stream",
 )
@@ -128,13 +138,26 @@ def stream(board: str) -> Response:
             leaderboard(name),
             wanted.period,
             player,
+            origin=Origin(
+                addresses.identity(request.remote_addr), addresses.network(request.remote_addr)
+            ),
             last_event_id=last,
             gone=line.is_dead,
             cut=line.cut,
         )
+    except Crowded as error:
+        raise TryLater(
+            429,
+            f"{error.most} streams are open from this address or its network, as many as one may "
+            "hold of this process. Read the board instead.",
+            RETRY_SECONDS,
+        ) from None
     except Full:
-        raise ServiceUnavailable(
-            f"This process has {streams.most} places for viewers, and all are taken. Read the board instead."
+        raise TryLater(
+            503,
+            f"This process has {streams.places.most} places for viewers, and all are taken. "
+            "Read the board instead.",
+            RETRY_SECONDS,
         ) from None
     return Response(
         Answer(viewer, line), mimetype="text/event-stream", headers=HEADERS, direct_passthrough=True
@@ -151,10 +174,22 @@ def _streams() -> Streams:
             made = shared.keep(
                 Streams(
                     shared.redis,
-                    most=min(app.config["STREAM_VIEWERS"], told.open_answers),
+                    places=_places(app.config, told.open_answers),
                     stopping=lambda: not told.goes_on(),
                     counted=STREAMS_OPEN.set,
                 )
             )
             shared.closing.callback(made.close)
     return made
+
+
+def _places(config: Mapping[str, Any], open_answers: int) -> Places:
+    """The places of this process. However few these are, one address holds half of them at most, a
+    network three quarters: others find one too."""
+    most = min(config["STREAM_VIEWERS"], open_answers)
+    of_address = config["STREAM_VIEWERS_PER_ADDRESS"]
+    return Places(
+        most,
+        min(of_address, max(most // 2, 1)),
+        min(2 * of_address, max(3 * most // 4, 1)),
+    )

@@ -5,6 +5,7 @@ A viewer has no queue. It remembers what it was sent last, and when it is its tu
 the newest then: who reads slowly gets fewer events, holds nobody up and costs no more memory.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Group:
 class Viewer:
     """One answer, as WSGI iterates over it: events when there are any, a comment when there are
     none for a while. `gone` tells whether the client has left, `cut` ends its connection, be it
-    in the middle of a write, `leave` is called once, at the end."""
+    in the middle of a write, `leave` is called once, at the end. At `until`, by the monotonic
+    clock, it has to come again."""
 
     def __init__(
         self,
@@ -67,8 +69,9 @@ class Viewer:
         gone: Callable[[], bool],
         cut: Callable[[], None],
         leave: Callable[["Viewer"], None],
+        until: float = math.inf,
     ) -> None:
-        self.group, self.gone, self.cut = group, gone, cut
+        self.group, self.gone, self.cut, self.until = group, gone, cut, until
         self._sent, self._told_away, self._turn = last_event_id, False, -1
         self._heartbeat_seconds, self._leave = heartbeat_seconds, leave
         self._taken = 0.0
@@ -98,7 +101,7 @@ class Viewer:
             changed.wait(self._heartbeat_seconds)
         self._turn = group.turn  # first: what changes while the rest is read comes again
         event, away = group.event, group.away
-        if group.over or self._closed or self.gone():
+        if group.over or self._closed or time.monotonic() >= self.until or self.gone():
             raise StopIteration
         if away:
             if not self._told_away:

@@ -5,16 +5,14 @@ Five private engines, without a port and without a file, live in the folder that
 it ends, and the folder is removed, when the run is over, when its time is up, on SIGTERM, and as
 soon as standard input is closed: the kernel closes that with the process that started it, however
 that one ends. Should this process be killed itself, the kernel kills its engines (Linux), and the
-folder is its owner's to remove.
+folder is its owner's to remove. This process and each engine have a bound of their memory; an
+engine holds a few MB, and refuses writes long before it comes near.
 """
 
-import ctypes
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -23,13 +21,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from demo.client import folders
+from demo.client import children, folders
 from demo.monitor import belady
 from demo.monitor.eviction import BATCH, POLICIES, SECONDS, Options, Outcome, Subject, in_points
 from demo.monitor.traces import trace
 
 START_SECONDS = 5.0
 REPORT_SECONDS = 1.0
+MEMORY_MB = 512
+ENGINE_MB = 256  # of addresses: what its threads might use of them is most
+ENGINE_MAXMEMORY_MB = 8  # until the run sets its own, which is less
+CONNECTIONS = 8
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -45,12 +47,13 @@ class Task(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Reads the task, does it, and leaves nothing."""
+    children.bound(MEMORY_MB)
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     folder = Path(task.folder)
     held = folders.lock(folder / "alive.lock", exclusive=False)
     engines: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    threading.Thread(target=_end_with_the_owner, daemon=True).start()
+    children.end_with_owner()
     try:
         subjects = _start(task, folder, engines)
         _measure(task, subjects)
@@ -64,15 +67,10 @@ def main() -> None:
             held.close()
 
 
-def _end_with_the_owner() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> list[Subject]:
     """One engine a policy, all begun before the first is waited for. Raises RedisError when one
     does not answer."""
+    prepare = children.dying_with_parent(ENGINE_MB)
     sockets = {policy: folder / f"{number}.sock" for number, policy in enumerate(POLICIES)}
     for place in sockets.values():
         command = [
@@ -93,11 +91,15 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
             str(folder),
             "--loglevel",
             "warning",
+            "--maxmemory",
+            f"{ENGINE_MAXMEMORY_MB}mb",
+            "--maxclients",
+            str(CONNECTIONS),
         ]
         nowhere = subprocess.DEVNULL
         engines.append(
             subprocess.Popen(
-                command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=_die_with_parent
+                command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=prepare
             )
         )
     until = time.monotonic() + START_SECONDS
@@ -117,12 +119,6 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.RedisError:
         return False
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _measure(task: Task, subjects: list[Subject]) -> None:

@@ -1,10 +1,9 @@
-"""The eviction lab: a run in a process of its own, told of while it goes on, one at a time."""
+"""The eviction lab: a run in a process of its own, told of while it goes on."""
 
 import contextlib
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from redis.exceptions import RedisError
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo.client import engine, folders
-from demo.client.leader import Leader, lead_key
-from demo.config import REPOSITORY
+from demo.client import children, engine, folders
 from demo.monitor import belady, eviction, traces
 from demo.monitor.eviction import Options, Outcome, Subject
-from demo.teach import listing
+from demo.teach import labs, listing, waiting
+from demo.teach.labs import RUNS, Lab, Run
 from demo.web.services import get_redis
 from demo.web.validation import Invalid, convert
 
@@ -28,7 +26,6 @@ WATCHED_SECONDS = 10
 LONGEST_SECONDS = 28.0
 REFRESH_SECONDS = 2
 PLOT_HEIGHT, LABEL_HEIGHT = 220, 15
-CLAIM = lead_key("eviction")
 COLOURS = dict(zip(eviction.POLICIES, ("redis", "ok", "app", "stale", "bad"), strict=True))
 TRACES = {
     "zipf": "favourites that stay (Zipf)",
@@ -44,7 +41,7 @@ SETTINGS = {
 bp = Blueprint("eviction", __name__, url_prefix="/monitor/eviction", cli_group=None)
 
 
-class Run(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True):
     """What is kept of a run."""
 
     options: Options
@@ -59,7 +56,7 @@ def index() -> Response:
     if len(name) == 16 and set(name) <= set("0123456789abcdef"):
         with contextlib.suppress(RedisError, msgspec.MsgspecError):
             raw = get_redis().get(_key(name))
-            found = msgspec.json.decode(raw, type=Run) if raw else None
+            found = msgspec.json.decode(raw, type=Kept) if raw else None
             if found and not found.outcome.over:
                 get_redis().set(_watched(name), 1, ex=WATCHED_SECONDS)
         gone = found is None
@@ -68,15 +65,38 @@ def index() -> Response:
 
 @bp.post("")
 def run() -> Any:
-    """Begins a run, and shows the page that tells of it."""
+    """Begins a run, when it is the visitor's turn."""
     try:
         options = convert(request.form, Options)
     except Invalid as error:
         return _page(None, errors=error.errors, given=request.form.to_dict(), status=422)
+    _found_binary()
+    return waiting.enter(EVICTION, msgspec.json.encode(options).decode())
+
+
+def _start(what: str, turn: Run) -> Any:
+    """Shows the page that tells of the run."""
+    _begin(msgspec.json.decode(what, type=Options), _found_binary(), turn)
+    return redirect(url_for("monitor.eviction.index", run=turn.id), 303)
+
+
+EVICTION = labs.add(
+    Lab(
+        "eviction",
+        "Eviction lab",
+        RUNS,
+        _start,
+        page=lambda _, id: url_for("monitor.eviction.index", run=id),
+        goes_on=True,
+    )
+)
+
+
+def _found_binary() -> str:
     binary = _binary()
     if binary is None:
         raise ServiceUnavailable("No engine is installed here, so there is nothing to run.")
-    return redirect(url_for("monitor.eviction.index", run=_begin(options, binary)), 303)
+    return binary
 
 
 def _binary() -> str | None:
@@ -86,54 +106,44 @@ def _binary() -> str | None:
         return None
 
 
-def _begin(options: Options, binary: str) -> str:
-    """Starts the process and a thread that tells what it says; the run's name. One run at a time,
-    whoever asks: the claim is renewed with each line that the process says, so it ends soon
-    should this worker die."""
-    client, name = get_redis(), secrets.token_hex(8)
+def _begin(options: Options, binary: str, turn: Run) -> None:
+    """Starts the process and a thread that tells what it says. The turn is kept with each line
+    that the process says, so it ends soon should this worker die."""
+    client, name = get_redis(), turn.id
     folder: Path | None = None
-    claim = Leader(client, "eviction", name, ttl_seconds=WATCHED_SECONDS)
-    claim.campaign()
-    if not claim.token:
-        raise ServiceUnavailable("Another run is under way. Please try again in a few seconds.")
     try:
         client.set(_watched(name), 1, ex=WATCHED_SECONDS)
         client.set(
-            _key(name), msgspec.json.encode(Run(options, Outcome(0.0, []))), ex=WATCHED_SECONDS
+            _key(name), msgspec.json.encode(Kept(options, Outcome(0.0, []))), ex=WATCHED_SECONDS
         )
         folders.sweep()
         folder = folders.temporary("eviction")
-        command = [sys.executable, "-m", "demo.monitor.eviction_runner"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
-        )
+        process = children.start("demo.monitor.eviction_runner")
     except (OSError, RedisError) as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        claim.resign()
         if isinstance(error, OSError):
             raise ServiceUnavailable("This machine has no room for a run now.") from error
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
     shared = get_redis()
     threading.Thread(
-        target=_follow, args=(process, task, shared, name, options, folder, claim), daemon=True
+        target=_follow, args=(process, task, shared, turn, options, folder), daemon=True
     ).start()
-    return name
 
 
 def _follow(
     process: subprocess.Popen[bytes],
     task: bytes,
     client: Any,
-    name: str,
+    turn: Run,
     options: Options,
     folder: Path,
-    claim: Leader,
 ) -> None:
-    """Keeps each line that the process says, until it is over, the claim is lost or nobody has
+    """Keeps each line that the process says, until it is over, the turn is lost or nobody has
     looked for WATCHED_SECONDS; then ends it."""
     assert process.stdin and process.stdout
+    name = turn.id
     over = False
     held = folders.lock(folder / "alive.lock", exclusive=False)
     late = threading.Timer(LONGEST_SECONDS, process.kill)
@@ -144,10 +154,9 @@ def _follow(
         for line in process.stdout:
             outcome = msgspec.json.decode(line, type=Outcome)
             over = outcome.over
-            kept = msgspec.json.encode(Run(options, outcome))
+            kept = msgspec.json.encode(Kept(options, outcome))
             client.set(_key(name), kept, ex=KEPT_SECONDS if over else WATCHED_SECONDS)
-            claim.campaign()
-            if not over and not (claim.token and client.exists(_watched(name))):
+            if not over and not (turn.keep() and client.exists(_watched(name))):
                 break
     except (OSError, RedisError, msgspec.MsgspecError):
         over = False
@@ -166,11 +175,11 @@ def _follow(
             held.close()
         with contextlib.suppress(RedisError):
             client.delete(_watched(name), *([] if over else [_key(name)]))
-            claim.resign()  # Last: who finds the turn free finds nothing of a run that broke off.
+        turn.leave()  # Last: who finds the turn free finds nothing of a run that broke off.
 
 
 def _page(
-    found: Run | None,
+    found: Kept | None,
     *,
     gone: bool = False,
     errors: dict[str, str] | None = None,

@@ -44,7 +44,10 @@ from demo.web.validation import read_query
 
 TITLE = "Monitor"
 # What this use case sends itself; what its scripts run is read from them.
-NEEDS = "DEL DBSIZE EXPIRE GET LPUSH LRANGE LTRIM PTTL SET TTL TYPE XADD XRANGE XREVRANGE XTRIM"
+NEEDS = """
+DEL DBSIZE EXPIRE GET HDEL HGET HGETALL HSET LPUSH LRANGE LTRIM PEXPIRE PTTL SET TTL TYPE XADD XRANGE
+XREVRANGE XTRIM
+"""
 bp = Blueprint("monitor", __name__, cli_group=None)
 bp.register_blueprint(metrics_views.bp)
 bp.register_blueprint(eviction_views.bp)

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from flask import request, session
 
-from demo.rate_limit import identity
+from demo.observe import addresses
 from demo.web import known_devices
 
 
 def caller() -> str:
-    """The client's address, as `identity.of_address` writes it."""
-    return identity.of_address(request.remote_addr)
+    """The client's address, as `addresses.identity` writes it."""
+    return addresses.identity(request.remote_addr)
 
 
 def whom(by: str, spare: str = "") -> str | None:

@@ -1,7 +1,6 @@
 """The lab: the same two requests, forced to interleave, on stock Flask-Session and on ours."""
 
 import re
-import secrets
 from typing import Any
 
 import msgspec
@@ -11,7 +10,8 @@ from redis.exceptions import RedisError
 from demo.sessions import races
 from demo.sessions.observed_race import Outcome
 from demo.sessions.visitor import bp
-from demo.teach import listing
+from demo.teach import labs, listing, waiting
+from demo.teach.labs import TRIES, Lab, Run
 from demo.web.services import get_redis
 from demo.web.validation import Invalid
 
@@ -38,7 +38,7 @@ KEPT_SECONDS = 600
 RUN = re.compile(r"[0-9a-f]{16}")
 
 
-class Run(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True):
     """What is kept of a run."""
 
     race: str
@@ -62,20 +62,29 @@ def lab() -> str:
 
 @bp.post("/lab")
 def run_race() -> Any:
-    """Runs a race on both, keeps the outcome for ten minutes, and shows it."""
+    """Runs a race on both, when it is the visitor's turn."""
     race = request.form.get("race", "")
     if race not in LANES:
         raise Invalid({"race": "one of " + ", ".join(LANES)})
-    name = secrets.token_hex(8)
-    run = Run(race, races.run(race, get_redis()))
-    get_redis().set(_key(name), msgspec.json.encode(run), ex=KEPT_SECONDS)
-    return redirect(url_for("sessions.lab", run=name, _anchor="outcome"), 303)
+    return waiting.enter(RACE, race)
 
 
-def _kept(name: str) -> Run | None:
+def _race(race: str, run: Run) -> Any:
+    """Keeps the outcome for ten minutes, and shows it."""
+    kept = Kept(race, races.run(race, get_redis()))
+    get_redis().set(_key(run.id), msgspec.json.encode(kept), ex=KEPT_SECONDS)
+    return redirect(url_for("sessions.lab", run=run.id, _anchor="outcome"), 303)
+
+
+RACE = labs.add(
+    Lab("race", "Race lab", TRIES, _race, page=lambda _, id: url_for("sessions.lab", run=id))
+)
+
+
+def _kept(name: str) -> Kept | None:
     try:
         raw = get_redis().get(_key(name))
-        return msgspec.json.decode(raw, type=Run) if raw else None
+        return msgspec.json.decode(raw, type=Kept) if raw else None
     except (RedisError, msgspec.MsgspecError):
         return None
 

@@ -19,6 +19,7 @@ from demo.config import REPOSITORY
 FRAMEWORK = {"flask", "werkzeug"}
 MOST_FILES = 15
 FLOORS = ("client", "observe", "web", "teach")  # shared rooms, which are no use cases
+OF_A_FLOOR = {("teach", "turns")}  # what is a pattern all the same
 MADE = ("README.md", "requirements.txt", "tests/conftest.py")
 DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
 TESTS = {  # where a pattern is tested under another name than its own
@@ -107,11 +108,12 @@ def offered() -> frozenset[tuple[str, str]]:
     """Use case and pattern of all that can be taken."""
     found = set()
     for path in sorted((REPOSITORY / "demo").glob("*/*.py")):
-        test = None if path.parent.name in FLOORS else _test(path)
+        owner = (path.parent.name, path.stem)
+        test = None if owner[0] in FLOORS and owner not in OF_A_FLOOR else _test(path)
         if not test or FRAMEWORK & (_needs(test)[1] | _needs(path)[1]):
             continue
         if len(_whole(path)) + len(MADE) <= MOST_FILES:
-            found.add((path.parent.name, path.stem))
+            found.add(owner)
     return frozenset(found)
 
 

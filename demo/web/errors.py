@@ -42,6 +42,14 @@ class RedisAway(ServiceUnavailable):
         self.retry_after_seconds = refusal.retry_after_seconds
 
 
+class TryLater(HTTPException):
+    """429 or 503: there is no room for this now. `seconds` is when to try again."""
+
+    def __init__(self, code: int, description: str, seconds: int) -> None:
+        super().__init__(description)
+        self.code, self.retry_after_seconds = code, seconds
+
+
 def wants_json() -> bool:
     """Whether the answer is for a program: by the path of the API, or by Accept."""
     if "/api/" in request.path:
@@ -86,8 +94,9 @@ def answer(error: HTTPException) -> Response:
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
-    wait_seconds = getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS)
-    if status == 503 and wait_seconds is not None:
+    usual = RETRY_AFTER_SECONDS if status == 503 else None
+    wait_seconds = getattr(error, "retry_after_seconds", usual)
+    if status in (429, 503) and wait_seconds is not None:
         response.headers["Retry-After"] = str(wait_seconds)
     return response
 

@@ -132,13 +132,33 @@ def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(
         page.goto("/leaderboard/boards/refused")
     post(server, "refused", "mara", 1)
     page.get_by_label("Score").fill("5")
-    page.wait_for_function("() => document.readyState === 'complete'")
+    page.wait_for_function("() => document.readyState === 'complete' && history.state === 2")
     with page.expect_response("**/stream*"):
         page.clock.fast_forward(11_000)
+    page.wait_for_function("() => history.state === 4")
     assert page.get_by_label("Score").input_value() == "5"
     page.get_by_label("Score").fill("")
-    page.clock.fast_forward(11_000)
+    page.clock.fast_forward(21_000)
     page.locator("#top a").get_by_text("mara").wait_for()
+
+
+def test_a_page_whose_stream_was_refused_asks_ever_more_seldom(page: Any) -> None:
+    """However many pages are refused at one moment, they do not ask again at one moment."""
+    page.clock.install()
+    page.route("**/stream*", lambda route: route.fulfill(status=429))
+    page.goto("/leaderboard/boards/seldom")
+    for times, at_most_ms in ((2, 10_000), (4, 20_000), (8, 40_000)):
+        page.wait_for_function(f"() => history.state === {times}")
+        marked = page.evaluate("window.marked = performance.now()")
+        page.clock.fast_forward(at_most_ms // 2 - 100)
+        assert page.evaluate("window.marked") == marked  # the same page, which has not asked again
+        with page.expect_response("**/stream*"):
+            page.clock.fast_forward(at_most_ms // 2 + 200)
+    page.unroute("**/stream*")
+    page.wait_for_function("() => history.state === 8")
+    page.clock.fast_forward(81_000)
+    is_live(page)
+    assert page.evaluate("history.state") == 1
 
 
 def test_a_player_by_the_name_of_a_setting_is_watched_like_others(

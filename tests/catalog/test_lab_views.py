@@ -1,12 +1,21 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.catalog import strategies_views
+from demo.catalog.workload import Options
 from demo.client.wire import Client
+from demo.teach.labs import Run
 from tests.seen import seen
+from tests.servers import REPOSITORY, until
+from tests.serving import descendants, parents
 
 LAB = "/catalog/lab/"
 QUICK = {
@@ -84,11 +93,35 @@ def test_a_wrong_choice_is_told_beside_its_field_and_runs_nothing(
         assert f'value="{value}"' in answer.text
 
 
-def test_one_run_at_a_time(web: FlaskClient) -> None:
-    with strategies_views._running:
-        answer = web.post(LAB, data=QUICK)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert web.post(LAB, data=QUICK).status_code == 303
+def test_one_run_at_a_time_and_who_comes_meanwhile_waits_for_his_own(
+    app: Flask, web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Any] = []
+    finished = strategies_views._run
+
+    def run(options: Options, turn: Run) -> Any:
+        if not waits:  # somebody else comes while the first run goes on
+            waits.append(other.submit(app.test_client().post, LAB, **elsewhere).result(10))
+            page = other.submit(app.test_client().get, waits[0].location).result(10)
+            assert "<h1>1 before you</h1>" in page.text and page.headers["Refresh"] == "2"
+        return finished(options, turn)
+
+    monkeypatch.setattr(strategies_views, "_run", run)
+    elsewhere: Any = {"data": QUICK, "environ_overrides": {"REMOTE_ADDR": "203.0.113.7"}}
+    with ThreadPoolExecutor(1) as other:
+        assert web.post(LAB, data=QUICK).location.startswith(f"{LAB}?run=")
+    ran = app.test_client().get(waits[0].location)
+    assert ran.status_code == 303 and ran.location.startswith(f"{LAB}?run=")
+    assert "Lost writes" in web.get(ran.location).text
+
+
+def test_a_run_whose_turn_is_lost_is_ended(
+    web: FlaskClient, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategies_views, "KEEP_SECONDS", 0.01)
+    monkeypatch.setattr(Run, "keep", lambda _: False)
+    assert web.post(LAB, data=QUICK).status_code == 503
+    assert not client.exists("demo:turns:{runs}")
 
 
 def test_a_run_that_cannot_be_finished_is_a_503_and_the_next_one_runs(
@@ -108,3 +141,27 @@ def test_without_redis_the_page_comes_and_a_run_is_refused(
     assert web.get(LAB).status_code == 200
     assert web.get(LAB, query_string={"run": "0" * 16}).status_code == 200
     assert web.post(LAB, data=QUICK).status_code == 503
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("way", ["left", "killed"])
+def test_a_run_that_is_left_or_killed_leaves_no_process_of_its_worker(
+    redis_url: str, tmp_path: Path, client: Client, way: str
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    chosen = {"operations": 60, "latency_ms": 0, "failure": "worker"}
+    task = {"redis_url": redis_url, "run": "lab-left", "folder": str(folder), "options": chosen}
+    command = [sys.executable, "-m", "demo.catalog.workload_runner"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=REPOSITORY) as process:
+        assert process.stdin
+        process.stdin.write(msgspec.json.encode(task) + b"\n")
+        process.stdin.flush()
+        workers = until(lambda: descendants(process.pid), 30)
+        if way == "left":
+            process.stdin.close()
+        else:
+            process.kill()
+        assert process.wait(10)
+    until(lambda: not workers & parents().keys())
+    assert folder.exists() == (way == "killed")  # its owner removes it, or the next start

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import escape
 
-from demo.catalog import hostile_pickle, serializers, serializers_views
+from demo.catalog import hostile_pickle, serializers
 from demo.catalog.products import Product
 from demo.catalog.serializers import COMPRESSIONS, FORMATS, Kept, measure, what_is_kept
 from tests.conftest import round_trips
@@ -145,13 +145,6 @@ def test_the_button_shows_what_it_did_once(web: FlaskClient) -> None:
     assert answer.status_code == 303
     assert "<code>taken-over.txt</code> appeared" in web.get(LAB).text
     assert "</code> appeared" not in web.get(LAB).text
-
-
-def test_two_at_a_time(web: FlaskClient) -> None:
-    with serializers_views._children, serializers_views._children:
-        refused = web.post(f"{LAB}pickle")
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert web.post(f"{LAB}pickle").status_code == 303
 
 
 def test_a_child_that_cannot_be_run_is_a_503(

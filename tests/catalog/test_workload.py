@@ -105,11 +105,14 @@ def outcomes(redis_url: str, folder: Path, **options: Any) -> dict[str, Outcome]
     chosen = {"operations": 240, "writes_percent": 30, "latency_ms": 4, **options}
     task = {"redis_url": redis_url, "run": "lab-test", "folder": str(folder), "options": chosen}
     command = [sys.executable, "-m", "demo.catalog.workload_runner"]
-    done = subprocess.run(
-        command, input=msgspec.json.encode(task), capture_output=True, cwd=REPOSITORY, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    found = msgspec.json.decode(done.stdout, type=list[Outcome])
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=REPOSITORY) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(msgspec.json.encode(task) + b"\n")
+        process.stdin.flush()
+        told = process.stdout.readline()
+        assert process.wait(10) == 0, process.stderr.read().decode()
+    found = msgspec.json.decode(told, type=list[Outcome])
     assert [outcome.kind for outcome in found] == list(NAMES)
     return {outcome.kind: outcome for outcome in found}
 

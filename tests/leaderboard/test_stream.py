@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from demo.leaderboard import subscription
+from demo.leaderboard.places import Crowded, Full, Origin, Places
 from demo.leaderboard.ranking import Leaderboard
-from demo.leaderboard.rooms import Full
 from demo.leaderboard.stream import Streams
 from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
@@ -241,7 +241,7 @@ def test_places_are_bounded_counted_and_given_back(
     client: Client, make: Callable[..., Streams]
 ) -> None:
     counts: list[int] = []
-    hub, board = make(most=2, counted=counts.append), Leaderboard(client, "places")
+    hub, board = make(places=Places(2), counted=counts.append), Leaderboard(client, "places")
     first, second = hub.open(board, "all"), hub.open(board, "week", "mara")
     with pytest.raises(Full):
         hub.open(board, "all")
@@ -254,6 +254,58 @@ def test_places_are_bounded_counted_and_given_back(
     assert counts == [1, 2, 1, 2, 1, 0]
     with pytest.raises(ValueError, match="period"):
         hub.open(board, "year")
+    assert hub.viewers == 0
+
+
+def test_a_viewer_that_leaves_gives_back_the_place_of_its_address(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    hub, board = make(places=Places(9, of_address=1)), Leaderboard(client, "address")
+    one, other = Origin("a", "n"), Origin("b", "n")
+    viewer = hub.open(board, "all", origin=one)
+    with pytest.raises(Crowded):
+        hub.open(board, "all", origin=one)
+    with pytest.raises(ValueError, match="period"):
+        hub.open(board, "year", origin=other)
+    hub.open(board, "all", origin=other).close()
+    viewer.close()
+    viewer.close()
+    hub.open(board, "all", origin=one).close()
+    assert hub.viewers == 0
+
+
+def test_a_stream_ends_after_its_time_and_is_not_missed_by_who_comes_again(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    """A client that is dead and does not show it, as behind a proxy, holds no place for ever."""
+    hub, board = make(heartbeat_seconds=60), Leaderboard(client, "old")
+    viewer = hub.open(board, "all")
+    last = told(viewer, lambda _: True)["id"]
+    assert 600 < viewer.until - time.monotonic() <= 900
+    viewer.until = time.monotonic()
+    watching = threading.Thread(target=lambda: (list(viewer), viewer.close()))
+    watching.start()
+    watching.join(10)
+    assert not watching.is_alive() and hub.viewers == 0
+    again = make().open(board, "all", last_event_id=last)
+    board.submit("mara", 5)
+    assert told(again, lambda _: True)["total"] == 1
+
+
+def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    hub, board = make(places=Places(2, of_address=1)), Leaderboard(client, "reload")
+    one, left = Origin("a", "n"), threading.Event()
+    before = hub.open(board, "all", origin=one, gone=left.is_set)
+    with pytest.raises(Crowded):
+        hub.open(board, "all", origin=one)
+    left.set()
+    after = hub.open(board, "all", origin=one)
+    assert hub.viewers == 1 and list(before) == [RETRY]
+    before.close()  # as its server does at the end
+    assert hub.viewers == 1
+    after.close()
     assert hub.viewers == 0
 
 

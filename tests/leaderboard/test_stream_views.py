@@ -16,13 +16,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.leaderboard.stream import Streams
+from demo.leaderboard.stream_views import Line
 from demo.web.services import part
 from tests.conftest import round_trips
 from tests.servers import private_engine, until
 from tests.serving import GTHREAD, Server, serve
 
 STREAM = "/leaderboard/api/boards/main/stream"
-QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0"}
+QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0", "DEMO_TRUSTED_PROXIES": "1"}
 WORKERS = pytest.mark.parametrize("arguments", ["", GTHREAD], ids=["gevent", "gthread"])
 
 
@@ -62,12 +63,71 @@ def test_past_the_places_it_is_a_503_that_says_so(make_app: Callable[..., Flask]
     with web.get(STREAM):
         refused = web.get(STREAM)
         assert (refused.status_code, refused.mimetype) == (503, "application/problem+json")
-        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["Retry-After"] == "30"
         assert "1 places" in refused.json["detail"]
         assert web.get("/leaderboard/api/boards/main").status_code == 200
         assert web.head(STREAM).status_code == 200
     with web.get(STREAM) as again:
         assert again.status_code == 200
+
+
+def opening(web: FlaskClient, address: str) -> Any:
+    return web.get(STREAM, environ_overrides={"REMOTE_ADDR": address})
+
+
+@pytest.mark.parametrize(
+    ("settings", "mine", "others"),
+    [
+        ({"STREAM_VIEWERS_PER_ADDRESS": 2}, "203.0.113.7", "203.0.113.8"),
+        ({"STREAM_VIEWERS_PER_ADDRESS": 2}, "2001:db8:1:2::7", "2001:db8:1:3::7"),
+        ({"STREAM_VIEWERS": 4}, "203.0.113.7", "203.0.113.8"),  # half of them
+    ],
+)
+def test_past_the_places_of_an_address_it_is_a_429_and_others_still_watch(
+    make_app: Callable[..., Flask], settings: dict[str, int], mine: str, others: str
+) -> None:
+    web = make_app(**settings).test_client()
+    with opening(web, mine), opening(web, mine), opening(web, others) as other:
+        refused = opening(web, mine)
+        assert (refused.status_code, refused.mimetype) == (429, "application/problem+json")
+        assert refused.headers["Retry-After"] == "30"
+        assert "2 streams are open from this address" in refused.json["detail"]
+        assert other.status_code == 200 and opened(web.application) == 3
+    with opening(web, mine) as again:
+        assert again.status_code == 200
+
+
+@pytest.mark.parametrize("form", ["203.0.113.{}", "2001:db8:1:{}::7"])
+def test_many_addresses_of_one_network_are_bounded_too(
+    make_app: Callable[..., Flask], form: str
+) -> None:
+    web = make_app(STREAM_VIEWERS_PER_ADDRESS=2).test_client()
+    with contextlib.ExitStack() as all_of_them:
+        for number in range(1, 5):
+            answer = all_of_them.enter_context(opening(web, form.format(number)))
+            assert answer.status_code == 200
+        refused = opening(web, form.format(5))
+        assert refused.status_code == 429 and "4 streams are open" in refused.json["detail"]
+        assert all_of_them.enter_context(opening(web, "198.51.100.1")).status_code == 200
+
+
+def test_a_connection_whose_client_vanished_is_dead_within_half_a_minute() -> None:
+    """Linux would go on trying for a quarter of an hour: what is not acknowledged ends it sooner.
+    The heartbeats see to it that there is something to acknowledge."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            Line({"gunicorn.socket": accepted})
+            told_ms = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert 10_000 < told_ms <= 20_000
+
+
+def test_a_line_on_a_unix_socket_is_as_good() -> None:
+    one, other = socket.socketpair()
+    with one:
+        line = Line({"gunicorn.socket": one})
+        assert not line.is_dead()
+        other.close()
+        assert line.is_dead()
 
 
 @pytest.mark.parametrize(
@@ -103,12 +163,12 @@ def test_who_has_taken_redis_away_for_himself_is_told_so(web: FlaskClient) -> No
 class Watching:
     """A client of a stream under a real server."""
 
-    def __init__(self, server: Server, query: str = "", last: str = "") -> None:
+    def __init__(self, server: Server, query: str = "", last: str = "", address: str = "") -> None:
         host = urlsplit(server.url)
         self.connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=15)
-        self.connection.request(
-            "GET", STREAM + query, headers={"Last-Event-ID": last} if last else {}
-        )
+        sent = {"Last-Event-ID": last, "X-Forwarded-For": address}
+        headers = {name: value for name, value in sent.items() if value}
+        self.connection.request("GET", STREAM + query, headers=headers)
         self.answer = self.connection.getresponse()
         self.status = self.answer.status
 
@@ -126,7 +186,7 @@ class Watching:
 
 @contextlib.contextmanager
 def watching(server: Server, count: int) -> Iterator[list[Watching]]:
-    made = [Watching(server) for _ in range(count)]
+    made = [Watching(server, address=f"203.0.{number}.7") for number in range(count)]
     try:
         yield made
     finally:
@@ -185,7 +245,7 @@ def test_a_worker_of_threads_keeps_half_of_them_for_requests_and_gives_places_ba
     with serve(workers=1, arguments=GTHREAD, **QUIET) as server:
         with watching(server, 6) as viewers:
             assert [viewer.status for viewer in viewers] == [200] * 4 + [503] * 2
-            assert viewers[4].answer.headers["Retry-After"] == "1"
+            assert viewers[4].answer.headers["Retry-After"] == "30"
             assert viewers[4].answer.headers["Content-Type"] == "application/problem+json"
             assert server.request("/leaderboard/boards/main").status == 200
             viewers[0].close()
@@ -193,6 +253,29 @@ def test_a_worker_of_threads_keeps_half_of_them_for_requests_and_gives_places_ba
             until(lambda: streams_open(server) == 3)
             with contextlib.closing(Watching(server)) as again:
                 assert again.status == 200
+
+
+@WORKERS
+def test_one_address_leaves_half_of_a_workers_places_to_others(arguments: str) -> None:
+    with (
+        serve(
+            workers=1,
+            arguments=arguments,
+            DEMO_STREAM_VIEWERS="4",
+            **QUIET,
+        ) as server,
+        contextlib.ExitStack() as closing,
+    ):
+
+        def statuses(address: str) -> list[int]:
+            made = [Watching(server, address=address) for _ in range(4)]
+            for viewer in made:
+                closing.callback(viewer.close)
+            return [viewer.status for viewer in made]
+
+        assert statuses("2001:db8:1:1::7") == [200, 200, 429, 429]
+        assert statuses("2001:db8:1:2::7") == [200, 429, 429, 429]
+        assert statuses("203.0.113.7") == [200, 503, 503, 503]
 
 
 @WORKERS

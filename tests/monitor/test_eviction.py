@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from demo.client import engine, folders
 from demo.monitor.eviction import (
@@ -22,6 +24,7 @@ from demo.monitor.eviction import (
     in_points,
     verdict,
 )
+from demo.monitor.eviction_runner import ENGINE_MAXMEMORY_MB, ENGINE_MB, MEMORY_MB
 from tests.servers import REPOSITORY, until
 from tests.serving import processes
 
@@ -117,6 +120,23 @@ def test_a_run_that_is_left_ended_or_killed_leaves_no_process(way: str) -> None:
         if way == "killed":
             folders.sweep()
         assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_process_of_a_run_has_a_bound_of_its_memory() -> None:
+    with runner() as (process, folder):
+        assert process.stdout
+        process.stdout.readline()
+        pids = [pid for pid, command in processes() if str(folder) in command]
+        assert len(pids) == len(POLICIES)
+        for pid, most_mb in [*((pid, ENGINE_MB) for pid in pids), (process.pid, MEMORY_MB)]:
+            text = Path(f"/proc/{pid}/limits").read_text()
+            limit = re.search(r"Max address space +(\d+) +(\d+)", text)
+            assert limit and set(limit.groups()) == {str(most_mb * 1024 * 1024)}
+        for number in range(len(POLICIES)):
+            with redis.Redis(unix_socket_path=str(folder / f"{number}.sock")) as client:
+                told = client.config_get("maxmemory")["maxmemory"]
+                assert 0 < int(told) <= ENGINE_MAXMEMORY_MB * 1024 * 1024
 
 
 def test_points_are_shares_and_none_where_nothing_was_asked() -> None:

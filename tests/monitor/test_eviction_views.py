@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,14 +12,18 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo.client import engine, folders
+from demo.client import children, engine, folders
 from demo.monitor import eviction_views
 from demo.monitor.eviction import POINTS, Outcome, Result
+from demo.teach import labs
+from demo.teach.turns import State, Who
 from demo.web.services import services
 from tests.seen import seen
 from tests.servers import until
+from tests.serving import Server, parents, processes, serve
 
 PAGE = "/monitor/eviction"
+LINE = "demo:turns:{runs}"
 FORM = {"trace": "zipf", "requests": "24000", "memory_kb": "1536", "seed": "1"}
 HALF = [0.4] * (POINTS // 2) + [None] * (POINTS // 2)
 STEP = Outcome(0.5, [Result("allkeys-lru", 12_000, 4_800, HALF, 200, 0, 5)], "Redis 7.0.15")
@@ -61,7 +67,7 @@ def script(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Callable[...
             started.append(start([sys.executable, "-c", text], **kept))
             return started[-1]
 
-        monkeypatch.setattr(eviction_views.subprocess, "Popen", popen)
+        monkeypatch.setattr(children.subprocess, "Popen", popen)
 
     yield say
     until(lambda: not list(root.iterdir()))
@@ -76,6 +82,17 @@ def begin(web: FlaskClient, **changed: str) -> str:
     place = response.headers["Location"]
     assert "#" not in place
     return str(place)
+
+
+def runs(app: Flask) -> list[str]:
+    """The places of runs and of who waits for one."""
+    return [value.decode() for value in client_of(app).hvals(LINE)]
+
+
+def until_ms(app: Flask) -> int:
+    """When the turn of the one run ends."""
+    (place,) = runs(app)
+    return int(place.split()[1])
 
 
 def client_of(app: Flask) -> redis.Redis:
@@ -109,7 +126,7 @@ def test_a_wrong_field_is_named_kept_and_runs_nothing(
     page = web.post(PAGE, data=FORM | {field: value})
     assert page.status_code == 422
     assert shown in page.text
-    assert not list(root.iterdir()) and not client_of(app).exists(eviction_views.CLAIM)
+    assert not list(root.iterdir()) and not runs(app)
 
 
 def test_a_run_is_followed_to_its_end_and_kept(
@@ -117,7 +134,7 @@ def test_a_run_is_followed_to_its_end_and_kept(
 ) -> None:
     script(ENDED)
     place = begin(web)
-    until(lambda: not client_of(app).exists(eviction_views.CLAIM))
+    until(lambda: not runs(app))
     page = web.get(place)
     assert "Refresh" not in page.headers
     assert "<summary>Run it with other figures</summary><form" in seen(page.text)
@@ -138,39 +155,48 @@ def test_a_run_under_way_tells_how_far_it_is_and_is_the_only_one(
         page.headers["Refresh"] == "2"
         and '<form class="flow" method="post" action="/monitor/eviction"' not in page.text
     )
-    other = web.post(PAGE, data=FORM)
-    assert (
-        other.status_code == 503
-        and "Another run is under way" in other.text
-        and other.headers["Retry-After"]
-    )
+    elsewhere = {"REMOTE_ADDR": "203.0.113.7"}
+    other = app.test_client().post(PAGE, data=FORM, environ_overrides=elsewhere)
+    assert other.status_code == 303
+    waiting = app.test_client().get(other.location)
+    assert waiting.status_code == 200 and "<h1>1 before you</h1>" in waiting.text
     client_of(app).delete(eviction_views._watched(place[-16:]))
-    until(lambda: not client_of(app).exists(eviction_views.CLAIM))
+    until(lambda: len(runs(app)) == 1)
     gone = web.get(place)
     assert gone.status_code == 200 and "is not kept any more" in gone.text
+    script(ENDED)
+    begun = app.test_client().get(other.location)
+    assert begun.status_code == 303 and begun.location.startswith(f"{PAGE}?run=")
+    until(lambda: not runs(app))
+    assert "Share of hits over time" in web.get(begun.location).text
 
 
-def test_the_claim_is_short_and_renewed_while_the_run_goes_on(
+def test_the_turn_is_short_and_kept_while_the_run_goes_on(
     app: Flask, web: FlaskClient, script: Callable[..., None]
 ) -> None:
     script(STEP, again=True)
-    place, client = begin(web), client_of(app)
-    assert 0 < client.pttl(eviction_views.CLAIM) <= eviction_views.WATCHED_SECONDS * 1000
-    client.pexpire(eviction_views.CLAIM, 5000)
-    until(lambda: client.pttl(eviction_views.CLAIM) > 5000)
-    client.delete(eviction_views._watched(place[-16:]))
-    until(lambda: not client.exists(eviction_views.CLAIM))
+    place = begin(web)
+    before = until_ms(app)
+    until(lambda: until_ms(app) > before)
+    seconds, parts = client_of(app).time()
+    left_ms = until_ms(app) - (seconds * 1000 + parts // 1000)
+    assert left_ms <= eviction_views.WATCHED_SECONDS * 1000
+    client_of(app).delete(eviction_views._watched(place[-16:]))
+    until(lambda: not runs(app))
 
 
-def test_a_run_whose_claim_is_anothers_ends_and_leaves_it(
+def test_a_run_that_lost_its_turn_ends_and_leaves_that_of_another(
     app: Flask, web: FlaskClient, root: Path, script: Callable[..., None]
 ) -> None:
     script(STEP, again=True)
     place = begin(web)
-    client_of(app).set(eviction_views.CLAIM, "7 another")
+    client_of(app).delete(LINE)
+    with app.app_context():
+        other = labs.RUNS.turns().join(Who("v", "a", "n"), "eviction")
+    assert other.state is State.BEGINS
     until(lambda: "is not kept any more" in web.get(place).text)
     until(lambda: not list(root.iterdir()))
-    assert client_of(app).get(eviction_views.CLAIM) == b"7 another"
+    assert client_of(app).hkeys(LINE) == [other.id.encode()]
 
 
 def test_a_run_that_breaks_off_is_not_kept(
@@ -178,8 +204,47 @@ def test_a_run_that_breaks_off_is_not_kept(
 ) -> None:
     script(STEP)
     place = begin(web)
-    until(lambda: not client_of(app).exists(eviction_views.CLAIM))
+    until(lambda: not runs(app))
     assert "is not kept any more" in web.get(place).text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_is_killed_leaves_no_process_of_a_run_and_the_next_gets_his_turn() -> None:
+    form = "&".join(f"{name}={value}" for name, value in FORM.items()).encode()
+    other = {"X-Forwarded-For": "203.0.113.9"}
+    with serve(
+        workers=1, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0", DEMO_TRUSTED_PROXIES="1"
+    ) as server:
+        assert server.request(PAGE, "POST", form).status == 303
+
+        def running() -> set[int]:
+            """The run's own process and its engines, by what stands on their command lines."""
+            engines = {
+                pid
+                for pid, command in processes()
+                if f"{server.temporary}/" in command and "eviction" in command
+            }
+            return engines | {parents()[pid] for pid in engines} if len(engines) == 5 else set()
+
+        run = until(running, 20)
+        known = parents()
+        (runner,) = {known[pid] for pid in run} & run
+        os.kill(known[runner], signal.SIGKILL)
+        until(lambda: not run & parents().keys())
+        until(lambda: _asked(server, "/livez") == 200, 20)
+        place = server.request(PAGE, "POST", form, other).headers["Location"]
+        assert place.startswith("/turns/")  # the dead run's turn lasts a few seconds more
+        begun = until(lambda: server.request(place).headers["Location"], 20)
+        assert begun.startswith(PAGE)
+        server.request(begun)
+        until(running, 20)
+
+
+def _asked(server: Server, path: str) -> int:
+    try:
+        return server.request(path).status
+    except OSError:
+        return 0
 
 
 def test_no_room_for_a_process_is_said_and_leaves_the_turn(
@@ -188,10 +253,10 @@ def test_no_room_for_a_process_is_said_and_leaves_the_turn(
     def full(*_: object, **__: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(eviction_views.subprocess, "Popen", full)
+    monkeypatch.setattr(children.subprocess, "Popen", full)
     page = web.post(PAGE, data=FORM)
     assert page.status_code == 503 and "no room for a run" in page.text
-    assert not list(root.iterdir()) and not client_of(app).exists(eviction_views.CLAIM)
+    assert not list(root.iterdir()) and not runs(app)
 
 
 def test_without_an_engine_the_page_says_so_and_runs_nothing(
@@ -205,7 +270,7 @@ def test_without_an_engine_the_page_says_so_and_runs_nothing(
     assert "No engine is installed here" in page.text and "Run it</button>" not in page.text
     refused = web.post(PAGE, data=FORM)
     assert refused.status_code == 503 and "No engine is installed here" in refused.text
-    assert not client_of(app).exists(eviction_views.CLAIM)
+    assert not runs(app)
 
 
 @pytest.mark.parametrize("name", ["0" * 16, "x", "../..", "0" * 17, "\u0660" * 16])

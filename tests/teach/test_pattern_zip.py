@@ -46,6 +46,7 @@ def test_what_can_be_taken() -> None:
         ("sessions", "session_store"),
         ("rate_limit", "sliding_window"),
         ("leaderboard", "ranking"),
+        ("teach", "turns"),
     } <= set(PATTERNS)
 
 

@@ -1,0 +1,150 @@
+"""Who runs an experiment of a lab, and who waits for it: the door between `turns.py` and the labs.
+
+A lab hands over what a visitor wants to run. When it is his turn the run begins within his request;
+else he is sent to a page that says how many are before him and asks again by itself, and the first
+of its requests that finds his turn come begins it. So nobody who waits holds a thread, a connection
+or a lock.
+"""
+
+import threading
+from typing import Any
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+from itsdangerous import BadData
+from redis.exceptions import RedisError
+from werkzeug import Response as AnyResponse
+from werkzeug.exceptions import NotFound
+
+from demo.teach import listing
+from demo.teach.labs import LABS, RUNS, TRIES, Lab, Run, who
+from demo.teach.pull_the_plug import set_aside
+from demo.teach.turns import HERE, State, Turn, Turns
+from demo.web import flash_cookie, signed
+from demo.web.errors import TryLater
+
+TOKEN_SECONDS = 3600
+ANOTHER = (
+    "This is the run that you have already: one at a time for each visitor, and without a session "
+    "for each address."
+)
+LAPSED = "This place in the line is gone: its run is over, or nobody asked for it in time."
+bp = Blueprint("turns", __name__, url_prefix="/turns", cli_group=None)
+
+
+_alone = {line.name: threading.BoundedSemaphore(line.at_once) for line in (RUNS, TRIES)}
+
+
+def enter(lab: Lab, what: str = "") -> AnyResponse:
+    """Begins a run if it is the visitor's turn, else sends him to where he waits. Raises RedisError,
+    and TryLater when there is no place for him."""
+    turns, visitor = lab.line.turns(), who()
+    try:
+        with set_aside():
+            turn = turns.join(visitor, f"{lab.name} {what}")
+    except RedisError:
+        if not lab.without_redis:
+            raise
+        return _without_redis(lab, what)
+    _refuse(turn)
+    response = _begin(turn, turns) if turn.state is State.BEGINS else _forth(turn)
+    if not turn.new:
+        flash_cookie.put(response, "message", ANOTHER)
+    return response
+
+
+@bp.get("/<token>")
+def show(token: str) -> Any:
+    """Where a visitor stands; begins his run when it is his turn."""
+    lab, id, back = _read(token)
+    turns = lab.line.turns()
+    try:
+        with set_aside():
+            turn = turns.look(id)
+    except RedisError:
+        return _page(lab, back, None)
+    if turn.state is State.BEGINS:
+        return _begin(turn, turns)
+    if turn.state is State.GONE or (turn.state is State.RUNS and lab.goes_on):
+        response = redirect(back, 303)
+        if not lab.kept:
+            flash_cookie.put(response, "message", LAPSED)
+        return response
+    return _page(lab, back, turn)
+
+
+def _begin(turn: Turn, turns: Turns) -> AnyResponse:
+    name, _, what = turn.what.partition(" ")
+    run, lab = Run(turns, turn.id), LABS[name]
+    try:
+        response = lab.begin(what, run)
+    except BaseException:
+        run.leave()
+        raise
+    if not lab.goes_on:
+        run.leave()
+    return response
+
+
+def _without_redis(lab: Lab, what: str) -> AnyResponse:
+    if not _alone[lab.line.name].acquire(blocking=False):
+        raise TryLater(503, "Others try this just now, and without Redis there is no line.", 2)
+    try:
+        return lab.begin(what, Run(None, ""))
+    finally:
+        _alone[lab.line.name].release()
+
+
+def _refuse(turn: Turn) -> None:
+    if turn.state is State.FULL:
+        raise TryLater(
+            503, f"The line is full: {turn.before} wait before you. Nothing was started.", 30
+        )
+    if turn.state in (State.ADDRESS, State.NETWORK):
+        raise TryLater(
+            429,
+            f"{turn.before} others from your {turn.state} run something or wait for it: as many as "
+            "there may be. Nothing was started.",
+            30,
+        )
+
+
+def _page(lab: Lab, back: str, turn: Turn | None) -> Response:
+    turns = lab.line.turns()
+    body = render_template(
+        "turn.html",
+        lab=lab,
+        home=back.partition("?")[0],
+        turn=turn,
+        runs=turn is not None and turn.state is State.RUNS,
+        wait_seconds=int(turns.wait_seconds),
+        listings=[
+            listing.of_function(Turns.join),
+            listing.of_file(HERE.with_suffix(".lua")),
+        ],
+    )
+    response = Response(body, 503 if turn is None else 200)
+    response.headers["Refresh"] = str(lab.line.again_seconds)
+    response.cache_control.no_store = True
+    if turn is None:
+        response.headers["Retry-After"] = str(lab.line.again_seconds)
+    return response
+
+
+def _forth(turn: Turn) -> AnyResponse:
+    name, _, what = turn.what.partition(" ")
+    token = _signer().dumps([name, turn.id, LABS[name].page(what, turn.id)])
+    return redirect(url_for("turns.show", token=token), 303)
+
+
+def _read(token: str) -> tuple[Lab, str, str]:
+    """The lab, the place and the page of the lab that an address names. Signed, so that nobody
+    keeps up a place that he was not given."""
+    try:
+        name, id, back = _signer().loads(token, max_age=TOKEN_SECONDS)
+        return LABS[name], id, back
+    except (BadData, KeyError, ValueError):
+        raise NotFound("There is no such place in a line.") from None
+
+
+def _signer() -> Any:
+    return signed.serializer("turn")
