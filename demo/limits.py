@@ -10,7 +10,7 @@ import msgspec
 Algorithm = Literal[
     "sliding_window_log", "sliding_window_counter", "fixed_window", "token_bucket", "gcra"
 ]
-_ONE = r"(address|user|api_key|everyone|field:[a-z_]{1,40}|device:[a-z_]{1,40})"
+_ONE = r"(address|network|user|api_key|everyone|field:[a-z_]{1,40}|device:[a-z_]{1,40})"
 BY = re.compile(rf"{_ONE}(\+{_ONE})*")
 DEVICE = re.compile(r"device:[a-z_]{1,40}")
 COST = re.compile(r"field:[a-z_]{1,40}")
@@ -33,7 +33,8 @@ class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One limit: of one quota, or of several `quotas` at once.
 
-    `by` names whom it counts: address, user, api_key, everyone, field:<name of a form or JSON
+    `by` names whom it counts: address, network (a /24 of IPv4, a /48 of IPv6), user, api_key,
+    everyone, field:<name of a form or JSON
     field>, device:<name of a field>, or several joined by +. A device is one that has signed in
     before to the account that the field names; others are not counted by it, and `spare` leaves out
     those that are. `cost` is a number, or field:<name of a JSON field>: as many as
@@ -59,7 +60,7 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not BY.fullmatch(self.by):
             raise ValueError(
-                "by has to be address, user, api_key, everyone, field:<name>, device:<name>, "
+                "by has to be address, network, user, api_key, everyone, field:<name>, device:<name>, "
                 "or several joined by +"
             )
         if self.spare and not DEVICE.fullmatch(self.spare):

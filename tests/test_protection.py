@@ -31,6 +31,7 @@ CHOICES: list[dict[str, str]] = [
     *({"database": fault} for fault in ("slow", "down")),
     *({"strategy": name} for name in ("write-through", "none")),
 ]
+METADATA = {"m": "x" * 1000}
 ONE = {"player": "mara", "score": 1}
 SIGN_IN = {"name": "mara", "password": DEMO_PASSWORD}
 SCORES = "/leaderboard/api/boards/main/scores"
@@ -242,10 +243,18 @@ def test_keys_boards_and_sessions_take_no_more_than_they_are_counted_for(
     assert 0 < used(client, f"demo:leaderboard:{{{name}}}*") <= board_access.BOARD_BYTES
     assert made.boards.size == board_access.BOARD_BYTES
     again = [web.post(SCORES, json=ONE, headers=headers).status_code for _ in range(2)]
-    batch = {"scores": [{"player": f"p{number}", "score": number} for number in range(250)]}
+    batch = {
+        "scores": [
+            {"player": f"p{number}", "score": number, "metadata": METADATA} for number in range(250)
+        ]
+    }
     headers = {"Idempotency-Key": "b" * 255}
     assert web.post(f"{SCORES}:batch", json=batch, headers=headers).status_code == 200
     assert again == [201, 201]
+    rows = used(client, "demo:leaderboard:*") - used(client, "demo:leaderboard:*:once:*")
+    assert made.rows.size == 250 * board_access.ROW_BYTES > rows
+    assert web.post(f"{SCORES}:batch", json=batch).status_code == 200
+    assert made.rows.size == 250 * board_access.ROW_BYTES  # nobody was new
     assert 0 < used(client, "demo:leaderboard:*:once:*") <= made.keys.size
     assert web.post("/sessions/login", data=SIGN_IN).status_code == 303
     epochs = 2  # of the user, and of who tries

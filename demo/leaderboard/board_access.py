@@ -2,6 +2,7 @@
 read of them last."""
 
 import math
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ KEY_BYTES, ANSWER_BYTES = (
     120,
 )  # what Redis keeps for an idempotency key, and for each score's answer
 BOARD_BYTES = 4000
+ROW_BYTES, ROW_SECONDS = 1700, 60  # of a new player, with as much metadata as may be
 REFUSED = "Nothing was changed."
 _NOT_KNOWN = "Whether the score counts is not known:"
 LOST = f"{_NOT_KNOWN} look at the board before you send it again."
@@ -140,6 +142,8 @@ def submit_many(
 ) -> list[Submission | Refused]:
     """The same for many, which came in this body."""
     _take_room(board, key, len(posts))
+    rows, network_, batch = part(Budgets).rows, network(), secrets.token_hex(8)
+    rows.take(network_, batch, ROW_BYTES * len(posts), ROW_SECONDS)
     try:
         done = leaderboard(board).submit_many(posts, idempotency_key=key, request=body)
     except RedisError as error:
@@ -147,8 +151,18 @@ def submit_many(
             "board %s: not all submitted: %s", board, refusals.of(error).name
         )
         raise RedisAway(error, NOT_ALL) from None
+    rows.give_back(network_, batch)
+    rows.take(network_, batch, ROW_BYTES * sum(map(_is_new, done)), ROW_SECONDS)
     _remember(board, done)
     return done
+
+
+def _is_new(done: Submission | Refused) -> bool:
+    return (
+        isinstance(done, Submission)
+        and not done.replayed
+        and done.standings[Period.ALL].previous_rank is None
+    )
 
 
 def _take_room(board: str, key: str | None, scores: int) -> None:

@@ -41,6 +41,8 @@ def _part(by: str) -> str | None:
         return _device(by)
     if by == "everyone":
         return by
+    if by == "network":
+        return addresses.network(request.remote_addr)
     if by == "user" and session.get("user"):
         return f"user:{session['user']}"
     if by == "api_key" and request.authorization and request.authorization.token:

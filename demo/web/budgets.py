@@ -18,7 +18,7 @@ from flask import request
 from werkzeug.exceptions import TooManyRequests
 
 from demo.client.memory import Memory
-from demo.observe.addresses import shorten
+from demo.observe import addresses
 
 NETWORK_PART, RESERVED_PART, LITTLE_PART = 4, 4, 64
 
@@ -122,6 +122,7 @@ class Budgets:
     limits: Budget
     keys: Budget
     boards: Budget
+    rows: Budget
     sessions: Budget
 
 
@@ -130,6 +131,7 @@ SHARES = {
     "limits": ("limits of their own, and hits of the playground", 1 / 12),
     "keys": ("idempotency keys of scores, an hour each", 1 / 6),
     "boards": ("new boards, two days each", 1 / 12),
+    "rows": ("new players of batches, a minute each", 1 / 12),
     "sessions": ("sessions, and what is put into carts", 1 / 8),
 }
 
@@ -146,4 +148,4 @@ def budgets(memory: Memory, workers: int) -> Budgets:
 
 def network() -> str:
     """The network of who asks."""
-    return shorten(request.remote_addr or "")
+    return addresses.network(request.remote_addr)

@@ -390,6 +390,19 @@ def test_a_body_without_the_field_is_counted_and_then_told(make_app: MakeApp, bo
     assert web.post(SCORES, data=body).status_code == 429
 
 
+def test_a_network_has_one_count(make_app: MakeApp) -> None:
+    web = make_app(RATE_LIMITS=limits(2, by="network")).test_client()
+    for one, other, elsewhere in (
+        ("203.0.113.1", "203.0.113.200", "203.0.114.1"),
+        ("2001:db8:1:1::1", "2001:db8:1:ffff::1", "2001:db8:2:1::1"),
+    ):
+        codes = [
+            web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": address}).status_code
+            for address in (one, other, other, elsewhere)
+        ]
+        assert codes == [200, 200, 429, 200]
+
+
 def test_everyone_together_has_one_count(make_app: MakeApp) -> None:
     web = make_app(RATE_LIMITS=limits(2, by="everyone")).test_client()
     codes = [

@@ -130,7 +130,7 @@ def test_each_worker_gives_out_its_share_of_what_redis_has() -> None:
     assert made.keys.most == (64 << 20) // 12
     memory.maxmemory_bytes = 128 << 20
     assert made.keys.most == (128 << 20) // 12
-    assert sum(share for _, share in SHARES.values()) < 0.5
+    assert sum(share for _, share in SHARES.values()) <= 13 / 24
 
 
 def test_the_docs_name_each_with_its_share() -> None:
