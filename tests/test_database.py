@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from demo.config import ConfigError
 from demo.database import Database, _use_wal
+from demo.web.services import services
 from tests.servers import until
 
 
@@ -121,6 +122,34 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.post("/sessions/password", data=change).status_code == 303
     assert web.get("/sessions/api/me").json["user"] == "ida"
     assert taken.get("/sessions/api/me").json["user"] is None
+
+
+def test_the_accounts_of_an_older_build_are_kept_on_postgres_too(
+    make_app: Callable[..., Flask], postgres: str
+) -> None:
+    driver = postgres.replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(driver, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE older")
+    engine.dispose()
+    url = postgres.replace("@/postgres", "@/older")
+    mine = {"name": "ida", "password": "a long enough phrase"}
+    made = make_app(DATABASE_URL=url, PRODUCTS=50).test_client()
+    assert made.post("/sessions/sign-up", data=mine).status_code == 303
+    engine = create_engine(driver.replace("@/postgres", "@/older"))
+    with engine.begin() as connection:  # as it was before the column
+        connection.exec_driver_sql("ALTER TABLE accounts DROP COLUMN new_since")
+    app = make_app(DATABASE_URL=url, PRODUCTS=50)
+    web = app.test_client()
+    assert web.post("/sessions/login", data=mine).status_code == 303
+    assert web.post("/sessions/sign-up", data={**mine, "name": "ole"}).status_code == 303
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE accounts SET new_since = new_since - interval '8 days'")
+    assert services(app).background.jobs["accounts"].step(0) > 1
+    with engine.begin() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM accounts WHERE NOT is_shared")
+        assert [name for (name,) in names] == ["ida"]
+    engine.dispose()
 
 
 def test_sqlite_readers_do_not_wait_for_a_writer(make_database: Callable[..., Database]) -> None:
