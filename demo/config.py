@@ -142,6 +142,12 @@ SETTINGS: dict[str, Setting] = {
         int,
         "most viewers of live boards per worker, and never more than half of its threads or connections",
     ),
+    "BODY_SECONDS": Setting(
+        "DEMO_BODY_SECONDS",
+        10.0,
+        float,
+        "longest wait for the body of a request, in seconds; each 16 kB that came give one second more",
+    ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES",
         0,
@@ -211,6 +217,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "SESSION_IDLE_SECONDS": (1, 31_536_000),
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
     "STREAM_VIEWERS": (0, 100_000),
+    "BODY_SECONDS": (0.1, 600),
     "TRUSTED_PROXIES": (0, 10),
 }
 
