@@ -12,6 +12,7 @@ import msgspec
 
 from demo.limits import RateLimit
 from demo.observe.logs import Format
+from demo.observe.origins import canonical
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -152,7 +153,14 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_TRUSTED_PROXIES",
         0,
         int,
-        "reverse proxies in front whose X-Forwarded-* headers are believed",
+        "reverse proxies in front, exactly so many, whose X-Forwarded-* headers are believed",
+    ),
+    "ORIGIN": Setting(
+        "DEMO_ORIGIN",
+        "",
+        str,
+        "where browsers find the app, such as `https://demo.example.org`: links bear it, changes from elsewhere and "
+        "requests for other hosts are refused; empty takes what each request says",
     ),
     "SECURE_COOKIES": Setting(
         "DEMO_SECURE_COOKIES",
@@ -182,7 +190,7 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks whose addresses may read `/metrics`",
+        "networks whose addresses may read `/metrics`, unless a proxy that is not declared stands between",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",
@@ -264,10 +272,21 @@ def _checked(name: str, setting: Setting, given: Any) -> Any:
         raise ConfigError(f"{setting.env} is wrong: {error}.") from None
     if name == "METRICS_ALLOW":
         return [_network(setting, network) for network in value]
+    if name == "ORIGIN" and value:
+        return _origin(setting, value)
     if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
         least, most = BOUNDS[name]
         raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
     return value
+
+
+def _origin(setting: Setting, text: str) -> str:
+    found = canonical(text)
+    if found is None:
+        raise ConfigError(
+            f"{setting.env} has to be a scheme and a host such as https://demo.example.org, without a path."
+        )
+    return found
 
 
 def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
