@@ -1,9 +1,11 @@
 # syntax=docker/dockerfile:1
-FROM python:3.13-slim AS build
+# Another base, such as one by its digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /venv
-COPY requirements.txt /src/
-RUN /venv/bin/pip install -r /src/requirements.txt && /venv/bin/pip uninstall --yes pip
+COPY constraints.txt /src/
+RUN /venv/bin/pip install --require-hashes -r /src/constraints.txt && /venv/bin/pip uninstall --yes pip
 COPY demo /src/app/demo
 COPY templates /src/app/templates
 COPY static /src/app/static
@@ -13,7 +15,7 @@ COPY wsgi.py gunicorn.conf.py LICENSE requirements.txt requirements-dev.txt /src
 # Bytecode is made here: the root is read-only where it runs.
 RUN cd /src/app && /venv/bin/python -m compileall -q /venv/lib . && /venv/bin/python -m demo.web.templating
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PORT=8000 DEMO_INSTANCE_PATH=/data DEMO_LOG_FORMAT=json
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent demo && install -d -o demo -g demo -m 700 /data
 COPY --from=build /venv /venv

@@ -96,11 +96,12 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The app is told of its server; templates are looked up before the first request: beside
     requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
-    from demo.web import server
+    from demo.web import server, slow_clients
     from demo.web.services import services
 
     app = worker.app.wsgi()
     server.tell(app, worker)
+    slow_clients.guard(worker)
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
@@ -108,6 +109,20 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     if app.config["BACKGROUND"] != "none":
         services(app).background.start()
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """The headers are read: the body has its time from now."""
+    from demo.web import slow_clients
+
+    slow_clients.begin(request, worker.app.callable.config["BODY_SECONDS"])
+
+
+def post_request(worker: Any, request: Any, environment: Any, answer: Any) -> None:
+    """The answer is out, whether the view has read the body or not."""
+    from demo.web import slow_clients
+
+    slow_clients.end(request, answer)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -4,13 +4,15 @@ import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Request, Response, current_app, request
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import RequestRedirect
 
 from demo import config, limits
 from demo.client import permissions, pool, starting
@@ -21,7 +23,7 @@ from demo.client.told_again import ToldAgain
 from demo.client.wire import OPEN, Guard
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
-from demo.observe import logs, opentelemetry, trace
+from demo.observe import logs, opentelemetry, origins, trace
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
@@ -34,6 +36,7 @@ from demo.web import (
     errors,
     flash_cookie,
     openapi,
+    origin,
     security,
     server,
     static_files,
@@ -41,8 +44,9 @@ from demo.web import (
 )
 from demo.web.before_flask import BeforeFlask
 from demo.web.budgets import budgets
+from demo.web.proxies import FORWARDING, Proxies
 from demo.web.secret_key import secret_key
-from demo.web.services import Services, services
+from demo.web.services import Services, part, services
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -50,6 +54,14 @@ MAX_BODY_BYTES = 64 * 1024
 
 class App(Flask):
     """Flask, with the x-ray finished after everything else, the saving of the session included."""
+
+    def raise_routing_exception(self, request: Request) -> NoReturn:
+        """A redirect to an address of ours names no host: that of a request is its client's word."""
+        error = request.routing_exception
+        if isinstance(error, RequestRedirect):
+            to = urlsplit(error.new_url)
+            error.new_url = "/" + to.path.lstrip("/") + (f"?{to.query}" if to.query else "")
+        super().raise_routing_exception(request)
 
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
@@ -142,7 +154,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     # a cluster's guards stand before its servers
     guard = breaker if isinstance(breaker, Guard) else OPEN
     protected = pool.beside(client, (trace.around, sums.around), guard)
-    before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values))
+    hosts = origins.hosts(values["ORIGIN"]) if values["ORIGIN"] else ()
+    before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values), hosts)
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)
     made = Services(
@@ -179,6 +192,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     app.extensions["services"] = made
     app.wsgi_app = request_log  # type: ignore[method-assign]
     hops = values["TRUSTED_PROXIES"]
+    made.keep(Proxies(hops))
     if hops:
         app.wsgi_app = ProxyFix(request_log, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     return made
@@ -194,6 +208,8 @@ def _database(values: Mapping[str, Any], instance: Path, waits: Waits) -> Databa
 def _hooks(app: App) -> None:
     errors.init(app)
     app.before_request(_begin)
+    if app.config["ORIGIN"]:
+        app.before_request(origin.refuse_other_hosts)
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
     app.before_request(_bound_body)
@@ -212,13 +228,16 @@ def _check_limits(app: Flask, left_out: set[str]) -> None:
 def _begin() -> None:
     if current_app.config["BACKGROUND"] != "none":
         services().background.start()
-    begun = request.environ.get(trace.TRACE)
+    environ = request.environ
+    begun = environ.get(trace.TRACE)
     if begun is None:
         begun = trace.begin_trace(detailed=panel.wanted())
     else:
         trace.resume_trace(begun, detailed=panel.wanted())
     begun.timeout_ms = 1000 * current_app.config["REDIS_TIMEOUT_SECONDS"]
     pull_the_plug.begin()
+    if not FORWARDING.isdisjoint(environ):
+        part(Proxies).notice(environ)
 
 
 def _bound_body() -> None:

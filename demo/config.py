@@ -12,6 +12,7 @@ import msgspec
 
 from demo.limits import RateLimit
 from demo.observe.logs import Format
+from demo.observe.origins import canonical
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -175,11 +176,24 @@ SETTINGS: dict[str, Setting] = {
         "most of them from one address, of IPv6 from a /64, and half of the places at most; from a /24 or a /48 "
         "twice as many, and three quarters at most",
     ),
+    "BODY_SECONDS": Setting(
+        "DEMO_BODY_SECONDS",
+        10.0,
+        float,
+        "longest wait for the body of a request, in seconds; each 16 kB that came give one second more",
+    ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES",
         0,
         int,
-        "reverse proxies in front whose X-Forwarded-* headers are believed",
+        "reverse proxies in front, exactly so many, whose X-Forwarded-* headers are believed",
+    ),
+    "ORIGIN": Setting(
+        "DEMO_ORIGIN",
+        "",
+        str,
+        "where browsers find the app, such as `https://demo.example.org`: links bear it, changes from elsewhere and "
+        "requests for other hosts are refused; empty takes what each request says",
     ),
     "PUBLIC": Setting(
         "DEMO_PUBLIC",
@@ -215,7 +229,7 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks whose addresses may read `/metrics`",
+        "networks whose addresses may read `/metrics`, unless a proxy that is not declared stands between",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",
@@ -251,6 +265,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "SESSION_ABSOLUTE_SECONDS": (1, 31_536_000),
     "STREAM_VIEWERS": (0, 100_000),
     "STREAM_VIEWERS_PER_ADDRESS": (1, 100_000),
+    "BODY_SECONDS": (0.1, 600),
     "TRUSTED_PROXIES": (0, 10),
 }
 
@@ -299,10 +314,21 @@ def _checked(name: str, setting: Setting, given: Any) -> Any:
         raise ConfigError(f"{setting.env} is wrong: {error}.") from None
     if name == "METRICS_ALLOW":
         return [_network(setting, network) for network in value]
+    if name == "ORIGIN" and value:
+        return _origin(setting, value)
     if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
         least, most = BOUNDS[name]
         raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
     return value
+
+
+def _origin(setting: Setting, text: str) -> str:
+    found = canonical(text)
+    if found is None:
+        raise ConfigError(
+            f"{setting.env} has to be a scheme and a host such as https://demo.example.org, without a path."
+        )
+    return found
 
 
 def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -216,7 +216,7 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         for command in COMMANDS
         if not re.match(
             r"curl |\.venv/bin/flask --app wsgi (play|seed|leader|check)|\.venv/bin/(gunicorn|pip)"
-            r"|make (run|test)$|python3 -c",
+            r"|make (run|test|secrets)$|python3 -c",
             command,
         )
     ]
@@ -224,7 +224,7 @@ def test_every_command_of_the_readme_is_known_here() -> None:
     assert unknown == ["python3 -m venv .venv", *compose]
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots"])
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots", "secrets"])
 def test_the_makefile_has_what_the_readme_names(target: str) -> None:
     listed = subprocess.run(
         ["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True

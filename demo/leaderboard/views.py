@@ -40,6 +40,7 @@ from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
+from demo.web.origin import absolute
 from demo.web.services import Services, get_redis, part
 
 TITLE = "Leaderboard"
@@ -214,6 +215,9 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         twice=flash_cookie.take("twice"),
         stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
+        address=absolute(
+            url_for("leaderboard.stream", board=name, player=player or "mara"), "https://…"
+        ),
         listings=[
             listing.of_file(HERE / "ranking.lua"),
             listing.of_function(Leaderboard.submit),

@@ -1,5 +1,6 @@
 """/metrics, for whom it is meant: an address of DEMO_METRICS_ALLOW, or who bears
-DEMO_METRICS_TOKEN."""
+DEMO_METRICS_TOKEN. Through a proxy that nobody declared an address is the proxy's, and says
+nothing."""
 
 import hmac
 import ipaddress
@@ -8,7 +9,8 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import Forbidden
 
 from demo.observe import metrics
-from demo.web.services import services
+from demo.web.proxies import Proxies
+from demo.web.services import part, services
 
 bp = Blueprint("metrics", __name__, cli_group=None)
 
@@ -19,7 +21,8 @@ def exposition() -> Response:
     up now."""
     if not (_bears_the_token() or _comes_from_there()):
         raise Forbidden(
-            "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token."
+            "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token. "
+            "Behind a proxy that DEMO_TRUSTED_PROXIES does not count, the token alone."
         )
     for look_up in services().before_scrape:
         look_up()
@@ -34,6 +37,8 @@ def _bears_the_token() -> bool:
 
 
 def _comes_from_there() -> bool:
+    if part(Proxies).undeclared(request.environ) is not None:
+        return False
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:

@@ -19,6 +19,7 @@ from demo.sessions.visitor import back, bp, gone, handle, others, parts, sign_in
 from demo.teach import listing
 from demo.web import flash_cookie
 from demo.web.documented import documented
+from demo.web.origin import absolute
 from demo.web.validation import Invalid
 
 MOST_SHOWN = 30
@@ -123,7 +124,7 @@ def lend() -> Response:
     if code is None:
         gone()
     response = back("The link is below. It works once, within a minute.", "sessions.devices")
-    flash_cookie.put(response, "device_link", url_for("sessions.second", code=code, _external=True))
+    flash_cookie.put(response, "device_link", absolute(url_for("sessions.second", code=code)))
     return response
 
 

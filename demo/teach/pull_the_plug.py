@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from flask import Blueprint, current_app, redirect, request
@@ -22,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug import Response
 
 from demo.web import signed
-from demo.web.security import is_own_path
+from demo.web.security import is_own_path, page_before
 from demo.web.validation import Invalid, convert
 
 COOKIE = "choices"
@@ -142,14 +141,11 @@ def choose() -> Any:
 def _came_from() -> str:
     """The page whose form it was, as the browser tells; the same bytes of a cached page are
     anybody's, wherever he is."""
-    try:
-        parts = urlsplit(request.headers.get("Referer", ""))
-    except ValueError:
-        return "/"
+    before = page_before()
     adapter = current_app.create_url_adapter(request)
-    if parts.netloc != request.host or adapter is None or not adapter.test(parts.path, "GET"):
+    if before is None or adapter is None or not adapter.test(before.partition("?")[0], "GET"):
         return "/"
-    return parts.path + (f"?{parts.query}" if parts.query else "")
+    return before
 
 
 def _signer() -> URLSafeTimedSerializer:

@@ -6,7 +6,7 @@ passes on: what is not there, what failed, and what a visitor's cookie makes his
 was looked for here is handed on with its trace, so that nothing is asked twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,17 +32,26 @@ Window = Callable[[dict[str, Any]], Callable[[], Whole | None] | None]
 class BeforeFlask:
     """WSGI middleware. A window looks at the environment and returns, for a request that is its
     own, what answers it; that returns None when Flask has to, and leaves the outcome in the
-    environment."""
+    environment. Of another host than `hosts`, where they are given, nothing is answered here."""
 
     def __init__(
-        self, inner: WSGI, breaker: Breaker | Breakers, headers: Iterable[tuple[str, str]]
+        self,
+        inner: WSGI,
+        breaker: Breaker | Breakers,
+        headers: Iterable[tuple[str, str]],
+        hosts: Collection[str] = (),
     ) -> None:
         self.inner, self._breaker, self._headers = inner, breaker, list(headers)
+        self._hosts = hosts
         self.windows: list[Window] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers, or passes on."""
-        if environ["REQUEST_METHOD"] == "GET" and "HTTP_X_XRAY" not in environ:
+        if (
+            environ["REQUEST_METHOD"] == "GET"
+            and "HTTP_X_XRAY" not in environ
+            and (not self._hosts or environ.get("HTTP_HOST", "").lower() in self._hosts)
+        ):
             for window in self.windows:
                 answer = window(environ)
                 if answer is not None and not self._breaker.is_open:

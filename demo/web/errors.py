@@ -9,10 +9,17 @@ import msgspec
 from flask import Flask, Response, render_template, request
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    InternalServerError,
+    RequestTimeout,
+    ServiceUnavailable,
+)
 
 from demo.client import refusals
 from demo.web.security import SAFE_METHODS
+from demo.web.slow_clients import BodyTooSlow
 from demo.web.validation import Invalid
 
 RETRY_AFTER_SECONDS = 1
@@ -21,6 +28,7 @@ SENTENCES = {
     403: "This is not allowed.",
     404: "There is nothing at this address.",
     405: "This address does not take such a request.",
+    408: "The body came too slowly. Nothing was changed.",
     413: "The body is too large: 64 kB at most, 1 MB for a batch of scores.",
     422: "Something in the form is not right. Nothing was changed.",
     429: "Too many requests in too short a time.",
@@ -105,6 +113,13 @@ def init(app: Flask) -> None:
     """Registers the handlers."""
     app.register_error_handler(HTTPException, answer)
 
+    def too_slow(_: BodyTooSlow) -> Response:
+        return answer(RequestTimeout())
+
+    def disconnected(error: ClientDisconnected) -> Response:
+        # werkzeug takes every failure of a read for a client that left
+        return answer(RequestTimeout() if isinstance(error.__context__, BodyTooSlow) else error)
+
     def redis_error(error: RedisError) -> Response:
         log.warning("Redis: %s", refusals.of(error).name)
         lost = refusals.may_have_counted(error) and request.method not in SAFE_METHODS
@@ -118,6 +133,8 @@ def init(app: Flask) -> None:
         log.exception("unexpected error", exc_info=error)
         return answer(InternalServerError())
 
+    app.register_error_handler(BodyTooSlow, too_slow)
+    app.register_error_handler(ClientDisconnected, disconnected)
     app.register_error_handler(RedisError, redis_error)
     app.register_error_handler(SQLAlchemyError, database_error)
     app.register_error_handler(Exception, unexpected)

@@ -75,7 +75,7 @@ def document(app: Flask) -> dict[str, Any]:
             "version": "1",
             "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most, a batch 1 MB.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": app.config["ORIGIN"] or "/"}],
         "paths": paths,
         "components": {
             "schemas": {**components, "Problem": PROBLEM},

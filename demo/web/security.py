@@ -3,17 +3,18 @@
 Cross-site changes are refused by what browsers say of themselves, not by tokens: a token in a form
 would give every anonymous reader a session, and a cached page would hand one visitor's token to
 all. The rule is that of Go's net/http.CrossOriginProtection: Sec-Fetch-Site same-origin or none
-passes; without that header the host of Origin has to be ours; with neither it is a program, which
-carries nobody's cookie.
+passes; without that header Origin has to be ours, its scheme too; with neither it is a program,
+which carries nobody's cookie.
 """
 
 import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import Forbidden, Unauthorized
+
+from demo.web import origin
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = {
@@ -34,19 +35,10 @@ def refuse_cross_site() -> None:
     if site is not None:
         allowed = site in ("same-origin", "none")
     else:
-        origin = request.headers.get("Origin")
-        allowed = origin is None or _host_of(origin) == request.headers.get("Host", "")
+        given = request.headers.get("Origin")
+        allowed = given is None or origin.is_own(given)
     if not allowed:
         raise Forbidden("This change was asked for by another site.")
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        # No host is never ours. (Not request.host: werkzeug empties it for a name with an
-        # underscore.)
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None
 
 
 def is_own_path(path: str) -> bool:
@@ -62,9 +54,8 @@ def is_own_path(path: str) -> bool:
 
 def page_before() -> str | None:
     """The page of ours that a form was sent from, where a browser tells."""
-    before = request.referrer or ""
-    path = before.removeprefix(request.host_url[:-1]) if before.startswith(request.host_url) else ""
-    return path if is_own_path(path) else None
+    path = origin.path_of(request.referrer or "")
+    return path if path is not None and is_own_path(path) else None
 
 
 def ask_for_key() -> None:

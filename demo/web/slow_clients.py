@@ -1,0 +1,125 @@
+"""A client that sends slowly holds no place for ever: headers and bodies each have an end.
+
+gunicorn bounds the wait for headers under gevent alone, and that for a body nowhere: under each, a
+byte now and then held a place as long as its sender liked. So each connection is read through a
+socket that knows until when. What comes too late for headers ends the connection; a body that
+comes too late is answered 408, or, where the view never asked for it, not waited for any longer.
+"""
+
+import time
+from typing import Any
+
+BYTES_A_SECOND = 16_384
+UNREAD_BYTES = 2 * 1024 * 1024
+UNREAD_SECONDS = 1.0
+
+
+class BodyTooSlow(TimeoutError):
+    """The body did not come in time. Answered 408; the connection is not used again."""
+
+
+class TimedSocket:
+    """A connection's socket, of which only `recv` differs: it ends at a moment, not after a silence.
+
+    Headers have `header_seconds` from the first wait for them. A body has so many seconds as
+    `begin_body` is told, and one more for each BYTES_A_SECOND that came. Raises BodyTooSlow, or
+    returns the b"" of a connection that ended, which is what headers that are too late are.
+    """
+
+    def __init__(self, inner: Any, header_seconds: float) -> None:
+        self._inner, self._header_seconds = inner, header_seconds
+        self._ends: float | None = None
+        self._request: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def begin_body(self, request: Any, seconds: float) -> None:
+        """What is read from now on is the body of this request of gunicorn's."""
+        self._request, self._ends = request, time.monotonic() + seconds
+
+    def hurry(self, seconds: float) -> None:
+        """No more than this for what is left of the body."""
+        assert self._ends is not None
+        self._ends = min(self._ends, time.monotonic() + seconds)
+
+    def begin_headers(self) -> None:
+        """What is read from now on is the next request, once somebody waits for it."""
+        self._request = self._ends = None
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """What has come, up to `size` bytes. A look that does not wait is passed on."""
+        if flags:
+            return bytes(self._inner.recv(size, flags))
+        now, before = time.monotonic(), self._inner.gettimeout()
+        if self._ends is None:
+            self._ends = now + self._header_seconds
+        left = self._ends - now
+        if left <= 0:
+            return self._late()
+        self._inner.settimeout(left if before is None else min(left, before))
+        try:
+            came = bytes(self._inner.recv(size))
+        except TimeoutError:
+            if before is not None and before < left:
+                raise  # the wait of somebody else, who knows what to do
+            return self._late()
+        finally:
+            self._inner.settimeout(before)
+        if self._request is not None:
+            self._ends += len(came) / BYTES_A_SECOND
+        return came
+
+    def _late(self) -> bytes:
+        if self._request is None:
+            return b""
+        self._request.force_close()
+        raise BodyTooSlow
+
+
+def guard(worker: Any) -> None:
+    """Times all that a worker of gunicorn's reads. A gthread worker closes a connection in the
+    thread that had it: its main thread, which waits up to two seconds for the client's own end,
+    would accept nobody meanwhile."""
+    handle, seconds = worker.handle, worker.cfg.keepalive or 5
+
+    def gthread(connection: Any) -> Any:
+        if not isinstance(connection.sock, TimedSocket):
+            connection.sock = TimedSocket(connection.sock, seconds)
+        goes_on = handle(connection)
+        if not goes_on:
+            connection.close(graceful=True)
+            connection.close = lambda graceful=False: None
+        return goes_on
+
+    def others(listener: Any, client: Any, address: Any) -> Any:
+        return handle(listener, TimedSocket(client, seconds), address)
+
+    if not worker.cfg.is_ssl:  # TLS wraps the socket that it is given
+        worker.handle = gthread if hasattr(worker, "tpool") else others
+
+
+def begin(request: Any, seconds: float) -> None:
+    """The headers are there: a body has so many seconds."""
+    timed = request.unreader.sock
+    if not isinstance(timed, TimedSocket):
+        timed = request.unreader.sock = TimedSocket(timed, seconds)
+    timed.begin_body(request, seconds)
+
+
+def end(request: Any, answer: Any) -> None:
+    """The answer is out: what the view left of the body is taken off the connection if it is there,
+    and the connection given up if it is not."""
+    timed = request.unreader.sock
+    if answer is None or answer.status is None or answer.should_close():
+        return
+    timed.hurry(UNREAD_SECONDS)
+    left = UNREAD_BYTES
+    try:
+        while left > 0 and (came := request.body.read(1024)):
+            left -= len(came)
+    except Exception:  # malformed or late: where the next request would begin is not known
+        left = 0
+    if left <= 0:
+        request.body.failed = True
+    timed.begin_headers()
