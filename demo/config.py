@@ -291,6 +291,8 @@ def load(
         raise ConfigError(f"{next(iter(overrides))} is no setting of this app.")
     if values["PUBLIC"] and not values["SECURE_COOKIES"]:
         raise ConfigError("DEMO_PUBLIC needs DEMO_SECURE_COOKIES: sign-ins have to go over https.")
+    if values["PUBLIC"] and not values["ORIGIN"].startswith("https://"):
+        raise ConfigError("DEMO_PUBLIC needs DEMO_ORIGIN, the https:// address that links bear.")
     values["INSTANCE_PATH"] = values["INSTANCE_PATH"] or str(REPOSITORY / "instance")
     return values
 

@@ -14,7 +14,7 @@ from demo.web.public import BY_API, NOT_HERE, unsafe
 from demo.web.services import services
 
 MakeApp = Callable[..., Flask]
-PUBLIC = {"PUBLIC": True, "SECURE_COOKIES": True}
+PUBLIC = {"PUBLIC": True, "SECURE_COOKIES": True, "ORIGIN": "https://localhost"}
 FORMS = [
     ("/catalog/products/42/price", {"price": "1"}),
     ("/catalog/products/42/buy", {}),
@@ -79,6 +79,9 @@ def test_nobody_signs_in_to_what_is_everybodys_nor_over_http(make_app: MakeApp) 
 def test_a_public_host_needs_https() -> None:
     with pytest.raises(ConfigError, match="DEMO_PUBLIC needs DEMO_SECURE_COOKIES"):
         load({"PUBLIC": True}, {})
+    for origin in ("", "http://localhost"):
+        with pytest.raises(ConfigError, match="DEMO_PUBLIC needs DEMO_ORIGIN"):
+            load({"PUBLIC": True, "SECURE_COOKIES": True, "ORIGIN": origin}, {})
 
 
 def test_names_of_the_monitor_need_a_token(make_app: MakeApp) -> None:
