@@ -15,6 +15,7 @@ SAMPLES = {
     "test": "test_home_names_every_use_case_with_a_figure",
     "use_case": "rate_limit",
     "pattern": "sliding_window",
+    "token": "0" * 16,
 }
 BOARD = "/leaderboard/api/boards/main"
 # What stands below the things that people come for when all is well.

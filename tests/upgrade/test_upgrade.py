@@ -44,6 +44,7 @@ LINES = {line["key"]: line for line in restoring.lines()}
 NEVER_LEFT = {
     "demo:catalog:{trial:<key>}": "gone with its trial, or after ten seconds",
     "demo:leader:{<job>}": "given back at the end",
+    "demo:turns:{<line>}": "given back when a run is over",
     "demo:client:{primaries}": "not there yet in the build of the dump",
     "demo:client:{changes}": "the same",
 }
