@@ -30,6 +30,7 @@ from redis.retry import Retry
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIRST_DATABASE = 8
 NOBODY = "redis://127.0.0.1:1"
+SLOTS = range(16384)
 
 
 def until(condition: Any, seconds: float = 10.0) -> Any:
@@ -222,6 +223,51 @@ def tcp_server(*arguments: str, binary: str | None = None, port: int = 0) -> Ite
     listen += ["--repl-diskless-sync-delay", "0"]  # or a replica waits five seconds for others
     with _running([binary or find_server(), *listen, *arguments], port):
         yield port
+
+
+@contextlib.contextmanager
+def replica_of(primary: int, *arguments: str, password: str = "") -> Iterator[int]:
+    """A replica that follows its primary already: a Sentinel asks for replicas as it begins, and
+    not again for ten seconds."""
+    with tcp_server("--replicaof", "127.0.0.1", str(primary), *arguments) as port:
+        with redis.Redis(port=port, password=password or None) as replica:
+            until(lambda: replica.info("replication")["master_link_status"] == "up")
+        yield port
+
+
+@contextlib.contextmanager
+def cluster_node(
+    *arguments: str, slots: range = SLOTS, binary: str | None = None, port: int = 0
+) -> Iterator[int]:
+    """A node of a cluster on a TCP port that serves these slots at once, whoever has the others.
+
+    A primary serves nothing for its first two seconds, unless it was a replica before: so it begins
+    as one, of a primary that is not there, and is reset."""
+    port, own, gone = port or free_port(), "a" * 40, "b" * 40
+    with tempfile.TemporaryDirectory(prefix="node-") as folder:
+        (Path(folder) / "nodes.conf").write_text(
+            f"{own} 127.0.0.1:{port}@{port + 10_000} myself,slave {gone} 0 0 0 connected\n"
+            f"{gone} 127.0.0.1:1@10001 master - 0 0 1 connected 0-16383\n"
+            "vars currentEpoch 1 lastVoteEpoch 0\n"
+        )
+        options = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
+        options += ["--cluster-node-timeout", "2000", "--dir", folder]
+        with tcp_server(*options, *arguments, binary=binary, port=port):
+            with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as node:
+                until(lambda: _is_well(node))
+                with node.pipeline() as both:  # between them it would have no slot
+                    both.execute_command("CLUSTER", "RESET", "HARD")
+                    if slots:
+                        both.execute_command("CLUSTER", "ADDSLOTSRANGE", slots[0], slots[-1])
+                    both.execute()
+                assert not slots or _is_well(node)
+                if slots == SLOTS:
+                    node.config_set("cluster-require-full-coverage", "yes")
+            yield port
+
+
+def _is_well(node: redis.Redis) -> bool:
+    return bool(node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
 
 @contextlib.contextmanager

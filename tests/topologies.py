@@ -2,15 +2,15 @@
 names, and a cluster."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import redis
 
-from tests.servers import sentinel_of, tcp_server, until
+from tests.servers import cluster_node, sentinel_of, tcp_server, until
 
+STANDING = {"cluster-node-timeout": "2000", "cluster-require-full-coverage": "yes"}
 KINDS = ("standalone", "sentinel", "cluster")
 
 
@@ -54,26 +54,22 @@ def topology(
             yield Topology(kind, [port], sentinel)
             return
         ports = []
-        for _ in range(nodes * (2 if replicas else 1)):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="node-"))
-            options = [
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "2000",
-                "--dir",
-                folder,
-            ]
-            ports.append(stack.enter_context(tcp_server(*options, *arguments, binary=binary)))
+        for number in range(nodes * (2 if replicas else 1)):
+            bounds = [16384 * place // nodes for place in (number, number + 1)]
+            slots = range(*bounds) if number < nodes else range(0)
+            # They ask each other often, and learn sooner what each has.
+            options = ["--cluster-node-timeout", "500", *arguments]
+            ports.append(stack.enter_context(cluster_node(*options, slots=slots, binary=binary)))
         clients = [stack.enter_context(redis.Redis(port=port)) for port in ports]
         for number, client in enumerate(clients):
-            if number < nodes:
-                first, last = (16384 * place // nodes for place in (number, number + 1))
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
-            if number:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+            for port in ports[:number]:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", port)
         for client in clients:
             until(lambda client=client: _is_whole(client, len(ports)), 30)
+        for client in clients:
+            for name, value in STANDING.items():
+                if f"--{name}" not in arguments:
+                    client.config_set(name, value)
         for primary, replica in zip(clients[:nodes], clients[nodes:], strict=False):
             name = primary.execute_command("CLUSTER", "MYID")
             until(lambda replica=replica, name=name: _follows(replica, name), 30)
@@ -82,7 +78,8 @@ def topology(
 
 def _is_whole(client: redis.Redis, nodes: int) -> bool:
     told = client.execute_command("CLUSTER INFO")
-    return told["cluster_state"] == "ok" and int(told["cluster_known_nodes"]) == nodes
+    found = told["cluster_state"], told["cluster_slots_ok"], told["cluster_known_nodes"]
+    return found == ("ok", "16384", str(nodes))
 
 
 def _follows(replica: redis.Redis, primary: bytes) -> bool:

@@ -21,7 +21,7 @@ from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.shared_answer import SharedAnswer
 from demo.analytics.trending import Rising
 from tests import clients, servers
-from tests.servers import REPOSITORY, Client, connect, private_engine, tcp_server, trips, until
+from tests.servers import REPOSITORY, Client, cluster_node, connect, private_engine, trips, until
 from tests.topologies import topology
 
 AFTER = 3600.0
@@ -140,9 +140,7 @@ for number in range(1000):
 
 
 def test_a_cluster_takes_it_all() -> None:
-    with tcp_server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    with cluster_node() as port:
         client = redis.RedisCluster(host="127.0.0.1", port=port)
         collector = quiet(client)
         collector.note("page", "mara", "42")

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 from demo.client import connections, pool, refusals
 from demo.client.connections import PoolExhausted
 from tests.clients import connect
-from tests.servers import free_port, tcp_server, until
+from tests.servers import cluster_node, free_port, until
 from tests.topologies import KINDS, Topology, topology
 
 Connect = Callable[..., Any]
@@ -173,7 +172,7 @@ def test_a_server_that_takes_no_names_is_served_all_the_same(given: Topology) ->
     made.close()
 
 
-def test_a_cluster_that_is_away_at_the_start_is_used_when_it_is_back(tmp_path: Path) -> None:
+def test_a_cluster_that_is_away_at_the_start_is_used_when_it_is_back() -> None:
     port = free_port()
     client = connect(
         f"redis+cluster://127.0.0.1:{port}", pool_size=2, timeout_seconds=0.5, open_seconds=0.01
@@ -188,11 +187,7 @@ def test_a_cluster_that_is_away_at_the_start_is_used_when_it_is_back(tmp_path: P
     assert client.breaker.is_open
     assert connections.use(client) == (0, 0)
     client.register_script("return 1")
-    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port):
-        with redis.Redis(port=port) as node:
-            until(lambda: _answers(node.ping))
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    with cluster_node(port=port):
         until(lambda: _answers(lambda: client.set("a", 1)))
         assert client.pipeline(transaction=False).get("a").execute() == [b"1"]
         client.close()

@@ -17,7 +17,15 @@ from demo.client.explain import check
 from demo.client.redis_url import AddressError, parse
 from demo.client.wire import Client
 from tests.clients import connect
-from tests.servers import free_port, private_engine, sentinel_of, tcp_server, until
+from tests.servers import (
+    cluster_node,
+    free_port,
+    private_engine,
+    replica_of,
+    sentinel_of,
+    tcp_server,
+    until,
+)
 
 
 def client_for(url: str, **settings: float) -> Client:
@@ -168,7 +176,7 @@ def test_sentinel_finds_the_master_and_follows_it(
     )
     with (
         tcp_server(*options) as master,
-        tcp_server("--replicaof", "127.0.0.1", str(master), *options) as replica,
+        replica_of(master, *options, password=password) as replica,
         sentinel_of(master, more) as port,
     ):
         url = f"redis+sentinel://{f':{password}@' if password else ''}127.0.0.1:{port}/prime"
@@ -350,11 +358,8 @@ def test_after_a_timeout_no_later_call_gets_the_earlier_reply(tmp_path: Path) ->
         assert _get(client, "b") == b"of b"
 
 
-def test_cluster_serves_every_command_of_the_app(tmp_path: Path) -> None:
-    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
-        with redis.Redis(port=port) as node:
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+def test_cluster_serves_every_command_of_the_app() -> None:
+    with cluster_node() as port:
         url = f"redis+cluster://127.0.0.1:{port}"
         client = client_for(url)
         assert check(client, parse(url), 0.25) is None

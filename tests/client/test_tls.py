@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import redis
 
 from demo.client.explain import check
 from demo.client.pool import connect
 from demo.client.redis_url import AddressError, parse
 from tests.certificates import Authority, Signed
-from tests.servers import free_port, sentinel_of, tcp_server, until
+from tests.servers import cluster_node, free_port, sentinel_of, tcp_server, until
 from tests.topologies import KINDS
 
 BINARY = shutil.which("redis-server") or ""
@@ -64,8 +63,8 @@ def authority(tmp_path: Path) -> Authority:
 class Serving:
     """Makes servers of a kind that speak TLS only."""
 
-    def __init__(self, stack: ExitStack, kind: str, folder: Path, authority: Authority) -> None:
-        self._stack, self._kind, self._folder, self._authority = stack, kind, folder, authority
+    def __init__(self, stack: ExitStack, kind: str, authority: Authority) -> None:
+        self._stack, self._kind, self._authority = stack, kind, authority
 
     def __call__(self, certificate: Signed, *, ask_clients: bool = False) -> Served:
         port, bus = free_port(), free_port()
@@ -78,14 +77,12 @@ class Serving:
             "tls-replication": "yes",
         }
         if self._kind == "cluster":
-            options |= {"cluster-enabled": "yes", "tls-cluster": "yes", "dir": self._folder}
+            options["tls-cluster"] = "yes"
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        plain = self._stack.enter_context(tcp_server(*words, binary=BINARY, port=bus))
+        made = cluster_node if self._kind == "cluster" else tcp_server
+        self._stack.enter_context(made(*words, binary=BINARY, port=bus))
         url = f"rediss://{HERE}:{port}"
         if self._kind == "cluster":
-            with redis.Redis(port=plain) as node:
-                node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-                until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
             url = f"rediss+cluster://{HERE}:{port}"
         elif self._kind == "sentinel":
             secure = free_port()
@@ -98,11 +95,9 @@ class Serving:
 
 
 @pytest.fixture(params=KINDS)
-def serving(
-    request: pytest.FixtureRequest, tmp_path: Path, authority: Authority
-) -> Iterator[Serving]:
+def serving(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Serving]:
     with ExitStack() as stack:
-        yield Serving(stack, request.param, tmp_path, authority)
+        yield Serving(stack, request.param, authority)
 
 
 def told(url: str) -> str:

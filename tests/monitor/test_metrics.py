@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
@@ -24,7 +23,7 @@ from demo.client import connections
 from demo.observe import metric_files, metrics
 from demo.web.services import services
 from tests.clients import connect
-from tests.servers import REPOSITORY, private_engine, tcp_server, until
+from tests.servers import REPOSITORY, cluster_node, private_engine, until
 from tests.serving import Server, serve
 
 MakeApp = Callable[..., Flask]
@@ -221,9 +220,7 @@ def test_a_quiet_process_tells_too_when_redis_is_back(make_app: MakeApp) -> None
 
 
 def test_use_of_the_pools_is_told_for_a_cluster() -> None:
-    with tcp_server("--cluster-enabled", "yes") as port, redis.Redis(port=port) as node:
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    with cluster_node() as port:
         client = connect(
             f"redis+cluster://127.0.0.1:{port}", pool_size=4, timeout_seconds=5.0, open_seconds=0.0
         )

@@ -78,30 +78,41 @@ def fullest_window(limiter: Limiter, window_us: int, between: list[int]) -> int:
     )
 
 
+# Four processes of one that has imported it all.
+CROWD = """
+import importlib, multiprocessing, sys, threading, redis
+from demo.rate_limit.limiter import Quota
+module, name, url = sys.argv[1:]
+algorithm = getattr(importlib.import_module(module), name)
+fork = multiprocessing.get_context("fork")
+begin = fork.Barrier(4)
+
+def process(number):
+    client, admitted = redis.Redis.from_url(url), []
+    limiter = algorithm(client, "t", Quota(100, 600))
+    def run():
+        admitted.extend(limiter.hit("crowd").allowed for _ in range(25))
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    limiter.peek("crowd")
+    begin.wait(30)
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    client.close()
+    return len(admitted), sum(admitted)
+
+with fork.Pool(4) as pool:
+    for told in pool.map(process, range(4), chunksize=1): print(*told)
+"""
+
+
 def sixteen_threads_of_four_processes(algorithm: type[Limiter], redis_url: str) -> int:
     """How many of 400 hits pass that they make at once, of a quota of 100."""
-    code = (
-        f"from {algorithm.__module__} import {algorithm.__name__} as Algorithm\n"
-        "import redis, sys, threading; from demo.rate_limit.limiter import Quota\n"
-        "client = redis.Redis.from_url(sys.argv[1])\n"
-        "limiter = Algorithm(client, 't', Quota(100, 600)); admitted = []\n"
-        "def run(): admitted.extend(limiter.hit('crowd').allowed for _ in range(25))\n"
-        "limiter.peek('crowd'); print(flush=True); sys.stdin.readline()\n"
-        "threads = [threading.Thread(target=run) for _ in range(4)]\n"
-        "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
-        "print(len(admitted), sum(admitted)); client.close()"
+    command = [sys.executable, "-c", CROWD, algorithm.__module__, algorithm.__name__, redis_url]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, timeout=60, check=True
     )
-    command = [sys.executable, "-c", code, redis_url]
-    processes = [
-        subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        assert process.stdout and process.stdout.readline() == "\n"
-    told = [process.communicate("\n", timeout=60)[0].split() for process in processes]
-    assert sum(int(count) for count, _ in told) == 400
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert [int(count) for count, _ in told] == [100] * 4
     return sum(int(count) for _, count in told)
 
 

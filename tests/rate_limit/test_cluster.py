@@ -5,29 +5,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import redis
 from flask import Flask
 
 from demo.rate_limit.algorithms import ALGORITHMS
 from tests.seen import seen
-from tests.servers import tcp_server, until
+from tests.topologies import topology
 
 
 @pytest.fixture(scope="module")
-def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster_url() -> Iterator[str]:
     """Two nodes, half of the slots each."""
-    folders = [str(tmp_path_factory.mktemp(name)) for name in ("one", "other")]
-    cluster = ("--cluster-enabled", "yes", "--dir")
-    with tcp_server(*cluster, folders[0]) as one, tcp_server(*cluster, folders[1]) as other:
-        with redis.Redis(port=one) as first, redis.Redis(port=other) as second:
-            first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8000)
-            second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8001, 16383)
-            first.execute_command("CLUSTER", "MEET", "127.0.0.1", other)
-            for node in (first, second):
-                until(
-                    lambda node=node: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
-                )
-        yield f"redis+cluster://127.0.0.1:{one}"
+    with topology("cluster", nodes=2) as given:
+        yield given.url()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -26,6 +26,7 @@ from demo.sessions.session_values import encode
 from tests.servers import (
     Client,
     clean,
+    cluster_node,
     connect,
     private_engine,
     sentinel_of,
@@ -531,11 +532,8 @@ def test_a_redis_without_memory_still_knows_who_is_signed_in() -> None:
         client.close()
 
 
-def test_on_a_cluster(tmp_path: Path) -> None:
-    with tcp_server("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port:
-        with redis.Redis(port=port) as node:
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+def test_on_a_cluster() -> None:
+    with cluster_node() as port:
         client = redis.RedisCluster(host="127.0.0.1", port=port)
         store = SessionStore(client, idle_seconds=3600, absolute_seconds=36_000, along=("cart",))
         sids = [begin(store, user="mara", a=1) for _ in range(3)]
