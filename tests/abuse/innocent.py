@@ -41,6 +41,14 @@ class Met:
         }
         return {part: of for part, of in found.items() if of}
 
+    def errors(self) -> dict[str, dict[int, int]]:
+        """Of those the ones that nobody may ever get: none at all, and 500."""
+        found = {
+            part: {status: count for status, count in of.items() if status in (0, 500)}
+            for part, of in self.wrong().items()
+        }
+        return {part: of for part, of in found.items() if of}
+
     def p95_ms(self, part: str) -> float:
         """Of a part, in milliseconds."""
         times = sorted(self.seconds.get(part, [0.0]))
