@@ -106,6 +106,7 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.get("/readyz").json == {
         "database": "ok",
         "redis": "ok",
+        "memory": "ok",
         "degraded": [],
         "not_permitted": {},
         "stopping": False,

@@ -96,6 +96,7 @@ def test_never_more_than_there_is(
             pass
         else:
             until, before = model.get((network, thing), (0.0, 0))
+            before = before if until > clock.now else 0  # what is over is nothing
             model[network, thing] = max(until, clock.now + seconds), max(before, size)
         live = {key: size for key, (until, size) in model.items() if until > clock.now}
         assert sum(live.values()) <= budget.size <= MOST
