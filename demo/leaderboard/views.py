@@ -73,6 +73,8 @@ def init(app: Flask, services: Services) -> None:
         kept=(MAIN,),
     )
     services.background.elect("boards", making_room.step)
+    for what in ("board", "row"):
+        metrics.GIVEN_UP.labels(what)  # an alert needs a sample before there is anything to tell
     app.register_blueprint(bp)
 
 
