@@ -194,6 +194,12 @@ def test_who_waits_by_his_own_choice_holds_nothing_of_others(
             thread.join(30)
 
 
+def test_a_database_and_a_redis_that_are_both_broken_for_one_visitor(make_app: MakeApp) -> None:
+    web = chooser(make_app(), {"redis": "refused", "database": "slow"})
+    for _ in range(2):
+        assert web.get("/catalog/products/77").status_code == 200
+
+
 def test_only_so_many_wait_at_once() -> None:
     waits = pull_the_plug.Waits(lambda: 1)
     done = []

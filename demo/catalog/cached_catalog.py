@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -90,7 +91,9 @@ class CachedCatalog:
             return None if page is None else render(draw(page).encode())
 
         def load_for_the_corner() -> Rendered | None:
-            found = self.cache.peek(f"html-{product_id}", groups=groups)
+            found = None
+            with suppress(RedisError):  # both may be broken for the same visitor
+                found = self.cache.peek(f"html-{product_id}", groups=groups)
             return found.value if found and found.value else load()
 
         groups = groups_of(product_id)

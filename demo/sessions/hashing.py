@@ -1,23 +1,28 @@
 """Password hashes, made and checked a few at a time, and never in the thread that serves others.
 
 A hash by scrypt keeps a core busy for some 60 ms and takes 32 MB. Under gevent all requests of a
-worker share one thread, and all of them would wait for it; so there it is done in a thread of
-gevent's own pool. hashlib lets go of the interpreter's lock meanwhile. AT_ONCE hashes are worked on
+worker share one thread, and all of them would wait for it; so there it is done in threads of a pool
+of gevent's, which the system runs after those that serve, where it can (Linux). hashlib lets go of
+the interpreter's lock meanwhile. AT_ONCE hashes are worked on
 at the same time in a process; who finds no place waits for one, WAIT_SECONDS at most, and no more
 wait than could have their turn by then.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+from contextlib import suppress
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
 AT_ONCE, WAIT_SECONDS = 2, 1.5
 # A thread that waits serves nobody else meanwhile; a greenlet costs next to nothing.
 MOST_WAITING_GREENLETS, MOST_WAITING_THREADS = 50, 2
+NICE = 10
 T = TypeVar("T")
 
 
@@ -67,8 +72,22 @@ def _under_gevent() -> bool:
 def _in_a_thread(work: Callable[[], T]) -> T:
     if not _under_gevent():  # then the caller's is one
         return work()
-    done: T = sys.modules["gevent"].get_hub().threadpool.apply(work)
+    done: T = _pool(os.getpid()).apply(partial(_behind_others, work))
     return done
+
+
+@cache
+def _pool(_: int) -> Any:
+    """The threads of this process."""
+    return import_module("gevent.threadpool").ThreadPool(AT_ONCE)
+
+
+def _behind_others(work: Callable[[], T]) -> T:
+    """Linux knows a thread by its id where others know a process."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    return work()
 
 
 places = Places(

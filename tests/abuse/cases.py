@@ -135,10 +135,10 @@ def labs(stranger: Stranger) -> None:
     """All labs, one after the other."""
     for path, form in (
         ("/catalog/products/42/burst", {"start": "cold"}),
-        ("/catalog/strategies/", {"writes": "50"}),
-        ("/sessions/lab", {"race": "cart"}),
-        ("/monitor/eviction", {"policy": "allkeys-lru"}),
-        ("/catalog/serializers/pickle", {}),
+        ("/catalog/lab/", {"operations": "200"}),
+        ("/sessions/lab", {"race": "lost-update"}),
+        ("/monitor/eviction", {"trace": "zipf"}),
+        ("/catalog/lab/serializers/pickle", {}),
     ):
         if not stranger.stop.is_set():
             stranger.ask(path, form, FORM)

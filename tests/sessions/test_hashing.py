@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -235,3 +237,20 @@ def let_go(pipe: Path) -> None:
     """Who waits for the pipe goes on; it is no error where nobody does."""
     with contextlib.suppress(OSError):
         os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_under_gevent_the_threads_that_hash_run_after_those_that_serve() -> None:
+    code = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import os, threading\n"
+        "from demo.sessions import hashing\n"
+        "nice = lambda: (threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))\n"
+        "there = hashing.places.run(nice)\n"
+        "here = nice()\n"
+        "assert there[0] != here[0], (there, here)\n"
+        "assert there[1] == here[1] + hashing.NICE, (there, here)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
