@@ -28,6 +28,7 @@ VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 WORKER, XRAY = b"<!--worker-->", b"<!--xray-->"
 POLICIES = {
     "away": re.compile(rb'id="redis-away" hidden>.*?</strong>(.*?)</p>', re.DOTALL),
+    "chosen": re.compile(rb'id="redis-chosen" hidden>(.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
 }
@@ -125,10 +126,13 @@ def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
 
 
 def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
-    """What the page itself says of what it does in this trouble."""
+    """What the page itself says of what it does in this trouble; of a Redis that is broken for this visitor
+    alone some say something else."""
     wanted_for = []
     if chosen.redis:
-        wanted_for.append("away" if chosen.redis in LOST else "full")
+        own = POLICIES["chosen"].search(body)
+        of_all = "away" if chosen.redis in LOST else "full"
+        wanted_for.append("chosen" if own and own[1].strip() else of_all)
     if chosen.database == "down":
         wanted_for.append("database")
     found = [POLICIES[name].search(body) for name in wanted_for]

@@ -140,7 +140,7 @@ def labs(stranger: Stranger) -> None:
         ("/monitor/eviction", {"trace": "zipf"}),
         ("/catalog/lab/serializers/pickle", {}),
     ):
-        if not stranger.stop.is_set():
+        if not stranger.stop.wait(0.2):
             stranger.ask(path, form, FORM)
 
 

@@ -179,6 +179,7 @@ def policy(page: str, fault: tuple[str, str]) -> str:
         mark = "database-away"
     else:
         mark = "redis-away" if name in faults.LOST else "redis-full"
+        mark = mark if re.search(r'id="redis-chosen" hidden>\s*</p>', page) else "redis-chosen"
     found = re.search(rf'id="{mark}" hidden>\s*(?:<p>.*?</strong> )?(.*?)</p>', page, re.DOTALL)
     assert found
     return " ".join(html.unescape(found[1]).split())
