@@ -13,14 +13,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
+from redis.exceptions import (
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from demo.client.connections import is_cluster
 from demo.client.wire import Trip
 
 CACHES_SHARE, LESSONS_SHARE, BOARDS_SHARE = 0.5, 0.7, 0.8
 CACHES, BOARDS = "demo:catalog:", "demo:leaderboard:"
-AGAIN_SECONDS, IDLE_SECONDS = 0.2, 2.0
+AGAIN_SECONDS, IDLE_SECONDS, REFUSED_SECONDS = 0.2, 2.0, 60.0
 UNBOUNDED_BYTES = 1 << 30  # what a server without a limit counts as where shares are given out
 SCRIPTS = ("EVAL", "EVALSHA")
 
@@ -49,6 +54,8 @@ class Memory:
         self.used, self._due = False, self._clock() + IDLE_SECONDS
         try:
             told = _told(client)
+        except ResponseError:  # not permitted, most likely, and each try stands in ACL LOG
+            return REFUSED_SECONDS
         except (RedisError, RedisClusterException):
             return AGAIN_SECONDS
         bounded = [each for each in told if each.get("maxmemory")]

@@ -8,7 +8,15 @@ import redis
 from redis.exceptions import OutOfMemoryError
 
 from demo.client import refusals
-from demo.client.memory import BOARDS_SHARE, CACHES_SHARE, LESSONS_SHARE, LessonsFull, Memory
+from demo.client.memory import (
+    AGAIN_SECONDS,
+    BOARDS_SHARE,
+    CACHES_SHARE,
+    LESSONS_SHARE,
+    REFUSED_SECONDS,
+    LessonsFull,
+    Memory,
+)
 from demo.client.pool import beside
 from demo.client.wire import Trip, deliver
 from demo.teach.faults import Plugs
@@ -100,6 +108,14 @@ def test_who_does_not_answer_is_not_known_to_be_full(server: redis.Redis) -> Non
         memory.used = True
         memory.look(nobody)
     assert memory.is_short  # what was known stands
+
+
+def test_who_is_not_permitted_to_ask_asks_once_a_minute(server: redis.Redis) -> None:
+    server.acl_setuser("blind", enabled=True, nopass=True, commands=["+@all", "-info"], keys=["*"])
+    port = server.connection_pool.connection_kwargs["port"]
+    with redis.Redis(port=port, username="blind", password="") as blind:
+        assert Memory().look(blind) == REFUSED_SECONDS
+    assert Memory().look(server) == AGAIN_SECONDS
 
 
 def test_caches_stop_first_then_lessons_then_boards() -> None:
