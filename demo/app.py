@@ -1,6 +1,7 @@
 """Puts the app together: settings, the one pool, the one database, the use cases."""
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,7 @@ from demo.web.before_flask import BeforeFlask
 from demo.web.budgets import budgets
 from demo.web.proxies import FORWARDING, Proxies
 from demo.web.secret_key import secret_key
+from demo.web.security import SAFE_METHODS
 from demo.web.services import Services, part, services
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
@@ -234,7 +236,11 @@ def _begin() -> None:
         begun = trace.begin_trace(detailed=panel.wanted())
     else:
         trace.resume_trace(begun, detailed=panel.wanted())
-    begun.timeout_ms = 1000 * current_app.config["REDIS_TIMEOUT_SECONDS"]
+    timeout_seconds = current_app.config["REDIS_TIMEOUT_SECONDS"]
+    # a page does without what is late; a change had better be late than refused
+    begun.timeout_ms = (
+        1000 * timeout_seconds if environ["REQUEST_METHOD"] in SAFE_METHODS else math.inf
+    )
     pull_the_plug.begin()
     if not FORWARDING.isdisjoint(environ):
         part(Proxies).notice(environ)

@@ -47,7 +47,8 @@ class Trace:
 
     Summed up are those that were really sent: how often this request waited for Redis and for how
     long, how many commands went along, how often and how long it waited for the database. `late_ms` is
-    the time of round trips that took a good part of `timeout_ms`, the longest wait for one.
+    the time of round trips that took a good part of `timeout_ms`, the longest wait for one; without
+    an end to it none is late.
     """
 
     detailed: bool = True

@@ -208,7 +208,9 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
 def test_a_board_is_live_or_stale_and_never_both(chromium: Any) -> None:
     with (
         private_engine() as engine,
-        serve(workers=1, REDIS_URL=engine.url, DEMO_PRODUCTS="50") as own,
+        serve(
+            workers=1, REDIS_URL=engine.url, DEMO_PRODUCTS="50", DEMO_REDIS_TIMEOUT_SECONDS="2"
+        ) as own,
     ):
         post(own, "plugged", "mara", 5)
         with another(chromium, own) as page:

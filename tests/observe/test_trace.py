@@ -1,5 +1,6 @@
 """How long one request waits for Redis in all."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -74,4 +75,8 @@ def test_it_goes_by_the_apps_own_timeout(make_app: Callable[..., Flask]) -> None
         app.preprocess_request()
         seen = trace.current_trace()
         assert seen is not None and seen.timeout_ms == 2000
+    with app.test_request_context("/livez", method="POST"):
+        app.preprocess_request()
+        seen = trace.current_trace()
+        assert seen is not None and seen.timeout_ms == math.inf
     trace.end_trace()
