@@ -349,7 +349,7 @@ def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: F
     page = web.get("/rate-limit/").text
     assert "Redis refuses every connection." in page and "Redis hangs" not in page
     assert (
-        "Each limit follows its own policy"
+        "The limits that protect this site go on counting."
         in page.partition("For you alone:")[2].partition("</form>")[0]
     )
     assert "Cannot count: Redis is away, " in page
