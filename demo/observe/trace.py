@@ -20,7 +20,7 @@ from demo.client.wire import LateInAll, NotSent, Send, Trip
 
 TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
 Asked = tuple[tuple[Any, ...], Any]
-LATE_SHARE, PATIENCE_SHARE = 0.25, 0.6  # of the timeout
+LATE_SHARE, PATIENCE_SHARE = 0.4, 0.8  # of the timeout
 DEMO = Path(__file__).resolve().parent.parent
 PASSES_ON = tuple(
     str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py")

@@ -40,14 +40,14 @@ def test_a_request_waits_for_two_late_replies_and_no_more(
     begun: trace.Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
-        assert ask(0.1, monkeypatch) == [b"x"]
+        assert ask(0.12, monkeypatch) == [b"x"]
     with pytest.raises(LateInAll) as caught:
         ask(0.0, monkeypatch)
     assert refusals.of(caught.value) is refusals.LATE
     assert not refusals.may_have_counted(caught.value)
     assert begun.round_trips == 2  # what was not sent is no trip
     trace.begin_trace(detailed=False)
-    assert ask(0.1, monkeypatch) == [b"x"]  # the next request waits anew
+    assert ask(0.12, monkeypatch) == [b"x"]  # the next request waits anew
 
 
 def test_one_that_was_late_past_its_time_counts_too(
