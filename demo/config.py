@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from demo.limits import RateLimit
+from demo.limits import DEFAULTS, RateLimit
 from demo.observe.logs import Format
 from demo.observe.origins import canonical
 
@@ -116,55 +116,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "RATE_LIMITS": Setting(
         "DEMO_RATE_LIMITS",
-        {
-            "sessions.login": [
-                {"limit": 10, "window_seconds": 60},
-                {
-                    "quotas": [
-                        {"limit": 10, "window_seconds": 60},
-                        {"limit": 20, "window_seconds": 3600},
-                    ],
-                    "by": "field:name+address",
-                    "count": "failures",
-                    "spare": "device:name",
-                },
-                {
-                    "limit": 100,
-                    "window_seconds": 3600,
-                    "by": "field:name",
-                    "count": "failures",
-                    "spare": "device:name",
-                },
-                {"limit": 10, "window_seconds": 600, "by": "device:name", "count": "failures"},
-            ],
-            "sessions.sign_up": [
-                {"limit": 5, "window_seconds": 60},
-                {"limit": 10, "window_seconds": 86_400, "count": "successes"},
-                {"limit": 100, "window_seconds": 3600, "by": "everyone", "count": "successes"},
-            ],
-            "sessions.change_password": {
-                "quotas": [
-                    {"limit": 5, "window_seconds": 60},
-                    {"limit": 20, "window_seconds": 3600},
-                ],
-                "by": "user",
-            },
-            "sessions.take": {"limit": 10, "window_seconds": 60},
-            "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
-            "leaderboard.submit_score": {
-                "limit": 1200,
-                "window_seconds": 60,
-                "cost": "field:scores",
-            },
-            "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
-            "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
-            "leaderboard.stream": {"limit": 300, "window_seconds": 60},
-            "catalog.trials.burst": {"limit": 10, "window_seconds": 60},
-            "catalog.lab.run": {"limit": 10, "window_seconds": 60},
-            "catalog.serializers.run_pickle": {"limit": 10, "window_seconds": 60},
-            "sessions.run_race": {"limit": 10, "window_seconds": 60},
-            "monitor.eviction.run": {"limit": 10, "window_seconds": 60},
-        },
+        DEFAULTS,
         dict[str, RateLimit | list[RateLimit]],
         "limits by endpoint name or prefix, as JSON, see [Rate limits](rate-limits.md); `{}` lifts them all",
     ),

@@ -3,7 +3,7 @@ is let through or refused in `rate_limit/guard.py`."""
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,58 @@ BY = re.compile(rf"{_ONE}(\+{_ONE})*")
 DEVICE = re.compile(r"device:[a-z_]{1,40}")
 COST = re.compile(r"field:[a-z_]{1,40}")
 PATTERN = re.compile(r"(\w+\.)*(\w+|\*)")
+
+
+# What is limited where RATE_LIMITS is not set.
+DEFAULTS: dict[str, Any] = {
+    "sessions.login": [
+        {"limit": 10, "window_seconds": 60},
+        {
+            "quotas": [
+                {"limit": 10, "window_seconds": 60},
+                {"limit": 20, "window_seconds": 3600},
+            ],
+            "by": "field:name+address",
+            "count": "failures",
+            "spare": "device:name",
+        },
+        {
+            "limit": 100,
+            "window_seconds": 3600,
+            "by": "field:name",
+            "count": "failures",
+            "spare": "device:name",
+        },
+        {"limit": 10, "window_seconds": 600, "by": "device:name", "count": "failures"},
+    ],
+    "sessions.sign_up": [
+        {"limit": 5, "window_seconds": 60},
+        {"limit": 10, "window_seconds": 86_400, "count": "successes"},
+        {"limit": 100, "window_seconds": 3600, "by": "everyone", "count": "successes"},
+    ],
+    "sessions.change_password": {
+        "quotas": [
+            {"limit": 5, "window_seconds": 60},
+            {"limit": 20, "window_seconds": 3600},
+        ],
+        "by": "user",
+    },
+    "sessions.take": {"limit": 10, "window_seconds": 60},
+    "leaderboard.post_score": {"limit": 600, "window_seconds": 60},
+    "leaderboard.submit_score": {
+        "limit": 1200,
+        "window_seconds": 60,
+        "cost": "field:scores",
+    },
+    "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
+    "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
+    "leaderboard.stream": {"limit": 300, "window_seconds": 60},
+    "catalog.trials.burst": {"limit": 10, "window_seconds": 60},
+    "catalog.lab.run": {"limit": 10, "window_seconds": 60},
+    "catalog.serializers.run_pickle": {"limit": 10, "window_seconds": 60},
+    "sessions.run_race": {"limit": 10, "window_seconds": 60},
+    "monitor.eviction.run": {"limit": 10, "window_seconds": 60},
+}
 
 
 class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

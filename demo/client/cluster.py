@@ -29,7 +29,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from demo.client.connections import NONE_FREE, BoundedPool, PoolExhausted
 from demo.client.wire import Around, Guard, NotSent, Send, Trip, Wired, raise_first, through
 
-AGAIN_SECONDS = 0.1
+AGAIN_SECONDS, MOVING_SECONDS = 0.1, 0.02
 MOST_MOVES = 5
 
 
@@ -200,16 +200,24 @@ class ClusterClient(Wired, _Keys):
         """Sends one command to one server, and follows it where it is sent on to. Where a part of its
         keys has moved, the rest is waited for a moment."""
         reply: Any = None
+        until = time.monotonic() + self._timeout_seconds
         owner, first = target_node, list[Any]()
         for number in range(MOST_MOVES):
-            reply = self._talk([(target_node, [*first, (args, options)])])[0][-1]
+            # the first time a connection's own timeout is the same
+            batch = (target_node, [*first, (args, options)])
+            reply = self._talk([batch], until if number else 0.0)[0][-1]
+            left = until - time.monotonic()
+            if left <= 0:
+                break
             target_node, first = owner, []
             if isinstance(reply, MovedError):
                 target_node = owner = self._moved(reply, owner)
             elif isinstance(reply, AskError):
                 target_node, first = self._asked(reply, owner), [(("ASKING",), {})]
             elif isinstance(reply, TryAgainError):
-                time.sleep(AGAIN_SECONDS / MOST_MOVES * number)
+                time.sleep(
+                    min(MOVING_SECONDS, left)
+                )  # a key at a time is moved: most are soon there
             else:
                 break
         if isinstance(reply, Exception):
@@ -266,19 +274,22 @@ class ClusterClient(Wired, _Keys):
                 replies[place] = reply
         return replies
 
-    def _talk(self, batches: Sequence[tuple[Any, list[Any]]]) -> list[list[Any]]:
+    def _talk(
+        self, batches: Sequence[tuple[Any, list[Any]]], until: float = 0.0
+    ) -> list[list[Any]]:
         """Sends commands to servers, all before any is read, and reads what they reply until the
-        time is over: replies and errors, as many as there are commands."""
-        until = time.monotonic() + self._timeout_seconds
+        time is over, the whole timeout where none is told: replies and errors, as many as there
+        are commands."""
+        hurried = len(batches) > 1 or until
+        until = until or time.monotonic() + self._timeout_seconds
         answers: list[list[Any]] = [[] for _ in batches]
         under_way: list[tuple[int, Any, Any]] = []
         try:
             for number, (node, commands) in enumerate(batches):
                 self._send_to(node, commands, answers[number], number, under_way)
-            together = len(under_way) > 1
             while under_way:
                 number, connection, _ = under_way[0]
-                if together:
+                if hurried:
                     connection.wait_until(until)
                 self._read_from(*batches[number], connection, answers[number])
                 _, _, pool = under_way.pop(0)

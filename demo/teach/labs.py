@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from werkzeug import Response
 
 from demo.observe import addresses
-from demo.teach.pull_the_plug import set_aside
 from demo.teach.turns import Turns, Who
 from demo.web.services import services
 
@@ -30,11 +29,14 @@ class Line:
     run_seconds: float = 10.0
 
     def turns(self) -> Turns:
-        """The line itself, on the app's Redis."""
+        """The line itself. Who is next is no part of a lesson: no visitor's choice reaches it."""
         made: Lines = services().parts.setdefault(Lines, Lines())
         if self.name not in made:
             made[self.name] = Turns(
-                services().redis, self.name, at_once=self.at_once, run_seconds=self.run_seconds
+                services().protected_redis,
+                self.name,
+                at_once=self.at_once,
+                run_seconds=self.run_seconds,
             )
         return made[self.name]
 
@@ -57,12 +59,11 @@ class Run:
     def keep(self) -> bool:
         """Keeps the turn for a while; False when it is lost, and the run has to end. Raises
         RedisError."""
-        with set_aside():
-            return self._turns is None or self._turns.keep(self.id)
+        return self._turns is None or self._turns.keep(self.id)
 
     def leave(self) -> None:
         """Gives the turn to the next; where Redis cannot be told it runs out."""
-        with suppress(RedisError), set_aside():
+        with suppress(RedisError):
             if self._turns is not None:
                 self._turns.leave(self.id)
 

@@ -9,8 +9,7 @@ the catalog keeps such a visitor's answers under keys of his own.
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -75,17 +74,6 @@ def current() -> Choices:
 def take(chosen: Choices | None) -> None:
     """From here on, in this context."""
     _current.set(chosen)
-
-
-@contextmanager
-def set_aside() -> Iterator[None]:
-    """What is asked in the block is asked of the servers as they are: what protects others is no
-    part of the lesson."""
-    token = _current.set(None)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

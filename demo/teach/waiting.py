@@ -15,12 +15,13 @@ from redis.exceptions import RedisError
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
 
+from demo.client.memory import LESSONS_SHARE, LessonsFull, Memory
 from demo.teach import listing
 from demo.teach.labs import LABS, RUNS, TRIES, Lab, Run, who
-from demo.teach.pull_the_plug import set_aside
 from demo.teach.turns import HERE, State, Turn, Turns
 from demo.web import flash_cookie, signed
 from demo.web.errors import TryLater
+from demo.web.services import part
 
 TOKEN_SECONDS = 3600
 ANOTHER = (
@@ -39,8 +40,9 @@ def enter(lab: Lab, what: str = "") -> AnyResponse:
     and TryLater when there is no place for him."""
     turns, visitor = lab.line.turns(), who()
     try:
-        with set_aside():
-            turn = turns.join(visitor, f"{lab.name} {what}")
+        if part(Memory).share >= LESSONS_SHARE:
+            raise LessonsFull("what is left of Redis' memory is kept for sessions and limits")
+        turn = turns.join(visitor, f"{lab.name} {what}")
     except RedisError:
         if not lab.without_redis:
             raise
@@ -58,8 +60,7 @@ def show(token: str) -> Any:
     lab, id, back = _read(token)
     turns = lab.line.turns()
     try:
-        with set_aside():
-            turn = turns.look(id)
+        turn = turns.look(id)
     except RedisError:
         return _page(lab, back, None)
     if turn.state is State.BEGINS:

@@ -15,19 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flask import request
-from werkzeug.exceptions import TooManyRequests
 
 from demo.client.memory import Memory
 from demo.observe import addresses
+from demo.web.errors import TryLater
 
 NETWORK_PART, RESERVED_PART, LITTLE_PART = 4, 4, 64
 
 
-class OutOfBudget(TooManyRequests):
-    """429: as much as may be kept is kept. `wait_seconds` until something of it goes."""
-
-    def __init__(self, sentence: str, wait_seconds: int) -> None:
-        super().__init__(sentence, retry_after=wait_seconds)
+class OutOfBudget(TryLater):
+    """429: as much as may be kept is kept, until something of it goes."""
 
 
 @dataclass
@@ -110,6 +107,7 @@ class Budget:
         if not held.things:
             self._held.pop(network, None)
         return OutOfBudget(
+            429,
             f"As much as may be kept for {whose} is kept: {self.what}. Nothing was changed.",
             max(1, round(soonest - now)),
         )
