@@ -2,7 +2,7 @@
 failure is its own.
 
 redis-py knows the map of a cluster, the keys of a command and the shapes of replies. Sending and
-reading are done here: redis-py asks for the map again within the call that failed, sends a
+reading are our own (`cluster_talk.py`): redis-py asks for the map again within the call that failed, sends a
 pipeline's commands again that a server was only late with, and waits for one server after another.
 """
 
@@ -26,35 +26,11 @@ from redis.exceptions import (
 )
 from redis.maint_notifications import MaintNotificationsConfig
 
-from demo.client.connections import NONE_FREE, BoundedPool, PoolExhausted
-from demo.client.wire import Around, Guard, NotSent, Send, Trip, Wired, raise_first, through
+from demo.client.cluster_talk import Talk
+from demo.client.wire import Around, Guard, Send, Trip, Wired, raise_first, through
 
 AGAIN_SECONDS, MOVING_SECONDS = 0.1, 0.02
 MOST_MOVES = 5
-
-
-class NodePool(BoundedPool):
-    """The same for a node of a cluster. After a node's failure redis-py marks what is out, to be
-    opened anew."""
-
-    def release(self, connection: Any) -> None:
-        if connection.should_reconnect():
-            connection.disconnect()
-        super().release(connection)
-
-
-class Turn:
-    """Lets so many in at a time; who waits longer than `timeout_seconds` gets PoolExhausted."""
-
-    def __init__(self, most: int, timeout_seconds: float) -> None:
-        self._free, self._timeout_seconds = threading.Semaphore(most), timeout_seconds
-
-    def __enter__(self) -> None:
-        if not self._free.acquire(timeout=self._timeout_seconds):
-            raise PoolExhausted(NONE_FREE)
-
-    def __exit__(self, *_: object) -> None:
-        self._free.release()
 
 
 class _Keys(RedisCluster):
@@ -79,7 +55,7 @@ class _Map(_Keys):
             return {}
 
 
-class ClusterClient(Wired, _Keys):
+class ClusterClient(Wired, Talk, _Keys):
     """A redis-py client for a cluster, whose calls wait `timeout_seconds` at most, however many
     servers they go to.
 
@@ -273,78 +249,6 @@ class ClusterClient(Wired, _Keys):
                         reply = error
                 replies[place] = reply
         return replies
-
-    def _talk(
-        self, batches: Sequence[tuple[Any, list[Any]]], until: float = 0.0
-    ) -> list[list[Any]]:
-        """Sends commands to servers, all before any is read, and reads what they reply until the
-        time is over, the whole timeout where none is told: replies and errors, as many as there
-        are commands."""
-        hurried = len(batches) > 1 or until
-        until = until or time.monotonic() + self._timeout_seconds
-        answers: list[list[Any]] = [[] for _ in batches]
-        under_way: list[tuple[int, Any, Any]] = []
-        try:
-            for number, (node, commands) in enumerate(batches):
-                self._send_to(node, commands, answers[number], number, under_way)
-            while under_way:
-                number, connection, _ = under_way[0]
-                if hurried:
-                    connection.wait_until(until)
-                self._read_from(*batches[number], connection, answers[number])
-                _, _, pool = under_way.pop(0)
-                pool.release(connection)
-        finally:  # whatever ended it: what was not read must not be handed on
-            for _, connection, pool in under_way:
-                connection.disconnect()
-                pool.release(connection)
-        return answers
-
-    def _send_to(
-        self,
-        node: Any,
-        commands: Sequence[Any],
-        answers: list[Any],
-        number: int,
-        under_way: list[tuple[int, Any, Any]],
-    ) -> None:
-        try:
-            self.guards(node.name).before()
-            pool = self.get_redis_connection(node).connection_pool
-            connection = pool.get_connection()
-            under_way.append((number, connection, pool))
-            connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
-        except RedisError as error:
-            answers += [error] * len(commands)
-            if under_way and under_way[-1][0] == number:
-                under_way.pop()
-                connection.disconnect()
-                pool.release(connection)
-            self._failed(node, error)
-
-    def _read_from(
-        self, node: Any, commands: Sequence[Any], connection: Any, answers: list[Any]
-    ) -> None:
-        parse = node.redis_connection.parse_response
-        try:
-            for args, options in commands:
-                try:
-                    reply = parse(connection, args[0], **options)
-                except ResponseError as error:
-                    reply = error
-                answers.append(reply)
-            self.guards(node.name).learn(answers)
-        except RedisError as error:
-            connection.disconnect()
-            answers += [error] * (len(commands) - len(answers))
-            self._failed(node, error)
-
-    def _failed(self, node: Any, error: RedisError) -> None:
-        if isinstance(error, NotSent):
-            return
-        if isinstance(error, ConnectionError):  # one that was late may only be late
-            self.doubt()
-        self.guards(node.name).learn([error])
 
     def pipeline(
         self, transaction: bool | None = None, shard_hint: str | None = None

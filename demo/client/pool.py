@@ -55,7 +55,8 @@ def connect(
     options = connection_options(address, timeout_seconds)
     # Who has one server needs neither of the files that the other two kinds take.
     if address.kind == "cluster":
-        from demo.client.cluster import ClusterClient, NodePool, Turn
+        from demo.client.cluster import ClusterClient
+        from demo.client.cluster_talk import NodePool, Turn
 
         # To callers it is a Client: it takes the same commands, and tells by `is_cluster` that it is
         # not one; the two share no class but redis-py's commands.
