@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError
 from demo.client import told_again
 from demo.client.told_again import KNOWN, ToldAgain, replication_ids
 from tests.clients import connect
+from tests.clock import Clock
 from tests.servers import tcp_server, until
 from tests.topologies import Topology, topology
 
@@ -18,13 +19,6 @@ from tests.topologies import Topology, topology
 def given(request: pytest.FixtureRequest) -> Iterator[Topology]:
     with topology(request.param, "--enable-debug-command", "yes", nodes=3) as made:
         yield made
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_another_primary_is_told_a_few_times_and_then_known(

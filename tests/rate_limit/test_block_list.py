@@ -6,14 +6,8 @@ import pytest
 from demo.rate_limit.block_list import BlockList
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.sliding_window import SlidingWindowLog
+from tests.clock import Clock
 from tests.servers import Client, trips
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

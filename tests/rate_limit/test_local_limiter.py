@@ -8,17 +8,10 @@ from hypothesis import strategies as st
 
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.local_limiter import LocalLimiter, share
+from tests.clock import Clock
 from tests.rate_limit.models import Log
 
 SECOND = 1_000_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1024.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @given(

@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 from demo.client.memory import BOARDS_SHARE, CACHES_SHARE, LESSONS_SHARE, Memory
 from demo.leaderboard.making_room import SHORT_SHARE
 from demo.web.budgets import LITTLE_PART, NETWORK_PART, SHARES, Budget, OutOfBudget, budgets
+from tests.clock import Clock
 from tests.servers import REPOSITORY
 
 MOST = 6400
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
