@@ -25,7 +25,7 @@ def test_another_primary_is_told_a_few_times_and_then_known(
     given: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=0.5)
-    clock, told = Clock(), list[float]()
+    clock, told = Clock(0.0), list[float]()
     watch = ToldAgain(client, clock)
     watch.again.append(lambda: told.append(clock.now) or 3)
 
@@ -55,7 +55,7 @@ def test_another_primary_is_told_a_few_times_and_then_known(
 def test_who_takes_over_in_the_middle_begins_anew() -> None:
     with topology("standalone") as given:
         client = connect(given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=0.5)
-        clock, told = Clock(), list[float]()
+        clock, told = Clock(0.0), list[float]()
         first, second = ToldAgain(client, clock), ToldAgain(client, clock)
         for watch in (first, second):
             watch.again.append(lambda: told.append(clock.now) or 0)
@@ -77,7 +77,7 @@ def test_what_could_not_be_told_is_tried_again() -> None:
                 raise ConnectionError
             return 0
 
-        watch = ToldAgain(client, Clock())
+        watch = ToldAgain(client, Clock(0.0))
         watch.again.append(again)
         with pytest.raises(ConnectionError):
             watch.step()

@@ -12,7 +12,7 @@ from tests.servers import Client, trips
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture
