@@ -14,6 +14,7 @@ still loading, open it. Which do is told in `refusals.py`. On a cluster each ser
 Idea: M. Nygard, Release It!, "Circuit Breaker".
 """
 
+import logging
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ from demo.client import refusals
 from demo.client.wire import Guard, NotSent
 
 JUST_NOW_SECONDS = 0.05
+log = logging.getLogger(__name__)
 
 
 class BreakerOpen(NotSent, ConnectionError):
@@ -125,6 +127,11 @@ class Breaker(Guard):
                 replies = [probe()]
             except RedisError as error:
                 replies = [error]
+            except (
+                Exception
+            ) as error:  # whatever it is: without who asks nothing closes the breaker
+                log.warning("a probe failed: %r", error)
+                replies = [ConnectionError(type(error).__name__)]
             with self._lock:
                 if not end.is_set() and not _is_away(replies):
                     self._close()

@@ -196,3 +196,5 @@ class QuickSSLConnection(QuickConnection, SSLConnection):
 
 class SocketConnection(Timed, UnixDomainSocketConnection):
     """To a socket of this machine."""
+
+    port = 0  # redis-py looks for it when the connecting takes too long, and finds none

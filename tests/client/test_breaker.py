@@ -1,10 +1,13 @@
 """The breaker on real servers: what one server is late with holds up no other, and a probe beside
 the calls finds out when it is back."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from demo.client.breaker import Breaker, BreakerOpen, Breakers
 from demo.client.probe import PROBE_KEY, probe
 from demo.web.services import services
 from tests.clients import connect
-from tests.servers import private_engine, shut_down, until
+from tests.servers import REPOSITORY, private_engine, shut_down, until
 from tests.topologies import Topology, topology
 
 NAMES = ("{a}:n", "{b}:n", "{c}:n")  # one on each of three servers
@@ -298,3 +301,47 @@ def test_a_probe_that_is_late_is_sent_again_at_once() -> None:
     breaker.failed()
     assert back.wait(10)
     until(lambda: not breaker.is_open)
+
+
+def test_a_probe_that_fails_in_another_way_goes_on_asking(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = [AttributeError("port"), ValueError("a reply that cannot be read")]
+
+    def ask() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "PONG"
+
+    breaker = Breaker(0.01, probe=ask)
+    breaker.failed()
+    until(lambda: not breaker.is_open)
+    assert not failures and "a probe failed: AttributeError" in caplog.text
+    breaker.close()
+
+
+def test_a_socket_that_takes_nobody_in_is_late_under_gevent_too(tmp_path: Path) -> None:
+    """The queue of a server that hangs is full after a while. gevent waits for a place in it."""
+    code = """if True:
+        from gevent import monkey; monkey.patch_all()
+        import contextlib, socket, sys
+        from redis.exceptions import TimeoutError
+        from demo.client.pool import connect
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(sys.argv[1])
+        listening.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for each in waiting:
+            each.settimeout(0.1)
+            with contextlib.suppress(OSError):
+                each.connect(sys.argv[1])
+        client = connect(f"unix://{sys.argv[1]}", pool_size=1, timeout_seconds=0.1)
+        try:
+            client.get("a")
+        except TimeoutError as error:
+            assert error.unsent
+            print("late")
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "redis.sock")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "late\n"), done.stderr
