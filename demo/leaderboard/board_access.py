@@ -151,8 +151,7 @@ def submit_many(
             "board %s: not all submitted: %s", board, refusals.of(error).name
         )
         raise RedisAway(error, NOT_ALL) from None
-    rows.give_back(network_, batch)
-    rows.take(network_, batch, ROW_BYTES * sum(map(_is_new, done)), ROW_SECONDS)
+    rows.settle(network_, batch, ROW_BYTES * sum(map(_is_new, done)))
     _remember(board, done)
     return done
 
@@ -189,7 +188,7 @@ def _remember(board: str, done: Sequence[Submission | Refused]) -> None:
         _met.add(board)
         of_all = (one.standings[Period.ALL].total for one in done if isinstance(one, Submission))
         if min(of_all, default=0) > 1:
-            part(Budgets).boards.give_back(network(), board)
+            part(Budgets).boards.settle(network(), board)
     days = [
         one.standings[Period.DAY]
         for one in done

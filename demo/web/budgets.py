@@ -74,12 +74,19 @@ class Budget:
             held.size += more
             self.size += more
 
-    def give_back(self, network: str, thing: str) -> None:
-        """The thing is not kept after all."""
+    def settle(self, network: str, thing: str, size: int = 0) -> None:
+        """The thing has become no more than `size` bytes; with 0 it is not kept after all."""
         with self._lock:
             held = self._held.get(network)
-            if held:
-                self._drop(network, held, thing)
+            if held is None or thing not in held.things:
+                return
+            until, before = held.things[thing]
+            self._drop(network, held, thing)
+            if size:
+                held.things[thing] = until, min(size, before)
+                held.size += min(size, before)
+                self.size += min(size, before)
+                self._held[network] = held
 
     def _is_over(self, held: Held, more: int, most: int) -> bool:
         if not more:

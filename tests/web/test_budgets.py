@@ -55,9 +55,14 @@ def test_what_grows_counts_with_what_it_has_grown_to(budget: Budget) -> None:
     budget.take("one", "a", 150, 60)
     budget.take("one", "a", 50, 60)
     assert budget.size == 150
-    budget.give_back("one", "a")
-    budget.give_back("one", "a")
-    budget.give_back("nobody", "a")
+    budget.settle("one", "a", 60)
+    budget.settle("one", "a", 90)  # never more than it was
+    assert budget.size == 60
+    with pytest.raises(OutOfBudget):
+        budget.take("one", "b", MOST // 4 - 59, 60)
+    budget.settle("one", "a")
+    budget.settle("one", "a")
+    budget.settle("nobody", "a", 10)
     assert budget.size == 0
 
 
@@ -81,7 +86,7 @@ def test_never_more_than_there_is(
     for network, thing, size, seconds, back in steps:
         clock.now += 3
         if back:
-            budget.give_back(network, thing)
+            budget.settle(network, thing)
             model.pop((network, thing), None)
             continue
         try:
