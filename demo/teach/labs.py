@@ -47,7 +47,7 @@ class Lines(dict[str, Turns]):
 
 # What has the machine for seconds, in processes of its own, and what is over within a request.
 RUNS = Line("runs", at_once=1, again_seconds=2)
-TRIES = Line("tries", at_once=2, again_seconds=1, run_seconds=30.0)
+TRIES = Line("tries", at_once=1, again_seconds=1, run_seconds=30.0)
 
 
 class Run:
