@@ -95,6 +95,17 @@ def test_each_service_has_no_more_than_it_needs(name: str) -> None:
     assert not re.search(r":latest\b|^[^:]+$", service["image"]) or "build" in service
 
 
+def test_each_image_is_known_by_its_digest_too() -> None:
+    text = (REPOSITORY / "compose.yaml").read_text()
+    defaults = dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", text))
+    lines = (REPOSITORY / "deploy" / "images.env").read_text().splitlines()
+    digests = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert digests.keys() == defaults.keys()
+    for name, default in defaults.items():
+        # the same line of versions, at one that does not move
+        assert re.fullmatch(re.escape(default) + r"[\d.]*@sha256:[0-9a-f]{64}", digests[name])
+
+
 def test_no_password_has_a_default() -> None:
     text = (REPOSITORY / "compose.yaml").read_text()
     asked = re.findall(r"\$\{(\w*PASSWORD\w*)([^}]*)\}", text)
