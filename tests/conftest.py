@@ -28,7 +28,7 @@ from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.sessions import accounts, endings
 from demo.web.templating import Kept
-from tests import servers
+from tests import gunicorn_forks, servers
 from tests.clients import connect
 
 PRODUCTS = 500
@@ -65,6 +65,10 @@ def pytest_collection() -> Generator[None, Any, Any]:
     gc.set_threshold(20_000, 10, 10)
     gc.enable()
     return found
+
+
+def pytest_sessionfinish() -> None:
+    gunicorn_forks.close()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from tests import servers
+from tests import gunicorn_forks, servers
 from tests.servers import REPOSITORY, until
 
 GTHREAD = "--worker-class gthread --threads 8"
@@ -47,7 +47,7 @@ class Answer:
 class Server:
     """A running gunicorn. `lines` is what it printed so far."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | gunicorn_forks.Fork
     instance: Path
     temporary: Path
     lines: list[str] = field(default_factory=list)
@@ -134,9 +134,11 @@ def serve(
     arguments: str = "",
     instance: Path | None = None,
     ready: bool = True,
+    fresh: bool = False,
     **environment: str,
 ) -> Iterator[Server]:
-    """Runs the app under gunicorn until the block ends."""
+    """Runs the app under gunicorn until the block ends. A `fresh` one is started by its command, any
+    other is forked from a process that has imported the app."""
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:
         temporary = Path(folder) / "tmp"
         temporary.mkdir()
@@ -150,17 +152,11 @@ def serve(
         )
         variables["REDIS_URL"] = _clean_url()
         variables.update(environment)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn"],
-            cwd=REPOSITORY,
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        readable, out = os.pipe()
+        process = _fresh(variables, out) if fresh else _forked(variables, out)
+        os.close(out)
         server = Server(process, home, temporary)
-        reader = threading.Thread(target=_read, args=(process, server), daemon=True)
+        reader = threading.Thread(target=_read, args=(readable, server), daemon=True)
         reader.start()
         try:
             if ready:
@@ -180,6 +176,22 @@ def serve(
             reader.join(5)
 
 
+def _fresh(variables: dict[str, str], out: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=REPOSITORY,
+        env=variables,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _forked(variables: dict[str, str], out: int) -> gunicorn_forks.Fork:
+    kind = "gthread" if "gthread" in variables["GUNICORN_CMD_ARGS"] else "gevent"
+    return gunicorn_forks.of(kind).start(variables, out)
+
+
 def _clean_url() -> str:
     url = servers.shared_url()
     if url:
@@ -188,10 +200,9 @@ def _clean_url() -> str:
     return url
 
 
-def _read(process: subprocess.Popen[str], server: Server) -> None:
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
+def _read(readable: int, server: Server) -> None:
+    with open(readable) as lines:
+        for line in lines:
             server.lines.append(line)
             if found := re.search(r"Redis in practice: (http://[\d.]+:\d+)", line):
                 server.url = found[1]

@@ -119,7 +119,9 @@ def test_no_read_that_starts_after_a_patch_returned_shows_an_older_version(argum
     ids=["TERM", "QUIT", "KILL", "TERM-gthread"],
 )
 def test_nothing_is_left_whatever_ends_the_master(arguments: str, number: signal.Signals) -> None:
-    with serve(arguments=arguments, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(
+        fresh=True, arguments=arguments, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0"
+    ) as server:
         assert server.request("/catalog/products/7").status == 200
         server.process.send_signal(number)
         code = server.process.wait(12)
@@ -130,7 +132,7 @@ def test_nothing_is_left_whatever_ends_the_master(arguments: str, number: signal
 
 def test_ctrl_c_ends_everything() -> None:
     """A terminal sends INT to the whole group: master and workers at once."""
-    with serve(workers=1, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
+    with serve(fresh=True, workers=1, DEMO_PRODUCTS="24", DEMO_DB_LATENCY_MS="0") as server:
         assert server.request("/catalog/products/7").status == 200
         os.killpg(server.process.pid, signal.SIGINT)
         assert server.process.wait(12) == 0
@@ -255,7 +257,7 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
 def test_a_wrong_setting_ends_the_start_with_one_sentence(
     environment: dict[str, str], sentence: str
 ) -> None:
-    with serve(ready=False, **environment) as server:
+    with serve(fresh=True, ready=False, **environment) as server:
         assert server.process.wait(30) == 1
         until(lambda: sentence in "".join(server.lines))
         printed = "".join(server.lines)
