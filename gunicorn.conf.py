@@ -48,7 +48,7 @@ if os.environ.get("DEMO_LOG_FORMAT") == "json":
         "formatters": {"json": {"()": "demo.observe.logs.Json"}},
         "handlers": {
             "stdout": {
-                "class": "logging.StreamHandler",
+                "class": "demo.observe.log_batches.Batches",
                 "formatter": "json",
                 "stream": "ext://sys.stdout",
             }

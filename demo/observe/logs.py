@@ -13,14 +13,18 @@ import sys
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from demo.observe.addresses import shorten
+from demo.observe.log_batches import Batches
 
 Format = Literal["text", "json"]
+Figures = dict[str, Any]
 ADDRESS = re.compile(r"\bip=(\S+?)(?=[:,;]?(\s|$))")
 requests = logging.getLogger("demo.requests")
 WERKZEUG = re.compile(r"\S+ - - \[")
+_LEVELS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,17 @@ class Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    def line(self, level: str, text: str, figures: Figures) -> str:
+        """The line of a request, as `format` makes it of its record."""
+        seconds = time.time()
+        text = ADDRESS.sub(_network, text)
+        current = context.get()
+        end = f" [{current.request_id}]" if current else ""
+        return (
+            f"{_local(int(seconds))},{int(seconds * 1000) % 1000:03} {level} {requests.name}: "
+            f"{text}{end}\n"
+        )
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         current = context.get()
         record.message = _masked(record.message)
@@ -50,22 +65,31 @@ class Json(logging.Formatter):
     """For machines: one object a line; a request's figures are members of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": "request" if hasattr(record, "figures") else _masked(record.getMessage()),
+        figures = getattr(record, "figures", {})
+        message = "request" if figures else _masked(record.getMessage())
+        line = self._members(record.created, record.levelname, record.name, message) | figures
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+    def line(self, level: str, text: str, figures: Figures) -> str:
+        """The line of a request, as `format` makes it of its record."""
+        members = self._members(time.time(), level, requests.name, "request")
+        return json.dumps(members | figures, ensure_ascii=True) + "\n"
+
+    def _members(self, seconds: float, level: str, logger: str, message: str) -> dict[str, Any]:
+        line = {
+            "time": f"{_utc(int(seconds))}.{int(seconds * 1000) % 1000:03}Z",
+            "level": level.lower(),
+            "logger": logger,
+            "message": message,
         }
         current = context.get()
         if current:
             line["request_id"] = current.request_id
             if current.trace_id:
                 line["trace_id"] = current.trace_id
-        line |= getattr(record, "figures", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=True)
+        return line
 
 
 def init(form: Format) -> None:
@@ -75,16 +99,54 @@ def init(form: Format) -> None:
     logging.getLogger("werkzeug").addFilter(_is_no_request)
     if logging.root.handlers:
         return
-    handler = logging.StreamHandler(sys.stdout if form == "json" else sys.stderr)
+    handler = Batches(sys.stdout if form == "json" else sys.stderr)
     handler.setFormatter(Json() if form == "json" else Text())
     logging.root.addHandler(handler)
     logging.root.setLevel(logging.INFO)
+
+
+def in_batches() -> None:
+    """From now on this process writes the lines of requests together, as somebody sees to it that it
+    ends orderly."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, Batches):
+            handler.may_wait = True
+
+
+def tell(level: int, text: str, figures: Figures) -> None:
+    """The line of a request. Where nobody else listens it is handed over as it is; a handler of
+    somebody's gets a record."""
+    if not requests.isEnabledFor(level):
+        return
+    ours = logging.root.handlers[0] if len(logging.root.handlers) == 1 else None
+    if type(ours) is Batches and isinstance(ours.formatter, Text | Json) and _plain(ours):
+        ours.line(ours.formatter.line(_LEVELS[level], text, figures))
+    else:
+        requests.log(level, "%s", text, extra={"figures": figures})
 
 
 def _is_no_request(record: logging.LogRecord) -> bool:
     return not WERKZEUG.match(str(record.msg))
 
 
+def _plain(ours: Batches) -> bool:
+    return not (requests.handlers or requests.filters or ours.filters or ours.level)
+
+
 def _masked(message: str) -> str:
     """A server's own lines name who sent nonsense: the network is enough."""
-    return ADDRESS.sub(lambda found: f"ip={shorten(found[1])}", message)
+    return ADDRESS.sub(_network, message)
+
+
+def _network(found: re.Match[str]) -> str:
+    return f"ip={shorten(found[1])}"
+
+
+@lru_cache(maxsize=2)
+def _local(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
+@lru_cache(maxsize=2)
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

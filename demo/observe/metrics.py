@@ -6,8 +6,11 @@ when a worker is recycled. Without that variable there is one process, and it co
 """
 
 import os
+from bisect import bisect_left
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -102,22 +105,31 @@ POOL_IN_USE = Gauge(
 
 
 @lru_cache(maxsize=4096)
-def _child(metric: Counter | Histogram, labels: tuple[str, ...]) -> Counter | Histogram:
-    return metric.labels(*labels)
+def _adder(counter: Counter, labels: tuple[str, ...]) -> Callable[[float], None]:
+    # The value itself: what prometheus_client checks around it each time is known here.
+    add: Callable[[float], None] = counter.labels(*labels)._value.inc
+    return add
+
+
+@lru_cache(maxsize=4096)
+def _adders(
+    histogram: Histogram, labels: tuple[str, ...]
+) -> tuple[Callable[[float], None], list[float], list[Callable[[float], None]]]:
+    child = histogram.labels(*labels)
+    buckets: Any = child._buckets
+    return child._sum.inc, list(child._upper_bounds), [bucket.inc for bucket in buckets]
 
 
 def count(counter: Counter, *labels: str) -> None:
     """Adds one under these values of the labels, in their order."""
-    child = _child(counter, labels)
-    assert isinstance(child, Counter)
-    child.inc()
+    _adder(counter, labels)(1)
 
 
 def observe(histogram: Histogram, value: float, *labels: str) -> None:
     """Notes a value."""
-    child = _child(histogram, labels)
-    assert isinstance(child, Histogram)
-    child.observe(value)
+    add, bounds, buckets = _adders(histogram, labels)
+    add(value)
+    buckets[bisect_left(bounds, value)](1)
 
 
 def in_this_process(counter: Counter, **labels: str) -> int:

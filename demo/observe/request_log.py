@@ -3,13 +3,14 @@ sent."""
 
 import json
 import logging
+import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import count
 from typing import Any
-
-from werkzeug.wsgi import ClosingIterator
 
 from demo.observe import logs
 from demo.observe.addresses import shorten
@@ -19,6 +20,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 QUIET = ("/livez", "/readyz", "/metrics")
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+quoted = lru_cache(maxsize=1024)(json.dumps)
 Ended = Callable[[dict[str, Any], int, float], None]
 
 
@@ -29,13 +31,19 @@ class RequestLog:
     def __init__(self, inner: WSGI) -> None:
         self._inner = inner
         self.ended: list[Ended] = [log_line]
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        # drawn once for each process: what is unique need not be secret
+        self._new_id = map((secrets.token_hex(8) + "{:016x}").format, count()).__next__
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Passes on."""
         began = time.perf_counter()
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(16)
+            request_id = self._new_id()
         parent = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
         logs.context.set(logs.Context(request_id, parent[1] if parent else ""))
 
@@ -47,11 +55,26 @@ class RequestLog:
                 tell(environ, int(status[:3]), seconds)
             return answer
 
-        return ClosingIterator(self._inner(environ, start), _forget)
+        return _Body(self._inner(environ, start))
 
 
-def _forget() -> None:
-    logs.context.set(None)
+class _Body:
+    """An answer's body, whose end is the end of its request."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Iterable[bytes]) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._inner)
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._inner, "close"):
+                self._inner.close()
+        finally:
+            logs.context.set(None)
 
 
 def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
@@ -60,11 +83,7 @@ def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
     path = (
         environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")[:200]
     )
-    level = logging.DEBUG if path in QUIET and status < 500 else logging.INFO
-    if not logs.requests.isEnabledFor(level):
-        return
-    trace: Trace | None = environ.get(TRACE)
-    figures: dict[str, Any] = {
+    figures: logs.Figures = {
         "method": environ["REQUEST_METHOD"][:16],
         "path": path,
         "status": status,
@@ -73,13 +92,15 @@ def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
     }
     if environ.get(ENDPOINT):
         figures["endpoint"] = environ[ENDPOINT]
+    trace: Trace | None = environ.get(TRACE)
+    trips = ""
     if trace:
-        figures |= {
-            "redis_trips": trace.round_trips,
-            "redis_ms": round(trace.redis_ms, 2),
-            "db_visits": trace.visits,
-            "db_ms": round(trace.database_ms, 2),
-        }
-    trips = f", {trace.round_trips} round trips {figures['redis_ms']} ms" if trace else ""
-    text = f"{status} {figures['method']} {json.dumps(path)} {figures['ms']} ms{trips}, {figures['client']}"
-    logs.requests.log(level, "%s", text, extra={"figures": figures})
+        figures["redis_trips"], figures["redis_ms"] = trace.round_trips, round(trace.redis_ms, 2)
+        figures["db_visits"], figures["db_ms"] = trace.visits, round(trace.database_ms, 2)
+        trips = f", {trace.round_trips} round trips {figures['redis_ms']} ms"
+    quiet = path in QUIET and status < 500
+    logs.tell(
+        logging.DEBUG if quiet else logging.INFO,
+        f"{status} {figures['method']} {quoted(path)} {figures['ms']} ms{trips}, {figures['client']}",
+        figures,
+    )

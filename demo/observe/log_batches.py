@@ -1,0 +1,91 @@
+"""Lines that are written together: one for each request costs more than the answer that it tells of,
+when each is a record, a format and a write of its own.
+
+Under gunicorn a worker hands its lines over, and a thread writes all that wait, 50 ms after the
+first. A record is written at once, behind the lines that wait, so the order stays. A worker that ends
+writes what waits; SIGKILL loses those 50 ms. What comes while `MOST_WAITING` lines wait, or cannot be
+written, is dropped, and the log tells how many lines that were. Another process, which any signal may
+end, writes each line at once.
+"""
+
+import logging
+import os
+import threading
+from collections import deque
+from typing import TextIO
+
+LATE_SECONDS = 0.05
+MOST_WAITING = 10_000
+
+
+class Batches(logging.StreamHandler[TextIO]):
+    """A handler that takes whole lines too. Nothing waits before `may_wait` is set."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.may_wait = False
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._some, self._told = threading.Event(), False
+        self._writer: threading.Thread | None = None
+
+    def line(self, text: str) -> None:
+        """Takes a line, which ends with a newline."""
+        if len(self._waiting) >= MOST_WAITING:
+            with _locked(self):
+                self._dropped += 1
+            return
+        self._waiting.append(text)
+        if not self.may_wait:
+            self.flush()
+        elif not self._told:  # the writer forgets it before it looks, so no line is left alone
+            self._told = True
+            if self._writer is None:
+                self._start()
+            self._some.set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        with _locked(self):
+            self._write()
+            super().flush()
+
+    def _start(self) -> None:
+        with _locked(self):
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._run, name="log", daemon=True)
+                self._writer.start()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._some.wait()
+            pause.wait(LATE_SECONDS)
+            self._some.clear()
+            self._told = False
+            self.flush()
+
+    def _write(self) -> None:
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if self._dropped:
+            lines.append(f"{self._dropped} lines of requests were dropped\n")
+        if not lines:
+            return
+        try:
+            self.stream.write("".join(lines))
+            self._dropped = 0
+        except (OSError, ValueError):  # nobody reads any more, or it is closed
+            self._dropped += len(lines) - bool(self._dropped)
+
+
+def _locked(handler: logging.Handler) -> threading.RLock:
+    assert handler.lock is not None
+    return handler.lock
