@@ -437,6 +437,23 @@ def _with(lives: Lives, left: dict[str, float]) -> Lives:
 
 
 @write
+def a_session_whose_list_was_evicted(room: Room) -> Iterator[Lives]:
+    """It slides as before. It does not come back to the list; what is noted of its device has an
+    end like all else."""
+    store = SessionStore(room.client, idle_seconds=IDLE, absolute_seconds=ABSOLUTE)
+    user = Place(session_id.owner_of("mara"), "")
+    sid = str(store.begin({}, user="mara", epoch=store.epoch("mara")))
+    room.client.delete(user.index, user.devices)
+    room.aged()
+    store.load(sid, now_ms=_now_ms(room) + 70_000)
+    yield {
+        user.epoch: ("absolute time", ABSOLUTE / 2),
+        user.devices: ("the longest session", IDLE),
+        _of(sid): ("idle or absolute time left", IDLE),
+    }
+
+
+@write
 def a_session_moves_and_lends(room: Room) -> Iterator[Lives]:
     """A new id and a code for another device give no time."""
     store = SessionStore(room.client, idle_seconds=IDLE, absolute_seconds=ABSOLUTE)
