@@ -14,7 +14,8 @@ import pytest
 from tests.servers import REPOSITORY
 
 PROMISES = re.compile(
-    r"\b(never|at most|exactly|cannot|nobody|nothing|always|no two)\b|(?<!at )\bonce\b(?! a second)"
+    r"\b(never|at most|exactly|cannot|nobody|nothing|always|no two)\b|(?<!at )\bonce\b(?! a second)",
+    re.IGNORECASE,
 )
 ROW = re.compile(
     r"\| \[`[^`]+`\]\(\.\./(demo/[^)]+)\) \| (.+) \| \[`(\w+)`\]\(\.\./(tests/[^)]+)\) \|"
