@@ -31,6 +31,7 @@ from demo.web.services import part, services
 from tests import users
 from tests.servers import REPOSITORY
 from tests.serving import serve
+from tests.writes import WRITES, Room
 
 PAGES = {
     path: path.read_text()
@@ -163,6 +164,7 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     web.post("/sessions/cart", data={"product": "42"})
     web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
     web.post("/sessions/lab", data={"race": "lost-update"})
+    list(WRITES["a_run_of_the_eviction_lab"](Room(wired, lambda: app)))
     web.post("/rate-limit/", data={"count": "10"})
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
     web.post(

@@ -250,12 +250,20 @@ class ClusterClient(Wired, Talk, _Keys):
                 replies[place] = reply
         return replies
 
+    def guard_of(self, parts: Sequence[Any]) -> Guard:
+        """What stands before the server of a transaction, whose keys share a slot."""
+        if not self.has_map:
+            self._need_the_map()
+        slot = self.determine_slot(*parts[0].args)
+        node = self.nodes_manager.get_node_from_slot(-1 if slot is None else slot)
+        return self.guards(node.name)
+
     def pipeline(
         self, transaction: bool | None = None, shard_hint: str | None = None
     ) -> ClusterPipeline:
         made: Any = super().pipeline(transaction, shard_hint)
         made.__class__ = _ClusterPipeline
-        made.send, made.carry_all = self.send, self.carry_all
+        made.send, made.carry_all, made.guard_of = self.send, self.carry_all, self.guard_of
         pipeline: ClusterPipeline = made
         return pipeline
 
@@ -290,6 +298,7 @@ class ClusterBeside(ClusterClient):
 class _ClusterPipeline(_Keys, ClusterPipeline):
     send: Send
     carry_all: Callable[[Sequence[Any]], list[Any]]
+    guard_of: Callable[[Sequence[Any]], Guard]
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         parts = list(self._execution_strategy.command_queue)
@@ -308,6 +317,12 @@ class _ClusterPipeline(_Keys, ClusterPipeline):
     def _carry(self, trip: Trip) -> list[Any]:
         if not trip.atomic:
             return self.carry_all(trip.parts)
+        try:
+            return self.guard_of(trip.parts).around(trip, self._carry_together)
+        except RedisClusterException as error:
+            raise ConnectionError(str(error)) from error
+
+    def _carry_together(self, trip: Trip) -> list[Any]:
         strategy: Any = self._execution_strategy
         strategy.command_queue = trip.parts
         try:

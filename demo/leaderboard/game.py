@@ -6,7 +6,7 @@ grace between the two at most, so a score has a ceiling: who answers after t sec
 MOST_PER_SECOND · t characters and no more. The ticket's number is used as idempotency key, so a
 ticket counts once.
 
-What this cannot tell is who typed: a program may, at the pace of the quickest typist. The bound
+Who typed it does not tell: a program may, at the pace of the quickest typist. The bound
 holds for it too.
 """
 

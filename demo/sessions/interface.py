@@ -181,8 +181,9 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         """A new session of `user`, with what the visitor's held when it was nobody's; the one
         before ends. Returns what ending it found; None when the user's epoch has moved on, and
         nobody was signed in. Raises RedisError and SessionTooLarge."""
+        held = session.data  # read first: whose it is, is not known before
         nobody = session.loaded is None or session.loaded.user is None
-        before, data = session.sid, {**(session.data if nobody else {}), **values}
+        before, data = session.sid, {**(held if nobody else {}), **values}
         self._room()
         sid = self.store.begin(data, user=user, epoch=epoch, noted=noted)
         if sid is None:

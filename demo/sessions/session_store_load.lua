@@ -49,10 +49,11 @@ if now - seen >= EXTEND_MS then
     redis.pcall('ZADD', sessions, 'XX', string.format('%.0f', now + life), handle)
     redis.pcall('HSET', devices, handle .. ':seen', stamp)
   end
-  -- Never shorten: other sessions of the user may last longer than this one.
+  -- Never shorten: other sessions of the user may last longer than this one. A hash of devices that
+  -- was evicted has just come back, without an end.
   for i = 3, #KEYS do
     local left = redis.pcall('PTTL', KEYS[i])
-    if left >= 0 and left < life then redis.pcall('PEXPIRE', KEYS[i], life) end
+    if left < life then redis.pcall('PEXPIRE', KEYS[i], life) end
   end
 end
 local left = math.min(life, seen + idle_ms - now)

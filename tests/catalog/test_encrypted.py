@@ -1,7 +1,9 @@
+import base64
 import logging
 
 import msgspec
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +43,35 @@ def test_redis_holds_nothing_sensitive_and_what_is_plain_is_plain(client: Client
     raw = client.hgetall(MARA)
     assert raw[b"country"] == b'"NL"'
     assert not any(word in b"".join(raw.values()) for word in (b"mara@", b"example", b"BANK"))
+
+
+def test_no_key_goes_to_redis(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a master key nor one that is derived of it, in whatever writing, in any command."""
+    sent: list[bytes] = []
+    pack = redis.connection.Connection.send_packed_command
+    monkeypatch.setattr(
+        redis.connection.AbstractConnection,
+        "send_packed_command",
+        lambda self, command, **options: (
+            sent.extend(command),
+            pack(self, command, **options),
+        )[1],
+    )
+    store = make(client, NEW, OLD)
+    store.put(MARA, VALUE)
+    assert store.get(MARA) == VALUE and store.rotate(MARA) and store.held(MARA)
+    wire = b"".join(part if isinstance(part, bytes) else part.encode() for part in sent)
+    assert b"HSET" in wire and MARA.encode() in wire
+    for master in (NEW, OLD):
+        place = f"{len(MARA)}:{MARA}:email".encode()
+        for key in (master, derive(master, place)):
+            written = (
+                key,
+                base64.b64encode(key),
+                base64.urlsafe_b64encode(key),
+                key.hex().encode(),
+            )
+            assert not any(word in wire for word in written)
 
 
 def test_the_same_value_is_never_the_same_ciphertext(client: Client) -> None:

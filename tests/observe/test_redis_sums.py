@@ -1,5 +1,6 @@
 import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,21 @@ def test_what_was_not_sent_counts_nothing() -> None:
             with pytest.raises(Exception, match=r"."):
                 nobody.get("demo:catalog:{a}")
         assert nobody.sums.take()[0] == {}
+
+
+def test_summing_up_asks_redis_nothing(redis_url: str) -> None:
+    sent: list[str] = []
+
+    def inside(trip: Any, send: Any) -> Any:
+        sent.append(trip.label)
+        return send(trip)
+
+    made = connect(redis_url, pool_size=1, timeout_seconds=5, open_seconds=1, inside=inside)
+    with made:
+        for _ in range(3):
+            made.get("demo:catalog:{a}")
+            made.sums.take()
+    assert sent == ["GET"] * 3
 
 
 def test_threads_lose_no_count() -> None:

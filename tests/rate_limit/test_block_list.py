@@ -50,6 +50,17 @@ def test_after_so_many_refusals_in_a_row_nobody_is_asked(
     assert blocks.hit("you").allowed
 
 
+def test_each_worker_learns_by_itself_after_at_most_as_many_refusals(
+    limiter: SlidingWindowLog, clock: Clock, seen: list[list[str]]
+) -> None:
+    workers = [BlockList(limiter, after=3, seconds=30, clock=clock) for _ in range(2)]
+    assert workers[0].hit("me").allowed
+    for turn in range(10):
+        refused = [worker.hit("me") for worker in workers]
+        assert [(each.allowed, each.blocked) for each in refused] == [(False, turn > 2)] * 2
+    assert len(seen) == 1 + 2 * 3
+
+
 def test_the_refusal_that_blocks_says_how_long(client: Client, clock: Clock) -> None:
     blocks = BlockList(
         SlidingWindowLog(client, "short", Quota(1, 1)), after=1, seconds=30, clock=clock

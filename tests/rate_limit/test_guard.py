@@ -564,6 +564,19 @@ def test_each_policy_answers_whatever_happens_to_redis(
     )
 
 
+def test_what_a_process_counted_while_redis_was_away_is_not_handed_back(make_app: MakeApp) -> None:
+    """Nor is known here what Redis had counted before: each counts its own, to the last hit."""
+    with private_engine() as engine, redis.Redis.from_url(engine.url) as direct:
+        rules = limits(3, "monitor.livez", when_away="local")
+        web = make_app(REDIS_URL=engine.url, RATE_LIMITS=rules).test_client()
+        codes = [web.get("/livez").status_code]
+        direct.config_set("maxmemory", "1")
+        codes += [web.get("/livez").status_code for _ in range(4)]
+        direct.config_set("maxmemory", "0")
+        codes += [web.get("/livez").status_code for _ in range(3)]
+    assert codes == [200, *[200, 200, 200, 429], *[200, 200, 429]]
+
+
 def test_who_is_refused_stays_refused_while_redis_is_full(make_app: MakeApp) -> None:
     with private_engine() as engine:
         web = make_app(

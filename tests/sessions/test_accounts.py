@@ -60,6 +60,16 @@ def test_each_demo_account_lets_in_with_the_password_of_the_page_only(
     assert not accounts.is_right(found, accounts.DEMO_PASSWORD + " ")
 
 
+def test_a_password_that_only_begins_with_the_right_one_is_wrong(database: Database) -> None:
+    """Also one of the greatest length, of which no more than that is looked at."""
+    longest = "a long phrase" + "x" * (accounts.MOST_CHARACTERS - 13)
+    with database.write() as connection:
+        accounts.add(connection, "ida", accounts.hash_password("ida", longest))
+    ida = find(database, "ida")
+    assert accounts.is_right(ida, longest)
+    assert not accounts.is_right(ida, longest + "x")
+
+
 def test_a_hash_is_scrypt_salted_and_never_the_password(database: Database) -> None:
     add(database, "ida")
     add(database, "ole")

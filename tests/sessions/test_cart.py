@@ -143,6 +143,33 @@ def test_a_merge_keeps_the_bounds(store: SessionStore, cart: Cart) -> None:
     assert held(store, mara)[1] == MAX_PIECES and 99 not in held(store, mara)
 
 
+def test_what_was_taken_out_leaves_nothing_and_takes_no_line(
+    store: SessionStore, cart: Cart, client: Client
+) -> None:
+    sid = begin(store)
+    for number in range(1, MAX_LINES + 1):
+        cart.change(sid, number, 1, LAMP)
+    assert cart.change(sid, 99, 1, LAMP) == Change("full", 0)
+    assert cart.change(sid, 7, -1) == Change("ok", 0)
+    key = Place(sid[:32], "").part("cart")
+    assert client.hlen(key) == 2 * (MAX_LINES - 1) and not client.hexists(key, "7:about")
+    assert cart.change(sid, 99, 1, LAMP) == Change("ok", 1)
+    assert cart.change(sid, 100, 1, LAMP) == Change("full", 0)
+
+
+def test_what_a_bound_has_cut_off_of_a_merge_does_not_come_back(
+    store: SessionStore, cart: Cart
+) -> None:
+    visitor, mara = begin(store), begin(store, "mara")
+    cart.change(mara, 42, MAX_PIECES - 1, LAMP)
+    cart.change(visitor, 42, 5, LAMP)
+    loaded = store.load(visitor)
+    assert loaded and cart.merge(visitor, "mara", loaded.along["cart"]) == 1
+    cart.change(mara, 42, -10)
+    assert cart.merge(visitor, "mara", loaded.along["cart"]) == 0
+    assert held(store, mara) == {42: MAX_PIECES - 10}
+
+
 def test_every_change_is_one_round_trip(store: SessionStore, cart: Cart) -> None:
     sid = begin(store)
     with trips() as seen:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from markupsafe import Markup
 
 from demo.client.wire import Client
-from demo.sessions import session_id
+from demo.sessions import interface, session_id
 from demo.sessions.session_id import place
 from tests.conftest import round_trips
 from tests.servers import private_engine
@@ -325,6 +325,29 @@ def test_regenerating_keeps_the_values_under_a_new_id_and_ends_the_old_one(
     thief.set_cookie("session", old)
     assert thief.get("/look").json == {}
     assert len(list(client.scan_iter("demo:sessions:*"))) == 1
+
+
+def test_the_rest_of_the_request_that_signs_in_sees_the_new_users_values_alone(
+    app: Flask,
+) -> None:
+    """What the user before had is gone from flask.session at once, not with the next request."""
+    made, seen = app.session_interface, list[dict[str, Any]]()
+
+    def sign_in(user: str) -> str:
+        store = made.store
+        made.sign_in(interface.current(), user, store.epoch(user), {"name": user}, {})
+        seen.append(dict(session))
+        session["of"] = user
+        return "ok"
+
+    app.add_url_rule("/as/<user>", "as", sign_in)
+    web = app.test_client()
+    web.get("/as/mara")
+    web.get("/as/noor")
+    assert seen == [{"name": "mara"}, {"name": "noor"}]
+    found = place(sid_of(web) or "")
+    loaded = made.store.load(sid_of(web) or "")
+    assert found and loaded and loaded.data == {"name": "noor", "of": "noor"}
 
 
 def test_a_cookie_of_any_bytes_is_an_anonymous_visitor(app: Flask, client: Client) -> None:

@@ -83,6 +83,17 @@ def test_nobody_and_the_dead_lend_nothing(store: SessionStore, second: SecondDev
         assert second.lend(sid, now_ms=NOW) is None
 
 
+def test_a_session_of_another_epoch_lends_nothing(
+    store: SessionStore, second: SecondDevice, client: Client
+) -> None:
+    sid = begin(store)
+    there = session_id.place(sid)
+    assert there
+    client.set(there.epoch, "another", ex=60)
+    assert second.lend(sid, now_ms=NOW) is None
+    assert not client.hexists(there.session, "_code")
+
+
 def test_redis_holds_neither_code_nor_id_and_a_code_is_no_id(
     store: SessionStore, second: SecondDevice, client: Client
 ) -> None:

@@ -2,6 +2,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,35 @@ def test_a_rotated_session_is_the_same_under_another_id(
         )
         assert store.load(sid) is None and 0 < client.pttl(key_of(fresh)) <= ttl
     assert [device.handle for device in store.list_for("mara")[0]] == [session_id.handle(fresh)]
+
+
+def test_a_rotated_session_stands_in_the_list_as_it_did(store: SessionStore) -> None:
+    sid = begin(store, now_ms=NOW, user="mara")
+    assert store.load(sid, now_ms=NOW + 70_000)
+    (before,), _ = store.list_for("mara", now_ms=NOW + 70_000)
+    fresh = store.rotate(sid, now_ms=NOW + 80_000)
+    (after,), total = store.list_for("mara", now_ms=NOW + 80_000)
+    assert fresh and total == 1
+    assert after == replace(before, handle=session_id.handle(fresh))
+    assert (after.created_at, after.seen_at) == (NOW / 1000, NOW / 1000 + 70)
+
+
+def test_of_what_has_ended_no_store_keeps_anything(store: SessionStore, client: Client) -> None:
+    """Whichever way it ended: the session, the list, what was noted, and what lay along."""
+    user = Place(owner_of("mara"), "")
+    for end in (store.delete, lambda sid: store.revoke("mara", session_id.handle(sid))):
+        kept, gone = begin(store, user="mara", a=1), begin(store, user="mara", a=1)
+        here, there = (session_id.handle(sid) for sid in (kept, gone))
+        end(gone)
+        assert client.exists(key_of(gone)) == 0
+        assert client.zrange(user.index, 0, -1) == [here.encode()]
+        noted = {field.decode().partition(":")[0] for field in client.hkeys(user.devices)}
+        assert noted == {here} and there != here
+        end(kept)
+    client.hset(user.part("cart"), "42", 1)
+    begin(store, user="mara", a=1)
+    store.forget("mara")
+    assert list(client.scan_iter("demo:sessions:*")) == []
 
 
 def test_the_idle_time_starts_anew_at_most_once_a_minute(store: SessionStore) -> None:

@@ -1,10 +1,11 @@
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, session
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
@@ -96,6 +97,50 @@ def test_signing_in_as_somebody_else_takes_nothing_along(app: Flask, client: Cli
     assert found and client.exists(found.session) == 0
     web.post("/sessions/login", data=GOOD)
     assert [line["id"] for line in web.get("/sessions/api/me").json["cart"]] == [42]
+
+
+ROADS = {
+    "login": lambda web, code: web.post("/sessions/login", data={**GOOD, "name": "noor"}),
+    "sign-up": lambda web, code: web.post(
+        "/sessions/sign-up", data={"name": "ida", "password": "a long enough phrase"}
+    ),
+    "second device": lambda web, code: web.post("/sessions/second-device", data={"code": code}),
+}
+VALUES = {"theme": "dark", "bag": {"items": [1]}, "user_id": 7, "a": None, "b": [], "text": "é"}
+OF_A_SIGN_IN = {"user", "signed_in_at", "id_before"}
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("before", [None, "mara"], ids=["nobody", "mara"])
+def test_a_visitors_values_go_along_and_those_of_another_user_never(
+    app: Flask, client: Client, road: str, before: str | None
+) -> None:
+    """Every value of the session: what nobody had put in stays his own, what somebody else had put
+    in reaches whoever signs in next by no road, neither the page nor Redis."""
+
+    def put() -> str:
+        session.update(VALUES)
+        return "ok"
+
+    app.add_url_rule("/probe/put", "put", put)
+    app.add_url_rule("/probe/look", "look", lambda: dict(session))
+    web, lender = app.test_client(), app.test_client()
+    lender.post("/sessions/login", data={**GOOD, "name": "noor"})
+    lender.post("/sessions/devices/link")
+    code = re.search(r"code=([\w.-]+)", lender.get("/sessions/devices").text)
+    if before:
+        web.post("/sessions/login", data={**GOOD, "name": before})
+    web.get("/probe/put")
+    assert web.get("/probe/look").json.items() >= VALUES.items()
+    assert ROADS[road](web, code and code[1]).status_code == 303
+    own = {} if before else VALUES
+    values = web.get("/probe/look").json
+    assert {name: values[name] for name in values.keys() - OF_A_SIGN_IN} == own
+    assert values["user"] == ("ida" if road == "sign-up" else "noor")
+    there = place(sid_of(web))
+    assert there
+    fields = {name for name in client.hkeys(there.session) if name.startswith(b"d:")}
+    assert fields == {f"d:{name}".encode() for name in OF_A_SIGN_IN | own.keys()}
 
 
 @pytest.mark.parametrize("path", ["/catalog/products/42", "/catalog/?q=lamp&page=2", "/"])
