@@ -3,7 +3,6 @@
 const form = document.querySelector("#play");
 const keep = document.querySelector("#keep");
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-let shown = performance.now();
 let stream = 0;
 
 const send = async (entries, action = form.action) => {
@@ -15,7 +14,6 @@ const send = async (entries, action = form.action) => {
     if (!here || !there) return location.reload();
     here.replaceWith(document.adoptNode(there));
   }
-  shown = performance.now();
   const said = document.querySelector("#live").dataset.said ?? "";
   if (!stream) document.querySelector("#said").textContent = said;
 };
@@ -68,18 +66,14 @@ keep.addEventListener("click", () => {
 document.addEventListener("visibilitychange", () => document.hidden && stop());
 
 const run = () => {
-  const elapsed = (performance.now() - shown) / 1000;
   const lanes = document.querySelector("#live .lanes[data-now]");
   if (lanes && !document.hidden) {
-    const now = Number(lanes.dataset.now) / 1e6 + elapsed;
+    const now = Number(lanes.dataset.now) / 1e6 + (performance.now() - (lanes.came ??= performance.now())) / 1000;
     for (const mark of lanes.querySelectorAll("[data-at]")) {
       const x = 100 - (100 * (now - Number(mark.dataset.at) / 1e6)) / lanes.dataset.span;
       if (x < -1) mark.remove();
       else mark.setAttribute("x", `${x}%`);
     }
-  }
-  for (const left of document.querySelectorAll("[data-until]")) {
-    left.firstChild.data = `${Math.max(0, left.dataset.until - elapsed).toFixed(1)} `;
   }
   setTimeout(run, calm ? 1000 : 100);
 };

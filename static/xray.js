@@ -1,4 +1,5 @@
-// The x-ray: folded on a phone, remembered; and what the page's own scripts ask for appears as it happens.
+// What every page has. The x-ray: folded on a phone, remembered; and what the page's own scripts ask for appears as it happens.
+// And time: figures that it changes count by themselves, and what they cannot tell is read again.
 const panel = () => document.querySelector(".xray");
 const all = (selector) => document.querySelectorAll(selector);
 const make = (tag, className, words, ...children) => {
@@ -7,7 +8,6 @@ const make = (tag, className, words, ...children) => {
   made.append(words, ...children);
   return made;
 };
-const began = performance.now();
 const here = document.querySelector(".nav [aria-current]");
 if (here) here.parentElement.scrollLeft += here.getBoundingClientRect().left - 120;
 const typed = document.querySelector(".typed pre");
@@ -27,17 +27,74 @@ addEventListener("click", (event) => {
   const part = event.target.closest(".xray .req > summary")?.parentElement;
   if (part) localStorage.xray = part.open ? "closed" : "open";
 });
-const run = () => {
-  for (const left of all("[data-ttl]")) {
-    left.textContent = `${Math.max(0, Math.round(left.dataset.ttl - (performance.now() - began) / 1000))} s`;
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const pause = document.querySelector("#pause");
+let running = !(pause && calm);
+let reading = false;
+const age = (one) => (performance.now() - (one.came ??= performance.now())) / 1000;
+const two = (number) => String(Math.floor(number)).padStart(2, "0");
+// Seconds as they are told by the attribute that bears them; at their end stands what data-then says, if anything.
+const words = {
+  ttl: (seconds) => `${Math.round(seconds)} s`,
+  until: (seconds) => seconds.toFixed(1),
+  "seconds-left": (seconds) =>
+    (seconds < 86400 ? "" : `${Math.floor(seconds / 86400)} d `) + [(seconds / 3600) % 24, (seconds / 60) % 60, seconds % 60].map(two).join(":"),
+};
+
+// Each [data-fresh] part anew, as the page's address or its data-from tells it now; not the one where somebody has the focus.
+const fresh = async () => {
+  const parts = [...all("[data-fresh]")].filter((part) => !part.contains(document.activeElement));
+  if (!running || reading || !parts.length || document.hidden) return;
+  reading = true;
+  try {
+    const answer = await fetch(parts[0].dataset.from ?? location.href);
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const here of parts) {
+      const there = page.querySelector(`[data-fresh="${here.dataset.fresh}"]`);
+      if (!there || !here.isConnected) continue;
+      const open = [...here.querySelectorAll("details")].map((one) => one.open);
+      there.querySelectorAll("details").forEach((one, i) => (one.open = open[i] ?? one.open));
+      here.replaceWith(document.adoptNode(there));
+    }
+  } catch {
+  } finally {
+    reading = false;
+    for (const part of parts) part.came = performance.now();
   }
 };
-if (all("[data-ttl]").length) setInterval(run, 1000);
+
+const tick = () => {
+  for (const [name, tell] of Object.entries(words)) {
+    for (const one of all(`[data-${name}]`)) {
+      const left = Math.max(0, one.getAttribute(`data-${name}`) - age(one));
+      const now = left || one.dataset.then === undefined ? tell(left) : one.dataset.then;
+      if (one.textContent !== now) one.textContent = now;
+    }
+  }
+  for (const one of all("[data-ago]")) one.textContent = Math.round(Number(one.dataset.ago) + age(one));
+  const due = [...all("[data-every]")].some((part) => age(part) > part.dataset.every);
+  if (due) fresh();
+  setTimeout(tick, calm ? 1000 : 100);
+};
+tick();
+document.addEventListener("visibilitychange", fresh);
+const say = () => (pause.textContent = running ? "Pause" : "Resume");
+if (pause) {
+  pause.onclick = () => {
+    running = !running;
+    say();
+  };
+  say();
+}
 
 const show = (request, answer, told) => {
   const rows = told.commands.map(([name, key, rest, reply, site]) =>
     make("li", "cmd", make("p", "line", make("b", "op", name), " ", make("span", "key", key), ` ${rest}`), make("p", "line reply", reply), make("p", "meta", site)));
-  const head = make("summary", "", make("span", "grow", `${request.method} ${new URL(request.url).pathname}`), make("span", "badge", answer.status), make("span", "label", `${told.ms} ms`));
+  const what = `${request.method} ${new URL(request.url).pathname}`;
+  for (const old of all(".req.own")) if (old.querySelector(".grow").textContent === what) old.remove(); // asked again and again
+  const head = make("summary", "", make("span", "grow", what), make("span", "badge", answer.status), make("span", "label", `${told.ms} ms`));
   const sum = `${told.trips} round trips, ${told.redis_ms} ms in Redis${told.more ? `, ${told.more} more commands` : ""}`;
   panel().querySelector(".req").before(make("details", "req own", head, make("div", "in", make("p", "label", sum), make("ol", "cmds", "", ...rows))));
   for (const old of [...all(".req.own")].slice(5)) old.remove();

@@ -8,6 +8,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.app import USE_CASES
+from demo.teach.home import Home
+from demo.web.services import part
 from tests.browser.chromium import PAGES
 from tests.conftest import round_trips
 from tests.walking import SAMPLES, requests
@@ -22,7 +24,7 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
         assert f'href="/{name.replace("_", "-")}/"' in page
     assert page.count('class="figure"') == len(USE_CASES)
     assert re.search(
-        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 3 commands.",
+        r"Underneath:</strong> (Valkey|Redis) [\d.]+, standalone, .* in use. This page took 3 round trips, 4 commands.",
         page,
     )
     taken = re.findall(
@@ -256,6 +258,31 @@ def test_home_is_kept_for_a_while(
     assert round_trips(app.test_client().get("/")) == 3
     again = app.test_client().get("/")
     assert round_trips(again) == trips and f"took {trips} round trips" in again.text
+
+
+def test_home_shows_the_same_figures_whichever_worker_answers(
+    make_app: Callable[..., Flask],
+) -> None:
+    """The sums of all workers once they have reported, with their time span; until then a worker's
+    own, said to be so."""
+    one, other = (make_app() for _ in range(2))
+    assert one.test_client().get("/").text.count("this worker, since its start") == 3
+    for app, visits in ((one, 2), (other, 3)):
+        web = app.test_client()
+        for _ in range(visits):
+            web.get("/catalog/products/42")
+        web.get("/monitor/", environ_base={"REMOTE_ADDR": "192.0.2.1"})
+        app.extensions["services"].background.jobs["reports"].step(0)
+    seen = []
+    for app in (one, other):
+        vars(part(Home, app))["kept"].clear()
+        seen.append(
+            re.findall(r'<div class="figure">.*?</div>', app.test_client().get("/").text, re.S)
+        )
+    assert seen[0][:3] == seen[1][:3]
+    assert "Hit ratio, all workers, last 2 minutes" in seen[0][0]
+    assert ">80 %<" in seen[0][0]  # one of five was a miss
+    assert "this worker" not in "".join(seen[0])
 
 
 def test_a_kept_home_is_not_for_one_who_has_pulled_the_plug(

@@ -6,6 +6,7 @@ import msgspec
 
 from demo.analytics import dashboard
 from demo.analytics.collector import Collector
+from demo.analytics.count_visits import PAGES
 from demo.analytics.counters import RESOLUTIONS
 from demo.analytics.dashboard import Dashboard
 from demo.analytics.shared_answer import SharedAnswer
@@ -42,13 +43,13 @@ def read(resolution: str) -> tuple[Dashboard, bool]:
     cache. Raises RedisError."""
 
     def compute() -> bytes:
-        return msgspec.json.encode(dashboard.read(collector(), resolution))
+        return msgspec.json.encode(dashboard.read(collector(), resolution, pages=PAGES))
 
     kept, cached = answer(resolution).get(compute)
     try:
         return msgspec.json.decode(kept, type=Dashboard), cached
     except msgspec.MsgspecError:  # of another version of the app
-        return dashboard.read(collector(), resolution), False
+        return dashboard.read(collector(), resolution, pages=PAGES), False
 
 
 def forget() -> None:

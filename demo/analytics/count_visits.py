@@ -3,32 +3,46 @@ and of whom."""
 
 from typing import Any
 
-from flask import Flask
-
 from demo.analytics import salts
 from demo.analytics.collector import Collector
 from demo.observe.trace import ENDPOINT
 
-QUIET = (
-    "static",
-    "turns.",
-    "monitor.livez",
-    "monitor.readyz",
-    "monitor.metrics.",
-    "analytics.live",
-    "analytics.api.",
-)
 PRODUCT = "catalog.product"
+# What somebody looks at, each with its title; pictures, streams, probes and answers for programs are
+# no pages.
+PAGES = {
+    "home.index": "Overview",
+    "home.style": "Style",
+    "openapi.page": "API",
+    "test_pages.show": "A test",
+    "catalog.index": "Catalog",
+    PRODUCT: "A product",
+    "catalog.lab.index": "Caching strategies",
+    "catalog.serializers.index": "Serialisation",
+    "catalog.hashes.index": "Strings and hashes",
+    "catalog.encryption.index": "Sensitive data",
+    "sessions.index": "Sessions",
+    "sessions.devices": "Devices",
+    "sessions.second": "A second device",
+    "sessions.lab": "Race lab",
+    "rate_limit.index": "Rate limit",
+    "leaderboard.index": "Leaderboard",
+    "leaderboard.board": "A board",
+    "leaderboard.play_game": "Ten seconds on a board",
+    "analytics.index": "Analytics",
+    "monitor.index": "Monitor",
+    "monitor.eviction.index": "Eviction lab",
+}
 SEEN = (200, 304)
 
 
 class Visits:
-    """Notes a GET of one of the app's own endpoints that was answered with what was asked for.
-    Names are the app's, and who sends DNT or Sec-GPC is counted as a view and as nobody."""
+    """Notes a page that was answered with what was asked for; one that a script fetches again is
+    not looked at anew. Names are the app's, and who sends DNT or Sec-GPC is counted as a view and
+    as nobody."""
 
-    def __init__(self, app: Flask, collector: Collector) -> None:
-        self._app, self._collector = app, collector
-        self._names: frozenset[str] | None = None
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
@@ -36,7 +50,9 @@ class Visits:
         if (
             status not in SEEN
             or environ["REQUEST_METHOD"] != "GET"
-            or endpoint not in self._counted()
+            or endpoint not in PAGES
+            or environ.get("HTTP_SEC_FETCH_DEST", "document") != "document"
+            or "HTTP_X_XRAY" in environ
         ):
             return
         visitor = product = None
@@ -47,10 +63,3 @@ class Visits:
         if endpoint == PRODUCT:
             product = str(int(environ["PATH_INFO"].rpartition("/")[2]))
         self._collector.note(endpoint, visitor, product)
-
-    def _counted(self) -> frozenset[str]:
-        if self._names is None:
-            self._names = frozenset(
-                name for name in self._app.view_functions if not name.startswith(QUIET)
-            )
-        return self._names

@@ -1,6 +1,7 @@
 """Everything that the dashboard shows, as one value that can be cached."""
 
 import time
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -44,15 +45,22 @@ class Dashboard(msgspec.Struct, frozen=True):
         return sum(bucket.dropped for bucket in self.buckets)
 
 
-def read(collector: Collector, resolution: str, now: float | None = None) -> Dashboard:
-    """Asks Redis for all of it, in six round trips; raises RedisError."""
+def read(
+    collector: Collector,
+    resolution: str,
+    now: float | None = None,
+    *,
+    pages: Collection[str] | None = None,
+) -> Dashboard:
+    """Asks Redis for all of it, in six round trips; raises RedisError. Of `pages` alone, where they
+    are given: an older version may have counted more."""
     at = collector.now() if now is None else now
     today: date = datetime.fromtimestamp(at, UTC).date()
     series = collector.counters.series(RESOLUTIONS[resolution], at)
     named = {
         name: sum(counts)
         for name, counts in series.counts.items()
-        if name not in (DROPPED, MADE_UP)
+        if name not in (DROPPED, MADE_UP) and (pages is None or name in pages)
     }
     buckets = []
     for place, start in enumerate(series.starts):

@@ -1,6 +1,7 @@
 """The dashboard, its moving part, and the form that makes visits up."""
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from demo.analytics import api_views, unique_visitors
 from demo.analytics.batch import Batch
 from demo.analytics.cached_dashboard import Asked, Made, collector, forget, read
 from demo.analytics.collector import Collector
-from demo.analytics.count_visits import PRODUCT, Visits
+from demo.analytics.count_visits import PAGES, PRODUCT, Visits
 from demo.analytics.dashboard import MADE_UP
 from demo.client import refusals
 from demo.observe import metrics
@@ -37,12 +38,12 @@ bp.register_blueprint(api_views.bp)
 def init(app: Flask, services: Services) -> None:
     """Has every answer told to a collector, which writes what is left when the app is closed."""
     made = services.keep(Collector(services.redis, metrics.ANALYTICS_DROPPED.inc))
-    services.request_log.ended.append(Visits(app, made))
+    services.request_log.ended.append(Visits(made))
     services.closing.callback(made.close)
     app.register_blueprint(bp)
 
 
-def card() -> tuple[str, str, str]:
+def card(_: object) -> tuple[str, str, str]:
     """The home page's figure and picture."""
     try:
         here = collector().presence.count(collector().now())
@@ -101,6 +102,14 @@ def visit() -> Any:
     return response
 
 
+def path_of(endpoint: str) -> str:
+    """The path of a page, with what differs left out; empty where this app has no such page."""
+    rules = (
+        current_app.url_map.iter_rules(endpoint) if endpoint in current_app.view_functions else ()
+    )
+    return next((re.sub(r"<[^>]+>", "…", rule.rule) for rule in rules), "")
+
+
 def _figures() -> dict[str, Any]:
     asked = request.values.get("resolution", "")
     resolution = asked if asked in ("hour", "day") else Asked().resolution
@@ -115,6 +124,9 @@ def _figures() -> dict[str, Any]:
         "found": found,
         "cached": cached,
         "dropped_here": metrics.in_this_process(metrics.ANALYTICS_DROPPED),
+        "pages": [(PAGES[one.member], path_of(one.member), one.count) for one in found.pages]
+        if found
+        else [],
         "product_endpoint": PRODUCT if PRODUCT in current_app.view_functions else None,
         "error_share": unique_visitors.STANDARD_ERROR,
         "most_exact": unique_visitors.MAX_EXACT,

@@ -4,15 +4,26 @@ import contextlib
 import re
 import secrets
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from redis.exceptions import RedisError
-from werkzeug.exceptions import ServiceUnavailable
 
+from demo.catalog import conclusions, workload
 from demo.catalog.strategies import NAMES
 from demo.catalog.workload import Options, Outcome
 from demo.catalog.write_behind import WriteBehind
@@ -26,7 +37,8 @@ from demo.web.validation import Invalid, convert
 
 KEPT_SECONDS = 600
 LONGEST_SECONDS = 25
-KEEP_SECONDS = 3
+KEEP_SECONDS = 1
+REFRESH_SECONDS = 1
 RUN = re.compile(r"[0-9a-f]{16}")
 FAILURES = {
     "none": "nothing",
@@ -39,10 +51,12 @@ bp = Blueprint("lab", __name__, url_prefix="/lab", cli_group=None)
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is kept of a run."""
+    """What is kept of a run: while it goes on, of the strategies that are done; `over` without all
+    of them when it could not be finished."""
 
     options: Options
     outcomes: list[Outcome]
+    over: bool = True
 
 
 @bp.get("/")
@@ -73,11 +87,26 @@ def run() -> Any:
 
 
 def _begin(what: str, turn: Run) -> Any:
-    """Keeps the outcome for ten minutes, and shows it."""
+    """Begins the run beside the request, and shows the page that tells of it."""
     options = msgspec.json.decode(what, type=Options)
-    kept = Kept(options, _run(options, turn))
+    _keep(turn, Kept(options, [], over=False))
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    threading.Thread(target=_go_on, args=(app, options, turn), daemon=True).start()
+    return redirect(url_for("catalog.lab.index", run=turn.id), 303)
+
+
+def _go_on(app: Flask, options: Options, turn: Run) -> None:
+    """Keeps the outcome for ten minutes; the turn is left last, so who finds it free finds a run that
+    is over."""
+    with app.app_context(), contextlib.suppress(RedisError):
+        try:
+            _keep(turn, Kept(options, _run(options, turn)))
+        finally:
+            turn.leave()
+
+
+def _keep(turn: Run, kept: Kept) -> None:
     get_redis().set(_key(turn.id), msgspec.json.encode(kept), ex=KEPT_SECONDS)
-    return redirect(url_for("catalog.lab.index", run=turn.id, _anchor="outcome"), 303)
 
 
 STRATEGIES = labs.add(
@@ -87,11 +116,14 @@ STRATEGIES = labs.add(
         RUNS,
         _begin,
         page=lambda _, id: url_for("catalog.lab.index", run=id),
+        goes_on=True,
     )
 )
 
 
 def _run(options: Options, turn: Run) -> list[Outcome]:
+    """The outcomes of the strategies; those that were done when the run had to end."""
+    found: list[Outcome] = []
     try:
         with scratch("lab") as folder:
             task = {
@@ -100,38 +132,51 @@ def _run(options: Options, turn: Run) -> list[Outcome]:
                 "folder": str(folder),
                 "options": options,
             }
-            told = _told(msgspec.json.encode(task), turn)
-        return msgspec.json.decode(told, type=list[Outcome])
+            for line in _lines(msgspec.json.encode(task), turn):
+                found = msgspec.json.decode(line, type=list[Outcome])
+                if len(found) < len(NAMES):
+                    _keep(turn, Kept(options, found, over=False))
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
         current_app.logger.warning("lab: %s", type(error).__name__)
-        raise ServiceUnavailable("The run could not be finished. Please try again.") from error
+    return found
 
 
-def _told(task: bytes, turn: Run) -> bytes:
-    """What the run's process says, which is less than its pipe holds; it is killed when it takes
-    too long, or the turn is lost. Raises OSError, SubprocessError."""
+def _lines(task: bytes, turn: Run) -> Iterator[bytes]:
+    """What the run's process says, line by line; it is killed when it takes too long, or the turn is
+    lost. Raises OSError, SubprocessError."""
     process = children.start("demo.catalog.workload_runner")
     assert process.stdin and process.stdout
-    until = time.monotonic() + LONGEST_SECONDS
+    over = threading.Event()
+    keeper = threading.Thread(target=_end_in_time, args=(process, turn, over), daemon=True)
     try:
         process.stdin.write(task + b"\n")
         process.stdin.flush()
-        while process.poll() is None:
-            left = until - time.monotonic()
-            try:
-                process.wait(min(KEEP_SECONDS, max(left, 0)))
-            except subprocess.TimeoutExpired:
-                if left <= KEEP_SECONDS or not turn.keep():
-                    raise
-        if process.returncode:
+        keeper.start()
+        yield from process.stdout
+        if process.wait(KEEP_SECONDS):
             raise subprocess.CalledProcessError(process.returncode, process.args)
-        return process.stdout.read()
     finally:
+        over.set()
         process.kill()
         process.wait()
         with contextlib.suppress(OSError):
             process.stdin.close()
         process.stdout.close()
+
+
+def _end_in_time(process: subprocess.Popen[bytes], turn: Run, over: threading.Event) -> None:
+    until = time.monotonic() + LONGEST_SECONDS
+    while not over.wait(min(KEEP_SECONDS, LONGEST_SECONDS)):
+        if time.monotonic() > until or not _kept(turn):
+            process.kill()
+            break
+
+
+def _kept(turn: Run) -> bool:
+    try:
+        return turn.keep()
+    except RedisError:
+        return False
 
 
 def _page(
@@ -143,10 +188,17 @@ def _page(
     status: int = 200,
 ) -> Response:
     options = msgspec.to_builtins(found.options if found else Options(seed=secrets.randbelow(1000)))
+    outcomes = found.outcomes if found else []
+    broken = found is not None and found.over and len(outcomes) < len(NAMES)
     body = render_template(
         "catalog/strategies.html",
         options={**options, **(given or {})},
-        outcomes=found.outcomes if found else [],
+        outcomes=outcomes,
+        runs=found is not None and not found.over,
+        broken=broken,
+        conclusion=conclusions.conclusion(outcomes, found.options) if found else [],
+        parts={outcome.kind: conclusions.parts(outcome) for outcome in outcomes},
+        seconds=(workload.SECONDS_AT_MOST, LONGEST_SECONDS),
         gone=gone,
         errors=errors or {},
         names=NAMES,
@@ -158,7 +210,10 @@ def _page(
             listing.of_file(Path(__file__).with_name("write_behind.lua")),
         ],
     )
-    return Response(body, status)
+    response = Response(body, 503 if broken and not outcomes else status)
+    if found and not found.over:
+        response.headers["Refresh"] = str(REFRESH_SECONDS)
+    return response
 
 
 def _key(name: str) -> str:

@@ -47,7 +47,7 @@ from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Listing
 from demo.config import ConfigError
 from demo.observe import metrics
-from demo.teach import sketches
+from demo.teach import home, sketches
 from demo.web import errors, flash_cookie
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
@@ -118,13 +118,13 @@ def busy(_: Busy) -> Response:
     )
 
 
-def card() -> tuple[str, str, str]:
+def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture."""
-    served, loaded = catalog().lookups()
+    served, loaded, scope = home.scoped(told, catalog().lookups())
     if not served + loaded:
-        return "Hit ratio, this worker", "no visit yet", ""
+        return f"Hit ratio, {scope}", "no visit", ""
     share = served / (served + loaded)
-    return "Hit ratio, this worker", f"{100 * share:.0f} %", sketches.meter(share)
+    return f"Hit ratio, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
 
 
 @bp.get("/")

@@ -45,8 +45,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one strategy made of it. Latencies in ms; `pending` waited for the database when the
-    worker was killed, `replayed` were taken over from it."""
+    """What one strategy made of it. Latencies in ms; `reads` and `writes` were answered,
+    `from_redis` of the reads without a visit to the database, stale ones included; `pending` waited
+    for the database when the worker was killed, `replayed` were taken over from it."""
 
     kind: str
     operations: int
@@ -62,6 +63,9 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     pending: int | None = None
     replayed: int | None = None
+    reads: int = 0
+    writes: int = 0
+    from_redis: int = 0
 
 
 class Tally:
@@ -72,16 +76,20 @@ class Tally:
         self.done = 0
         self.reads: list[float] = []
         self.writes: list[float] = []
-        self.stale = self.errors = 0
+        self.stale = self.errors = self.from_redis = 0
         self.newest: dict[str, int] = {}
         self.bought = 0
 
 
 def run(
-    strategy: Strategy, options: Options, progress: Callable[[float], None]
+    strategy: Strategy,
+    options: Options,
+    progress: Callable[[float], None],
+    visits: Callable[[], int] = lambda: 0,
 ) -> tuple[Tally, float]:
     """All operations, or as many as fit into SECONDS_AT_MOST; `progress` is told the share that is
-    done. The tally, and the seconds that it took."""
+    done, `visits` tells how often the thread that asks has visited the database. The tally, and the
+    seconds that it took."""
     tally, began = Tally(), time.monotonic()
 
     def work(number: int) -> None:
@@ -93,7 +101,7 @@ def run(
                 return
             key = str(min(int(chance.paretovariate(0.8)), PRODUCTS))
             write = chance.random() * 100 < options.writes_percent
-            _operate(strategy, key, write, tally)
+            _operate(strategy, key, write, tally, visits)
             with tally.lock:
                 tally.done += 1
                 share = tally.done / options.operations
@@ -107,8 +115,10 @@ def run(
     return tally, time.monotonic() - began
 
 
-def _operate(strategy: Strategy, key: str, write: bool, tally: Tally) -> None:
-    floor = tally.newest.get(key, 0)
+def _operate(
+    strategy: Strategy, key: str, write: bool, tally: Tally, visits: Callable[[], int]
+) -> None:
+    floor, before = tally.newest.get(key, 0), visits()
     began = time.perf_counter()
     try:
         answer = _buy(strategy, key) if write else strategy.read(key)
@@ -123,8 +133,9 @@ def _operate(strategy: Strategy, key: str, write: bool, tally: Tally) -> None:
         if write:
             tally.bought += 1
             tally.newest[key] = max(tally.newest.get(key, 0), version)
-        elif version < floor:
-            tally.stale += 1
+        else:
+            tally.from_redis += visits() == before
+            tally.stale += version < floor
 
 
 def _buy(strategy: Strategy, key: str) -> Product | None:

@@ -1,5 +1,5 @@
-"""The workload's own process: a line of options on standard input, a line of outcomes on standard
-output, both JSON.
+"""The workload's own process: a line of options on standard input; on standard output, with each
+strategy that is done, a line of all outcomes so far. All of it JSON.
 
 It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody
 else is affected, and its load is not on the worker that serves pages. As a worker of write-behind
@@ -101,8 +101,11 @@ def main() -> None:
     if task.worker:
         serve(client, task, Trouble(task.options, gate))
         return
-    outcomes = [measure(kind, client, task, Trouble(task.options, gate)) for kind in NAMES]
-    sys.stdout.buffer.write(msgspec.json.encode(outcomes) + b"\n")
+    outcomes = []
+    for kind in NAMES:
+        outcomes.append(measure(kind, client, task, Trouble(task.options, gate)))
+        sys.stdout.buffer.write(msgspec.json.encode(outcomes) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _give_up(folder: str) -> None:
@@ -142,9 +145,9 @@ def measure(kind: str, client: Client, task: Task, trouble: Trouble) -> Outcome:
         )  # what a Redis without persistence does when it restarts
         pending = replayed = None
         if isinstance(strategy, WriteBehind):
-            tally, seconds, pending, replayed = _run_behind(strategy, task, trouble)
+            tally, seconds, pending, replayed = _run_behind(strategy, task, trouble, rows)
         else:
-            tally, seconds = workload.run(strategy, task.options, trouble.progress)
+            tally, seconds = workload.run(strategy, task.options, trouble.progress, rows.visits)
             trouble.end()
         lost = max(0, tally.bought - (before - _stock(database)))
         _clean(client, name, strategy)
@@ -152,11 +155,11 @@ def measure(kind: str, client: Client, task: Task, trouble: Trouble) -> Outcome:
 
 
 def _run_behind(
-    store: WriteBehind[products.Product], task: Task, trouble: Trouble
+    store: WriteBehind[products.Product], task: Task, trouble: Trouble, rows: Rows
 ) -> tuple[Tally, float, int | None, int | None]:
     """With a worker beside it: a thread, or, where it is to be killed, a process."""
     if task.options.failure == "worker":
-        return _run_with_a_killed_worker(store, task, trouble)
+        return _run_with_a_killed_worker(store, task, trouble, rows)
     over = threading.Event()
 
     def save() -> None:
@@ -167,7 +170,7 @@ def _run_behind(
     worker = threading.Thread(target=save)
     worker.start()
     try:
-        tally, seconds = workload.run(store, task.options, trouble.progress)
+        tally, seconds = workload.run(store, task.options, trouble.progress, rows.visits)
         trouble.end()
     finally:
         over.set()
@@ -177,7 +180,7 @@ def _run_behind(
 
 
 def _run_with_a_killed_worker(
-    store: WriteBehind[products.Product], task: Task, trouble: Trouble
+    store: WriteBehind[products.Product], task: Task, trouble: Trouble, rows: Rows
 ) -> tuple[Tally, float, int, int]:
     worker = children.start(MODULE, preexec_fn=children.dying_with_parent(MEMORY_MB))
     assert worker.stdin and worker.stdout
@@ -193,7 +196,7 @@ def _run_with_a_killed_worker(
                 pending.append(_kill_within_a_batch(store, worker))
 
     try:
-        tally, seconds = workload.run(store, task.options, progress)
+        tally, seconds = workload.run(store, task.options, progress, rows.visits)
     finally:
         worker.kill()
         worker.wait()
@@ -289,6 +292,9 @@ def _outcome(
         seconds,
         pending,
         replayed,
+        len(tally.reads),
+        len(tally.writes),
+        tally.from_redis,
     )
 
 

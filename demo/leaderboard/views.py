@@ -85,7 +85,7 @@ def _gone(dropped: int, rows: int) -> None:
     metrics.GIVEN_UP.labels("row").inc(rows)
 
 
-def card() -> tuple[str, str, str]:
+def card(_: object) -> tuple[str, str, str]:
     """The home page's figure and picture."""
     try:
         entries = top(MAIN, Period.ALL, 0, 3).page.entries

@@ -14,8 +14,19 @@ import redis
 from redis.exceptions import OutOfMemoryError
 
 from demo.monitor.traces import Kind
+from demo.web.formats import number
 
 POLICIES = ("allkeys-lfu", "allkeys-lru", "allkeys-random", "volatile-ttl", "noeviction")
+NEWER_POLICIES = ("allkeys-lrm", "volatile-lrm")  # of Redis 8.6 and later
+DEFINED = {
+    "allkeys-lfu": "throws out a key that was used least often, whatever it holds",
+    "allkeys-lru": "throws out a key whose last use is longest ago, whatever it holds",
+    "allkeys-random": "throws out any key, by chance",
+    "volatile-ttl": "throws out a key that would expire soonest; keys without an expiry stay",
+    "noeviction": "throws out nothing: a write that needs memory is refused",
+    "allkeys-lrm": "throws out a key whose last change is longest ago, however often it is read",
+    "volatile-lrm": "does the same among keys with an expiry; all keys of this lab have one",
+}
 SETTINGS = {"maxmemory-samples": "10", "lfu-log-factor": "1", "lfu-decay-time": "1"}
 SECONDS = 15.0
 BATCH = 40
@@ -129,12 +140,38 @@ def in_points(answered: Sequence[bool], requests: int) -> list[float | None]:
     return [round(sum(part) / len(part), 4) if part else None for part in parts]
 
 
+def price(found: Result) -> str:
+    """What a policy has lost, in words; empty when it lost nothing."""
+    gone = SESSIONS - found.sessions
+    lost = [f"signed out {gone} of {SESSIONS} people"] if gone else []
+    if found.refused:
+        lost.append(f"refused {number(found.refused)} write{'s' * (found.refused != 1)}")
+    return " and ".join(lost)
+
+
+def ranked(results: Sequence[Result]) -> list[Result]:
+    """Those that lost nothing first; then by what they answered from memory."""
+    return sorted(results, key=lambda found: (bool(price(found)), -_percent(found)))
+
+
 def verdict(outcome: Outcome) -> str:
-    """A finished run in one sentence, best policy first."""
-    shares = sorted(
-        ((100 * found.hits / max(1, found.asked), found.policy) for found in outcome.results),
-        reverse=True,
-    )
-    told = ", ".join(f"{policy} {share:.1f} %" for share, policy in shares)
+    """A finished run in a few sentences: an answer more is not worth a person signed out, nor a
+    write refused."""
+    found = [
+        (f"{each.policy} {_percent(each):.1f} %", price(each)) for each in ranked(outcome.results)
+    ]
+    well = [told for told, lost in found if not lost]
     best = 100 * outcome.optimum_hits / max(1, outcome.results[0].asked if outcome.results else 0)
-    return f"Answered from memory: {told}. Nobody could have done better than {best:.1f} %."
+    return " ".join(
+        [
+            f"Answered from memory without a loss: {', '.join(well)}."
+            if well
+            else "No policy came off without a loss.",
+            *(f"{told}, but it {lost}." for told, lost in found if lost),
+            f"Nobody could have done better than {best:.1f} %.",
+        ]
+    )
+
+
+def _percent(found: Result) -> float:
+    return 100 * found.hits / max(1, found.asked)

@@ -1,12 +1,13 @@
 """The eviction run's own process: one line of JSON on standard input, a line for each step on
 standard output.
 
-Five private engines, without a port and without a file, live in the folder that it is given. All of
-it ends, and the folder is removed, when the run is over, when its time is up, on SIGTERM, and as
-soon as standard input is closed: the kernel closes that with the process that started it, however
-that one ends. Should this process be killed itself, the kernel kills its engines (Linux), and the
-folder is its owner's to remove. This process and each engine have a bound of their memory; an
-engine holds a few MB, and refuses writes long before it comes near.
+A private engine for each policy that it knows, without a port and without a file, lives in the
+folder that the process is given. All of it ends, and the folder is removed, when the run is over,
+when its time is up, on SIGTERM, and as soon as standard input is closed: the kernel closes that
+with the process that started it, however that one ends. Should this process be killed itself, the
+kernel kills its engines (Linux), and the folder is its owner's to remove. This process and each
+engine have a bound of their memory; an engine holds a few MB, and refuses writes long before it
+comes near.
 """
 
 import shutil
@@ -23,7 +24,16 @@ from redis.retry import Retry
 
 from demo.client import children, folders
 from demo.monitor import belady
-from demo.monitor.eviction import BATCH, POLICIES, SECONDS, Options, Outcome, Subject, in_points
+from demo.monitor.eviction import (
+    BATCH,
+    NEWER_POLICIES,
+    POLICIES,
+    SECONDS,
+    Options,
+    Outcome,
+    Subject,
+    in_points,
+)
 from demo.monitor.traces import trace
 
 START_SECONDS = 5.0
@@ -68,50 +78,57 @@ def main() -> None:
 
 
 def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> list[Subject]:
-    """One engine a policy, all begun before the first is waited for. Raises RedisError when one
-    does not answer."""
+    """One engine a policy, all begun before the first is waited for; those of newer policies when
+    the first has said that it knows them. Raises RedisError when one does not answer."""
+    places = [_begin(task.binary, folder, engines) for _ in POLICIES]
+    clients = [_client(place) for place in places]
+    newer = NEWER_POLICIES if _knows(clients[0], NEWER_POLICIES[0]) else ()
+    places = [_begin(task.binary, folder, engines) for _ in newer]
+    clients += [_client(place) for place in places]
+    room = task.options.memory_kb * 1024
+    chosen = zip(clients, (*POLICIES, *newer), strict=True)
+    return [Subject(client, policy, room) for client, policy in chosen]
+
+
+def _begin(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) -> Path:
+    """One more engine; the place of its socket."""
+    place = folder / f"{len(engines)}.sock"
+    settings = {
+        "port": "0",
+        "unixsocket": str(place),
+        "unixsocketperm": "700",
+        "save": "",
+        "appendonly": "no",
+        "dir": str(folder),
+        "loglevel": "warning",
+        "maxmemory": f"{ENGINE_MAXMEMORY_MB}mb",
+        "maxclients": str(CONNECTIONS),
+    }
+    words = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    nowhere = subprocess.DEVNULL
     prepare = children.dying_with_parent(ENGINE_MB)
-    sockets = {policy: folder / f"{number}.sock" for number, policy in enumerate(POLICIES)}
-    for place in sockets.values():
-        command = [
-            task.binary,
-            "--port",
-            "0",
-            "--unixsocket",
-            str(place),
-            "--unixsocketperm",
-            "700",
-        ]
-        command += [
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--dir",
-            str(folder),
-            "--loglevel",
-            "warning",
-            "--maxmemory",
-            f"{ENGINE_MAXMEMORY_MB}mb",
-            "--maxclients",
-            str(CONNECTIONS),
-        ]
-        nowhere = subprocess.DEVNULL
-        engines.append(
-            subprocess.Popen(
-                command, stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=prepare
-            )
+    engines.append(
+        subprocess.Popen(
+            [binary, *words], stdin=nowhere, stdout=nowhere, stderr=nowhere, preexec_fn=prepare
         )
+    )
+    return place
+
+
+def _client(place: Path) -> redis.Redis:
+    """A client of an engine, which has answered or has had its time."""
+    client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0))
     until = time.monotonic() + START_SECONDS
-    subjects = []
-    for policy, place in sockets.items():
-        client = redis.Redis(
-            unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
-        while not _answers(client) and time.monotonic() < until:
-            time.sleep(0.01)
-        subjects.append(Subject(client, policy, task.options.memory_kb * 1024))
-    return subjects
+    while not _answers(client) and time.monotonic() < until:
+        time.sleep(0.01)
+    return client
+
+
+def _knows(client: redis.Redis, policy: str) -> bool:
+    try:
+        return bool(client.config_set("maxmemory-policy", policy))
+    except redis.ResponseError:
+        return False
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -26,7 +26,13 @@ WATCHED_SECONDS = 10
 LONGEST_SECONDS = 28.0
 REFRESH_SECONDS = 2
 PLOT_HEIGHT, LABEL_HEIGHT = 220, 15
-COLOURS = dict(zip(eviction.POLICIES, ("redis", "ok", "app", "stale", "bad"), strict=True))
+COLOURS = dict(
+    zip(
+        (*eviction.POLICIES, *eviction.NEWER_POLICIES),
+        ("redis", "ok", "app", "stale", "bad", "ink", "link"),
+        strict=True,
+    )
+)
 TRACES = {
     "zipf": "favourites that stay (Zipf)",
     "scan": "favourites, and a scan in the middle third",
@@ -194,6 +200,7 @@ def _page(
         "monitor/eviction.html",
         options={**options, **(given or {})},
         outcome=outcome,
+        results=eviction.ranked(outcome.results) if outcome else [],
         verdict=eviction.verdict(outcome) if outcome and outcome.over else "",
         series=series,
         steps=[requests * (part + 1) // eviction.POINTS for part in range(eviction.POINTS)],

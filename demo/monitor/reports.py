@@ -6,7 +6,7 @@ answer is lost nobody knows whether it arrived, and a gap of two seconds is bett
 twice.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +33,14 @@ class Room(msgspec.Struct, array_like=True):
 class Report(msgspec.Struct, array_like=True):
     """What one process did since its last report. `pool_peak` is how many of `pool_size`
     connections it held at once at most; `hot` tells about how often single keys were asked for,
-    by names fit to be shown."""
+    by names fit to be shown; `limited` is how many requests the limits let pass and refused."""
 
     process: str
     pool_peak: int
     pool_size: int
     rooms: dict[str, Room]
     hot: dict[str, int]
+    limited: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ class Gathered:
     rooms: dict[str, Room]
     workers: tuple[Worker, ...]
     hot: tuple[tuple[str, int], ...]
+    limited: tuple[int, int] = (0, 0)
+
+    @property
+    def outcomes(self) -> dict[str, tuple[int, int]]:
+        """Of each use case how often it ended well and how often not, by all processes together;
+        none at all where no process has reported."""
+        if not self.workers:
+            return {}
+        found = {name: (room.hits, room.misses) for name, room in self.rooms.items()}
+        return defaultdict(lambda: (0, 0), found | {"rate_limit": self.limited})
 
 
 def send(client: Any, report: Report) -> None:
@@ -75,6 +86,7 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
     rooms: dict[str, Room] = {}
     workers: dict[str, Worker] = {}
     hot: Counter[str] = Counter()
+    passed = refused = 0
     for _, fields in entries:
         try:
             report = msgspec.msgpack.decode(fields.get(b"r", b""), type=Report)
@@ -89,6 +101,7 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
             commands + (before.commands if before else 0),
         )
         hot.update(report.hot)
+        passed, refused = passed + report.limited[0], refused + report.limited[1]
         for name, room in report.rooms.items():
             add(rooms.setdefault(name, Room(0, 0, 0, {})), room)
     return Gathered(
@@ -96,6 +109,7 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
         rooms,
         tuple(sorted(workers.values(), key=lambda w: w.process)),
         tuple(hot.most_common(HOT_KEYS)),
+        (passed, refused),
     )
 
 
@@ -110,8 +124,9 @@ def add(mine: Room, theirs: Room) -> None:
 
 class Reporter:
     """One process' job: takes what its `sums` hold, and sends it. `name` tells the process, `pool`
-    its peak and its size; `not_sent` is the error that proves that a report never left: then it
-    counts again with the next one."""
+    its peak and its size, `limited` how many requests the limits have let pass and refused since it
+    began; `not_sent` is the error that proves that a report never left: then it counts again with
+    the next one."""
 
     def __init__(
         self,
@@ -120,20 +135,26 @@ class Reporter:
         name: Callable[[], str],
         pool: Callable[[], tuple[int, int]],
         not_sent: type[RedisError],
+        limited: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._client, self._sums = client, sums
         self._name, self._pool, self._not_sent = name, pool, not_sent
+        self._limited, self._told = limited, (0, 0)
 
     def step(self) -> float:
         """Sends a report; after how many seconds the next is due. Raises RedisError."""
         sums, keys = self._sums.take()
         peak, size = self._pool()
+        before, now = self._told, self._limited()
+        self._told = now
+        limited = now[0] - before[0], now[1] - before[1]
         rooms = {
             name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()
         }
         hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
         try:
-            send(self._client, Report(self._name(), peak, size, rooms, hot))
+            send(self._client, Report(self._name(), peak, size, rooms, hot, limited))
         except self._not_sent:
+            self._told = before
             self._sums.put_back(sums)
         return EVERY_SECONDS

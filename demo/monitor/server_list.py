@@ -17,6 +17,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from demo.monitor import reports
 from demo.monitor.server_info import Snapshot, read_info
 
 REPLICA_ROLES = ("slave", "replica")
@@ -45,6 +46,21 @@ def snapshot(client: Any) -> Snapshot:
     if hasattr(client, "get_node_from_key"):
         return merged(of_cluster(client))
     return read_info(client.info())
+
+
+def with_reports(client: Any) -> tuple[Snapshot, list[Any]]:
+    """The figures, and what all processes have reported, none where that may not be read. One round
+    trip, in a cluster one more to each server. Raises RedisError."""
+    cluster = hasattr(client, "get_node_from_key")
+    pipeline = client.pipeline(transaction=False)
+    pipeline.xrange(reports.STREAM)
+    if not cluster:
+        pipeline.execute_command("INFO")
+    reported, *info = pipeline.execute(raise_on_error=False)
+    if not cluster and isinstance(info[0], Exception):
+        raise info[0]
+    found = snapshot(client) if cluster else read_info(info[0])
+    return found, [] if isinstance(reported, Exception) else reported
 
 
 def of_cluster(client: Any) -> list[Server]:

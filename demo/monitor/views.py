@@ -19,12 +19,13 @@ from demo.client.memory import LESSONS_SHARE, Memory
 from demo.client.probe import ask_each
 from demo.monitor import columns, eviction_views, metrics_views
 from demo.monitor.overview import SPANS, Known, Overview, overview
-from demo.monitor.reports import Reporter
+from demo.monitor.reports import KEPT_SECONDS, Gathered, Reporter, gather
 from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot
-from demo.monitor.server_list import snapshot
+from demo.monitor.server_list import with_reports
 from demo.monitor.survey import survey
 from demo.monitor.unnamed import unnamed
+from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.web import server
 from demo.web.budgets import Budgets
@@ -82,7 +83,9 @@ class Asked(msgspec.Struct, frozen=True):
 def init(app: Flask, services: Services) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
     client, measured = services.protected_redis, services.metrics
-    reporter = Reporter(client, services.sums, process_name, measured.use, BreakerOpen)
+    reporter = Reporter(
+        client, services.sums, process_name, measured.use, BreakerOpen, metrics.limited
+    )
 
     def without() -> list[str]:
         return permissions.missing(client, {"": permissions.OPTIONAL}).get("", [])
@@ -96,9 +99,15 @@ def init(app: Flask, services: Services) -> None:
     app.register_blueprint(bp)
 
 
-def card() -> tuple[str, str, str]:
+def outcomes() -> dict[str, tuple[int, int]]:
+    """Of each use case how often it ended well and how often not, by all workers, for the home
+    page; nothing where none has reported in the last two minutes."""
+    return _told()[1].outcomes
+
+
+def card(_: object) -> tuple[str, str, str]:
     """The home page's figure and picture."""
-    info = _snapshot()
+    info = _told()[0]
     if info is None:
         return "Memory used", "–", ""
     drawn = sketches.meter(info.memory_bytes / info.maxmemory_bytes) if info.maxmemory_bytes else ""
@@ -231,19 +240,22 @@ def _why(error: RedisError) -> str:
 
 def engine() -> str:
     """The engine in one line, for the home page."""
-    info = _snapshot()
+    info = _told()[0]
     if info is None:
         return _why(g.no_snapshot)
     most = f" of {size(info.maxmemory_bytes)}" if info.maxmemory_bytes else ""
     return f"{info.engine} {info.version}, {info.mode}, {size(info.memory_bytes)}{most} in use"
 
 
-def _snapshot() -> Snapshot | None:
-    """Asked once in a request, whoever of this room wants to know."""
+def _told() -> tuple[Snapshot | None, Gathered]:
+    """The server and the reports of all workers, asked once in a request, whoever of this room
+    wants to know."""
     if "snapshot" not in g:
+        g.snapshot = None
+        reported: list[Any] = []
         try:
-            g.snapshot = snapshot(get_redis())
+            g.snapshot, reported = with_reports(get_redis())
         except RedisError as error:
-            g.snapshot, g.no_snapshot = None, error
-    found: Snapshot | None = g.snapshot
-    return found
+            g.no_snapshot = error
+        g.gathered = gather(reported, KEPT_SECONDS)
+    return g.snapshot, g.gathered

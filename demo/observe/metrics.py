@@ -157,6 +157,15 @@ def in_this_process(counter: Counter, **labels: str) -> int:
     )
 
 
+def limited() -> tuple[int, int]:
+    """How many requests the limits have let pass in this process, and how many they refused."""
+    passed, refused, blocked = (
+        in_this_process(RATE_LIMIT_DECISIONS, outcome=name)
+        for name in ("passed", "refused", "blocked")
+    )
+    return passed, refused + blocked
+
+
 def exposition() -> bytes:
     """All metrics of all workers in the text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

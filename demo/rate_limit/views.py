@@ -20,7 +20,7 @@ from demo.rate_limit.limiter import Decision, Quota
 from demo.rate_limit.playground import Lane, Pattern, Playground
 from demo.rate_limit.rules import Policy, Rule
 from demo.rate_limit.timeline import Timeline
-from demo.teach import listing, sketches
+from demo.teach import home, listing, sketches
 from demo.web import flash_cookie
 from demo.web.budgets import Budgets, network
 from demo.web.services import Services, get_redis, part
@@ -66,10 +66,10 @@ class Burst(Chosen, frozen=True, forbid_unknown_fields=True):
     pattern: Pattern = "burst"
 
 
-def card() -> tuple[str, str, str]:
+def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture."""
-    refused = _counted("refused") + _counted("blocked")
-    return "Refused by this worker", str(refused), sketches.verdicts(_counted("allowed"), refused)
+    passed, refused, scope = home.scoped(told, metrics.limited())
+    return f"Refused, {scope}", str(refused), sketches.verdicts(passed, refused)
 
 
 @bp.get("/")

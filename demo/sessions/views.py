@@ -29,7 +29,7 @@ from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
-from demo.teach import sketches
+from demo.teach import home, sketches
 from demo.web import known_devices
 from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
@@ -122,17 +122,14 @@ def _secret_of(database: Database) -> Callable[[str], str | None]:
     return secret_of
 
 
-def card() -> tuple[str, str, str]:
+def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture: of all visitors, since the page is kept for all."""
     outcomes = parts().store.outcomes
-    known, all_asked = outcomes[True], outcomes.total()
-    if not all_asked:
-        return "Known again, this worker", "nobody yet", ""
-    return (
-        "Known again, this worker",
-        f"{100 * known / all_asked:.0f} %",
-        sketches.meter(known / all_asked),
-    )
+    known, unknown, scope = home.scoped(told, (outcomes[True], outcomes[False]))
+    if not known + unknown:
+        return f"Known again, {scope}", "nobody", ""
+    share = known / (known + unknown)
+    return f"Known again, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
 
 
 @bp.app_context_processor

@@ -49,10 +49,25 @@ def index() -> str:
 
 def _index() -> str:
     modules = part(Home).modules
-    cards = [(module.bp.name, module.TITLE, module.card()) for module in modules]
+    told: dict[str, tuple[int, int]] = next(
+        (module.outcomes() for module in modules if hasattr(module, "outcomes")), {}
+    )
+    cards = [
+        (name, title, module.card(told[name] if told else None))
+        for module in modules
+        for name, title in [(module.bp.name, module.TITLE)]
+    ]
     engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
     return render_template(
         "home.html", cards=cards, engine=engine, files=pattern_zip.with_scripts()
+    )
+
+
+def scoped(told: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int, str]:
+    """How often it went well and how often not, and whose figures these are: of all workers where
+    somebody has `told`, else of this one."""
+    return (
+        (*told, "all workers, last 2 minutes") if told else (*own, "this worker, since its start")
     )
 
 

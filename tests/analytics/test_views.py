@@ -15,12 +15,14 @@ from redis.exceptions import OutOfMemoryError
 
 from demo.analytics import cached_dashboard
 from demo.analytics.collector import Collector
+from demo.analytics.count_visits import PAGES
 from demo.analytics.counters import RESOLUTIONS
 from demo.client.wire import Client
 from demo.observe import metrics
 from demo.web.services import part
 from tests.conftest import round_trips
 from tests.seen import seen
+from tests.walking import requests
 
 MakeApp = Callable[..., Flask]
 
@@ -73,6 +75,38 @@ def test_answers_of_pages_count_and_what_a_visitor_types_does_not(
     web.head("/")
     assert counted(collector) == {"home.index": 1, "catalog.product": 3}
     assert products(collector) == {"42": 2, "7": 1}
+
+
+def test_every_page_is_a_view_and_nothing_else_is(app: Flask, collector: Collector) -> None:
+    """Of all that can be read; each page is told by its title and its path."""
+    web = app.test_client()
+    adapter = app.url_map.bind("localhost")
+    expected, titles = Counter[str](), {}
+    for method, path in requests(app):
+        if method == "GET" and not path.endswith(("/stream", "/live")):
+            with web.get(path) as answer:
+                if answer.mimetype == "text/html" and answer.status_code == 200:
+                    expected[endpoint := adapter.match(path)[0]] += 1
+                    titles[endpoint] = re.search(r"<title>(.*?) ·", answer.text.replace("\n", " "))
+    assert counted(collector) == expected
+    assert set(expected) == set(PAGES)
+    assert {
+        name for name, found in titles.items() if found and found[1].strip() != PAGES[name]
+    } == {"catalog.product", "leaderboard.board", "leaderboard.play_game", "test_pages.show"}
+    with app.app_context():
+        cached_dashboard.forget()
+    text = seen(web.get("/analytics/").text)
+    assert "A product <small>/catalog/products/…</small>" in text
+    assert "home.index" not in text and "catalog.image" not in text
+
+
+@pytest.mark.parametrize("header", ["X-Xray", "Sec-Fetch-Dest"])
+def test_what_a_script_fetches_again_is_no_view(
+    web: FlaskClient, collector: Collector, header: str
+) -> None:
+    web.get("/monitor/", headers={header: "1" if header == "X-Xray" else "empty"})
+    web.get("/monitor/", headers={"Sec-Fetch-Dest": "document"})
+    assert counted(collector) == {"monitor.index": 1}
 
 
 def test_a_view_whose_answer_the_browser_has_counts(web: FlaskClient, collector: Collector) -> None:

@@ -27,6 +27,8 @@ PAGES = {
     "leaderboard": "/leaderboard/",
     "board": "/leaderboard/boards/main?player=mara",
     "board-empty": "/leaderboard/boards/nobody-yet",
+    "board-long": f"/leaderboard/boards/{'w' * 40}?player={'W' * 64}",
+    "game-long": f"/leaderboard/boards/{'w' * 40}/game?player={'W' * 64}",
     "board-game": "/leaderboard/boards/main/game?player=mara",
     "analytics": "/analytics/",
     "monitor": "/monitor/",
@@ -39,6 +41,17 @@ PAGES = {
 }
 
 
+LONGEST = "W" * 64  # as long as a player's name may be, of the widest letters
+WIDTHS = (320, 390, 834, 1152, 1600, 2560)
+STICKS_OUT = """() => [...document.querySelectorAll("main *, header *, footer *")].filter((one) => {
+  if (!one.getClientRects().length || one.closest("svg *, .sr, .skip")) return false;
+  for (let box = one.parentElement; box && box !== document.body; box = box.parentElement) {
+    if (getComputedStyle(box).overflowX !== "visible") return false;
+    const isBox = box.matches(".card, .trap, td, th, .chip, .badge, .btn, .figure");
+    if (isBox) return one.getBoundingClientRect().right > box.getBoundingClientRect().right + 1.5;
+  }
+  return false;
+}).map((one) => one.outerHTML.slice(0, 160))"""
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -104,6 +117,19 @@ def violations(page: Any, *rules: str) -> list[tuple[str, list[str]]]:
     return [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in found]
 
 
+def too_wide(page: Any) -> list[tuple[int, int, list[str]]]:
+    """The WIDTHS at which a page scrolls sideways or something sticks out of its box: each with the
+    page's own width and what it is."""
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        own = page.evaluate("document.documentElement.scrollWidth")
+        out = page.evaluate(STICKS_OUT)
+        if own > width or out:
+            found.append((width, own, out))
+    return found
+
+
 def enter(page: Any) -> None:
     """Presses Enter, and waits for the page that follows."""
     with page.expect_navigation():
@@ -111,16 +137,19 @@ def enter(page: Any) -> None:
 
 
 def prepare(url: str) -> None:
-    """Scores, with a tie, so that the board has something to show."""
-    for player, score in (
-        ("mara", 1200),
-        ("noor", 3400),
-        ("sven", 1200),
-        ("yuki", 250),
-        ("<b>bo</b>", 9007199254740991),
+    """Scores, with a tie, so that the board has something to show: its leader has the longest
+    name that there can be."""
+    for board, player, score in (
+        ("main", LONGEST, 9007199254740991),
+        ("w" * 40, LONGEST, 9007199254740991),
+        ("main", "mara", 1200),
+        ("main", "noor", 3400),
+        ("main", "sven", 1200),
+        ("main", "yuki", 250),
+        ("main", "<b>bo</b>", 9007199254740991),
     ):
         body = json.dumps({"player": player, "score": score}).encode()
         request = urllib.request.Request(
-            f"{url}/leaderboard/api/boards/main/scores", body, method="POST"
+            f"{url}/leaderboard/api/boards/{board}/scores", body, method="POST"
         )
         urllib.request.urlopen(request, timeout=10).close()

@@ -39,6 +39,22 @@ def test_a_burst_is_sent_by_keyboard_and_drawn_without_a_page_load(page: Any) ->
     assert not page.faults
 
 
+def test_after_a_refusal_the_figures_go_on_to_what_is_true_then(page: Any) -> None:
+    """The countdown ends at a figure that was read again, in every lane, and then nothing asks."""
+    page.goto("/rate-limit/?limit=4&window_seconds=2")
+    forget(page)
+    page.evaluate("window.same = true")
+    page.get_by_role("button", name="Send 10 at once").click()
+    page.get_by_role("img", name="GCRA: 4 let through, 6 refused").wait_for()
+    page.wait_for_function("() => document.querySelector('.figures').innerText.includes('429')")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.lane .sum')].every((one) => one.innerText.includes('4 left'))"
+    )
+    assert page.locator(".figures b").all_inner_texts() == ["4 of 4", "0.0 s", "200 let through"]
+    assert page.locator("#live[data-every]").count() == 0
+    assert page.evaluate("window.same") and not page.faults
+
+
 def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone(page: Any) -> None:
     page.goto("/rate-limit/")
     forget(page)

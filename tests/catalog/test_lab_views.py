@@ -1,6 +1,7 @@
+import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,26 @@ QUICK = {
 }
 
 
+def ran(web: FlaskClient, **changed: str) -> tuple[str, Any]:
+    """Runs it; its address, and the page once it is over. A fragment in it would keep the page from
+    asking again."""
+    answer = web.post(LAB, data=QUICK | changed)
+    assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{LAB}?run=")
+    place = answer.headers["Location"]
+    assert "#" not in place
+
+    def over() -> Any:
+        page = web.get(place)
+        return page if "Refresh" not in page.headers else None
+
+    return place, until(over, 30)
+
+
 def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
     web: FlaskClient, client: Client
 ) -> None:
     assert "Nothing has been run yet." in web.get(LAB).text
-    answer = web.post(LAB, data=QUICK)
-    assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{LAB}?run=")
-    page = seen(web.get(answer.headers["Location"]).text)
+    page = seen(ran(web)[1].text)
     for name in ("No cache", "Common recipe", "Cache-aside", "Write-through", "Write-behind"):
         assert f'<th scope="row">{name}</th><td class="num">60</td>' in page
     assert 'value="60"' in page and "seed 3" in page
@@ -43,11 +57,42 @@ def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
 
 
 def test_a_killed_worker_is_told_of_on_the_page(web: FlaskClient) -> None:
-    answer = web.post(
-        LAB, data={**QUICK, "operations": "200", "writes_percent": "50", "failure": "worker"}
-    )
-    page = web.get(answer.headers["Location"]).text
+    page = ran(web, operations="200", writes_percent="50", failure="worker")[1].text
     assert "was killed in the middle of a batch" in page and "0 were lost." in page
+
+
+def test_the_page_concludes_from_the_run_and_charts_what_failed(
+    web: FlaskClient, client: Client
+) -> None:
+    figures = {"database_reads": 10, "database_writes": 5, "seconds": 1.0} | dict.fromkeys(
+        ("read_p50_ms", "read_p99_ms", "write_p50_ms", "write_p99_ms"), 1.0
+    )
+    aside, behind = (
+        {
+            "kind": kind,
+            "operations": 100,
+            "stale_reads": stale,
+            "lost_writes": lost,
+            "errors": errors,
+        }
+        | figures
+        | {"reads": 75, "writes": 25 - errors, "from_redis": 72}
+        for kind, stale, lost, errors in (("aside", 0, 0, 0), ("behind", 2, 14, 5))
+    )
+    kept = {"options": Options(operations=150, failure="memory"), "outcomes": [behind, aside] * 3}
+    client.set("demo:catalog:{run:" + "1" * 16 + "}", msgspec.json.encode(kept), ex=60)
+    page = seen(web.get(LAB, query_string={"run": "1" * 16}).text)
+    told = re.findall(r"<li>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
+    assert told[0] == (
+        "Cache-aside answered 96 % of reads from Redis, 0 stale; "
+        "100 of 150 operations fitted into 2 s."
+    )
+    assert told[-1].startswith(
+        "Write-behind answered 96 % of reads from Redis, 2 stale; 5 of 100 operations failed; "
+        "it lost 14 acknowledged writes; 100 of 150 operations fitted into 2 s. Stale because Redis forgot"
+    )
+    assert 'aria-label="70.0 read from Redis, 3.0 read from the database, 6.0 written, ' in page
+    assert "2.0 stale, 14.0 lost, 5.0 failed" in page
 
 
 @pytest.mark.parametrize("run", ["", "x", "0" * 16, "g" * 16, "0" * 17, "*", "../x"])
@@ -96,23 +141,28 @@ def test_a_wrong_choice_is_told_beside_its_field_and_runs_nothing(
 def test_one_run_at_a_time_and_who_comes_meanwhile_waits_for_his_own(
     app: Flask, web: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[Any] = []
-    finished = strategies_views._run
+    finished, goes_on = strategies_views._run, threading.Event()
 
     def run(options: Options, turn: Run) -> Any:
-        if not waits:  # somebody else comes while the first run goes on
-            waits.append(other.submit(app.test_client().post, LAB, **elsewhere).result(10))
-            page = other.submit(app.test_client().get, waits[0].location).result(10)
-            assert "<h1>1 before you</h1>" in page.text and page.headers["Refresh"] == "2"
+        goes_on.wait(30)
         return finished(options, turn)
 
     monkeypatch.setattr(strategies_views, "_run", run)
     elsewhere: Any = {"data": QUICK, "environ_overrides": {"REMOTE_ADDR": "203.0.113.7"}}
-    with ThreadPoolExecutor(1) as other:
-        assert web.post(LAB, data=QUICK).location.startswith(f"{LAB}?run=")
-    ran = app.test_client().get(waits[0].location)
-    assert ran.status_code == 303 and ran.location.startswith(f"{LAB}?run=")
-    assert "Lost writes" in web.get(ran.location).text
+    first = web.post(LAB, data=QUICK).location
+    under_way = web.get(first)
+    assert "0 of 5 strategies are done." in under_way.text and under_way.headers["Refresh"] == "1"
+    waits = app.test_client().post(LAB, **elsewhere)  # somebody else, while the first run goes on
+    page = app.test_client().get(waits.location)
+    assert "<h1>1 before you</h1>" in page.text and page.headers["Refresh"] == "2"
+    goes_on.set()
+    begun = until(
+        lambda: (answer := app.test_client().get(waits.location)).status_code == 303 and answer, 60
+    )
+    assert "Refresh" not in web.get(first).headers  # a turn is left when its run is over
+    assert begun.location.startswith(f"{LAB}?run=") and begun.location != first
+    until(lambda: "Refresh" not in web.get(begun.location).headers, 30)
+    assert "Lost writes" in web.get(begun.location).text
 
 
 def test_a_run_whose_turn_is_lost_is_ended(
@@ -120,17 +170,19 @@ def test_a_run_whose_turn_is_lost_is_ended(
 ) -> None:
     monkeypatch.setattr(strategies_views, "KEEP_SECONDS", 0.01)
     monkeypatch.setattr(Run, "keep", lambda _: False)
-    assert web.post(LAB, data=QUICK).status_code == 503
-    assert not client.exists("demo:turns:{runs}")
+    assert ran(web)[1].status_code == 503
+    until(lambda: not client.exists("demo:turns:{runs}"))
 
 
 def test_a_run_that_cannot_be_finished_is_a_503_and_the_next_one_runs(
-    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    web: FlaskClient, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(strategies_views, "LONGEST_SECONDS", 0.01)
-        assert web.post(LAB, data=QUICK).status_code == 503
-    assert web.post(LAB, data=QUICK).status_code == 303
+        place, page = ran(web)
+        assert page.status_code == 503 and "0 of 5 strategies were done." in seen(page.text)
+        until(lambda: not client.exists("demo:turns:{runs}"))
+    assert ran(web)[1].status_code == 200
 
 
 def test_without_redis_the_page_comes_and_a_run_is_refused(

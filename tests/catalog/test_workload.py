@@ -10,6 +10,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from demo.catalog import workload
+from demo.catalog.conclusions import parts
 from demo.catalog.products import Product
 from demo.catalog.strategies import NAMES
 from demo.catalog.workload import Options, Outcome, percentile, run
@@ -110,8 +111,9 @@ def outcomes(redis_url: str, folder: Path, **options: Any) -> dict[str, Outcome]
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(msgspec.json.encode(task) + b"\n")
         process.stdin.flush()
-        told = process.stdout.readline()
+        *steps, told = process.stdout.read().splitlines()
         assert process.wait(10) == 0, process.stderr.read().decode()
+    assert len(steps) == len(NAMES) - 1  # each strategy is told of as soon as it is done
     found = msgspec.json.decode(told, type=list[Outcome])
     assert [outcome.kind for outcome in found] == list(NAMES)
     return {outcome.kind: outcome for outcome in found}
@@ -126,6 +128,10 @@ def test_a_run_in_its_own_process_leaves_nothing_behind(
         for outcome in found.values()
     )
     assert {kind for kind in found if kind != "recipe" and found[kind].stale_reads} == set()
+    for kind, outcome in found.items():
+        assert outcome.reads + outcome.writes == 240
+        assert (outcome.from_redis == 0) == (kind == "none")
+        assert sum(count for _, _, count in parts(outcome)) == 240
     assert found["aside"].database_reads < found["none"].database_reads
     assert found["behind"].database_writes < found["none"].database_writes
     assert not list(client.scan_iter("demo:catalog:{*lab-test*"))

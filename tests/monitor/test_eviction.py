@@ -14,7 +14,10 @@ import pytest
 import redis
 
 from demo.client import engine, folders
+from demo.monitor import eviction_runner
 from demo.monitor.eviction import (
+    DEFINED,
+    NEWER_POLICIES,
     POINTS,
     POLICIES,
     SESSIONS,
@@ -25,7 +28,8 @@ from demo.monitor.eviction import (
     verdict,
 )
 from demo.monitor.eviction_runner import ENGINE_MAXMEMORY_MB, ENGINE_MB, MEMORY_MB
-from tests.servers import REPOSITORY, until
+from demo.monitor.eviction_views import COLOURS
+from tests.servers import REPOSITORY, connect, private_engine, until
 from tests.serving import processes
 
 ABOUT_THE_SAME = 0.005  # LFU and LRU may be this close, as shares of all requests
@@ -147,9 +151,29 @@ def test_points_are_shares_and_none_where_nothing_was_asked() -> None:
 
 
 def test_the_verdict_is_of_the_figures() -> None:
-    results = [Result("a", 200, 50, [], 0, 0, 1), Result("b", 200, 151, [], 0, 0, 1)]
-    told = verdict(Outcome(1.0, results, optimum_hits=180))
-    assert (
-        told
-        == "Answered from memory: b 75.5 %, a 25.0 %. Nobody could have done better than 90.0 %."
+    """What signed people out or refused writes comes after what lost nothing, whatever it
+    answered."""
+    results = [
+        Result("refusing", 200, 151, [], SESSIONS, 4158, 1),
+        Result("poor", 200, 50, [], SESSIONS, 0, 1),
+        Result("forgetful", 200, 152, [], SESSIONS - 7, 0, 1),
+        Result("good", 200, 100, [], SESSIONS, 0, 1),
+        Result("both", 200, 40, [], 0, 1, 1),
+    ]
+    assert verdict(Outcome(1.0, results, optimum_hits=180)) == (
+        "Answered from memory without a loss: good 50.0 %, poor 25.0 %. "
+        "forgetful 76.0 %, but it signed out 7 of 200 people. "
+        "refusing 75.5 %, but it refused 4\u202f158 writes. "
+        "both 20.0 %, but it signed out 200 of 200 people and refused 1 write. "
+        "Nobody could have done better than 90.0 %."
     )
+    told = verdict(Outcome(1.0, results[:1], optimum_hits=180))
+    assert told.startswith("No policy came off without a loss. refusing 75.5 %, but")
+
+
+def test_each_policy_that_the_engine_knows_is_a_lane_and_is_defined() -> None:
+    outcome = finished(longest_seconds=0.5)
+    with private_engine() as server, connect(server.url) as client:
+        newer = tuple(name for name in NEWER_POLICIES if eviction_runner._knows(client, name))
+    assert tuple(result.policy for result in outcome.results) == (*POLICIES, *newer)
+    assert set(DEFINED) == set(COLOURS) == {*POLICIES, *NEWER_POLICIES}

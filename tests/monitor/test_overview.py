@@ -17,7 +17,7 @@ from demo.client.wire import Client
 from demo.monitor import columns
 from demo.monitor.history import STREAM, History
 from demo.monitor.overview import Known, overview
-from demo.monitor.reports import Reporter
+from demo.monitor.reports import Report, Reporter, Room, send
 from demo.monitor.sampler import Sampler
 from demo.observe.trace import begin_trace, end_trace
 from tests.clients import connect
@@ -256,6 +256,19 @@ def test_each_panel_s_answer_stands_at_the_top_and_leads_to_it(
     assert answers["what"] == str(
         len(web.get("/monitor/api/snapshot").json["findings"]) or "nothing"
     )
+
+
+def test_the_ratio_at_the_top_is_the_cache_s_own(web: FlaskClient, client: Client) -> None:
+    """Whatever other use cases have found: nobody asks whether their lookups are worth it."""
+    rooms = {"catalog": Room(20, 1, 3, {}), "analytics": Room(500, 496, 0, {})}
+    send(client, Report("of the test", 1, 8, rooms, {}))
+    page = seen(web.get("/monitor/").text)
+    assert '#worth">Is it worth it?</a> <b>25.0 % <small>catalog, 30 s</small>' in page
+    lanes = re.findall(r'<span class="who">(.*?)<small>(.*?)</small>', page)
+    assert [(who.strip(), of) for who, of in lanes[:2]] == [
+        ("Catalog", "1 of 4"),
+        ("Analytics", "496 of 496"),
+    ]
 
 
 def test_it_raises_where_nobody_answers() -> None:
