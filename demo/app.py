@@ -36,8 +36,10 @@ from demo.web import (
     command_line,
     errors,
     flash_cookie,
+    freshness,
     openapi,
     origin,
+    preconditions,
     security,
     server,
     static_files,
@@ -67,7 +69,6 @@ class App(Flask):
 
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
-        security.add_headers(response)
         seen = trace.current_trace()
         if seen is not None:
             seen.finish()
@@ -75,6 +76,7 @@ class App(Flask):
             request.environ[trace.ENDPOINT] = request.endpoint
             panel.show(response, seen)
         flash_cookie.clear_taken(response)
+        freshness.complete(response)
         return response
 
 
@@ -215,6 +217,7 @@ def _hooks(app: App) -> None:
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
     app.before_request(_bound_body)
+    app.before_request(preconditions.refuse_unmatched)
     app.after_request(panel.fill)
     app.teardown_request(_end)
 

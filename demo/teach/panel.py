@@ -21,6 +21,7 @@ from demo.teach.describe import commands_of
 from demo.teach.faults import LOST
 from demo.teach.misses import Miss, Misses
 from demo.web import flash_cookie
+from demo.web.freshness import PERSONAL
 from demo.web.services import get_breaker, get_redis, part
 
 BEGIN, END = b"<!--", b"-->"
@@ -74,6 +75,8 @@ def fill(response: Response) -> Response:
     if WORKER not in body:
         return response
     response.vary.add("Cookie")
+    if is_personal():
+        response.headers.setdefault("Cache-Control", PERSONAL)
     if current_app.config["SESSION_COOKIE_NAME"] in request.cookies:
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
