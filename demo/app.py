@@ -34,6 +34,7 @@ from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
 from demo.web import (
     command_line,
+    cookies,
     errors,
     flash_cookie,
     freshness,
@@ -130,7 +131,7 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
     app.config.update(
         values,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        SESSION_COOKIE_NAME="__Host-session" if secure else "session",
+        SESSION_COOKIE_NAME=cookies.SESSION,
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_SAMESITE="Lax",
     )
