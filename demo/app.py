@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, current_app, request
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
@@ -33,6 +32,7 @@ from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
 from demo.web import (
+    bodies,
     command_line,
     cookies,
     errors,
@@ -217,7 +217,7 @@ def _hooks(app: App) -> None:
         app.before_request(origin.refuse_other_hosts)
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
-    app.before_request(_bound_body)
+    app.before_request(bodies.prepare)
     app.before_request(preconditions.refuse_unmatched)
     app.after_request(panel.fill)
     app.teardown_request(_end)
@@ -248,17 +248,6 @@ def _begin() -> None:
     pull_the_plug.begin()
     if not FORWARDING.isdisjoint(environ):
         part(Proxies).notice(environ)
-
-
-def _bound_body() -> None:
-    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it
-    off."""
-    most = request.max_content_length
-    if most is None or "HTTP_TRANSFER_ENCODING" not in request.environ:
-        return
-    request.max_content_length = most + 1
-    if len(request.get_data()) > most:
-        raise RequestEntityTooLarge()
 
 
 def _end(_: BaseException | None) -> None:

@@ -31,6 +31,7 @@ SENTENCES = {
     408: "The body came too slowly. Nothing was changed.",
     412: "The request was meant for another state than there is. Nothing was changed.",
     413: "The body is too large: 64 kB at most, 1 MB for a batch of scores.",
+    415: "A body may be compressed by gzip, or not at all.",
     422: "Something in the form is not right. Nothing was changed.",
     428: "A change has to say on which state it is meant.",
     429: "Too many requests in too short a time.",

@@ -195,6 +195,8 @@ def _problems(app: Flask, rule: Rule, method: str, one: Operation, limited: bool
     """The status codes of all that can go wrong."""
     view = app.view_functions[rule.endpoint]
     problems = set(one.errors)
+    if one.body is not None:
+        problems.add(415)
     if one.body is not None or one.query is not None or one.path:
         problems.add(422)
     if method not in READS:
