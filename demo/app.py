@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, current_app, request
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
@@ -33,11 +32,15 @@ from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
 from demo.web import (
+    bodies,
     command_line,
+    cookies,
     errors,
     flash_cookie,
+    freshness,
     openapi,
     origin,
+    preconditions,
     security,
     server,
     static_files,
@@ -67,7 +70,6 @@ class App(Flask):
 
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
-        security.add_headers(response)
         seen = trace.current_trace()
         if seen is not None:
             seen.finish()
@@ -75,6 +77,7 @@ class App(Flask):
             request.environ[trace.ENDPOINT] = request.endpoint
             panel.show(response, seen)
         flash_cookie.clear_taken(response)
+        freshness.complete(response)
         return response
 
 
@@ -128,7 +131,7 @@ def _flask(values: Mapping[str, Any], instance: Path) -> App:
     app.config.update(
         values,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        SESSION_COOKIE_NAME="__Host-session" if secure else "session",
+        SESSION_COOKIE_NAME=cookies.SESSION,
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_SAMESITE="Lax",
     )
@@ -214,7 +217,8 @@ def _hooks(app: App) -> None:
         app.before_request(origin.refuse_other_hosts)
     app.before_request(security.refuse_cross_site)
     app.before_request(security.ask_for_key)
-    app.before_request(_bound_body)
+    app.before_request(bodies.prepare)
+    app.before_request(preconditions.refuse_unmatched)
     app.after_request(panel.fill)
     app.teardown_request(_end)
 
@@ -244,17 +248,6 @@ def _begin() -> None:
     pull_the_plug.begin()
     if not FORWARDING.isdisjoint(environ):
         part(Proxies).notice(environ)
-
-
-def _bound_body() -> None:
-    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it
-    off."""
-    most = request.max_content_length
-    if most is None or "HTTP_TRANSFER_ENCODING" not in request.environ:
-        return
-    request.max_content_length = most + 1
-    if len(request.get_data()) > most:
-        raise RequestEntityTooLarge()
 
 
 def _end(_: BaseException | None) -> None:

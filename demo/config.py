@@ -170,6 +170,13 @@ SETTINGS: dict[str, Setting] = {
         str,
         "when set, changes by the API need `Authorization: Bearer <key>`, and no page takes scores",
     ),
+    "PRECONDITION_REQUIRED": Setting(
+        "DEMO_PRECONDITION_REQUIRED",
+        False,
+        bool,
+        "set where a change of a product by the API has to name the state that it is meant for, by `If-Match` or "
+        "`If-Unmodified-Since`: 428 without",
+    ),
     "BACKGROUND": Setting(
         "DEMO_BACKGROUND",
         "web",

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from demo.app import USE_CASES
 from demo.teach.home import Home
+from demo.web.cookies import SESSION
 from demo.web.services import part
 from tests.browser.chromium import PAGES
 from tests.conftest import round_trips
@@ -150,7 +151,7 @@ def test_the_request_before_a_redirect_is_shown_once(web: FlaskClient) -> None:
 
 def test_the_xray_holds_no_secret(web: FlaskClient) -> None:
     answer = web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    cookie = web.get_cookie("session")
+    cookie = web.get_cookie(SESSION)
     assert cookie
     page = web.get("/sessions/").text
     panel = page.split('class="card xray"')[1].split("</aside>")[0]

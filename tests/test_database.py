@@ -18,6 +18,7 @@ from demo.config import ConfigError
 from demo.database import Database, _use_wal
 from demo.web.services import services
 from tests.servers import until
+from tests.web.test_preconditions import two_that_read_the_same
 
 
 def postgres_binaries() -> Path | None:
@@ -123,6 +124,23 @@ def test_the_app_runs_on_postgres_and_three_that_start_at_once_make_one_catalog(
     assert web.post("/sessions/password", data=change).status_code == 303
     assert web.get("/sessions/api/me").json["user"] == "ida"
     assert taken.get("/sessions/api/me").json["user"] is None
+
+
+def test_of_two_that_read_the_same_product_one_writes_on_postgres_too(
+    make_app: Callable[..., Flask], postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(DATABASE_URL=postgres, PRODUCTS=50)
+    engine = create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+
+    def waits() -> None:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            until(lambda: connection.exec_driver_sql(asked).scalar_one())
+
+    answers = two_that_read_the_same(app, monkeypatch, waits)
+    engine.dispose()
+    assert answers == {1: 200, 2: 412}
+    assert app.test_client().get("/catalog/api/products/43").json["price_cents"] == 1
 
 
 def test_the_accounts_of_an_older_build_are_kept_on_postgres_too(

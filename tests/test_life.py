@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+from demo.web.cookies import SESSION
 from tests.servers import private_engine, until
 from tests.serving import GTHREAD, Answer, Server, processes, serve
 
@@ -300,10 +301,12 @@ def test_logs_hold_no_secret(tmp_path: Path) -> None:
         )
         assert answer.status == 303
         cookie = next(
-            value for value in answer.headers.get_all("Set-Cookie") if value.startswith("session=")
+            value
+            for value in answer.headers.get_all("Set-Cookie")
+            if value.startswith(f"{SESSION}=")
         )
-        sid = cookie.split(";")[0].removeprefix("session=")
-        me = server.request("/sessions/api/me", headers={"Cookie": f"session={sid}"})
+        sid = cookie.split(";")[0].removeprefix(f"{SESSION}=")
+        me = server.request("/sessions/api/me", headers={"Cookie": f"{SESSION}={sid}"})
         assert json.loads(me.body)["user"] == "mara"
     printed = "".join(server.lines)
     assert sid not in printed

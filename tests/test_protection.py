@@ -23,6 +23,7 @@ from demo.sessions.views import LINE_BYTES, SESSION_BYTES
 from demo.teach import pull_the_plug
 from demo.teach.faults import Plugs
 from demo.web.budgets import Budgets
+from demo.web.cookies import SESSION
 from demo.web.services import part, services
 from tests.servers import until
 
@@ -120,11 +121,11 @@ def test_sessions_begin_and_end_under_each_choice(
         assert web.post("/choices", data={"database": ""}).status_code == 303
         assert web.post("/sessions/login", data=in_).status_code == 303
         assert web.post("/choices", data=choice).status_code == 303
-    cookie = web.get_cookie("session")
+    cookie = web.get_cookie(SESSION)
     assert cookie
     assert web.post("/sessions/logout").status_code == 303
     other = app.test_client()
-    other.set_cookie("session", cookie.value)
+    other.set_cookie(SESSION, cookie.value)
     assert other.get("/sessions/api/me").json["user"] is None
 
 
@@ -141,7 +142,7 @@ def test_budgets_hold_under_each_choice(make_app: MakeApp, choice: dict[str, str
     assert web.post("/rate-limit/api/hits", json={"identity": "me"}).status_code == 429
     if "database" not in choice:  # the product is looked up before
         assert web.post("/sessions/cart", data={"product": "42"}).status_code == 429
-    assert web.get_cookie("session") is None
+    assert web.get_cookie(SESSION) is None
 
 
 WAITING = [

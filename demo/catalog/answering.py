@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
-from werkzeug.http import parse_accept_header, parse_etags
+from werkzeug.http import parse_accept_header, parse_date
 
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
@@ -17,6 +17,7 @@ from demo.catalog.cached_catalog import CachedCatalog
 from demo.catalog.products import CATEGORIES
 from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
+from demo.web import preconditions
 from demo.web.before_flask import OUTCOME, Whole
 from demo.web.services import part
 from demo.web.validation import Invalid
@@ -87,8 +88,7 @@ def page(cached: Cached[Rendered], lessons: str) -> Response:
         parts["cached"] = render_template("catalog/_cache_status.html", cached=cached)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
-    response.cache_control.no_cache = True
-    response.cache_control.private = True
+    response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
     return response
 
 
@@ -114,9 +114,12 @@ def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) 
         ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
         ("Cache-Status", cache_status(cached)),
     ]
-    given = environ.get("HTTP_IF_NONE_MATCH")
-    if given is not None and parse_etags(given).contains_weak(etag.strip('"')):
-        return Whole("304 NOT MODIFIED", headers, b"")
+    if not preconditions.FIELDS.isdisjoint(environ):
+        written = parse_date(rendered.modified)
+        if preconditions.status_of_read(environ, etag, written) == 304:
+            return Whole("304 NOT MODIFIED", headers, b"")
+    if rendered.modified:
+        headers.append(("Last-Modified", rendered.modified))
     body = rendered.body if gzipped else rendered.plain
     headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     if gzipped:

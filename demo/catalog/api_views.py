@@ -1,9 +1,10 @@
 """The catalog as JSON."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
 from demo.catalog import products
@@ -19,8 +20,10 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.cached_catalog import Words
-from demo.catalog.products import Change, Listing, Product
+from demo.catalog.cached_catalog import Words, represent
+from demo.catalog.products import Change, Listing, Product, Stored
+from demo.catalog.rendered import render
+from demo.web import preconditions
 from demo.web.documented import documented
 from demo.web.public import refuse_without_key
 from demo.web.validation import Invalid, read_json, read_query
@@ -89,6 +92,7 @@ def get_product(product_id: str) -> Response:
 
 
 @bp.patch("/products/<product_id>")
+@preconditions.checked_by_view
 @documented(
     body=Change,
     answer=Product,
@@ -108,8 +112,11 @@ def patch_product(product_id: str) -> Response:
         given = getattr(change, field)
         if isinstance(given, str) and ("\x00" in given or not given.strip()):
             raise Invalid({field: "has to hold a visible character and no NUL"})
-    changed, told = change_product(number, change)
-    response = Response(msgspec.json.encode(changed), mimetype="application/json")
+    changed, told = change_product(number, change, _as_the_client_says())
+    shown = render(msgspec.json.encode(changed))
+    response = Response(shown.plain, mimetype="application/json")
+    response.headers["ETag"] = shown.etag(gzipped=False)
+    response.headers["Content-Location"] = request.path
     if not told:
         response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
     return response
@@ -129,12 +136,30 @@ def invalidate() -> dict[str, int]:
     return {"invalidated": 1}
 
 
-def change_product(number: int, change: Change) -> tuple[Product, bool]:
-    """Writes a change; whether the caches could be told. Raises NotFound."""
-    changed, told = catalog().change(number, change)
+def change_product(
+    number: int, change: Change, allowed: Callable[[Stored], None] | None = None
+) -> tuple[Product, bool]:
+    """Writes a change, if it is allowed; whether the caches could be told. Raises NotFound."""
+    changed, told = catalog().change(number, change, allowed)
     if changed is None:
         raise NotFound("There is no such product.")
     return changed, told
+
+
+def _as_the_client_says() -> Callable[[Stored], None] | None:
+    """What refuses a change of another state of the product than the one that it is meant for."""
+    required = current_app.config["PRECONDITION_REQUIRED"]
+    if not (required or preconditions.are_given()):
+        return None
+
+    def check(before: Stored) -> None:
+        if required:
+            preconditions.demand()
+        shown = represent(before)
+        etags = [shown.etag(gzipped=gzipped) for gzipped in (False, True)]
+        preconditions.check_change(etags, before.written_at)
+
+    return check
 
 
 def read_words(fixed: dict[str, int]) -> Words:

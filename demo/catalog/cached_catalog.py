@@ -20,7 +20,15 @@ from demo.catalog import outbox, products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
 from demo.catalog.near_cache import NearCache
 from demo.catalog.outbox import Deliverer, Event
-from demo.catalog.products import CATEGORIES, PAGE_SIZE, Change, Listing, Product, ProductPage
+from demo.catalog.products import (
+    CATEGORIES,
+    PAGE_SIZE,
+    Change,
+    Listing,
+    Product,
+    ProductPage,
+    Stored,
+)
 from demo.catalog.rendered import Rendered, render
 
 log = logging.getLogger(__name__)
@@ -112,12 +120,8 @@ class CachedCatalog:
 
         def load(keys: list[str]) -> dict[str, Rendered | None]:
             with self._database.read() as connection:
-                found = products.load_products(connection, [wanted[key] for key in keys])
-            return {
-                key: render(msgspec.json.encode(found[wanted[key]]))
-                for key in keys
-                if wanted[key] in found
-            }
+                found = products.load_stored(connection, [wanted[key] for key in keys])
+            return {key: represent(found[wanted[key]]) for key in keys if wanted[key] in found}
 
         wanted = {f"json-{number}{corner}": number for number in ids}
         answers = self.cache.get_many(
@@ -153,12 +157,25 @@ class CachedCatalog:
         served = self.outcomes["HIT"] + self.outcomes["STALE"] + self.outcomes["NEGATIVE"]
         return served, self.outcomes["MISS"] + self.outcomes["EXPIRED"]
 
-    def change(self, product_id: int, change: Change) -> tuple[Product | None, bool]:
+    def change(
+        self,
+        product_id: int,
+        change: Change,
+        allowed: Callable[[Stored], None] | None = None,
+    ) -> tuple[Product | None, bool]:
         """Writes a change; None when there is no such product. The second tells whether the caches
-        could be told."""
-        return self._write(
-            lambda connection: products.change_product(connection, product_id, change)
-        )
+        could be told. `allowed` is told of the product as this transaction finds it, and raises
+        where nothing may be written."""
+
+        def write(connection: Any) -> Product | None:
+            if allowed:
+                found = products.lock(connection, product_id)
+                if found is None:
+                    return None
+                allowed(found)
+            return products.change_product(connection, product_id, change)
+
+        return self._write(write)
 
     def take_one(self, product_id: int) -> tuple[Product | None, bool]:
         """Takes one from the stock; None when there is no such product or it is sold out."""
@@ -225,6 +242,11 @@ class CachedCatalog:
         self.outcomes[cached.status] += 1
         self._tell_outcome(cached.status)
         return cached
+
+
+def represent(stored: Stored) -> Rendered:
+    """A product as JSON."""
+    return render(msgspec.json.encode(stored.product), stored.written_at)
 
 
 def groups_of(product_id: int) -> tuple[str, str]:

@@ -6,6 +6,7 @@ block.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -120,6 +121,14 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: int
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A product and when it was written last."""
+
+    product: Product
+    written_at: datetime
+
+
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What may change of a product; an absent field stays. Prices in cents."""
 
@@ -151,10 +160,15 @@ def category_of(product_id: int) -> str:
     return SLUGS[product_id % len(SLUGS)]
 
 
-def load_products(connection: Connection, ids: Sequence[int]) -> dict[int, Product]:
+def load_stored(connection: Connection, ids: Sequence[int]) -> dict[int, Stored]:
     """Those of the products that there are, by id."""
-    rows = connection.execute(select(*COLUMNS).where(products.c.id.in_(ids)))
-    return {row.id: _product(row) for row in rows}
+    rows = connection.execute(select(*COLUMNS, products.c.updated_at).where(products.c.id.in_(ids)))
+    return {row.id: _stored(row) for row in rows}
+
+
+def load_products(connection: Connection, ids: Sequence[int]) -> dict[int, Product]:
+    """The same without the times."""
+    return {number: one.product for number, one in load_stored(connection, ids).items()}
 
 
 def load_page(connection: Connection, product_id: int) -> ProductPage | None:
@@ -194,6 +208,15 @@ def load_listing(
         select(*COLUMNS).where(*where).order_by(products.c.id).offset(offset).limit(limit)
     ).all()
     return Listing(tuple(_product(row) for row in rows), total)
+
+
+def lock(connection: Connection, product_id: int) -> Stored | None:
+    """A product that nobody else changes until this transaction is over; None when there is none.
+    SQLite lets one transaction write at a time."""
+    row = connection.execute(
+        select(*COLUMNS, products.c.updated_at).where(products.c.id == product_id).with_for_update()
+    ).one_or_none()
+    return None if row is None else _stored(row)
 
 
 def change_product(connection: Connection, product_id: int, change: Change) -> Product | None:
@@ -239,6 +262,12 @@ def take_one(connection: Connection, product_id: int) -> Product | None:
     )
     row = connection.execute(statement).one_or_none()
     return None if row is None else _product(row)
+
+
+def _stored(row: object) -> Stored:
+    fields = dict(row._mapping)  # type: ignore[attr-defined]
+    written_at = fields.pop("updated_at")
+    return Stored(Product(**fields, image_url=image_url(fields["id"])), written_at)
 
 
 def _product(row: object) -> Product:

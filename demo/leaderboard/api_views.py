@@ -1,5 +1,6 @@
 """The API that programs post scores to, and read boards from."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -41,7 +42,7 @@ from demo.leaderboard.bodies import (
 from demo.leaderboard.signatures import Signatures, Unsigned
 from demo.web.documented import Header, documented
 from demo.web.services import get_protected_redis
-from demo.web.validation import Invalid, fields, read_json, read_query
+from demo.web.validation import Invalid, decode, fields, read_json, read_query
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header(
@@ -131,7 +132,7 @@ def _submit_batch(name: str, key: str | None) -> Response:
     places, posts = [], []
     for index, raw in enumerate(given):
         try:
-            posted = msgspec.json.decode(raw, type=Posted)
+            posted = decode(raw, Posted)
         except msgspec.ValidationError as error:
             wrong = fields(error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -142,7 +143,8 @@ def _submit_batch(name: str, key: str | None) -> Response:
             continue
         results[index] = Uncounted(index, [Wrong(*pair) for pair in wrong.items()])
     try:
-        done = submit_many(name, posts, key, request.get_data()) if posts else []
+        said = _said(given, places, posts) if key else b""
+        done = submit_many(name, posts, key, said, request.get_data()) if posts else []
     except Conflict:
         raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
     for index, result in zip(places, done, strict=True):
@@ -152,6 +154,20 @@ def _submit_batch(name: str, key: str | None) -> Response:
     )
     counted = [one.replayed for one in done if isinstance(one, Submission)]
     return _answer(body, 200, key is not None and bool(counted) and all(counted))
+
+
+def _said(given: Sequence[msgspec.Raw], places: Sequence[int], posts: Sequence[Post]) -> bytes:
+    """What a batch says, however it is written: the order of an object's members says nothing."""
+    lines = [repr(post).encode() for post in posts]
+    known = dict(zip(places, lines, strict=True))
+    return b"\n".join(known.get(index) or _sorted(raw) for index, raw in enumerate(given))
+
+
+def _sorted(raw: msgspec.Raw) -> bytes:
+    try:
+        return msgspec.json.encode(msgspec.json.decode(raw), order="sorted")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return bytes(raw)
 
 
 def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
@@ -233,7 +249,10 @@ def _answer(body: Any, status: int = 200, replayed: bool = False) -> Response:
 
 
 def _metadata(posted: Posted) -> str | None:
-    return None if posted.metadata is None else msgspec.json.encode(posted.metadata).decode()
+    """As it is kept: its keys in one order, so that the same is the same however it was sent."""
+    if posted.metadata is None:
+        return None
+    return msgspec.json.encode(posted.metadata, order="sorted").decode()
 
 
 def _idempotency_key() -> str | None:

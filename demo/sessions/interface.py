@@ -9,11 +9,11 @@ slides when the session's does.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from flask import Flask, Request, Response, current_app, request, session
+from flask import Flask, Request, Response, current_app, session
 from flask.sessions import SessionMixin
 from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
@@ -23,6 +23,7 @@ from demo.client import refusals
 from demo.sessions import session_store
 from demo.sessions.session_store import Ended, SessionStore
 from demo.sessions.session_values import Session, encode
+from demo.web import cookies
 from demo.web.budgets import OutOfBudget
 
 NESTED = {list, dict}
@@ -34,8 +35,12 @@ class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` is the error when Redis could not
     be asked."""
 
-    def __init__(self, store: SessionStore, sid: str | None) -> None:
-        self.sid = self.sent = sid
+    def __init__(
+        self, store: SessionStore, offered: Sequence[str] = (), old: Sequence[str] = ()
+    ) -> None:
+        self.offered = (*offered, *old)
+        self.sid = self.sent = self.offered[0] if self.offered else None
+        self.old, self.found_under_old_name = old, False
         self.away: RedisError | None = None
         self.accessed = False
         self.cleared = False
@@ -53,18 +58,29 @@ class LazySession(SessionMixin):
             self._data = {}
             if self.sid is not None:
                 try:
-                    self.loaded = self._store.load(self.sid)
+                    found = self._find()
                 except RedisError as error:
                     self.away = error
                     log.warning(
                         "sessions: signed out for this request: %s", refusals.of(error).name
                     )
                 else:
-                    self.sid = self.sid if self.loaded else None
-                    self._data = dict(self.loaded.data) if self.loaded else {}
-                    self._before = self.loaded.encoded if self.loaded else {}
+                    self.loaded = found
+                    self._data = dict(found.data) if found else {}
+                    self._before = found.encoded if found else {}
                     self._nested = not NESTED.isdisjoint(map(type, self._data.values()))
         return self._data
+
+    def _find(self) -> Session | None:
+        """The first that is one of all that were sent."""
+        for sid in self.offered:
+            found = self._store.load(sid)
+            if found:
+                self.sid = self.sent = sid
+                self.found_under_old_name = sid in self.old
+                return found
+        self.sid = None
+        return None
 
     def changes(self) -> tuple[dict[str, Any], list[str]]:
         """What differs from what was loaded: new or changed values, and names that are gone.
@@ -85,6 +101,7 @@ class LazySession(SessionMixin):
         return (
             loaded is not None
             and self.sid is self.sent
+            and not self.found_under_old_name
             and not (loaded.slid or self._touched or self._nested or self.cleared)
         )
 
@@ -148,10 +165,9 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         """The visitor's session, not read yet. A cookie that has not the form of an id will be
         found to be none."""
         if "HTTP_COOKIE" not in request.environ:
-            return LazySession(self.store, None)
-        return LazySession(
-            self.store, request.cookies.get(app.config["SESSION_COOKIE_NAME"]) or None
-        )
+            return LazySession(self.store)
+        offered = cookies.sent(app.config["SESSION_COOKIE_NAME"])
+        return LazySession(self.store, offered, () if offered else cookies.old_sessions())
 
     def begin(self, session: LazySession) -> None:
         """Makes sure that there is a session in Redis, be it empty. Raises RedisError,
@@ -248,25 +264,20 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         self.store.save(store_id, dict(session))
 
     def _set_cookie(self, app: Flask, session: LazySession, response: Response) -> None:
-        name = self.get_cookie_name(app)
-        sent = request.cookies.get(name)
-        place = {
-            "path": "/",
-            "secure": self.get_cookie_secure(app),
-            "httponly": True,
-            "samesite": "Lax",
-        }
+        name = app.config["SESSION_COOKIE_NAME"]
         slid = session.loaded is not None and session.loaded.slid
-        if session.sid and (session.sid != sent or slid):
+        if session.sid and (session.sid != session.sent or slid or session.found_under_old_name):
             left = (
                 session.loaded.idle_seconds_left
                 if slid and session.loaded
                 else self.store.idle_seconds
             )
             life_seconds = math.ceil(min(left, self.store.absolute_seconds))
-            response.set_cookie(name, session.sid, max_age=life_seconds, **place)
-        elif session.sid is None and sent is not None:
-            response.delete_cookie(name, **place)
+            cookies.put(response, name, session.sid, life_seconds)
+        elif session.sid is None and cookies.is_sent(name):
+            cookies.take_back(response, name)
+        if session.found_under_old_name:
+            cookies.take_back_old_session(response)
 
 
 def _another_day(loaded: Session) -> bool:

@@ -20,7 +20,8 @@ from demo.teach import keys_panel, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of
 from demo.teach.faults import LOST
 from demo.teach.misses import Miss, Misses
-from demo.web import flash_cookie
+from demo.web import cookies, flash_cookie
+from demo.web.freshness import PERSONAL
 from demo.web.services import get_breaker, get_redis, part
 
 BEGIN, END = b"<!--", b"-->"
@@ -49,13 +50,11 @@ def wanted() -> bool:
 
 def is_personal() -> bool:
     """Whether this visitor's page differs from that of others."""
-    cookies = request.cookies if "Cookie" in request.headers else {}
-    return (
-        current_app.config["SESSION_COOKIE_NAME"] in cookies
-        or pull_the_plug.current().any
-        or any(name.startswith(flash_cookie.PREFIX) for name in cookies)
-        or get_breaker().is_open
-    )
+    if "HTTP_COOKIE" in request.environ and (
+        cookies.has_session() or pull_the_plug.current().any or flash_cookie.are_there()
+    ):
+        return True
+    return get_breaker().is_open
 
 
 def may_go_out_whole() -> bool:
@@ -74,7 +73,9 @@ def fill(response: Response) -> Response:
     if WORKER not in body:
         return response
     response.vary.add("Cookie")
-    if current_app.config["SESSION_COOKIE_NAME"] in request.cookies:
+    if is_personal():
+        response.headers.setdefault("Cache-Control", PERSONAL)
+    if cookies.has_session():
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())

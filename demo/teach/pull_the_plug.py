@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -19,11 +20,11 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 from werkzeug import Response
 
-from demo.web import signed
+from demo.web import cookies, signed
 from demo.web.security import is_own_path, page_before
 from demo.web.validation import Invalid, convert
 
-COOKIE = "choices"
+COOKIE = cookies.PREFIX + "choices"
 LIFE_SECONDS = 600
 SLOW_SECONDS = 1.0  # of a database that a visitor has made slow
 bp = Blueprint("pull_the_plug", __name__, cli_group=None)
@@ -88,13 +89,10 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def begin() -> None:
     """Reads the cookie at the beginning of a request; one that is forged, too old or foreign counts
     as none."""
-    text = request.cookies.get(COOKIE) if "Cookie" in request.headers else None
-    if text is None:
-        return
-    try:
-        take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
-    except (BadData, msgspec.ValidationError):
-        return
+    for text in cookies.sent(COOKIE):
+        with suppress(BadData, msgspec.ValidationError):
+            take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+            return
 
 
 def end() -> None:
@@ -118,11 +116,7 @@ def choose() -> Any:
     )
     response: Response = redirect(back, 303)
     text = _signer().dumps(msgspec.to_builtins(made))
-    life_seconds = LIFE_SECONDS if made.any else 0
-    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    response.set_cookie(
-        COOKIE, text, max_age=life_seconds, path="/", httponly=True, samesite="Lax", secure=secure
-    )
+    cookies.put(response, COOKIE, text, LIFE_SECONDS if made.any else 0)
     return response
 
 

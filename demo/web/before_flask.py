@@ -14,6 +14,7 @@ from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import TRACE, begin_trace, end_trace
 
 OUTCOME = "demo.outcome"
+ELSEWHERE = frozenset(("HTTP_X_XRAY", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE"))
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -32,7 +33,8 @@ Window = Callable[[dict[str, Any]], Callable[[], Whole | None] | None]
 class BeforeFlask:
     """WSGI middleware. A window looks at the environment and returns, for a request that is its
     own, what answers it; that returns None when Flask has to, and leaves the outcome in the
-    environment. Of another host than `hosts`, where they are given, nothing is answered here."""
+    environment. Every answer bears `headers`. Of another host than `hosts`, where they are given,
+    nothing is answered here."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class BeforeFlask:
         """Answers, or passes on."""
         if (
             environ["REQUEST_METHOD"] == "GET"
-            and "HTTP_X_XRAY" not in environ
+            and ELSEWHERE.isdisjoint(environ)
             and (not self._hosts or environ.get("HTTP_HOST", "").lower() in self._hosts)
         ):
             for window in self.windows:
@@ -64,4 +66,8 @@ class BeforeFlask:
                     timing = ("Server-Timing", trace.server_timing())
                     start_response(whole.status, [*whole.headers, timing, *self._headers])
                     return [whole.body]
-        return self.inner(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *self._headers], *more)
+
+        return self.inner(environ, start)

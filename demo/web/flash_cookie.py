@@ -3,15 +3,16 @@
 Nothing is stored on the server, and a visitor without a session stays without one.
 """
 
+from contextlib import suppress
 from typing import Any
 
-from flask import current_app, g, request
+from flask import g, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug import Response
 
-from demo.web import signed
+from demo.web import cookies, signed
 
-PREFIX = "once-"
+PREFIX = cookies.PREFIX + "once-"
 MAX_AGE_SECONDS = 60
 MAX_CHARACTERS = 3500
 
@@ -25,31 +26,26 @@ def put(response: Response, name: str, value: Any) -> None:
     """Sends `value` (JSON) along; one that is too large for a cookie is left out."""
     text = _signer(name).dumps(value)
     if len(text) <= MAX_CHARACTERS:
-        secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-        response.set_cookie(
-            PREFIX + name,
-            text,
-            max_age=MAX_AGE_SECONDS,
-            path="/",
-            httponly=True,
-            samesite="Lax",
-            secure=secure,
-        )
+        cookies.put(response, PREFIX + name, text, MAX_AGE_SECONDS)
 
 
 def take(name: str) -> Any:
     """What the request before sent along, or None; the cookie is taken back with this response."""
-    text = request.cookies.get(PREFIX + name)
-    if text is None:
-        return None
-    g.setdefault("oneshot_taken", set()).add(name)
-    try:
-        return _signer(name).loads(text, max_age=MAX_AGE_SECONDS)
-    except BadData:
-        return None
+    given = cookies.sent(PREFIX + name)
+    if given:
+        g.setdefault("oneshot_taken", set()).add(name)
+    for text in given:
+        with suppress(BadData):
+            return _signer(name).loads(text, max_age=MAX_AGE_SECONDS)
+    return None
+
+
+def are_there() -> bool:
+    """Whether a request before has sent anything along."""
+    return any(PREFIX in name for name in request.cookies)
 
 
 def clear_taken(response: Response) -> None:
     """Takes back the cookies that were read."""
     for name in g.get("oneshot_taken", ()):
-        response.delete_cookie(PREFIX + name, path="/")
+        cookies.take_back(response, PREFIX + name)

@@ -18,15 +18,18 @@ import logging
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import chain
 
-from flask import current_app, g, request
+from flask import g, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug import Response
 
-from demo.web import signed
+from demo.web import cookies, signed
 from demo.web.services import services
 
+COOKIE = cookies.PREFIX + "known-device"
+OLD_COOKIE = "known-device"  # of older builds, good for as long as it lives
 LIFE_SECONDS = 365 * 86_400
 MOST_ACCOUNTS = 4  # of one browser, the last first
 MOST_CHARACTERS = 1000
@@ -50,16 +53,8 @@ def give(response: Response, name: str, secret: str) -> None:
     nonce = secrets.token_urlsafe(12)
     token = _signer(name).dumps([nonce, _seal(nonce, secret)])
     others = [each for each in _tokens() if _opened(each, name) is None]
-    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    response.set_cookie(
-        _cookie(),
-        "~".join([token, *others][:MOST_ACCOUNTS]),
-        max_age=LIFE_SECONDS,
-        path="/",
-        httponly=True,
-        samesite="Strict",
-        secure=secure,
-    )
+    kept = "~".join([token, *others][:MOST_ACCOUNTS])
+    cookies.put(response, COOKIE, kept, LIFE_SECONDS, samesite="Strict")
 
 
 def device_of(name: str) -> str | None:
@@ -94,14 +89,10 @@ def _accounts() -> Accounts:
     return found
 
 
-def _cookie() -> str:
-    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    return "__Host-known-device" if secure else "known-device"
-
-
 def _tokens() -> list[str]:
-    text = request.cookies.get(_cookie(), "")
-    return text.split("~")[:MOST_ACCOUNTS] if 0 < len(text) <= MOST_CHARACTERS else []
+    given = [*cookies.sent(COOKIE), *cookies.sent(OLD_COOKIE)]
+    each = (text.split("~")[:MOST_ACCOUNTS] for text in given if len(text) <= MOST_CHARACTERS)
+    return list(dict.fromkeys(chain.from_iterable(each)))
 
 
 def _opened(token: str, name: str) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template
 from werkzeug.routing import Rule
 
 from demo.limits import covering
+from demo.web import preconditions
 from demo.web.documented import Operation, operations
 from demo.web.errors import SENTENCES
 from demo.web.services import services
@@ -173,7 +174,7 @@ def _answers(
             "content": content,
         }
     known = {int(status) for status in answers}
-    for status in sorted(_problems(app, method, one, limited) - known):
+    for status in sorted(_problems(app, rule, method, one, limited) - known):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[str(status)] = {
             "description": SENTENCES.get(status, "An error."),
@@ -190,13 +191,18 @@ def _answers(
     return answers
 
 
-def _problems(app: Flask, method: str, one: Operation, limited: bool) -> set[int]:
+def _problems(app: Flask, rule: Rule, method: str, one: Operation, limited: bool) -> set[int]:
     """The status codes of all that can go wrong."""
+    view = app.view_functions[rule.endpoint]
     problems = set(one.errors)
+    if one.body is not None:
+        problems.add(415)
     if one.body is not None or one.query is not None or one.path:
         problems.add(422)
     if method not in READS:
-        problems.add(403)
+        problems |= {403, 412}
+        if app.config["PRECONDITION_REQUIRED"] and preconditions.are_checked_by(view):
+            problems.add(428)
         if app.config["API_KEY"]:
             problems.add(401)
     if limited:

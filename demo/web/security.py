@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import current_app, request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from demo.web import origin
@@ -75,9 +75,3 @@ def headers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from HEADERS.items()
     if config["SECURE_COOKIES"]:
         yield "Strict-Transport-Security", "max-age=31536000"
-
-
-def add_headers(response: Response) -> None:
-    """Puts them where a view has not said otherwise."""
-    for name, value in headers(current_app.config):
-        response.headers.setdefault(name, value)

@@ -10,6 +10,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 T = TypeVar("T")
+LARGE = 2.0**63  # what is no integer of 64 bits fits nowhere
 FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*?)(?:\[\.\.\.\][^`]*)?`$")  # [...]: somewhere inside
 NAMED = re.compile(r"(?:required|unknown) field `(?P<name>[^`]*)`")
 
@@ -26,11 +27,30 @@ def read_json(type: type[T]) -> T:
     """The request's body as `type`. Raises BadRequest when it is no JSON, Invalid when a field is
     wrong."""
     try:
-        return msgspec.json.decode(request.get_data(), type=type)
+        return decode(request.get_data(), type)
     except msgspec.ValidationError as error:
         raise Invalid(fields(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The body is not JSON.") from None
+
+
+def decode(data: bytes | msgspec.Raw, type: type[T]) -> T:
+    """JSON as `type`. A number without a fraction is an integer, however it is written: 1200.0 is
+    one, as JSON Schema says. Raises msgspec.ValidationError and what else msgspec raises."""
+    try:
+        return msgspec.json.decode(data, type=type)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+    return msgspec.convert(_whole_numbers(msgspec.json.decode(data)), type)
+
+
+def _whole_numbers(given: Any) -> Any:
+    if isinstance(given, float):
+        return int(given) if given.is_integer() and abs(given) < LARGE else given
+    if isinstance(given, dict):
+        return {name: _whole_numbers(value) for name, value in given.items()}
+    return [_whole_numbers(one) for one in given] if isinstance(given, list) else given
 
 
 def read_query(type: type[T]) -> T:

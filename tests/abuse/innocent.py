@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from demo.sessions.accounts import DEMO_PASSWORD
+from demo.web.cookies import SESSION
 
 ADDRESS = "198.51.100.7"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -95,7 +96,7 @@ class Innocent:
             answer.read()
             status = answer.status
             for name, value in answer.getheaders():
-                if name.lower() == "set-cookie" and value.startswith("session="):
+                if name.lower() == "set-cookie" and value.startswith(f"{SESSION}="):
                     self._cookie = value.split(";")[0]
         except OSError:
             pass

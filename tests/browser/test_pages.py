@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from demo.web.cookies import SESSION
 from tests.browser.chromium import PAGES, enter, too_wide, violations
 
 FAULTS = [
@@ -103,7 +104,7 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     page.get_by_role("button", name="Sign out").focus()
     enter(page)
     assert page.get_by_role("heading", name="You are not signed in").count() == 1
-    assert page.context.cookies() == [] or "session" not in {
+    assert page.context.cookies() == [] or SESSION not in {
         cookie["name"] for cookie in page.context.cookies()
     }
     assert not page.faults

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from demo.web.cookies import SESSION
 from tests.browser.chromium import too_wide, violations, watch
 from tests.serving import Server, serve
 
@@ -77,7 +78,7 @@ def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(
     )  # what is on the screen was true when it was sent
     phone.get_by_role("link", name="Sessions", exact=True).click()
     phone.get_by_role("heading", name="You are not signed in").wait_for()
-    assert "session" not in {cookie["name"] for cookie in phone.context.cookies()}
+    assert SESSION not in {cookie["name"] for cookie in phone.context.cookies()}
     laptop.reload()
     assert "two-devices" in laptop.locator(".tools").inner_text()
 

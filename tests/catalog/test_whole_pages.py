@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from demo.catalog import rendered
 from demo.catalog.cached_catalog import CachedCatalog
 from demo.client.wire import Client
+from demo.web.cookies import SESSION
 from demo.web.services import part
 from tests.conftest import round_trips
 
@@ -132,7 +133,7 @@ def test_a_message_is_shown_once_to_a_visitor_without_a_session(bare: FlaskClien
 
 def test_a_session_that_has_ended_is_shown_as_signed_out(app: Flask) -> None:
     web = app.test_client()
-    web.set_cookie("session", "x" * 43)
+    web.set_cookie(SESSION, "x" * 43)
     assert "Sign in</a>" in web.get(PRODUCT).text
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from demo.sessions.accounts import DEMO_PASSWORD
+from demo.web.cookies import SESSION
 
 PRODUCT = 42
 BOARDS = ("one", "two", "three", "four", "five", "six")
@@ -77,7 +78,7 @@ class Visitor:
         """Status and body: 0 and nothing where no answer came."""
         sent = dict(headers or {})
         if self.sid:
-            sent["Cookie"] = f"session={self.sid}"
+            sent["Cookie"] = f"{SESSION}={self.sid}"
         data = body
         if isinstance(body, dict):
             data = urlencode(body) if sent.get("Content-Type") == FORM["Content-Type"] else None
@@ -91,8 +92,8 @@ class Visitor:
             read, status = answer.read(), answer.status
             self.cache_status = answer.getheader("Cache-Status") or ""
             for name, value in answer.getheaders():
-                if name.lower() == "set-cookie" and value.startswith("session="):
-                    self.sid = value.split(";")[0].removeprefix("session=")
+                if name.lower() == "set-cookie" and value.startswith(f"{SESSION}="):
+                    self.sid = value.split(";")[0].removeprefix(f"{SESSION}=")
         except (OSError, http.client.HTTPException):
             self.close()
         self._told.seen.append(Seen(part, status, began, time.monotonic()))

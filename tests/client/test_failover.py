@@ -26,6 +26,7 @@ from demo.client.told_again import AGAIN_AT_SECONDS, KNOWN
 from demo.client.wire import Client
 from demo.leaderboard.subscription import Subscription
 from demo.sessions import accounts
+from demo.web.cookies import SESSION
 from demo.web.services import services
 from tests.clients import connect
 from tests.servers import replica_of, sentinel_of, shut_down, tcp_server, until
@@ -284,9 +285,9 @@ def test_a_failover_revives_no_session_and_no_price(
         for web in (stolen, phone):
             sign_in(web, "mara")
         thief = app.test_client()
-        for cookie in [stolen.get_cookie("session")]:
+        for cookie in [stolen.get_cookie(SESSION)]:
             assert cookie
-            thief.set_cookie("session", cookie.value)
+            thief.set_cookie(SESSION, cookie.value)
         assert me(thief) == me(phone) == "mara"
         before = guest.get(PRODUCT).json["price_cents"]
         assert guest.get(PRODUCT).headers["Cache-Status"].startswith("catalog; hit")

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from demo.client.wire import Client
 from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
+from demo.web.cookies import SESSION
 from demo.web.services import part
 from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
@@ -44,7 +45,7 @@ def test_one_that_is_ended_is_nobodys_at_its_next_click(
 ) -> None:
     one, other = two
     assert one.post(f"/sessions/devices/{handle(sid_of(other))}/revoke").status_code == 303
-    assert user(other) is None and other.get_cookie("session") is None
+    assert user(other) is None and other.get_cookie(SESSION) is None
     assert user(one) == "ida"
     assert len(one.get("/sessions/api/devices").json) == 1
     assert one.post(f"/sessions/devices/{'0' * 32}/revoke").status_code == 404
@@ -69,7 +70,7 @@ def test_all_are_ended_and_the_cookie_is_taken_back(
 ) -> None:
     one, other = two
     one.post("/sessions/devices/revoke-all")
-    assert one.get_cookie("session") is None
+    assert one.get_cookie(SESSION) is None
     assert user(one) is None and user(other) is None
     found = place("a" * 32 + "." + "x" * 43)
     assert found and not [
@@ -205,7 +206,7 @@ def test_a_link_that_is_none_says_so(web: FlaskClient, code: str) -> None:
 
 def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> None:
     web = away.test_client()
-    web.set_cookie("session", "a" * 32 + "." + "x" * 43)
+    web.set_cookie(SESSION, "a" * 32 + "." + "x" * 43)
     assert "Cannot look: Redis is away, " in web.get("/sessions/devices").text
     for path in ("revoke-others", "revoke-all", "link", f"{'0' * 32}/revoke"):
         answer = web.post(f"/sessions/devices/{path}")
@@ -217,7 +218,7 @@ def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> Non
         == 503
     )
     assert web.get("/sessions/second-device").status_code == 200
-    assert web.get_cookie("session")
+    assert web.get_cookie(SESSION)
 
 
 def test_more_devices_than_are_shown_are_counted(

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from demo.sessions import session_id
+from demo.web.cookies import SESSION
 from tests.servers import private_engine, until
 from tests.serving import GTHREAD, Answer, Server, serve
 
@@ -28,14 +29,14 @@ class Visitor:
         self.server, self.sid = server, ""
 
     def ask(self, path: str, form: dict[str, Any] | None = None) -> Answer:
-        headers = {"Cookie": f"session={self.sid}"} if self.sid else {}
+        headers = {"Cookie": f"{SESSION}={self.sid}"} if self.sid else {}
         if form is None:
             answer = self.server.request(path, headers=headers)
         else:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             answer = self.server.request(path, "POST", urlencode(form).encode(), headers)
         for value in answer.headers.get_all("Set-Cookie") or ():
-            found = re.match(r"session=([^;]*)", value)
+            found = re.match(rf"{SESSION}=([^;]*)", value)
             if found:
                 self.sid = found[1]
         return answer
@@ -64,7 +65,7 @@ def test_a_thousand_requests_at_once_over_fifty_sessions_lose_no_count(arguments
             for visitor, product in wanted[share::40]:
                 form = urlencode({"product": product}).encode()
                 headers = {
-                    "Cookie": f"session={visitor.sid}",
+                    "Cookie": f"{SESSION}={visitor.sid}",
                     "Content-Type": "application/x-www-form-urlencoded",
                 }
                 codes[server.request("/sessions/cart", "POST", form, headers).status] += 1

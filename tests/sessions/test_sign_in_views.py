@@ -15,6 +15,7 @@ from demo.database import Database
 from demo.sessions import account_use, accounts
 from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
+from demo.web.cookies import SESSION
 from demo.web.services import part, services
 from tests.sessions.visitors import GOOD, OWN, sid_of, user
 
@@ -65,7 +66,7 @@ def test_the_visitors_cart_is_added_to_the_accounts(app: Flask) -> None:
 def test_what_another_tab_puts_in_while_signing_in_is_not_lost(app: Flask) -> None:
     web, tab = app.test_client(), app.test_client()
     web.post("/sessions/cart", data={"product": "42"})
-    tab.set_cookie("session", sid_of(web))
+    tab.set_cookie(SESSION, sid_of(web))
     interface = app.session_interface
     original = interface.sign_in  # type: ignore[attr-defined]
 
@@ -199,7 +200,7 @@ def test_a_wrong_sign_up_is_told_beside_its_field(
     answer = web.post("/sessions/sign-up", data=form)
     assert answer.status_code == 422
     assert f'aria-describedby="{field}-error"' in answer.text and 'value="<b>' not in answer.text
-    assert web.get_cookie("session") is None
+    assert web.get_cookie(SESSION) is None
 
 
 def test_a_new_password_ends_the_others_and_changes_this_ones_id(app: Flask) -> None:
@@ -212,7 +213,7 @@ def test_a_new_password_ends_the_others_and_changes_this_ones_id(app: Flask) -> 
     assert user(web) == "ida" and user(other) is None
     assert sid_of(web) != before
     thief = app.test_client()
-    thief.set_cookie("session", before)
+    thief.set_cookie(SESSION, before)
     assert user(thief) is None
     assert other.post("/sessions/login", data=OWN).status_code == 422
     assert other.post("/sessions/login", data={**OWN, "password": NEW}).status_code == 303

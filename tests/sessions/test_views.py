@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from demo.client.wire import Client
 from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
+from demo.web.cookies import SESSION
 from demo.web.services import part
 from tests.conftest import round_trips
 from tests.seen import seen
@@ -79,8 +80,8 @@ def test_signing_out_ends_the_session_in_redis(web: FlaskClient, client: Client)
     sid = sid_of(web)
     assert web.post("/sessions/logout").status_code == 303
     assert client.exists(key_of(sid)) == 0
-    assert web.get_cookie("session") is None
-    web.set_cookie("session", sid)
+    assert web.get_cookie(SESSION) is None
+    web.set_cookie(SESSION, sid)
     assert "You are not signed in" in web.get("/sessions/").text
 
 
@@ -114,11 +115,11 @@ def test_two_tabs_that_add_different_products_lose_neither(app: Flask) -> None:
     tabs = [app.test_client(), app.test_client()]
 
     def meanwhile() -> None:
-        tabs[1].set_cookie("session", sid)
+        tabs[1].set_cookie(SESSION, sid)
         assert tabs[1].post("/sessions/cart", data={"product": "3"}).status_code == 303
 
     before_change(app, meanwhile)
-    tabs[0].set_cookie("session", sid)
+    tabs[0].set_cookie(SESSION, sid)
     assert tabs[0].post("/sessions/cart", data={"product": "2"}).status_code == 303
     assert [line["id"] for line in web.get("/sessions/api/me").json["cart"]] == [1, 2, 3]
 
@@ -131,7 +132,7 @@ def test_ten_tabs_that_add_one_at_once_have_added_ten(app: Flask) -> None:
     tabs = [app.test_client() for _ in range(10)]
     waiting = list(tabs)
     for tab in tabs:
-        tab.set_cookie("session", sid_of(web))
+        tab.set_cookie(SESSION, sid_of(web))
 
     def next_tab() -> None:
         if waiting:
@@ -151,7 +152,7 @@ def test_a_request_that_overlaps_a_sign_out_is_refused_and_revives_nothing(
     web, other = app.test_client(), app.test_client()
     web.post("/sessions/login", data=GOOD)
     sid = sid_of(web)
-    other.set_cookie("session", sid)
+    other.set_cookie(SESSION, sid)
     before_change(app, lambda: other.post("/sessions/logout"))
     answer = web.post("/sessions/cart", data={"product": "2"})
     assert answer.status_code == 409
@@ -178,7 +179,7 @@ def test_a_wrong_cart_form_names_its_field(
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
     page = web.post("/sessions/cart", data=form)
     assert (page.status_code, f"<strong>{field}</strong>" in page.text) == (422, True)
-    assert web.get_cookie("session") is None
+    assert web.get_cookie(SESSION) is None
 
 
 def test_a_cart_is_bounded(web: FlaskClient) -> None:
@@ -225,7 +226,7 @@ def test_the_page_costs_one_round_trip_when_signed_in_and_none_otherwise(web: Fl
 def test_a_session_survives_another_worker(make_app: Callable[..., Flask]) -> None:
     one, other = make_app().test_client(), make_app().test_client()
     one.post("/sessions/login", data=GOOD)
-    other.set_cookie("session", sid_of(one))
+    other.set_cookie(SESSION, sid_of(one))
     assert other.get("/sessions/api/me").json["user"] == "mara"
 
 
@@ -283,7 +284,7 @@ def test_every_session_key_expires(web: FlaskClient, client: Client) -> None:
 def test_a_tab_that_takes_the_last_out_does_not_take_what_the_other_just_put_in(app: Flask) -> None:
     tabs = [app.test_client(), app.test_client()]
     tabs[0].post("/sessions/cart", data={"product": "1"})
-    tabs[1].set_cookie("session", sid_of(tabs[0]))
+    tabs[1].set_cookie(SESSION, sid_of(tabs[0]))
     before_change(app, lambda: tabs[1].post("/sessions/cart", data={"product": "3"}))
     assert tabs[0].post("/sessions/cart", data={"product": "1", "change": "-1"}).status_code == 303
     for tab in tabs:
@@ -293,7 +294,7 @@ def test_a_tab_that_takes_the_last_out_does_not_take_what_the_other_just_put_in(
 def test_one_more_of_what_another_tab_has_just_taken_out_is_looked_up_again(app: Flask) -> None:
     tabs = [app.test_client(), app.test_client()]
     tabs[0].post("/sessions/cart", data={"product": "1"})
-    tabs[1].set_cookie("session", sid_of(tabs[0]))
+    tabs[1].set_cookie(SESSION, sid_of(tabs[0]))
     before_change(
         app, lambda: tabs[1].post("/sessions/cart", data={"product": "1", "change": "-1"})
     )
@@ -324,7 +325,7 @@ def test_taking_out_what_is_not_there_makes_no_session(
 ) -> None:
     answer = web.post("/sessions/cart", data={"product": "42", "change": change})
     assert answer.status_code == 303
-    assert web.get_cookie("session") is None
+    assert web.get_cookie(SESSION) is None
     assert not list(client.scan_iter("demo:sessions:*"))
 
 
@@ -364,7 +365,7 @@ def test_the_message_of_a_change_is_shown_once(web: FlaskClient) -> None:
 def test_signing_out_twice_at_once_is_signed_out(app: Flask) -> None:
     web, other = app.test_client(), app.test_client()
     web.post("/sessions/login", data=GOOD)
-    other.set_cookie("session", sid_of(web))
+    other.set_cookie(SESSION, sid_of(web))
     original = app.session_interface.commit  # type: ignore[attr-defined]
 
     def commit(session: object) -> bool:
@@ -381,7 +382,7 @@ def test_a_cart_and_a_sign_in_survive_new_workers(make_app: Callable[..., Flask]
     web.post("/sessions/login", data=GOOD)
     web.post("/sessions/cart", data={"product": "42", "change": "3"})
     later = make_app().test_client()
-    later.set_cookie("session", sid_of(web))
+    later.set_cookie(SESSION, sid_of(web))
     me = later.get("/sessions/api/me").json
     assert (me["user"], [(line["id"], line["quantity"]) for line in me["cart"]]) == (
         "mara",

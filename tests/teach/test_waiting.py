@@ -15,6 +15,7 @@ from demo.catalog import hostile_pickle, stampede
 from demo.client.wire import Client
 from demo.teach.labs import LABS, RUNS, TRIES, Lab, Line, Run
 from demo.teach.turns import Turns, Who
+from demo.web.cookies import SESSION
 from demo.web.services import services
 from tests.conftest import round_trips
 
@@ -196,7 +197,7 @@ def test_a_cookie_that_is_no_session_makes_no_visitor(
     held()
     for number in range(3):
         visitor = Visitor(app, "203.0.113.1")
-        visitor.web.set_cookie("session", f"{number}" * 43)
+        visitor.web.set_cookie(SESSION, f"{number}" * 43)
         assert visitor.post().status_code == 303
     with app.app_context():
         assert services().redis.hlen(RUNS.turns().key) == 1

@@ -17,6 +17,8 @@ from demo.teach import commands, scripts, xray_panel
 from demo.teach import describe as describing
 from demo.teach.describe import as_typed, commands_of, describe, lives
 from demo.teach.misses import Misses
+from demo.web.cookies import SESSION
+from demo.web.flash_cookie import PREFIX
 from demo.web.services import get_redis
 from tests.conftest import round_trips
 from tests.servers import REPOSITORY
@@ -208,7 +210,7 @@ def test_no_secret_is_in_panel_or_cookie_of_any_step_of_a_visit(web: FlaskClient
         ("GET", "/sessions/", {}),
     ):
         answer = web.open(path, method=method, data=data)
-        cookie, carried = web.get_cookie("session"), web.get_cookie("once-xray")
+        cookie, carried = web.get_cookie(SESSION), web.get_cookie(f"{PREFIX}xray")
         secrets_seen |= {cookie.value} if cookie else set()
         panel = answer.text.partition('class="card xray"')[2].partition("</aside>")[0]
         told = panel + (sealed(carried.value) if carried else "")
@@ -227,7 +229,7 @@ def test_without_the_xray_nothing_is_shown_nor_carried_along(
     web = make_app(XRAY=False).test_client()
     posted = web.post("/sessions/cart", data={"product": "42"})
     assert TIMING.fullmatch(posted.headers["Server-Timing"])
-    assert "once-xray" not in str(posted.headers.getlist("Set-Cookie"))
+    assert f"{PREFIX}xray" not in str(posted.headers.getlist("Set-Cookie"))
     for path in ("/", "/sessions/", "/no-such-page"):
         page = web.get(path).text
         assert 'class="card xray"' not in page and 'class="xbar"' not in page
@@ -363,7 +365,7 @@ def test_the_keys_are_looked_at_by_a_click_and_count_for_nothing(web: FlaskClien
 def test_a_sessions_keys_are_covered(web: FlaskClient) -> None:
     web.post("/sessions/cart", data={"product": "42"})
     table = web.get("/sessions/?xray=keys").text.partition('id="keys"')[2].partition("</table>")[0]
-    cookie = web.get_cookie("session")
+    cookie = web.get_cookie(SESSION)
     assert cookie and hashlib.sha256(cookie.value.encode()).hexdigest()[:16] not in table
     assert "hash" in table and "••••" in table and "_created" not in table
 

@@ -69,6 +69,7 @@ SETTINGS = {
     "WEB_CONCURRENCY": "2",
 }
 SIGNING_SECRET = "made up for the dump"
+SESSION = "redis-in-practice-session"  # its cookie, as this build names it
 ALGORITHMS = (
     "sliding_window_log",
     "sliding_window_counter",
@@ -205,7 +206,7 @@ def fill_sessions(told: dict[str, Any]) -> dict[str, Browser]:
     for browser in (phone, desk, lost):
         browser.post("/sessions/login", **account)
     handles = [row["handle"] for row in lost.json("/sessions/api/devices") if row["this"]]
-    told["ended"] = lost.cookies["session"]
+    told["ended"] = lost.cookies[SESSION]
     laptop.post(f"/sessions/devices/{handles[0]}/revoke")
     mara = Browser("phone")
     mara.post("/sessions/login", name="mara", password="correct horse")
@@ -215,7 +216,7 @@ def fill_sessions(told: dict[str, Any]) -> dict[str, Browser]:
     otto.post("/sessions/sign-up", **changed)
     other.post("/sessions/login", **changed)
     otto.post("/sessions/password", password=changed["password"], new="the second long phrase")
-    told["ended_by_password"] = other.cookies["session"]
+    told["ended_by_password"] = other.cookies[SESSION]
     told["accounts"] = {
         "ida": account["password"],
         "otto": "the second long phrase",
@@ -414,7 +415,7 @@ def record(told: dict[str, Any], browsers: dict[str, Browser]) -> None:
     reader = Browser("desk")
     for who, browser in browsers.items():
         told["sessions"][who] = {
-            "cookie": browser.cookies["session"],
+            "cookie": browser.cookies[SESSION],
             "agent": browser.agent,
             "me": browser.json("/sessions/api/me"),
             "devices": browser.json("/sessions/api/devices"),
@@ -541,6 +542,7 @@ def main(folder: Path) -> None:
         "now_ms": 0,
         "products_count": PRODUCTS,
         "rate_limits": LIMITS,
+        "session_cookie": SESSION,
         **{name: [] for name in ("pages", "once", "boards", "products", "limits")},
         "sessions": {},
     }

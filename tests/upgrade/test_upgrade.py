@@ -74,7 +74,7 @@ class Upgraded:
 
     def with_cookie(self, sid: str, agent: str = "") -> FlaskClient:
         web = self.app.test_client()
-        web.set_cookie("session", sid)
+        web.set_cookie(TOLD.get("session_cookie", "session"), sid)
         web.environ_base["HTTP_USER_AGENT"] = agent
         return web
 

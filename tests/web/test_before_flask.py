@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import CachedCatalog
+from demo.teach import pull_the_plug
+from demo.web.cookies import SESSION
 from demo.web.services import part, services
 from tests.conftest import round_trips
 
@@ -98,11 +100,11 @@ def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda web: web.set_cookie("session", "x") or web.get(PAGE),
+        lambda web: web.set_cookie(SESSION, "x") or web.get(PAGE),
         lambda web: web.set_cookie("anything", "x") or web.get(PAGE),
         lambda web: web.get(f"{PAGE}?a=1"),
         lambda web: web.get(f"{API}?a=1"),
-        lambda web: web.set_cookie("choices", "x") or web.get(API),
+        lambda web: web.set_cookie(pull_the_plug.COOKIE, "x") or web.get(API),
         lambda web: web.head(PAGE),
         lambda web: web.get("/catalog/products/042"),
         lambda web: web.get("/catalog/products/2147483648"),

@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 
 from demo.web import flash_cookie
+from demo.web.flash_cookie import PREFIX
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_a_message_that_is_too_large_for_a_cookie_is_left_out(probed: FlaskClien
 
 @pytest.mark.parametrize("value", ["", "x", "e30.x.y", "é"])
 def test_a_forged_message_is_none(probed: FlaskClient, value: str) -> None:
-    probed.set_cookie("once-probe", value)
+    probed.set_cookie(PREFIX + "probe", value)
     assert probed.get("/take").json["taken"] is None
     probed.set_cookie(
-        "once-message", URLSafeTimedSerializer("another key", salt="oneshot").dumps("<b>hi</b>")
+        PREFIX + "message", URLSafeTimedSerializer("another key", salt="oneshot").dumps("<b>hi</b>")
     )
-    probed.set_cookie("once-xray", "forged")
+    probed.set_cookie(PREFIX + "xray", "forged")
     probed.set_cookie(
-        "once-burst", URLSafeTimedSerializer("of the tests", salt="other").dumps({"count": 1})
+        PREFIX + "burst", URLSafeTimedSerializer("of the tests", salt="other").dumps({"count": 1})
     )
     for path in ("/", "/rate-limit/"):
         page = probed.get(path)
@@ -65,10 +66,10 @@ def test_a_message_that_is_too_old_is_none(
 def test_what_was_meant_for_one_view_cannot_be_handed_to_another(app: Flask) -> None:
     giver = app.test_client()
     giver.post("/sessions/cart", data={"product": "42"})
-    for source in ("once-message", "once-xray"):
+    for source in (PREFIX + "message", PREFIX + "xray"):
         cookie = giver.get_cookie(source)
         assert cookie
-        for target in ("once-burst", "once-xray", "once-message"):
+        for target in (PREFIX + "burst", PREFIX + "xray", PREFIX + "message"):
             taker = app.test_client()
             taker.set_cookie(target, cookie.value)
             page = taker.get("/rate-limit/")
@@ -79,7 +80,7 @@ def test_what_was_meant_for_one_view_cannot_be_handed_to_another(app: Flask) -> 
 
 def test_one_changed_character_makes_a_message_nothing(probed: FlaskClient) -> None:
     probed.get("/give/3")
-    cookie = probed.get_cookie("once-probe")
+    cookie = probed.get_cookie(PREFIX + "probe")
     assert cookie
     payload, rest = cookie.value.split(".", 1)
     for forged in (
@@ -89,7 +90,7 @@ def test_one_changed_character_makes_a_message_nothing(probed: FlaskClient) -> N
         payload,
         f".{cookie.value}",
     ):
-        probed.set_cookie("once-probe", forged)
+        probed.set_cookie(PREFIX + "probe", forged)
         assert probed.get("/take").json["taken"] is None
 
 
@@ -99,7 +100,7 @@ def test_the_cookie_is_taken_back_by_the_answer_that_read_it_and_by_no_other(
     probed.get("/give/3")
     assert "Set-Cookie" not in probed.get("/livez").headers
     (taken,) = probed.get("/take").headers.getlist("Set-Cookie")
-    assert taken.startswith("once-probe=;") and "Max-Age=0" in taken and "Path=/" in taken
+    assert taken.startswith(f"{PREFIX}probe=;") and "Max-Age=0" in taken and "Path=/" in taken
     assert "Set-Cookie" not in probed.get("/take").headers
 
 
@@ -125,5 +126,9 @@ def test_what_cannot_be_packed_into_a_cookie_is_left_out_and_no_error(app: Flask
 def test_secure_cookies_are_secure_here_too(make_app: Callable[..., Flask]) -> None:
     web = make_app(SECURE_COOKIES=True).test_client()
     answer = web.post("/sessions/cart", data={"product": "42"}, base_url="https://localhost")
-    once = [value for value in answer.headers.getlist("Set-Cookie") if value.startswith("once-")]
+    once = [
+        value
+        for value in answer.headers.getlist("Set-Cookie")
+        if value.startswith(f"__Host-{PREFIX}")
+    ]
     assert len(once) == 2 and all("Secure" in value and "HttpOnly" in value for value in once)

@@ -18,7 +18,7 @@ from demo.web.services import services
 from tests.sessions.visitors import GOOD, OWN, user
 
 MakeApp = Callable[..., Flask]
-NAME, NEW = "known-device", "another long phrase"
+NAME, NEW = known_devices.COOKIE, "another long phrase"
 WRONG = {**OWN, "password": "a guess"}
 # One guess for all strangers together, three for a device.
 SMALL = {

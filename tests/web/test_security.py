@@ -4,6 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from demo.web.cookies import SESSION
 from demo.web.security import HEADERS, SAFE_METHODS
 from tests.test_app import requests
 
@@ -147,7 +148,7 @@ def test_a_refused_change_changes_nothing(web: FlaskClient) -> None:
     assert (refused.status_code, refused.json["status"]) == (403, 403)
     web.post("/sessions/login", data=LOGIN, headers={"Origin": "null"})
     assert web.get("/catalog/api/products/42").json == before
-    assert web.get_cookie("session") is None
+    assert web.get_cookie(SESSION) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

@@ -1,0 +1,65 @@
+"""The body of a request as the views read it: no larger than it may be, and unpacked."""
+
+import io
+import zlib
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+
+GZIP = ("gzip", "x-gzip")
+NO_GZIP = "The body is not what its Content-Encoding says: it is no gzip, or not all of it."
+
+
+class OtherCoding(UnsupportedMediaType):
+    """415 for a body that is packed in another way, with the one that is taken."""
+
+    def get_headers(self, *given: Any, **more: Any) -> list[tuple[str, str]]:
+        return [*super().get_headers(*given, **more), ("Accept-Encoding", "gzip")]
+
+
+def prepare() -> None:
+    """Refuses a chunked body that is too large, as one that tells its length is: werkzeug cuts it
+    off. Unpacks one that is compressed, to as much as any may have. Raises RequestEntityTooLarge,
+    BadRequest and OtherCoding."""
+    given = request.environ
+    coding = given.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    chunked = "HTTP_TRANSFER_ENCODING" in given
+    packed = coding not in ("", "identity")
+    if not (chunked or packed):
+        return
+    if packed and coding not in GZIP:
+        raise OtherCoding("A body may be compressed by gzip, once, or not at all.")
+    most = request.max_content_length
+    if most is None:
+        return
+    if chunked:
+        request.max_content_length = most + 1
+        if len(request.get_data()) > most:
+            raise RequestEntityTooLarge()
+    if packed:
+        data = _unpacked(request.get_data(), most)
+        # from here on it is as if it had come so
+        del given["HTTP_CONTENT_ENCODING"]
+        given.pop("HTTP_TRANSFER_ENCODING", None)
+        given["CONTENT_LENGTH"], given["wsgi.input"] = str(len(data)), io.BytesIO(data)
+        for name in ("stream", "content_length", "_cached_data"):
+            request.__dict__.pop(name, None)
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """The content of one or more members of gzip, `most` bytes of it at most."""
+    found = b""
+    while True:
+        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            found += member.decompress(data, most + 1 - len(found))
+        except zlib.error:
+            raise BadRequest(NO_GZIP) from None
+        if len(found) > most:
+            raise RequestEntityTooLarge()
+        if not member.eof:
+            raise BadRequest(NO_GZIP)
+        data = member.unused_data
+        if not data:
+            return found

@@ -1,0 +1,86 @@
+"""Cookies of this app: under names of its own, at its own path.
+
+A browser sends a host's cookies to all of its ports, so on one machine every app is told those of
+all others. So no name is one that another may have too, and nothing is taken back that this app has
+not given. Of one name a browser may send several, of other paths: all are looked at.
+"""
+
+import re
+
+from flask import current_app, request
+from werkzeug import Response
+
+PREFIX = "redis-in-practice-"
+SESSION = PREFIX + "session"
+MOST = 4
+# What sessions were kept under before, and what could be one of ours: others have such a cookie too.
+OLD_SESSION, OLD_ID = "session", re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
+
+
+def full(name: str) -> str:
+    """The name as it is sent: where cookies are for https alone, no other host can set it either.
+    Below a path of the host it cannot bear the prefix that says so."""
+    if not current_app.config["SESSION_COOKIE_SECURE"]:
+        return name
+    return f"__Secure-{name}" if request.script_root else f"__Host-{name}"
+
+
+def sent(name: str) -> list[str]:
+    """What came under this name, each once and MOST at most; empty ones are none."""
+    if "HTTP_COOKIE" not in request.environ:
+        return []
+    found = request.cookies.getlist(full(name))
+    return [value for value in dict.fromkeys(found) if value][:MOST]
+
+
+def old_sessions() -> list[str]:
+    """Ids of sessions that came under the name of older builds. They may be another app's."""
+    secure = current_app.config["SESSION_COOKIE_SECURE"]
+    found = request.cookies.getlist(f"__Host-{OLD_SESSION}" if secure else OLD_SESSION)
+    return [value for value in dict.fromkeys(found) if OLD_ID.fullmatch(value)][:MOST]
+
+
+def has_session() -> bool:
+    """Whether this may be somebody whom we know."""
+    if "HTTP_COOKIE" not in request.environ:
+        return False
+    return is_sent(current_app.config["SESSION_COOKIE_NAME"]) or bool(old_sessions())
+
+
+def is_sent(name: str) -> bool:
+    """Whether anything came under this name."""
+    return full(name) in request.cookies
+
+
+def put(
+    response: Response, name: str, value: str, life_seconds: int, samesite: str = "Lax"
+) -> None:
+    """Gives a cookie; with no life it is taken back."""
+    response.set_cookie(
+        full(name),
+        value,
+        max_age=life_seconds,
+        path=request.script_root or "/",
+        httponly=True,
+        samesite=samesite,
+        secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+    )
+
+
+def take_back(response: Response, name: str) -> None:
+    """Ends a cookie."""
+    response.delete_cookie(
+        full(name),
+        path=request.script_root or "/",
+        httponly=True,
+        samesite="Lax",
+        secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+    )
+
+
+def take_back_old_session(response: Response) -> None:
+    """Ends that of an older build, once what it held was found to be ours."""
+    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
+    response.delete_cookie(
+        f"__Host-{OLD_SESSION}" if secure else OLD_SESSION, path="/", secure=secure
+    )

@@ -1,0 +1,57 @@
+"""How long an answer is good for, and whether whoever asks has it already: said by every answer.
+
+A proxy that is told nothing decides by itself, Varnish for two minutes. So what changes something,
+fails or leads elsewhere is kept by nobody, and what anybody may read is kept and asked about each
+time, by its ETag. A view that knows better says so itself.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import PreconditionFailed
+
+from demo.web import errors, preconditions
+
+KEPT_BY_NOBODY, ASKED_EACH_TIME = "no-store", "no-cache"
+PERSONAL = "private, no-store"
+READS = ("GET", "HEAD")
+
+
+def complete(response: Response) -> None:
+    """Says what the view has not, and answers the preconditions of a read."""
+    headers, environ = response.headers, request.environ
+    said = headers.get("Cache-Control")
+    readable = response.status_code == 200 and environ["REQUEST_METHOD"] in READS
+    if said is None:
+        keeps = readable and "Set-Cookie" not in headers
+        headers["Cache-Control"] = said = ASKED_EACH_TIME if keeps else KEPT_BY_NOBODY
+    if not readable:
+        return
+    etag = headers.get("ETag")
+    if etag is None and not response.is_streamed and "no-store" not in said:
+        etag = headers["ETag"] = f'"{hashlib.sha256(response.get_data()).hexdigest()[:24]}"'
+    if not preconditions.FIELDS.isdisjoint(environ):
+        _answer(response, environ, etag, response.last_modified)
+
+
+def _answer(
+    response: Response, environ: dict[str, Any], etag: str | None, modified: datetime | None
+) -> None:
+    status = preconditions.status_of_read(environ, etag, modified)
+    if status == 200:
+        return
+    if hasattr(response.response, "close"):
+        response.response.close()  # of a file or a stream, which is not sent
+    response.direct_passthrough = False
+    if status == 304:
+        response.set_data(b"")
+        for name in ("Content-Type", "Content-Length", "Content-Encoding"):
+            response.headers.pop(name, None)
+    else:
+        failed = errors.answer(PreconditionFailed(preconditions.CHANGED))
+        response.set_data(failed.get_data())
+        response.headers.pop("Content-Encoding", None)
+        response.content_type = failed.content_type
+    response.status_code = status
