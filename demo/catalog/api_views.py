@@ -171,8 +171,9 @@ def read_words(fixed: dict[str, int]) -> Words:
         **fixed,
     }
     words = msgspec.structs.replace(words, **changes)
-    if not words.q.isprintable():
-        raise Invalid({"q": "no control characters"})
+    for character in words.q:  # a joiner is a part of words
+        if not (character.isprintable() or character in "\u200c\u200d"):
+            raise Invalid({"q": f"U+{ord(character):04X} cannot be looked for"})
     return words
 
 

@@ -13,6 +13,9 @@ MAX_METADATA_BYTES = 1024
 MAX_ROWS = 100
 JOINERS = "\u200d\ufe0f"  # inside of emoji
 BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters that cannot be seen
+# What words are written with, though Python calls it not printable: Persian's and Bengali's
+# non-joiner, Mongolian's separators, the spaces of Ogham and of Chinese and Japanese.
+INSIDE = "\u200c\u180e\u202f\u1680\u3000"
 BOARD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 DAY_SECONDS = 86_400
@@ -126,21 +129,29 @@ def percentile(rank: int, total: int) -> float:
 
 def check_player(player: str) -> str:
     """The name as it is kept, composed (NFC), so that "é" is one player however it was typed.
-    Raises ValueError unless it is a name: 1 to 64 characters, none of them for control, no space
-    at the ends."""
+    Raises ValueError, naming the character that is not taken, unless it is a name: 1 to 64
+    characters of any language, none of them for control, and no space at the ends."""
     if not player.isascii():
         player = unicodedata.normalize("NFC", player)
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
         raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
     if player.isascii() and player.isprintable() and player[0] != " " != player[-1]:
         return player
-    if player != player.strip().strip(BLANKS) or any(
-        not c.isprintable() and c not in JOINERS for c in player
-    ):
-        raise ValueError("player: no control characters, no space at the ends")
-    if not player.strip(JOINERS + BLANKS):
-        raise ValueError("player: nothing in it can be seen")
+    for character in player:
+        if not (character.isprintable() or character in JOINERS + INSIDE):
+            raise ValueError(f"player: {_named(character)} is not taken")
+    if not player.strip(JOINERS + BLANKS + INSIDE + " "):
+        raise ValueError(f"player: nothing in it can be seen, it begins with {_named(player[0])}")
+    for end in (player[0], player[-1]):
+        if end in BLANKS + INSIDE + " ":
+            raise ValueError(f"player: {_named(end)} is not taken at the ends")
     return player
+
+
+def _named(character: str) -> str:
+    """What cannot be seen, so that it can be looked for."""
+    name = unicodedata.name(character, "").lower()
+    return f"U+{ord(character):04X}{name and f' ({name})'}"
 
 
 def check_metadata(metadata: str | None) -> None:

@@ -238,6 +238,12 @@ def refuse_pages() -> None:
         raise Forbidden(BY_API)
 
 
+def as_sentence(error: ValueError) -> str:
+    """What is wrong, as pages say it."""
+    text = f"{error}."
+    return text[0].upper() + text[1:]
+
+
 def sentence(standing: Standing, player: str, score: int) -> str:
     """What a submission has moved, for the player."""
     if not standing.is_best and standing.best == score:

@@ -7,7 +7,15 @@ from redis.exceptions import RedisError
 
 from demo.leaderboard import game
 from demo.leaderboard.answers import Conflict, Period, check_player
-from demo.leaderboard.board_access import bp, by_api, known, refuse_pages, sentence, submit
+from demo.leaderboard.board_access import (
+    as_sentence,
+    bp,
+    by_api,
+    known,
+    refuse_pages,
+    sentence,
+    submit,
+)
 from demo.teach import listing
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
@@ -31,8 +39,8 @@ def start_game(board: str) -> Any:
     refuse_pages()
     try:
         check_player(player)
-    except ValueError:
-        return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
+    except ValueError as error:
+        return _page(name, None, player_error=as_sentence(error)), 422
     ticket = game.start(_secret(), name, _now_ms()).ticket
     return redirect(url_for("leaderboard.play_game", board=name, ticket=ticket, player=player), 303)
 
@@ -51,8 +59,8 @@ def answer_game(board: str) -> Any:
         return _page(name, None, str(error)), 422
     except Conflict:
         return _page(name, None, "This ticket has been used: start again."), 422
-    except ValueError:
-        return _page(name, None, player_error="Player: 1 to 64 visible characters."), 422
+    except ValueError as error:
+        return _page(name, None, player_error=as_sentence(error)), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
     told = f"{result.characters} characters in {result.seconds:.1f} s, {result.score} points. "
     flash_cookie.put(

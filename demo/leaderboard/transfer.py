@@ -1,5 +1,5 @@
 """Scores out of files and into files, a line each: CSV with a heading (player, score, mode,
-metadata) or JSON lines.
+metadata) as spreadsheets know it, or JSON lines.
 
 Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how
 far it came. A batch of an import that was cut off between Redis and that note is sent again. That
@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 
+from demo.leaderboard import spreadsheet
 from demo.leaderboard.answers import DAY_SECONDS, MAX_ROWS, Entry, Mode, Period, Post, Refused
 from demo.leaderboard.ranking import MOST, Leaderboard
 
-BOM = b"\xef\xbb\xbf"
 Say = Callable[[int, str], None]
 
 
@@ -50,47 +50,34 @@ class Done:
     before: int
 
 
-def posts(file: Path) -> Iterator[tuple[int, bytes, Post | str]]:
+def is_csv(file: Path) -> bool:
+    """Whether a file is CSV, by its name, and not JSON lines."""
+    return file.suffix.lower() == ".csv"
+
+
+def posts(file: Path, *, raw: bool = False) -> Iterator[tuple[int, bytes, Post | str]]:
     """Of each line its number, as editors count, its bytes, and a post or what is wrong with it. A
-    heading is no line of these; an empty line is wrong. Each stands for itself: a quote that is
-    not closed costs its own line alone."""
-    as_csv, names = file.suffix == ".csv", []
-    with file.open("rb") as opened:
-        for number, raw in enumerate(opened, 1):
-            try:
-                text = (raw.removeprefix(BOM) if number == 1 else raw).decode().rstrip("\r\n")
-                cells = next(csv.reader([text], strict=True)) if as_csv else []
-            except UnicodeDecodeError:
-                yield number, raw, "not UTF-8"
-                continue
-            except csv.Error as error:
-                yield number, raw, f"no CSV: {error}"
-                continue
-            if not as_csv:
-                yield number, raw, _post(text)
-            elif number == 1:
-                names = cells
-            else:
-                given = {name: cell for name, cell in zip(names, cells, strict=False) if cell != ""}
-                yield (
-                    number,
-                    raw,
-                    _post(
-                        {**given, **({"": ""} if len(cells) > len(names) else {})}, from_csv=True
-                    ),
-                )
-
-
-def _post(given: Any, *, from_csv: bool = False) -> Post | str:
+    heading is no line of these, an empty row of a table neither; an empty line is wrong. `raw`
+    takes the cells of a table as they are. Raises Stopped when there is no table."""
+    if not is_csv(file):
+        for number, line, text in spreadsheet.lines(file, newline="\n"):
+            yield number, line, "not UTF-8" if text is None else _post(text)
+        return
     try:
-        if from_csv and "metadata" in given:
-            given["metadata"] = msgspec.json.decode(given["metadata"])
+        for number, line, row in spreadsheet.rows(file):
+            yield number, line, row if isinstance(row, str) else _post(row, raw=raw)
+    except spreadsheet.NoTable as error:
+        raise Stopped(str(error)) from None
+
+
+def _post(given: str | dict[str, str], *, raw: bool = False) -> Post | str:
+    try:
         line = (
-            msgspec.convert(given, Line, strict=False)
-            if from_csv
-            else msgspec.json.decode(given, type=Line)
+            msgspec.json.decode(given, type=Line)
+            if isinstance(given, str)
+            else msgspec.convert(_values(given, raw), Line, strict=False)
         )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # what msgspec raises is a ValueError too
         return str(error).replace("`", "")
     return Post(
         line.player,
@@ -100,17 +87,31 @@ def _post(given: Any, *, from_csv: bool = False) -> Post | str:
     )
 
 
-def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None]) -> Done:
+def _values(given: dict[str, str], raw: bool) -> dict[str, Any]:
+    """The cells of a row, as what they stand for. Raises ValueError."""
+    values: dict[str, Any] = dict(given)
+    for name in given.keys() - {"score"} if not raw else ():
+        values[name] = spreadsheet.bare(given[name])
+    if "score" in given:
+        values["score"] = spreadsheet.whole(given["score"])
+    if "metadata" in given:
+        values["metadata"] = msgspec.json.decode(values["metadata"])
+    return values
+
+
+def load(
+    board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None], *, raw: bool = False
+) -> Done:
     """Submits every line, in batches of MOST; `say` is told the number and fault of each line that
     is left out, once its batch is done, `moved` how many lines are done. Raises RedisError,
     after which a second call goes on behind the last batch; Stopped when that cannot be done
     rightly."""
-    note = Note(file, board.board)
+    note = Note(file, f"{board.board} raw" if raw else board.board)
     last = note.read() or {"lines": 0, "run": secrets.token_hex(8), "at": time.time()}
     before, counted, refused, passed = last["lines"], 0, 0, hashlib.sha256()
-    lines = posts(file)
-    for _, (_, raw, _) in zip(range(before), lines, strict=False):
-        passed.update(raw)
+    lines = posts(file, raw=raw)
+    for _, (_, line, _) in zip(range(before), lines, strict=False):
+        passed.update(line)
     if before == 0:
         note.write(**last)
     elif last.get("passed") != passed.hexdigest():
@@ -126,8 +127,8 @@ def load(board: Leaderboard, file: Path, say: Say, moved: Callable[[int], None])
         refused += len(faults)
         counted += len(batch) - len(faults)
         done += len(batch)
-        for _, raw, _ in batch:
-            passed.update(raw)
+        for _, line, _ in batch:
+            passed.update(line)
         last = {"lines": done, "run": last["run"], "at": time.time(), "passed": passed.hexdigest()}
         note.write(**last)
         moved(len(batch))
@@ -160,21 +161,32 @@ def _submit(
     ]
 
 
-def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int], None]) -> int:
+def save(
+    board: Leaderboard,
+    file: Path,
+    period: str,
+    moved: Callable[[int, int], None],
+    *,
+    raw: bool = False,
+    mark: bool = False,
+) -> int:
     """Writes the rows of a period, best first, and returns how many in this run; `moved` is told
-    how many of how many."""
-    note, written = Note(file, f"{board.board} {period}"), 0
+    how many of how many. Cells that a spreadsheet would run are made harmless, but not with `raw`;
+    `mark` begins with the mark by which some know UTF-8."""
+    note, written = Note(file, f"{board.board} {period}{' raw' * raw}{' mark' * mark}"), 0
     last = note.read() if file.exists() else {}
     with file.open("r+" if last else "w", encoding="utf-8", newline="") as out:
         out.seek(last.get("bytes", 0))
         out.truncate()
-        if not last and file.suffix == ".csv":
-            csv.writer(out).writerow(("player", "score", "metadata"))
+        if not last:
+            out.write("\ufeff" * mark)
+            if is_csv(file):
+                csv.writer(out).writerow(("player", "score", "metadata"))
         cursor = last.get("cursor")
         while True:
             page = board.page(0, MAX_ROWS, period or Period.ALL, cursor=cursor)
             for entry in page.entries:
-                _write(out, entry, file.suffix == ".csv")
+                out.write(_json(entry)) if not is_csv(file) else _row(out, entry, raw)
             out.flush()
             written += len(page.entries)
             moved(len(page.entries), page.total)
@@ -186,17 +198,22 @@ def save(board: Leaderboard, file: Path, period: str, moved: Callable[[int, int]
     return written
 
 
-def _write(out: Any, entry: Entry, as_csv: bool) -> None:
-    metadata = (
-        (entry.metadata or "").replace("\n", " ").replace("\r", " ")
-    )  # between the parts of its JSON
-    if as_csv:
-        csv.writer(out).writerow((entry.player, entry.score, metadata))
-        return
+def _metadata(entry: Entry) -> str:
+    """On one line: what breaks it stands between the parts of its JSON."""
+    return (entry.metadata or "").replace("\n", " ").replace("\r", " ")
+
+
+def _row(out: Any, entry: Entry, raw: bool) -> None:
+    texts = entry.player, _metadata(entry)
+    player, metadata = texts if raw else map(spreadsheet.harmless, texts)
+    csv.writer(out).writerow((player, entry.score, metadata))
+
+
+def _json(entry: Entry) -> str:
+    metadata = _metadata(entry)
     more = {"metadata": msgspec.Raw(metadata.encode())} if metadata else {}
-    out.write(
-        msgspec.json.encode({"player": entry.player, "score": entry.score, **more}).decode() + "\n"
-    )
+    row = {"player": entry.player, "score": entry.score, **more}
+    return msgspec.json.encode(row).decode() + "\n"
 
 
 class Note:

@@ -1,7 +1,8 @@
 """`flask --app wsgi leaderboard import FILE` and `export FILE`: scores out of files and into files,
 at any size; and `season NAME`, which closes one."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 
 from demo.leaderboard import boards, reading, transfer
 from demo.leaderboard.answers import BOARD
-from demo.leaderboard.board_access import leaderboard
+from demo.leaderboard.board_access import as_sentence, leaderboard
 from demo.leaderboard.ranking import Leaderboard
 from demo.web.services import get_redis
 
@@ -29,7 +30,7 @@ def _board(_: click.Context, __: click.Parameter, name: str) -> str:
 
 
 def _file(_: click.Context, __: click.Parameter, file: Path) -> Path:
-    if file.suffix not in (".csv", ".jsonl"):
+    if file.suffix.lower() not in (".csv", ".jsonl"):
         raise click.BadParameter("a name that ends in .csv or .jsonl")
     return file
 
@@ -55,14 +56,37 @@ def _told() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+@contextmanager
+def _bar(label: str, length: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, and what moves it: by so many, of so many. The rate is of what follows the
+    first move, which may tell what an earlier run has done."""
+    began, done = 0.0, 0
+    with click.progressbar(length=length, label=label, item_show_func=_rate) as bar:
+
+        def moved(more: int, total: int) -> None:
+            nonlocal began, done
+            now, bar.length = time.monotonic(), max(total, 1)
+            if began:
+                done += more
+            began = began or now
+            bar.update(more, done / (now - began) if now > began else None)
+
+        yield moved
+
+
+def _rate(a_second: float | None) -> str | None:
+    return None if a_second is None else f"{a_second:,.0f}/s"
+
+
 @group.command("import")
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_file
 )
 @click.option("--board", default="main", show_default=True, callback=_board)
-def load(file: Path, board: str) -> None:
+@click.option("--raw", is_flag=True, help="Take the cells of a .csv as they are.")
+def load(file: Path, board: str, raw: bool) -> None:
     """Submit each line; broken off, the same command goes on. Lines that are wrong are told and
-    left out."""
+    left out. Of a .csv the delimiter, the encoding and the order of the columns are found out."""
     faults = 0
 
     def say(number: int, fault: str) -> None:
@@ -72,10 +96,11 @@ def load(file: Path, board: str) -> None:
             click.echo(f"{CLEAR}line {number}: {fault}", err=True)
 
     with _told():
-        length = sum(1 for _ in transfer.posts(file))
+        length = sum(1 for _ in transfer.posts(file, raw=raw))
         try:
-            with click.progressbar(length=length, label="Lines") as bar:
-                done = transfer.load(Leaderboard(get_redis(), board), file, say, bar.update)
+            with _bar("Lines", length) as moved:
+                to = Leaderboard(get_redis(), board)
+                done = transfer.load(to, file, say, lambda lines: moved(lines, length), raw=raw)
         finally:
             if faults > TOLD:
                 click.echo(f"and {faults - TOLD} more", err=True)
@@ -85,22 +110,28 @@ def load(file: Path, board: str) -> None:
     click.echo(
         f"{done.counted} of {length} lines counted on board {board}, {done.refused} left out{more}"
     )
+    if not (done.counted or done.before):
+        raise click.exceptions.Exit(1)
 
 
 @group.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=_file)
 @click.option("--board", default="main", show_default=True, callback=_board)
 @click.option("--period", default="all", show_default=True, callback=_period)
-def save(file: Path, board: str, period: str) -> None:
+@click.option(
+    "--raw", is_flag=True, help="Leave cells of a .csv that a spreadsheet would run as a formula."
+)
+@click.option(
+    "--excel", is_flag=True, help="Begin a .csv with the mark by which Excel knows UTF-8."
+)
+def save(file: Path, board: str, period: str, raw: bool, excel: bool) -> None:
     """Write the rows, best first; broken off, the same command goes on. What moves meanwhile may be
-    there twice or not."""
-    with _told(), click.progressbar(length=1, label="Rows") as bar:
-
-        def moved(rows: int, total: int) -> None:
-            bar.length = max(total, 1)
-            bar.update(rows)
-
-        written = transfer.save(leaderboard(board), file, period, moved)
+    there twice or not. In a .csv a cell that a spreadsheet would run stands behind an apostrophe,
+    which import takes off."""
+    if excel and not transfer.is_csv(file):
+        raise click.UsageError("--excel is for .csv")
+    with _told(), _bar("Rows", 1) as moved:
+        written = transfer.save(leaderboard(board), file, period, moved, raw=raw, mark=excel)
     click.echo(f"{written} rows of board {board} written to {file}")
 
 
@@ -113,7 +144,7 @@ def season(name: str, board: str) -> None:
         try:
             players = leaderboard(board).season(name)
         except ValueError as error:
-            raise click.UsageError(f"{error}.".capitalize()) from None
+            raise click.UsageError(as_sentence(error)) from None
     if not players:
         raise click.ClickException(f"Nobody has played on board {board}.")
     click.echo(f"season {name} of board {board} closed, {players} players")

@@ -24,6 +24,7 @@ from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check
 from demo.leaderboard.board_access import (
     PlayerName,
     Seen,
+    as_sentence,
     bp,
     by_api,
     known,
@@ -135,8 +136,8 @@ def post_score(board: str) -> Any:
     errors = {}
     try:
         player = check_player(player)
-    except ValueError:
-        errors["player"] = "Player: 1 to 64 visible characters."
+    except ValueError as error:
+        errors["player"] = as_sentence(error)
     if not (
         text.removeprefix("-").isdecimal()
         and text.isascii()
@@ -162,7 +163,7 @@ def post_score(board: str) -> Any:
             done = submit(name, player, int(text), None, mode=Mode.SUM, idempotency_key=key)
         except ValueError as error:
             return _board_page(
-                name, {"score": f"{error}.".capitalize()}, {"player": player, "score": text}
+                name, {"score": as_sentence(error)}, {"player": player, "score": text}
             ), 422
         except RedisAway as away:
             if not told:

@@ -94,6 +94,17 @@ def test_a_wrong_query_names_its_field(web: FlaskClient, query: str, field: str)
     assert web.get(f"/catalog/?{query}").status_code in (200, 422)
 
 
+def test_words_of_a_real_language_are_looked_for_and_others_are_told_by_their_code(
+    web: FlaskClient,
+) -> None:
+    web.patch(API, json={"name": "می\u200cخواهم"})
+    for query in ("می\u200cخواهم", "\u3000می\u200cخواهم"):
+        found = web.get("/catalog/api/products", query_string={"q": query}).json["products"]
+        assert [product["name"] for product in found] == ["می\u200cخواهم"]
+    refused = web.get("/catalog/api/products?q=a%E2%80%AEb").json["errors"]
+    assert refused == [{"field": "q", "detail": "U+202E cannot be looked for"}]
+
+
 def test_the_api_tells_a_product_whole(web: FlaskClient) -> None:
     product = web.get(API).json
     assert set(product) == set(

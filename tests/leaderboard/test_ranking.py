@@ -1,6 +1,7 @@
 import itertools
 import threading
 import time
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -251,6 +252,40 @@ def test_a_score_that_a_double_may_not_hold_is_refused(client: Client, score: An
 def test_a_name_that_cannot_be_shown_is_refused(player: str) -> None:
     with pytest.raises(ValueError, match="player"):
         check_player(player)
+
+
+@pytest.mark.parametrize(
+    ("player", "told"),
+    [
+        ("ma\u200bra", "U+200B (zero width space) is not taken"),
+        ("mara\u202eb", "U+202E (right-to-left override) is not taken"),
+        ("a\x07", "U+0007 is not taken"),
+        ("Jean\u00a0Paul", "U+00A0 (no-break space) is not taken"),
+        ("mara ", "U+0020 (space) is not taken at the ends"),
+        ("山田\u3000", "U+3000 (ideographic space) is not taken at the ends"),
+        ("\u200cعلی", "U+200C (zero width non-joiner) is not taken at the ends"),
+        ("mara\u3164", "U+3164 (hangul filler) is not taken at the ends"),
+        ("\u200d", "it begins with U+200D (zero width joiner)"),
+    ],
+)
+def test_the_character_that_is_not_taken_is_told(player: str, told: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        check_player(player)
+    assert told in str(refused.value)
+
+
+NAMES = (  # what real words of these languages are written with
+    *("علی\u200cرضا", "می\u200cخواهم"),  # Persian
+    *("山田\u3000太郎", "葛\U000e0100城"),  # Japanese, with a variation selector
+    *("র\u200c্যাব", "ന\u200d", "क्षत्रिय", "ศรีสุดา", "မြန်မာ"),  # Bengali to Burmese
+    *("ᠮᠣᠩᠭᠣᠯ\u202fᠤᠨ", "ᠬᠠᠨ\u180eᠠ", "ᚑᚌᚐᚋ\u1680ᚋᚐᚊ"),  # Mongolian, Ogham
+    *("נִקּוּד", "Nguye\u0302\u0303n", "q\u0323\u0307", "בן־גוריון", "O’Neill"),  # marks
+)
+
+
+@pytest.mark.parametrize("player", NAMES, ids=ascii)
+def test_a_name_of_a_real_language_is_taken(player: str) -> None:
+    assert check_player(player) == unicodedata.normalize("NFC", player)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,8 @@ def test_names_with_anything_in_them_are_found_again(web: FlaskClient) -> None:
         "50%",
         "a:b{c}",
         "q?x=1&y",
+        "علی\u200cرضا",
+        "山田\u3000太郎",
     ):
         assert post(web, player, 1).status_code == 201
         assert (
@@ -265,6 +267,15 @@ def test_a_wrong_name_is_told_beside_its_field(web: FlaskClient, player: str) ->
     answer = web.post("/leaderboard/boards/main/scores", data={"player": player, "score": "1"})
     assert answer.status_code == 422
     assert 'aria-describedby="player-error"' in answer.text
+
+
+def test_a_refused_name_is_told_with_what_is_wrong_by_page_game_and_api(web: FlaskClient) -> None:
+    told = "U+200B (zero width space) is not taken"
+    for path in ("scores", "game"):
+        form = {"player": "ma\u200bra", "score": "1"}
+        answer = web.post(f"/leaderboard/boards/main/{path}", data=form)
+        assert (answer.status_code, f"Player: {told}." in answer.text) == (422, True)
+    assert post(web, "ma\u200bra", 1).json["errors"] == [{"field": "player", "detail": told}]
 
 
 def test_a_name_is_shown_as_text(web: FlaskClient) -> None:
