@@ -21,9 +21,8 @@ LOGGED = m.Call(
         attr=m.OneOf(*map(m.Name, ("debug", "info", "warning", "error", "exception"))),
     )
 )
-TYPES = m.Call(
-    func=m.OneOf(*map(m.Name, ("len", "isinstance", "cast", "TypeVar", "getLogger", "NewType")))
-)
+NAMED = m.OneOf(*map(m.Name, ("len", "isinstance", "cast", "TypeVar", "getLogger", "NewType")))
+TYPES = m.Call(func=NAMED | m.Attribute(attr=NAMED))
 # What a type checker reads, what a reader reads, and what ends the import of half the tests.
 NOT_TOUCHED = (
     m.Annotation()
@@ -32,6 +31,7 @@ NOT_TOUCHED = (
     | m.ImportFrom()
     | m.Assert()
     | m.If(test=m.Name("TYPE_CHECKING"))
+    | m.Arg(keyword=m.Name("strict"))
     | LOGGED
     | TYPES
 )
@@ -40,6 +40,14 @@ NOT_TOUCHED = (
 def _dropped_call(node: cst.Expr) -> Iterator[cst.Pass]:
     if isinstance(node.value, cst.Call | cst.Await):
         yield cst.Pass()
+
+
+def _arg_removal(node: cst.Call) -> Iterator[cst.Call]:
+    """All but `strict` of a zip, which states what cannot be otherwise."""
+    strict = [arg for arg in node.args if m.matches(arg, m.Arg(keyword=m.Name("strict")))]
+    for made in mutators.operator_arg_removal(node):
+        if all(any(arg is kept for kept in made.args) for arg in strict):
+            yield made
 
 
 def _dropped_raise(node: cst.Raise) -> Iterator[cst.Pass]:
@@ -82,9 +90,11 @@ def _string(node: cst.BaseString) -> Iterator[cst.BaseString]:
 
 
 _SPACE = cst.SimpleWhitespace(" ")
+REPLACED = (mutators.operator_string, mutators.operator_arg_removal)
 OPERATORS: Sequence[tuple[type, Callable[[Any], Any]]] = [
-    *(each for each in mutators.mutation_operators if each[1] is not mutators.operator_string),
+    *(each for each in mutators.mutation_operators if each[1] not in REPLACED),
     (cst.BaseString, _string),
+    (cst.Call, _arg_removal),
     (cst.Expr, _dropped_call),
     (cst.Raise, _dropped_raise),
     (cst.If, _negated),

@@ -67,6 +67,9 @@ def test_each_kind_of_fault_in_lua(source: str, kind: str, expected: list[str]) 
         ("a = 'a text'", "string", []),
         ("def f(a: 'word') -> 1: ...", "string", []),
         ("logger.info('word')", "arg_removal", []),
+        ("log = logging.getLogger(a)", "arg_removal", []),
+        ("f(a)", "arg_removal", ["f(None)"]),
+        ("zip(a, strict=True)", "arg_removal", ["zip(None, strict=True)", "zip(strict=True)"]),
     ],
 )
 def test_each_kind_of_fault_in_python(source: str, kind: str, expected: list[str]) -> None:

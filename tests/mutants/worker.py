@@ -119,15 +119,15 @@ def trial(tests: list[str], seconds: float) -> tuple[str, str]:
         pass
     status = os.waitpid(pid, 0)[1]
     noticed_by = told.read_text()
-    tail = (folder / "output").read_text(errors="replace")[-600:]
+    output = (folder / "output").read_text(errors="replace")
     shutil.rmtree(folder, ignore_errors=True)
     if late:
         return "late", noticed_by
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
         return "survived", ""
-    if not noticed_by and code in (4, 5):  # pytest has not understood what was asked of it
-        return "broken", f"exit {code}: {tail}"
+    if code in (4, 5) and "while loading conftest" not in output:  # not asked as it should be
+        return "broken", f"exit {code}: {output[-600:]}"
     return "noticed", noticed_by or f"exit {code}"
 
 

@@ -325,6 +325,34 @@ class LimiterTests:
             "me", now_us=now_us + round(refused.retry_after_seconds * SECOND)
         ).allowed
 
+    @pytest.mark.parametrize("shift_us", [0, SECOND, -SECOND, -HOUR])
+    def test_a_check_writes_nothing_whatever_the_clock_does(
+        self, client: Client, shift_us: int
+    ) -> None:
+        limiter = self.make(client, (3, 5), (4, 60))
+        for _ in range(3):
+            limiter.hit("me", now_us=NOW_US)
+
+        def kept() -> list[Any]:
+            keys = limiter.redis_keys("me")
+            return [(client.dump(key), client.execute_command("PEXPIRETIME", key)) for key in keys]
+
+        before = kept()
+        assert not limiter.peek("me", now_us=NOW_US + shift_us).allowed
+        assert kept() == before
+
+    @pytest.mark.parametrize("cost", [1, 2])
+    def test_a_hit_alone_brings_back_what_lies_ahead(self, client: Client, cost: int) -> None:
+        """Refused as it is: else what the clock counted before it went back would count for an hour,
+        until the clock has caught up."""
+        limiter = self.steered(client, (3, 2))
+        for _ in range(3):
+            assert limiter.hit("me", now_us=NOW_US + HOUR).allowed
+        refused = limiter.hit("me", cost, now_us=NOW_US)
+        assert not refused.allowed and refused.retry_after_seconds <= 4
+        then = NOW_US + round(refused.retry_after_seconds * SECOND)
+        assert limiter.hit("me", cost, now_us=then).allowed
+
     def test_the_clock_is_redis_own(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         limiter = self.make(client, (1, 86_400))
         assert limiter.hit("me").allowed
