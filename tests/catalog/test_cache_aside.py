@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis.exceptions import RedisError
@@ -1027,6 +1027,7 @@ def test_no_interleaving_serves_what_was_loaded_before_an_invalidation(
             max_examples=examples,
             stateful_step_count=30,
             deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis.crc import key_slot
@@ -393,6 +393,7 @@ def test_no_acknowledged_change_is_lost_whoever_dies(client: Client) -> None:
             max_examples=100,
             stateful_step_count=25,
             deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

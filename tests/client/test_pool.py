@@ -97,8 +97,22 @@ def proxy(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_a_write_whose_reply_is_lost_is_not_sent_again() -> None:
-    """A proxy swallows the reply of the first ZINCRBY and hangs up."""
+WRITES: dict[str, Callable[[Client], Any]] = {
+    "command": lambda client: client.zincrby("board", 5, "mara"),
+    "pipeline": lambda client: (
+        client.pipeline(transaction=False).zincrby("board", 5, "mara").get("a").execute()
+    ),
+    "transaction": lambda client: client.pipeline().zincrby("board", 5, "mara").execute(),
+    "script": lambda client: client.register_script(
+        "return redis.call('ZINCRBY', KEYS[1], 5, 'mara')"
+    )(keys=["board"]),
+}
+
+
+@pytest.mark.parametrize("road", WRITES)
+def test_a_write_whose_reply_is_lost_is_not_sent_again(road: str) -> None:
+    """A proxy swallows the reply of the first ZINCRBY and hangs up: redis-py sends each of these in a
+    way of its own."""
     swallowed = threading.Event()
 
     def relay(visitor: socket.socket) -> None:
@@ -112,9 +126,9 @@ def test_a_write_whose_reply_is_lost_is_not_sent_again() -> None:
                 visitor.sendall(reply)
 
     with tcp_server() as port, proxy(relay) as at:
-        client = client_for(f"redis://127.0.0.1:{at}")
-        with pytest.raises(RedisError):
-            client.zincrby("board", 5, "mara")
+        client = client_for(f"redis://127.0.0.1:{at}", timeout_seconds=5.0)
+        with pytest.raises(redis.ConnectionError):
+            WRITES[road](client)
         assert swallowed.is_set()
         with redis.Redis(port=port) as direct:
             assert direct.zscore("board", "mara") == 5

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -232,6 +232,7 @@ def test_whatever_is_done_every_rank_order_neighbour_and_page_is_the_models(clie
             max_examples=EXAMPLES,
             stateful_step_count=20,
             deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

@@ -400,6 +400,27 @@ def test_a_reader_whose_clock_is_off_reads_redis_day_from_the_first_time(
     agree_on_redis_day(client, days, period, reads)
 
 
+@pytest.mark.parametrize("lower", [False, True])
+def test_by_cursor_every_row_that_stays_comes_once_however_the_others_move(
+    client: Client, lower: bool
+) -> None:
+    board, sign = Leaderboard(client, "cursors", lower_is_better=lower), -1 if lower else 1
+    board.submit_many([Post(f"p{number:02}", sign * (number // 4)) for number in range(20)])
+    expected = [entry.player for entry in board.top(20).entries]
+    seen, cursor = list[str](), None
+    for step in range(20):
+        page = board.page(0, 3, cursor=cursor)
+        assert page.total == 20 + step
+        seen += [entry.player for entry in page.entries if entry.player.startswith("p")]
+        board.submit(f"new{step}", sign * (99 + step))  # every place moves on by one
+        if (cursor := page.cursor) is None:
+            break
+    assert seen == expected
+    assert (len(page.entries), page.offset) == (2, page.total - 2)
+    assert board.page(0, page.total).cursor is not None  # one more has come since
+    assert board.page(0, page.total + 1).cursor is None
+
+
 def test_the_first_to_reach_a_score_is_first_among_friends(client: Client) -> None:
     board = Leaderboard(client, "friends")
     for player in "xyz":

@@ -7,6 +7,7 @@ from flask import Flask
 from redis.exceptions import ConnectionError
 
 from demo.leaderboard import boards, ranking, transfer
+from demo.leaderboard.answers import Post
 from demo.leaderboard.ranking import Leaderboard
 from tests.servers import Client
 
@@ -259,6 +260,25 @@ def test_an_export_that_was_broken_off_goes_on_behind_what_is_written(
     names = [json.loads(line)["player"] for line in file.read_text().splitlines()]
     assert names == [f"p{number}" for number in reversed(range(230))]
     assert before < 230
+
+
+def test_an_export_whose_file_is_gone_begins_anew(client: Client, tmp_path: Path) -> None:
+    """What the note beside it says is of rows that nobody has."""
+    file, board = tmp_path / "rows.csv", Leaderboard(client, "rows")
+    board.submit_many([Post(f"p{number}", number) for number in range(150)])
+    told = iter([True])
+
+    def break_off(_: int, __: int) -> None:
+        if not next(told, False):
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        transfer.save(board, file, "all", break_off)
+    assert list(tmp_path.glob("*.progress"))
+    file.unlink()
+    assert transfer.save(board, file, "all", lambda *_: None) == 150
+    assert len(file.read_text().splitlines()) == 151
+    assert not list(tmp_path.glob("*.progress"))
 
 
 @pytest.mark.parametrize(

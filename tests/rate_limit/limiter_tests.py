@@ -49,6 +49,34 @@ class Patient:
             return pipeline.execute()[0]
 
 
+class Lasting:
+    """A client that sees to it, by the steered clock, that a key lives on until what it counts weighs
+    nothing: until then the quota is not free again. A script that gives a key no lifetime leaves it
+    the day that it had before."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.ends_us = client, dict[str, int]()
+        self.register_script, self.unlink = client.register_script, client.unlink
+
+    def execute_command(self, name: str, sha: bytes, count: int, *rest: Any) -> Any:
+        keys, now_us = rest[:count], rest[-1]
+        seconds, us = self.client.time()
+        with self.client.pipeline() as pipeline:
+            for key in keys:
+                pipeline.pexpire(key, 24 * 3_600_000)
+            pipeline.execute_command(name, sha, count, *rest)
+            for key in keys:
+                pipeline.execute_command("PEXPIRETIME", key)
+            reply, *ends = pipeline.execute()[count:]
+        for quota, (key, ends_ms) in enumerate(zip(keys, ends, strict=True)):
+            left_us = ends_ms * 1000 - seconds * SECOND - us // 1000 * 1000
+            if 0 < left_us < 12 * HOUR:
+                self.ends_us[key] = now_us + left_us
+            resets_us = reply[4 * quota + 3]
+            assert not resets_us or now_us + resets_us <= self.ends_us[key]
+        return reply
+
+
 def steered(
     algorithm: type[Limiter], client: Client, *quotas: tuple[int, float], **more: Any
 ) -> Limiter:
@@ -248,6 +276,18 @@ class LimiterTests:
                 assert left == -2 or 0 <= left <= 2000 * window, f"step {number}"
         assert all(client.exists(key) for key in limiter.redis_keys("me"))
 
+    @pytest.mark.parametrize("count_refused", [False, True])
+    def test_no_key_ends_before_what_it_counts_is_out_of_the_window(
+        self, client: Client, count_refused: bool
+    ) -> None:
+        quotas = [Quota(3, 5), Quota(4, 60)]
+        limiter = self.algorithm(Lasting(client), "t", *quotas, count_refused=count_refused)
+        limiter.peek("warm")  # the server knows the script from here on
+        steps = [limiter.hit] * 5 + [limiter.refund, limiter.peek, limiter.hit]
+        for number, gap in enumerate((SECOND, -2 * SECOND, -HOUR)):  # on, and back as clocks may go
+            for step_number, step in enumerate(steps):
+                step(f"me-{number}", now_us=NOW_US + step_number * gap)
+
     def test_ttls_and_counts_outlive_a_restart_and_a_forgotten_script_is_told_again(self) -> None:
         with private_engine("--appendonly", "yes", "--appendfsync", "always") as engine:
             client = connect(engine.url, pool_size=2, timeout_seconds=5)
@@ -284,6 +324,34 @@ class LimiterTests:
         assert limiter.hit(
             "me", now_us=now_us + round(refused.retry_after_seconds * SECOND)
         ).allowed
+
+    @pytest.mark.parametrize("shift_us", [0, SECOND, -SECOND, -HOUR])
+    def test_a_check_writes_nothing_whatever_the_clock_does(
+        self, client: Client, shift_us: int
+    ) -> None:
+        limiter = self.make(client, (3, 5), (4, 60))
+        for _ in range(3):
+            limiter.hit("me", now_us=NOW_US)
+
+        def kept() -> list[Any]:
+            keys = limiter.redis_keys("me")
+            return [(client.dump(key), client.execute_command("PEXPIRETIME", key)) for key in keys]
+
+        before = kept()
+        assert not limiter.peek("me", now_us=NOW_US + shift_us).allowed
+        assert kept() == before
+
+    @pytest.mark.parametrize("cost", [1, 2])
+    def test_a_hit_alone_brings_back_what_lies_ahead(self, client: Client, cost: int) -> None:
+        """Refused as it is: else what the clock counted before it went back would count for an hour,
+        until the clock has caught up."""
+        limiter = self.steered(client, (3, 2))
+        for _ in range(3):
+            assert limiter.hit("me", now_us=NOW_US + HOUR).allowed
+        refused = limiter.hit("me", cost, now_us=NOW_US)
+        assert not refused.allowed and refused.retry_after_seconds <= 4
+        then = NOW_US + round(refused.retry_after_seconds * SECOND)
+        assert limiter.hit("me", cost, now_us=then).allowed
 
     def test_the_clock_is_redis_own(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         limiter = self.make(client, (1, 86_400))

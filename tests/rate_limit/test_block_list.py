@@ -115,6 +115,19 @@ def test_the_list_is_bounded(limiter: SlidingWindowLog, clock: Clock) -> None:
     assert all(blocks.blocked(name) for name in "bcd")
 
 
+def test_the_smallest_list_blocks_one_for_a_moment(limiter: SlidingWindowLog, clock: Clock) -> None:
+    blocks = BlockList(limiter, after=1, seconds=0.5, most=1, clock=clock)
+    for name in "ab":
+        blocks.hit(name)
+        blocks.hit(name)
+    blocked = blocks.blocked("b")
+    assert blocked is not None and not blocks.blocked("a")
+    assert (blocked.retry_after_seconds, blocked.reset_after_seconds) == (0.5, 0.5)
+    assert (blocked.limit, blocked.used) == (1, 1)
+    clock.now += 0.5
+    assert blocks.blocked("b") is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"after": 0, "seconds": 1}, {"after": 1, "seconds": 0}, {"after": 1, "seconds": 1, "most": 0}],

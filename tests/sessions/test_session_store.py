@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -758,6 +758,7 @@ def test_any_interleaving_agrees_with_a_model(client: Client) -> None:
             max_examples=2000 if os.environ.get("CI") else 150,
             stateful_step_count=30,
             deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
