@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from demo.analytics import presence
 from demo.analytics.presence import KEY, Presence
-from tests.servers import Client, clean
+from tests.servers import Client, clean, lives
 
 NOW = 1_798_761_600
 SEEN = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-400, 0)), max_size=30)
@@ -47,4 +47,4 @@ def test_a_crowd_has_a_bound_and_all_of_it_expires(client: Client, monkeypatch: 
         Presence(client).add(pipeline, [str(number) for number in range(20)], NOW)
         pipeline.execute()
     assert client.zcard(KEY) == 10
-    assert 0 < client.ttl(KEY) <= 600
+    assert lives(client, KEY, 600)
