@@ -107,6 +107,22 @@ def test_a_crash_between_commit_and_acknowledgement_saves_twice_and_changes_noth
     )
 
 
+def test_a_change_that_is_in_the_database_already_is_no_change_that_waits(
+    store: WriteBehind[Row], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was saved, its acknowledgement is under way, and its entry was evicted: read anew, the
+    entry is a clean one, and lives no longer."""
+    store.update("a", add)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_acknowledge", _die)
+        with pytest.raises(KeyboardInterrupt):
+            store.flush("dies")
+    client.delete(store.entry_key("a"))
+    assert store.read("a") == Row(1)
+    assert client.get(store.entry_key("a")).startswith(b"2|C|")
+    assert lives(client, store.entry_key("a"), 60)
+
+
 def _die(*_: Any) -> None:
     raise KeyboardInterrupt
 
