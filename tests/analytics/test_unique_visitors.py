@@ -2,6 +2,9 @@
 
 from datetime import date, timedelta
 
+import pytest
+
+from demo.analytics import unique_visitors
 from demo.analytics.salts import hashed
 from demo.analytics.unique_visitors import MAX_EXACT, STANDARD_ERROR, UniqueVisitors
 from tests.servers import Client
@@ -53,6 +56,17 @@ def test_the_exact_set_ends_and_the_estimate_goes_on(client: Client) -> None:
     assert found.exact_day is None and near(found.day, 10_000)
     add(uniques, client, 0, 10, WEDNESDAY + timedelta(days=1))
     assert uniques.count(WEDNESDAY + timedelta(days=1)).exact_day == 10
+
+
+def test_the_set_is_exact_to_its_last_place(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unique_visitors, "MAX_EXACT", 3)
+    uniques = UniqueVisitors(client)
+    for number, exact in enumerate((1, 2, 3, None, None)):
+        add(uniques, client, number, number + 1, WEDNESDAY)
+        assert uniques.count(WEDNESDAY).exact_day == exact
+    assert client.scard("demo:analytics:{visitors}:exact:2026-11-25") == 4
 
 
 def test_a_month_holds_its_days_when_they_are_gone(client: Client) -> None:

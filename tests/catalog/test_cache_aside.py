@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from demo.catalog.cache_aside import Busy, Cache, Cached, CacheStatus
 from demo.catalog.lease import Waits, lease_of
-from tests.servers import Client, clean, connect, private_engine, trips
+from tests.servers import Client, clean, connect, lives, private_engine, trips
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,7 +176,7 @@ def test_a_waiter_loads_for_itself_when_it_waited_long_enough(client: Client) ->
     assert (cached.value, cached.status) == (Row(1), CacheStatus.BYPASS)
     assert waits
     assert all(0 < wait <= 0.1 for wait in waits)
-    assert client.pttl(cache.redis_key("1") + ":late") > 0
+    assert lives(client, cache.redis_key("1") + ":late", cache.lease_seconds)
     assert client.get(cache.redis_key("1")) == b"L|somebody|"
 
 
@@ -286,7 +286,7 @@ def test_what_is_not_there_is_asked_for_once(client: Client) -> None:
     assert ask(cache, None).status is CacheStatus.MISS
     again = cache.get_or_load("1", must_not_load)
     assert (again.value, again.status) == (None, CacheStatus.NEGATIVE)
-    assert client.pttl(cache.redis_key("1")) <= 10_000
+    assert lives(client, cache.redis_key("1"), 10)
     cache.invalidate("1")
     assert ask(cache, 1).value == Row(1)
 

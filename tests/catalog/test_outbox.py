@@ -9,9 +9,11 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog import outbox, seed
+from demo.catalog.cached_catalog import CachedCatalog
 from demo.catalog.outbox import Deliverer, Event
+from demo.catalog.products import CATEGORIES
 from demo.database import Database
-from demo.web.services import services
+from demo.web.services import part, services
 from tests.servers import private_engine, until
 
 API = "/catalog/api/products/42"
@@ -112,6 +114,35 @@ def test_a_change_made_while_redis_was_away_is_told_when_it_is_back(
         until(lambda: other.get(API).json["version"] == 2, 5)
         until(lambda: not left(services(one.application).database), 5)
         until(lambda: other.get(API).headers["Cache-Status"].startswith("catalog; hit"), 5)
+
+
+def test_what_is_invalidated_by_hand_is_told_again_after_a_failover(app: Flask) -> None:
+    """A product by its page and by the API, a category, and all lists as products are added."""
+    web, database = app.test_client(), services(app).database
+
+    def lately() -> set[tuple[int, str]]:
+        with database.read(wait=False) as connection:
+            return {(event.product_id, event.category) for event in outbox.lately(connection)}
+
+    assert lately() == set()
+    assert web.post("/catalog/api/invalidations", json={"product": 42}).status_code == 200
+    category = web.get(API).json["category"]
+    assert lately() == {(42, category)}
+    assert web.post("/catalog/api/invalidations", json={"category": "lamps"}).status_code == 200
+    assert lately() == {(42, category), (0, "lamps")}
+    with app.app_context():
+        part(CachedCatalog, app).drop_all_lists()
+    assert lately() == {(42, category), *((0, each) for each in CATEGORIES)}
+
+
+def test_who_leaves_an_event_behind_wakes_who_delivers_it(
+    make_app: Callable[..., Flask], away: Flask
+) -> None:
+    woken: list[str] = []
+    for name, app in (("there", make_app()), ("away", away)):
+        part(CachedCatalog, app)._late = lambda name=name: woken.append(name)
+        assert app.test_client().patch(API, json={"price_cents": 7}).status_code == 200
+    assert woken == ["away"]
 
 
 def test_a_database_that_fails_is_tried_again(database: Database) -> None:

@@ -11,7 +11,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from demo.catalog.write_behind import GROUP, Contended, Versioned, WriteBehind
-from tests.servers import Client, clean, connect
+from tests.servers import Client, clean, connect, lives
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -107,6 +107,22 @@ def test_a_crash_between_commit_and_acknowledgement_saves_twice_and_changes_noth
     )
 
 
+def test_a_change_that_is_in_the_database_already_is_no_change_that_waits(
+    store: WriteBehind[Row], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was saved, its acknowledgement is under way, and its entry was evicted: read anew, the
+    entry is a clean one, and lives no longer."""
+    store.update("a", add)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_acknowledge", _die)
+        with pytest.raises(KeyboardInterrupt):
+            store.flush("dies")
+    client.delete(store.entry_key("a"))
+    assert store.read("a") == Row(1)
+    assert client.get(store.entry_key("a")).startswith(b"2|C|")
+    assert lives(client, store.entry_key("a"), 60)
+
+
 def _die(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -176,12 +192,16 @@ def test_a_clean_entry_expires_and_a_dirty_one_waits(
     store: WriteBehind[Row], client: Client
 ) -> None:
     store.read("a")
-    assert 0 < client.pttl(store.entry_key("a")) <= 60_000
+    assert lives(client, store.entry_key("a"), 60)
     store.update("a", add)
-    assert client.pttl(store.entry_key("a")) > 86_000_000
+    assert lives(client, store.entry_key("a"), 86_400) and lives(client, store.stream, 86_400)
     store.flush("one")
-    assert 0 < client.pttl(store.entry_key("a")) <= 60_000
-    assert all(client.pttl(key) > 0 for key in client.scan_iter("demo:catalog:{behind-*"))
+    assert lives(client, store.entry_key("a"), 60)
+    assert set(client.scan_iter("demo:catalog:{behind-*")) == {
+        store.entry_key("a").encode(),
+        store.stream.encode(),
+    }
+    assert lives(client, store.stream, 86_400)
 
 
 def test_an_entry_changed_again_before_it_was_saved_stays_dirty(
@@ -213,7 +233,7 @@ def test_a_change_that_cannot_be_saved_holds_up_no_other_and_is_kept_for_a_perso
     passes = [store.flush("one", idle_ms=0) for _ in range(3)]
     assert sum(each.dead for each in passes) == 1
     assert (store.pending(), client.xlen(store.dead)) == (0, 1)
-    assert client.pttl(store.dead) > 0
+    assert lives(client, store.dead, 86_400)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,16 @@ def test_the_first_to_reach_a_score_is_first_wherever_it_is_read(
     assert order(board) == [(1, player) for player in ("z", "a", "m", "q")]
 
 
+def test_the_list_of_seasons_names_none_whose_archive_has_expired(client: Client) -> None:
+    now = [NOW_MS]
+    board = make(client, now=now)
+    for name, days in (("one", 0), ("two", 399), ("three", 2)):
+        now[0] += days * DAY_MS
+        board.submit("a", 1)
+        assert board.season(name, now_ms=now[0]) == 1
+    assert board.seasons() == ["three", "two"]
+
+
 @RANKINGS
 def test_a_season_takes_every_store_whole_and_leaves_the_running_periods(
     client: Client, ranking: Ranking

@@ -6,6 +6,7 @@ A limiter's own file of tests derives from `LimiterTests` and says which algorit
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -288,6 +289,31 @@ class LimiterTests:
             for step_number, step in enumerate(steps):
                 step(f"me-{number}", now_us=NOW_US + step_number * gap)
 
+    @pytest.mark.parametrize("count_refused", [False, True])
+    def test_a_key_lives_until_it_is_as_if_never_written(
+        self, client: Client, count_refused: bool
+    ) -> None:
+        """No shorter, or hits that still count would be forgotten, and no longer: wherever in a
+        window they come, and whether they fill the quota, are given back or are refused."""
+        limiter = self.make(client, (3, 60), (7, 600), count_refused=count_refused)
+        for at_us in (0, 20 * SECOND + 1, 50 * SECOND):
+            limiter.reset("me")
+            now = NOW_US // (600 * SECOND) * (600 * SECOND) + at_us
+            for cost in (1, 2, 3, -2, 1):
+                before = [client.pttl(key) for key in limiter.redis_keys("me")]
+                began = time.monotonic()
+                call = limiter.hit if cost > 0 else limiter.refund
+                decision = call("me", abs(cost), now_us=now)
+                left = [client.pttl(key) for key in limiter.redis_keys("me")]
+                passed_ms = (time.monotonic() - began) * 1000 + 20
+                written = cost < 0 or decision.allowed or count_refused
+                for was, lives, part in zip(before, left, decision.by_quota, strict=True):
+                    life = part.reset_after_seconds * 1000 if written else was
+                    if cost < 0 and self.algorithm.__name__ == "SlidingWindowLog":
+                        life = was  # the hits that stay end when they would have ended
+                    assert life - passed_ms <= lives <= life + 1, (at_us, cost)
+                now += 1_000
+
     def test_ttls_and_counts_outlive_a_restart_and_a_forgotten_script_is_told_again(self) -> None:
         with private_engine("--appendonly", "yes", "--appendfsync", "always") as engine:
             client = connect(engine.url, pool_size=2, timeout_seconds=5)
@@ -299,7 +325,8 @@ class LimiterTests:
             engine.start()
             client.connection_pool.disconnect()
             key = limiter.redis_keys("me")[0]
-            assert 0 < client.pttl(key) <= 1_200_000
+            lasts = round(limiter.peek("me").reset_after_seconds * 1000)
+            assert lasts <= client.pttl(key) + 50 <= lasts + 10_000
             refused = limiter.hit("me")  # the script is gone with the process that held it
             assert (refused.allowed, refused.used) == (False, 2)
             client.script_flush()
