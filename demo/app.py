@@ -24,6 +24,7 @@ from demo.client.wire import OPEN, Guard
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.observe import logs, opentelemetry, origins, trace
+from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
@@ -181,6 +182,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     )
     made.background.elect("told_again", made.told_again.step)
     made.keep(plugs)
+    visits = made.keep(DatabaseVisits(lambda: bool(pull_the_plug.current().database)))
+    event.listen(made.database, "after_visit", visits.after_visit)
     made.keep(memory)
     made.keep(budgets(memory, server.workers()))
     # on a client of its own, as nobody is shown that

@@ -10,6 +10,7 @@ from typing import Any
 
 PAGES = {
     "home": "/",
+    "house": "/house",
     "catalog": "/catalog/?category=lamps",
     "catalog-empty": "/catalog/?q=nothing+has+this",
     "product": "/catalog/products/42",
