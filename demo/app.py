@@ -28,7 +28,7 @@ from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
-from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages, waiting
+from demo.teach import home, panel, pattern_zip, pull_the_plug, show_me, test_pages, waiting
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
@@ -97,7 +97,7 @@ def create_app(
     made = _services(app, instance, modules)
     _hooks(app)
     home.init(app, modules)
-    for shared in (command_line, pull_the_plug, openapi, pattern_zip, test_pages, waiting):
+    for shared in (command_line, pull_the_plug, openapi, pattern_zip, show_me, test_pages, waiting):
         app.register_blueprint(shared.bp)
     try:
         for module in modules:

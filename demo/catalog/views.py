@@ -27,6 +27,7 @@ from demo.catalog import (
     products,
     seed,
     serializers_views,
+    show_me,
     strategies_views,
     trials_views,
     whole_answers,
@@ -52,6 +53,7 @@ from demo.web import errors, flash_cookie
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
+STEPS = show_me.STEPS
 TITLE = "Catalog"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """

@@ -16,6 +16,7 @@ from demo.leaderboard import (
     game_views,
     play,
     reading,
+    show_me,
     stream,
     stream_views,
     transfer_commands,
@@ -44,6 +45,7 @@ from demo.web.errors import RedisAway
 from demo.web.origin import absolute
 from demo.web.services import Services, get_redis, part
 
+STEPS = show_me.STEPS
 TITLE = "Leaderboard"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "EXISTS EXPIRE UNLINK ZADD ZCARD ZRANGE ZREM ZREVRANGE"
@@ -57,7 +59,7 @@ RUNNING = [
     (Period.WEEK.value, "This week"),
     (Period.ALL.value, "All time"),
 ]
-__all__ = ["ROOMS", "TITLE", "bp", "card"]
+__all__ = ["ROOMS", "STEPS", "TITLE", "bp", "card"]
 bp.cli.add_command(play.command)
 bp.cli.add_command(transfer_commands.group)
 

@@ -11,6 +11,7 @@ from typing import Any
 PAGES = {
     "home": "/",
     "house": "/house",
+    "show-me": "/show-me/",
     "catalog": "/catalog/?category=lamps",
     "catalog-empty": "/catalog/?q=nothing+has+this",
     "product": "/catalog/products/42",
