@@ -28,7 +28,7 @@ from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
-from demo.teach import home, panel, pattern_zip, pull_the_plug, show_me, test_pages, waiting
+from demo.teach import busy, home, panel, pattern_zip, pull_the_plug, show_me, test_pages, waiting
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
@@ -53,6 +53,7 @@ from demo.web.proxies import FORWARDING, Proxies
 from demo.web.secret_key import secret_key
 from demo.web.security import SAFE_METHODS
 from demo.web.services import Services, part, services
+from demo.web.simulated import Simulated
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -97,7 +98,16 @@ def create_app(
     made = _services(app, instance, modules)
     _hooks(app)
     home.init(app, modules)
-    for shared in (command_line, pull_the_plug, openapi, pattern_zip, show_me, test_pages, waiting):
+    for shared in (
+        busy,
+        command_line,
+        pull_the_plug,
+        openapi,
+        pattern_zip,
+        show_me,
+        test_pages,
+        waiting,
+    ):
         app.register_blueprint(shared.bp)
     try:
         for module in modules:
@@ -162,6 +172,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     protected = pool.beside(client, (trace.around, sums.around), guard)
     hosts = origins.hosts(values["ORIGIN"]) if values["ORIGIN"] else ()
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values), hosts)
+    before_flask.simulated = Simulated(str(app.secret_key))
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)
     made = Services(

@@ -39,7 +39,7 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.rows = Rows(database, lambda: None)
         self.name = f"show-{secrets.token_hex(6)}"
-        self.cache = Cache(get_redis(), "trial", Product, ttl_seconds=60)
+        self.cache = Cache(get_redis(), "trial", Product, ttl_seconds=60, stale_seconds=60)
         self.clock = Clock()
 
     def load(self) -> Product | None:

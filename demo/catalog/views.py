@@ -49,6 +49,7 @@ from demo.catalog.products import CATEGORIES, PAGE_SIZE, Listing
 from demo.config import ConfigError
 from demo.observe import metrics
 from demo.teach import home, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import errors, flash_cookie
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
@@ -118,6 +119,11 @@ def busy(_: Busy) -> Response:
     return errors.answer(
         ServiceUnavailable("The database is too slow just now. Nothing was changed.")
     )
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors look at."""
+    return [Errand("/catalog/products/{product}", 40), Errand("/catalog/", 8)]
 
 
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:

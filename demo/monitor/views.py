@@ -29,6 +29,7 @@ from demo.monitor.unnamed import unnamed
 from demo.observe import metrics
 from demo.observe.database_visits import DatabaseVisits
 from demo.teach import listing, sketches
+from demo.teach.busy_runner import Errand
 from demo.teach.house import Figures, Flow, Node
 from demo.web import server
 from demo.web.budgets import Budgets
@@ -113,6 +114,11 @@ def init(app: Flask, services: Services) -> None:
     services.background.everywhere("reports", report)
     services.background.elect("sampler", Sampler(client, process_name, without=without).step)
     app.register_blueprint(bp)
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors look at."""
+    return [Errand("/monitor/")]
 
 
 def outcomes() -> dict[str, tuple[int, int]]:

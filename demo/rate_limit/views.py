@@ -21,6 +21,7 @@ from demo.rate_limit.playground import Lane, Pattern, Playground
 from demo.rate_limit.rules import Policy, Rule
 from demo.rate_limit.timeline import Timeline
 from demo.teach import home, listing, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.budgets import Budgets, network
 from demo.web.services import Services, get_redis, part
@@ -65,6 +66,12 @@ class Burst(Chosen, frozen=True, forbid_unknown_fields=True):
 
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_BURST)] = 1
     pattern: Pattern = "burst"
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors send: now and then more than they may."""
+    hit: dict[str, str | int] = {"identity": "{visitor}", "limit": 2, "window_seconds": 20}
+    return [Errand("/rate-limit/api/hits", 25, body=hit), Errand("/rate-limit/", 2)]
 
 
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:

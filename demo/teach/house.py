@@ -104,7 +104,8 @@ class House:
 def look(modules: Iterable[Any]) -> House:
     """As it is now."""
     found: Figures | None = next((m.house() for m in modules if hasattr(m, "house")), None)
-    known = found if found and found.age_seconds <= OLD_SECONDS else None
+    fresh = found is not None and found.age_seconds <= OLD_SECONDS and found.processes
+    known = found if fresh else None
     nodes = list(known.nodes) if known else [Node("", REDIS)]
     chosen = pull_the_plug.current()
     database = AWAY if part(DatabaseVisits).away else ""
@@ -144,7 +145,7 @@ def _trouble(node: Node) -> str:
 
 
 def _why(found: Figures | None) -> str:
-    if found:
+    if found and found.age_seconds > OLD_SECONDS:
         return f"No figures: nobody has sampled for {found.age_seconds:.0f} s."
     if current_app.config["BACKGROUND"] == "none":
         return "No figures: DEMO_BACKGROUND is none, so nobody samples."

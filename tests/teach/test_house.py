@@ -65,14 +65,17 @@ def test_home_draws_the_sums_of_all_processes_and_asks_for_nothing_more(app: Fla
     assert "10.1.2.3" not in answer.text
 
 
-def test_the_house_by_itself_asks_nothing_and_is_no_view(app: Flask) -> None:
+def test_the_house_by_itself_asks_nothing_and_is_no_view(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web = app.test_client()
     assert "No figures: DEMO_BACKGROUND is none, so nobody samples." in web.get("/house").text
     tell(app)
-    batch = part(Collector, app)._batch
+    noted: list[str] = []
+    monkeypatch.setattr(part(Collector, app), "note", lambda name, *_: noted.append(name))
     answer = web.get("/house")
     assert answer.status_code == 200 and round_trips(answer) == 0
-    assert "5 of 64" in answer.text and not batch.views
+    assert "5 of 64" in answer.text and not noted
 
 
 def test_figures_that_nobody_renews_are_not_drawn(
@@ -157,3 +160,10 @@ def test_answers_and_visits_are_told_once_and_a_visitors_own_trouble_is_not(app:
     web.post("/choices", data={"database": "down"})
     web.get("/catalog/products/43")
     assert visits.take() == {} and not visits.away
+
+
+def test_before_anybody_has_reported_there_are_no_figures(app: Flask) -> None:
+    tell(app, processes=0, pool_peak=0, pool_size=0)
+    for path in ("/", "/house"):
+        answer = app.test_client().get(path)
+        assert answer.status_code == 200 and "No figures" in answer.text
