@@ -104,9 +104,9 @@ class House:
 def look(modules: Iterable[Any]) -> House:
     """As it is now."""
     found: Figures | None = next((m.house() for m in modules if hasattr(m, "house")), None)
-    fresh = found is not None and found.age_seconds <= OLD_SECONDS and found.processes
-    known = found if fresh else None
-    nodes = list(known.nodes) if known else [Node("", REDIS)]
+    fresh = found if found and found.age_seconds <= OLD_SECONDS else None
+    known = fresh if fresh and fresh.processes else None
+    nodes = list(fresh.nodes) if fresh else [Node("", REDIS)]
     chosen = pull_the_plug.current()
     database = AWAY if part(DatabaseVisits).away else ""
     return House(

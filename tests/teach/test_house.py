@@ -12,13 +12,17 @@ from sqlalchemy.exc import OperationalError
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
 from demo.client.breaker import Breakers
+from demo.client.leader import Leader
 from demo.monitor.latest import Flow, Latest, Node
 from demo.monitor.reports import Reporter
+from demo.monitor.sampler import Sampler
 from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.teach import house
+from demo.teach.home import Home
 from demo.web.services import part, services
 from tests.conftest import round_trips
+from tests.topologies import topology
 
 ROOMS = {"catalog": Flow(1230, 410), "sessions": Flow(45, 900), "turns": Flow(5, 100)}
 
@@ -167,3 +171,31 @@ def test_before_anybody_has_reported_there_are_no_figures(app: Flask) -> None:
     for path in ("/", "/house"):
         answer = app.test_client().get(path)
         assert answer.status_code == 200 and "No figures" in answer.text
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+def test_the_servers_of_a_sentinel_and_of_a_cluster_are_drawn_and_cost_home_nothing(
+    make_app: Callable[..., Flask], kind: str
+) -> None:
+    with topology(kind, nodes=2) as given:
+        app = make_app(REDIS_URL=given.url(), RATE_LIMITS={})
+        made, web = services(app), app.test_client()
+        before = round_trips(web.get("/"))
+        leader = Leader(made.protected_redis, "sampler", "of the test", ttl_seconds=60)
+        leader.campaign()
+        Sampler(made.protected_redis, lambda: "me", pause=lambda _: None).step(leader.token)
+        part(Reporter, app).step()
+        part(Home, app).kept.clear()
+        page = web.get("/")
+        assert round_trips(page) == before
+        words = " ".join(picture(page.text)[1].split())
+        expected = ("primary 1", "primary 2") if kind == "cluster" else ("primary", "Sentinel")
+        for what in expected:
+            assert f"Redis: {what} answers" in words
+        if isinstance(made.breaker, Breakers):
+            one, _ = sorted(made.breaker.names())
+            gone = made.breaker.of(one)
+            made.breaker.probe = gone.probe = None  # nobody finds out that it is there
+            gone.failed()
+            words = " ".join(picture(web.get("/house").text)[1].split())
+            assert "Redis: primary 1 away" in words and "Redis: primary 2 answers" in words
