@@ -68,3 +68,29 @@ def test_the_house_fits_any_screen_and_is_asked_for_without_a_round_trip(page: A
     expect(page.get_by_role("img", name="The house:")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_it_is_made_busy_by_keyboard_seen_and_stopped(page: Any) -> None:
+    page.goto("/busy/")
+    field = page.get_by_role("textbox", name="Visitors")
+    field.fill("2")
+    enter(page)
+    page.get_by_role("button", name="Stop it").wait_for(timeout=60_000)  # when its turn comes
+    expect(page.get_by_role("heading", name="2 visitors are here")).to_be_visible()
+    page.get_by_text("Simulated visitors are in the figures").wait_for(timeout=30_000)
+
+    def stay(route: Any) -> None:
+        """As it is answered, but without being asked for again."""
+        answer = route.fetch()
+        kept = {name: told for name, told in answer.headers.items() if name != "refresh"}
+        route.fulfill(response=answer, headers=kept)
+
+    page.route("**/busy/", stay)
+    page.goto("/busy/")
+    assert not violations(page)
+    page.unroute_all(behavior="wait")
+    page.get_by_role("button", name="Stop it").focus()
+    enter(page)
+    expect(page.get_by_text("The visitors leave.")).to_be_visible()
+    fits(page)
+    assert not page.faults

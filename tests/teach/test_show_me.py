@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -18,7 +19,9 @@ from demo.teach import show_me
 from demo.teach.faults import Plugs
 from demo.teach.show_me import Measured, Row, Step, at, told
 from demo.web.services import part, services
+from tests import users
 from tests.conftest import round_trips
+from tests.servers import tcp_server
 from tests.topologies import topology
 
 STEPS: dict[str, Step] = {
@@ -210,3 +213,18 @@ def test_the_axis_gives_each_power_of_ten_the_same_room() -> None:
         "43 ms",
         "1.2 s",
     ]
+
+
+def test_a_user_without_diagnostics_is_shown_every_step(
+    make_app: Callable[..., Flask], app: Flask
+) -> None:
+    rights = users.four(services(app).needs).split()
+    with tcp_server() as port, redis.Redis(port=port) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", *rights)
+        made = make_app(REDIS_URL=f"redis://u:pw@127.0.0.1:{port}")
+        pages = play(made.test_client())
+        assert len(pages) == 6
+        assert not any("cannot be shown" in page.text for _, page in pages)
+        admin.execute_command("ACL", "SETUSER", "u", "-eval", "-evalsha")
+        for _, page in play(made.test_client())[4:]:
+            assert "This cannot be shown now." in page.text and "permit" in page.text
