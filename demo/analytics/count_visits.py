@@ -15,6 +15,8 @@ PRODUCT = "catalog.product"
 PAGES = {
     "home.index": "Overview",
     "home.style": "Style",
+    "show_me.index": "Show me",
+    "show_me.show": "A step of Show me",
     "openapi.page": "API",
     "test_pages.show": "A test",
     "catalog.index": "Catalog",
