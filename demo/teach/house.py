@@ -93,6 +93,11 @@ class House:
         """That of a use case; none at all is a flow of nothing."""
         return self.figures.flows.get(name, Flow(0.0, None)) if self.figures else None
 
+    @staticmethod
+    def thickness(a_second: float) -> float:
+        """Of a line, in pixels: ten times as much is two more, and never so much that it hides words."""
+        return min(9.0, 1 + 2 * math.log10(1 + a_second))
+
     def dots(self) -> list[tuple[int, int, bool]]:
         """The connections: where each is drawn, and whether it was in use."""
         size = self.figures.pool_size if self.figures else self.pool_size
