@@ -177,11 +177,14 @@ def test_on_a_cluster_every_step_is_shown(make_app: Callable[..., Flask]) -> Non
 
 
 TOLD = [
-    ("page", {"hits": 20}, [[200, 300, 250], [0.5] * 20], "250 ms; cached, 0.50 ms: 500 times as fast"),
-    ("page", {"hits": 3}, [[200], [190.0] * 20], "the cache answered 3 of 20 times, and each took 190 ms"),
+    ("page", {"hits": 20, "reads": 20}, [[200, 300, 250], [0.5] * 20], "250 ms; cached, 0.50 ms: 500 times as fast"),
+    ("page", {"hits": 3, "reads": 20}, [[200], [190.0] * 20], "the cache answered 3 of 20 times, and each took 190 ms"),
     ("price", {"after": 9, "stale": 4, "seen_ms": 1, "untold": 0}, [[1], [2], [3]], "4 showed the old price."),
     ("price", {"after": 9, "stale": 0, "seen_ms": 7, "untold": 0}, [[], [2], []], "had the new one after 7.0 ms."),
-    ("readers", {"readers": 50, "loads": 50, "cached": 2}, [[1000], [210]], "with it they loaded 2 times, and the"),
+    ("readers", {"readers": 50, "loads": 50, "cached": 2, "failed": 0}, [[1000], [210]], "they loaded 2 times, and"),
+    ("price", {"after": 0, "stale": 0, "seen_ms": 0, "untold": 1}, [[1], [2], []], "it. No read that began after it"),
+    ("readers", {"readers": 50, "loads": 50, "cached": 9, "failed": 12}, [[3000], [3000]], "12 got nothing, as the"),
+    ("plug", {"asked": 5, "came": 4, "past": 3}, [[1], [455], [205], [2]], "4 of 5 reads were answered, 3 of them past"),
     ("limit", {"passed": 5, "refused": 3, "retry_s": 9.96}, [[1], [2]], "the next one passes in 10.0 s."),
     ("score", {"before": 4, "rank": 3, "total": 9, "seen_ms": -1}, [[1], []], "did not see it within 2 s."),
 ]  # fmt: skip
@@ -228,3 +231,17 @@ def test_a_user_without_diagnostics_is_shown_every_step(
         admin.execute_command("ACL", "SETUSER", "u", "-eval", "-evalsha")
         for _, page in play(made.test_client())[4:]:
             assert "This cannot be shown now." in page.text and "permit" in page.text
+
+
+def test_a_slow_database_makes_a_step_shorter_and_its_sentence_says_so(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_me, "LONG_MS", 1)
+    monkeypatch.setattr(of_catalog, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr("demo.database.WAIT_SECONDS", 0.001)
+    web = make_app(DB_LATENCY_MS=20).test_client()
+    pages = [seen(page.text)[1] for _, page in play(web)]
+    assert re.search(r"times as fast, in \d+ of \d+ reads", pages[0])
+    assert "No read that began after it has ended within 0 s" in pages[1]
+    assert re.search(r"\d+ got nothing, as the database was too slow", pages[2])
+    assert "1 of 1 reads were answered" in pages[3]
