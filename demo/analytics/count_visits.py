@@ -14,9 +14,10 @@ PRODUCT = "catalog.product"
 # no pages.
 PAGES = {
     "home.index": "Overview",
+    "home.show_house": "The house",
     "home.style": "Style",
     "show_me.index": "Show me",
-    "show_me.show": "A step of Show me",
+    "busy.index": "Make it busy",
     "openapi.page": "API",
     "test_pages.show": "A test",
     "catalog.index": "Catalog",
