@@ -24,10 +24,11 @@ from demo.client.wire import OPEN, Guard
 from demo.config import REPOSITORY, ConfigError
 from demo.database import Database, sqlite_url
 from demo.observe import logs, opentelemetry, origins, trace
+from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
-from demo.teach import home, panel, pattern_zip, pull_the_plug, test_pages, waiting
+from demo.teach import busy, home, panel, pattern_zip, pull_the_plug, show_me, test_pages, waiting
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
@@ -52,6 +53,7 @@ from demo.web.proxies import FORWARDING, Proxies
 from demo.web.secret_key import secret_key
 from demo.web.security import SAFE_METHODS
 from demo.web.services import Services, part, services
+from demo.web.simulated import Simulated
 
 USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
@@ -96,7 +98,16 @@ def create_app(
     made = _services(app, instance, modules)
     _hooks(app)
     home.init(app, modules)
-    for shared in (command_line, pull_the_plug, openapi, pattern_zip, test_pages, waiting):
+    for shared in (
+        busy,
+        command_line,
+        pull_the_plug,
+        openapi,
+        pattern_zip,
+        show_me,
+        test_pages,
+        waiting,
+    ):
         app.register_blueprint(shared.bp)
     try:
         for module in modules:
@@ -161,6 +172,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     protected = pool.beside(client, (trace.around, sums.around), guard)
     hosts = origins.hosts(values["ORIGIN"]) if values["ORIGIN"] else ()
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values), hosts)
+    before_flask.simulated = Simulated(str(app.secret_key))
     request_log, metrics = RequestLog(before_flask), HttpMetrics(client, breaker)
     request_log.ended.append(metrics)
     made = Services(
@@ -181,6 +193,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     )
     made.background.elect("told_again", made.told_again.step)
     made.keep(plugs)
+    visits = made.keep(DatabaseVisits(lambda: bool(pull_the_plug.current().database)))
+    event.listen(made.database, "after_visit", visits.after_visit)
     made.keep(memory)
     made.keep(budgets(memory, server.workers()))
     # on a client of its own, as nobody is shown that

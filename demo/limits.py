@@ -61,6 +61,12 @@ DEFAULTS: dict[str, Any] = {
     "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
     "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
     "leaderboard.stream": {"limit": 300, "window_seconds": 60},
+    "busy.begin": [
+        {"limit": 3, "window_seconds": 600},
+        {"limit": 20, "window_seconds": 3600, "by": "everyone"},
+    ],
+    "show_me.measure": {"limit": 30, "window_seconds": 60},
+    "show_me.go_on": {"limit": 30, "window_seconds": 60},
     "catalog.trials.burst": {"limit": 10, "window_seconds": 60},
     "catalog.lab.run": {"limit": 10, "window_seconds": 60},
     "catalog.serializers.run_pickle": {"limit": 10, "window_seconds": 60},

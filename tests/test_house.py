@@ -25,6 +25,7 @@ DOORS = {
     *("answering", "whole_answers", "count_visits", "cached_dashboard", "board_access"),
     *("transfer_commands", "refusal", "caller", "limits_table"),
     *("visitor", "own_page", "observed_race", "races"),
+    "show_me",
 }
 FILES = [
     path

@@ -40,7 +40,7 @@ from demo.leaderboard import board_access, boards
 from demo.leaderboard.answers import Mode, Post, Ranking
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
-from demo.monitor import eviction_views, history, reports
+from demo.monitor import eviction_views, history, latest, reports
 from demo.monitor.eviction import Options, Outcome
 from demo.monitor.history import History, Point
 from demo.monitor.reports import Report
@@ -52,7 +52,8 @@ from demo.sessions.cart import About, Cart
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_id import Place
 from demo.sessions.session_store import SessionStore
-from demo.teach import labs
+from demo.teach import busy, labs
+from demo.teach.busy_runner import Told
 from demo.teach.labs import Run
 from demo.teach.turns import Who
 from demo.web.services import get_database, part
@@ -899,6 +900,26 @@ def reports_of_processes(room: Room) -> Iterator[Lives]:
     for _ in range(2):
         reports.send(room.client, Report("one", 0, 0, {}, {}))
         yield {reports.STREAM: "2 min"}
+        room.aged()
+
+
+@write
+def what_was_sampled_last(room: Room) -> Iterator[Lives]:
+    told = latest.Latest(1, 1, 0, 8, 0, {}, latest.Flow(), latest.Flow(), [])
+    for _ in range(2):
+        pipeline = room.client.pipeline(transaction=False)
+        latest.store(pipeline, told)
+        pipeline.execute()
+        yield {latest.KEY: "1 min"}
+        room.aged()
+
+
+@write
+def simulated_visitors(room: Room) -> Iterator[Lives]:
+    for over, life in ((False, "10 s"), (False, "10 s"), (True, "10 min")):
+        told = Told(1.0, 0, 0, 0, None, over)
+        assert busy.keep(room.client, busy.Busy("a" * 16, 1, 0.0, told))
+        yield {busy.KEY: life}
         room.aged()
 
 

@@ -5,14 +5,19 @@ from typing import Any
 
 from demo.analytics import salts
 from demo.analytics.collector import Collector
+from demo.analytics.dashboard import MADE_UP
 from demo.observe.trace import ENDPOINT
+from demo.web.simulated import MARK
 
 PRODUCT = "catalog.product"
 # What somebody looks at, each with its title; pictures, streams, probes and answers for programs are
 # no pages.
 PAGES = {
     "home.index": "Overview",
+    "home.show_house": "The house",
     "home.style": "Style",
+    "show_me.index": "Show me",
+    "busy.index": "Make it busy",
     "openapi.page": "API",
     "test_pages.show": "A test",
     "catalog.index": "Catalog",
@@ -54,6 +59,9 @@ class Visits:
             or environ.get("HTTP_SEC_FETCH_DEST", "document") != "document"
             or "HTTP_X_XRAY" in environ
         ):
+            return
+        if MARK in environ:  # seen on the chart, and nobody
+            self._collector.note(MADE_UP)
             return
         visitor = product = None
         if environ.get("HTTP_DNT") != "1" and environ.get("HTTP_SEC_GPC") != "1":

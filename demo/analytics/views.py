@@ -17,6 +17,7 @@ from demo.analytics.dashboard import MADE_UP
 from demo.client import refusals
 from demo.observe import metrics
 from demo.teach import listing, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.services import Services
@@ -41,6 +42,11 @@ def init(app: Flask, services: Services) -> None:
     services.request_log.ended.append(Visits(made))
     services.closing.callback(made.close)
     app.register_blueprint(bp)
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors look at."""
+    return [Errand("/analytics/", 3)]
 
 
 def card(_: object) -> tuple[str, str, str]:

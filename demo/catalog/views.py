@@ -27,6 +27,7 @@ from demo.catalog import (
     products,
     seed,
     serializers_views,
+    show_me,
     strategies_views,
     trials_views,
     whole_answers,
@@ -48,10 +49,12 @@ from demo.catalog.products import CATEGORIES, PAGE_SIZE, Listing
 from demo.config import ConfigError
 from demo.observe import metrics
 from demo.teach import home, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import errors, flash_cookie
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
+STEPS = show_me.STEPS
 TITLE = "Catalog"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
@@ -116,6 +119,11 @@ def busy(_: Busy) -> Response:
     return errors.answer(
         ServiceUnavailable("The database is too slow just now. Nothing was changed.")
     )
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors look at."""
+    return [Errand("/catalog/products/{product}", 40), Errand("/catalog/", 8)]
 
 
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:

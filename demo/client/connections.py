@@ -38,18 +38,24 @@ class BoundedPool(BlockingConnectionPool):
 
     fewest_free: int | None = None
     taken = 0  # how often a connection was
+    waits = 0  # how often somebody had to wait for one, since it was asked last
 
     def peak(self) -> int:
         """How many connections were out at once at most since this was asked last."""
         free, self.fewest_free = self.fewest_free, None
         return 0 if free is None else int(self.max_connections) - free
 
+    def waited(self) -> int:
+        """How often somebody found none free and had to wait since this was asked last."""
+        waits, self.waits = self.waits, 0
+        return waits
+
     def get_connection(self, *_: Any, **__: Any) -> Any:
         self._checkpid()
         try:
-            connection = self.pool.get(block=True, timeout=self.timeout)
+            connection = self.pool.get(block=False)
         except queue.Empty:
-            raise PoolExhausted(NONE_FREE) from None
+            connection = self._wait_for_one()
         free = self.pool.qsize()
         if self.fewest_free is None or free < self.fewest_free:
             self.fewest_free = free
@@ -67,6 +73,13 @@ class BoundedPool(BlockingConnectionPool):
             self.release(connection)
             raise
         return connection
+
+    def _wait_for_one(self) -> Any:
+        self.waits += 1
+        try:
+            return self.pool.get(block=True, timeout=self.timeout)
+        except queue.Empty:
+            raise PoolExhausted(NONE_FREE) from None
 
     def release(self, connection: Any) -> None:
         self._checkpid()

@@ -16,6 +16,7 @@ from demo.leaderboard import (
     game_views,
     play,
     reading,
+    show_me,
     stream,
     stream_views,
     transfer_commands,
@@ -39,17 +40,19 @@ from demo.leaderboard.making_room import MakingRoom
 from demo.leaderboard.ranking import Leaderboard
 from demo.observe import metrics
 from demo.teach import listing, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.origin import absolute
-from demo.web.services import Services, get_redis, part
+from demo.web.services import Services, get_redis, part, services
 
+STEPS = show_me.STEPS
 TITLE = "Leaderboard"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "EXISTS EXPIRE UNLINK ZADD ZCARD ZRANGE ZREM ZREVRANGE"
 HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
-MAIN = "main"
+MAIN, SIMULATED, SIMULATED_SECONDS = "main", "simulated", 3600
 REFRESH_SECONDS = 10
 ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
 RUNNING = [
@@ -57,7 +60,7 @@ RUNNING = [
     (Period.WEEK.value, "This week"),
     (Period.ALL.value, "All time"),
 ]
-__all__ = ["ROOMS", "TITLE", "bp", "card"]
+__all__ = ["ROOMS", "STEPS", "TITLE", "bp", "after_busy", "card", "errands"]
 bp.cli.add_command(play.command)
 bp.cli.add_command(transfer_commands.group)
 
@@ -84,6 +87,30 @@ def _gone(dropped: int, rows: int) -> None:
     log.warning("Memory is short: %d boards and %d rows of others had to go.", dropped, rows)
     metrics.GIVEN_UP.labels("board").inc(dropped)
     metrics.GIVEN_UP.labels("row").inc(rows)
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors do: they play on a board of their own, where scores need no signature,
+    and look at it."""
+    path = f"/leaderboard/api/boards/{SIMULATED}"
+    look = [Errand(path, 10), Errand(f"/leaderboard/boards/{SIMULATED}", 2)]
+    if current_app.config["SIGNING_SECRET"]:
+        return look
+    key = current_app.config["API_KEY"]
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    score: dict[str, str | int] = {"player": "simulated {visitor}", "score": "{score}"}
+    return [*look, Errand(f"{path}/scores", 15, body=score, headers=headers)]
+
+
+def after_busy() -> None:
+    """The board of simulated visitors is listed no more, and goes within an hour. Raises
+    RedisError."""
+    client = services().protected_redis
+    pipeline = client.pipeline(transaction=False)
+    for key in leaderboard(SIMULATED).all_keys(tuple(Period)):
+        pipeline.expire(key, SIMULATED_SECONDS)
+    pipeline.execute()
+    boards.forget(client, SIMULATED)
 
 
 def card(_: object) -> tuple[str, str, str]:

@@ -22,8 +22,8 @@ from demo.monitor.history import Point
 from demo.monitor.names import shown_command
 from demo.monitor.reports import Gathered, Room
 from demo.monitor.sampler import State
-from demo.monitor.server_info import Snapshot, read_info
-from demo.monitor.server_list import PRIMARY, Server, merged, of_cluster, of_sentinels
+from demo.monitor.server_info import Snapshot
+from demo.monitor.server_list import Server, every, merged, of_cluster
 from demo.observe.redis_sums import percentile_ms
 
 NOW_SECONDS = 30
@@ -106,7 +106,8 @@ def overview(
     if isinstance(told["INFO"], Exception):
         raise told["INFO"]
     at = _time(told["TIME"], began)
-    servers = _servers(client, told["INFO"])
+    info = told["INFO"]
+    servers = info if isinstance(info, list) else every(client, info)
     server = merged(servers)
     recent = [
         entry for entry in stored[0] if int(entry[0].split(b"-")[0]) >= (at - NOW_SECONDS) * 1000
@@ -166,16 +167,6 @@ def _ask(
     told = {name: _of_cluster(client, words) for name, words in asked.items()} if cluster else {}
     told = told or dict(zip(asked, replies, strict=False))
     return told, [[] if isinstance(reply, Exception) else reply for reply in replies[-4:]]
-
-
-def _servers(client: Any, told: Any) -> list[Server]:
-    if isinstance(told, list):
-        return told
-    server = read_info(told)
-    pool: Any = getattr(client, "connection_pool", None)
-    watched = of_sentinels(pool) if hasattr(pool, "sentinel_manager") else []
-    name = "{}:{}".format(*pool.master_address) if watched and pool.master_address else ""
-    return [Server(name, PRIMARY, server), *watched]
 
 
 def _of_cluster(client: Any, words: tuple[str, ...]) -> Any:

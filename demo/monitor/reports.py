@@ -8,12 +8,14 @@ twice.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
 
+from demo.monitor import latest
+from demo.monitor.latest import Kept
 from demo.monitor.names import shown_key
 
 STREAM = "demo:monitor:{sampler}:reports"
@@ -30,6 +32,15 @@ class Room(msgspec.Struct, array_like=True):
     times: dict[int, int]
 
 
+class Beside(msgspec.Struct, array_like=True):
+    """What a process did beside asking Redis: answers over HTTP by the microseconds that they took at
+    most, visits to the database by bucket of time; and how often a call found no connection free."""
+
+    answers: dict[int, int] = {}
+    visits: dict[int, int] = {}
+    waited: int = 0
+
+
 class Report(msgspec.Struct, array_like=True):
     """What one process did since its last report. `pool_peak` is how many of `pool_size`
     connections it held at once at most; `hot` tells about how often single keys were asked for,
@@ -41,6 +52,7 @@ class Report(msgspec.Struct, array_like=True):
     rooms: dict[str, Room]
     hot: dict[str, int]
     limited: tuple[int, int] = (0, 0)
+    beside: Beside = msgspec.field(default_factory=Beside)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class Gathered:
     workers: tuple[Worker, ...]
     hot: tuple[tuple[str, int], ...]
     limited: tuple[int, int] = (0, 0)
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def outcomes(self) -> dict[str, tuple[int, int]]:
@@ -73,12 +86,13 @@ class Gathered:
         return defaultdict(lambda: (0, 0), found | {"rate_limit": self.limited})
 
 
-def send(client: Any, report: Report) -> None:
-    """Adds a report. One round trip; raises RedisError."""
+def send(client: Any, report: Report) -> Any:
+    """Adds a report; what was sampled last of all processes. One round trip; raises RedisError."""
     pipeline = client.pipeline(transaction=False)
     pipeline.xadd(STREAM, {"r": msgspec.msgpack.encode(report)}, maxlen=AT_MOST)
     pipeline.pexpire(STREAM, KEPT_SECONDS * 1000)
-    pipeline.execute()
+    pipeline.get(latest.KEY)
+    return pipeline.execute()[-1]
 
 
 def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) -> Gathered:
@@ -87,6 +101,7 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
     workers: dict[str, Worker] = {}
     hot: Counter[str] = Counter()
     passed = refused = 0
+    answers, visits, waited = Counter[int](), Counter[int](), 0
     for _, fields in entries:
         try:
             report = msgspec.msgpack.decode(fields.get(b"r", b""), type=Report)
@@ -102,6 +117,9 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
         )
         hot.update(report.hot)
         passed, refused = passed + report.limited[0], refused + report.limited[1]
+        answers.update(report.beside.answers)
+        visits.update(report.beside.visits)
+        waited += report.beside.waited
         for name, room in report.rooms.items():
             add(rooms.setdefault(name, Room(0, 0, 0, {})), room)
     return Gathered(
@@ -110,6 +128,7 @@ def gather(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], seconds: float) 
         tuple(sorted(workers.values(), key=lambda w: w.process)),
         tuple(hot.most_common(HOT_KEYS)),
         (passed, refused),
+        Beside(answers, visits, waited),
     )
 
 
@@ -126,7 +145,7 @@ class Reporter:
     """One process' job: takes what its `sums` hold, and sends it. `name` tells the process, `pool`
     its peak and its size, `limited` how many requests the limits have let pass and refused since it
     began; `not_sent` is the error that proves that a report never left: then it counts again with
-    the next one."""
+    the next one. `beside` tells what else it did; what was sampled last is `kept`."""
 
     def __init__(
         self,
@@ -136,10 +155,13 @@ class Reporter:
         pool: Callable[[], tuple[int, int]],
         not_sent: type[RedisError],
         limited: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        *,
+        beside: Callable[[], Beside] = Beside,
     ) -> None:
         self._client, self._sums = client, sums
         self._name, self._pool, self._not_sent = name, pool, not_sent
         self._limited, self._told = limited, (0, 0)
+        self._beside, self.kept = beside, Kept()
 
     def step(self) -> float:
         """Sends a report; after how many seconds the next is due. Raises RedisError."""
@@ -152,8 +174,9 @@ class Reporter:
             name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()
         }
         hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
+        report = Report(self._name(), peak, size, rooms, hot, limited, self._beside())
         try:
-            send(self._client, Report(self._name(), peak, size, rooms, hot, limited))
+            self.kept.learn(send(self._client, report))
         except self._not_sent:
             self._told = before
             self._sums.put_back(sums)

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from demo.monitor import reports
+from demo.monitor import latest, reports
 from demo.monitor.history import STEP_SECONDS, History, Moment, Point
+from demo.monitor.latest import Flow, Latest, Node
 from demo.monitor.names import shown_client
-from demo.monitor.reports import Room
-from demo.monitor.server_list import snapshot
+from demo.monitor.reports import Gathered, Room
+from demo.monitor.server_list import Server, every, merged
 from demo.monitor.survey import Survey, survey
 from demo.observe.redis_sums import percentile_ms
 
@@ -63,17 +64,21 @@ class Sampler:
         if self._clock() - self._looked >= SURVEY_SECONDS:
             self._looked = self._clock()
             state = self._look_around(now_ms / 1000)
-        self._history.add(token, self._point(end_ms, whole_ms), state)
-        self._client.xtrim(
-            reports.STREAM, minid=now_ms - reports.KEPT_SECONDS * 1000, approximate=False
-        )
+        point, around = self._point(end_ms, whole_ms)
+        self._history.add(token, point, state)
+        pipeline = self._client.pipeline(transaction=False)
+        oldest = now_ms - reports.KEPT_SECONDS * 1000
+        pipeline.xtrim(reports.STREAM, minid=oldest, approximate=False)
+        latest.store(pipeline, around)
+        pipeline.execute()
         return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
 
-    def _point(self, end_ms: int, whole_ms: int) -> Point:
+    def _point(self, end_ms: int, whole_ms: int) -> tuple[Point, Latest]:
         entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
         gathered = reports.gather(entries, STEP_SECONDS)
-        info = snapshot(self._client)
-        return Point(
+        servers = every(self._client)
+        info = merged(servers)
+        point = Point(
             end_ms,
             info.memory_bytes,
             info.clients,
@@ -85,6 +90,7 @@ class Sampler:
             *self._latency(),
             {name: _moment(room) for name, room in gathered.rooms.items()},
         )
+        return point, _latest(point, gathered, servers)
 
     def _latency(self) -> tuple[int, int]:
         """The shortest of some round trips, and the most that a timer was late, in microseconds."""
@@ -141,6 +147,22 @@ class Sampler:
             "cluster_size",
         )
         return {name: str(told[name]) for name in wanted if name in told}
+
+
+def _latest(point: Point, gathered: Gathered, servers: list[Server]) -> Latest:
+    beside = gathered.beside
+    visits_us = round((percentile_ms(beside.visits, 95) or 0.0) * 1000)
+    return Latest(
+        point.at_ms,
+        len(gathered.workers),
+        sum(worker.pool_peak for worker in gathered.workers),
+        sum(worker.pool_size for worker in gathered.workers),
+        beside.waited,
+        {name: Flow(moment.commands, moment.p95_us) for name, moment in point.rooms.items()},
+        Flow(sum(beside.answers.values()), latest.p95_of_bounds(beside.answers)),
+        Flow(sum(beside.visits.values()), visits_us),
+        [Node(each.name, each.role, each.trouble) for each in servers],
+    )
 
 
 def _moment(room: Room) -> Moment:

@@ -63,6 +63,18 @@ def with_reports(client: Any) -> tuple[Snapshot, list[Any]]:
     return found, [] if isinstance(reported, Exception) else reported
 
 
+def every(client: Any, info: Any = None) -> list[Server]:
+    """All that there are: of a cluster each is asked, else the primary, unless `info` holds its
+    answer to INFO, and the Sentinels where there are any. Raises RedisError."""
+    if hasattr(client, "get_node_from_key"):
+        return of_cluster(client)
+    told = read_info(client.info() if info is None else info)
+    pool: Any = client.connection_pool
+    watched = of_sentinels(pool) if hasattr(pool, "sentinel_manager") else []
+    name = "{}:{}".format(*pool.master_address) if watched and pool.master_address else ""
+    return [Server(name, PRIMARY, told), *watched]
+
+
 def of_cluster(client: Any) -> list[Server]:
     """What each server says of itself, a round trip each. Raises RedisError where none does."""
     found, last = list[Server](), None

@@ -17,16 +17,20 @@ from demo.client.breaker import BreakerOpen
 from demo.client.connections import is_cluster
 from demo.client.memory import LESSONS_SHARE, Memory
 from demo.client.probe import ask_each
-from demo.monitor import columns, eviction_views, metrics_views
+from demo.monitor import columns, eviction_views, latest, metrics_views
+from demo.monitor.history import STEP_SECONDS
 from demo.monitor.overview import SPANS, Known, Overview, overview
-from demo.monitor.reports import KEPT_SECONDS, Gathered, Reporter, gather
+from demo.monitor.reports import KEPT_SECONDS, Beside, Gathered, Reporter, gather
 from demo.monitor.sampler import Sampler
 from demo.monitor.server_info import Snapshot
 from demo.monitor.server_list import with_reports
 from demo.monitor.survey import survey
 from demo.monitor.unnamed import unnamed
 from demo.observe import metrics
+from demo.observe.database_visits import DatabaseVisits
 from demo.teach import listing, sketches
+from demo.teach.busy_runner import Errand
+from demo.teach.house import Figures, Flow, Node
 from demo.web import server
 from demo.web.budgets import Budgets
 from demo.web.documented import documented
@@ -83,8 +87,21 @@ class Asked(msgspec.Struct, frozen=True):
 def init(app: Flask, services: Services) -> None:
     """Adds the jobs: each process tells what it has counted, one of all samples."""
     client, measured = services.protected_redis, services.metrics
-    reporter = Reporter(
-        client, services.sums, process_name, measured.use, BreakerOpen, metrics.limited
+    visits = part(DatabaseVisits, app)
+
+    def beside() -> Beside:
+        return Beside(measured.answers(), visits.take(), measured.waited())
+
+    reporter = services.keep(
+        Reporter(
+            client,
+            services.sums,
+            process_name,
+            measured.use,
+            BreakerOpen,
+            metrics.limited,
+            beside=beside,
+        )
     )
 
     def without() -> list[str]:
@@ -97,6 +114,11 @@ def init(app: Flask, services: Services) -> None:
     services.background.everywhere("reports", report)
     services.background.elect("sampler", Sampler(client, process_name, without=without).step)
     app.register_blueprint(bp)
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors look at."""
+    return [Errand("/monitor/")]
 
 
 def outcomes() -> dict[str, tuple[int, int]]:
@@ -112,6 +134,30 @@ def card(_: object) -> tuple[str, str, str]:
         return "Memory used", "–", ""
     drawn = sketches.meter(info.memory_bytes / info.maxmemory_bytes) if info.maxmemory_bytes else ""
     return "Memory used", size(info.memory_bytes), drawn
+
+
+def house() -> Figures | None:
+    """What the home page draws: the last ten seconds of all processes, which this one has at hand."""
+    found, age_seconds = part(Reporter).kept.look()
+    if found is None:
+        return None
+    return Figures(
+        found.at_ms / 1000,
+        STEP_SECONDS,
+        age_seconds,
+        found.processes,
+        found.pool_peak,
+        found.pool_size,
+        found.waited,
+        {name: _flow(flow) for name, flow in found.rooms.items()},
+        _flow(found.answers),
+        _flow(found.visits),
+        [Node(each.name, each.role, each.trouble) for each in found.nodes],
+    )
+
+
+def _flow(told: latest.Flow) -> Flow:
+    return Flow(told.count / STEP_SECONDS, told.p95_us / 1000 if told.count else None)
 
 
 @bp.get("/monitor/")

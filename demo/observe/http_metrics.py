@@ -18,6 +18,7 @@ class HttpMetrics:
         self._told: tuple[bool, int] | None = (
             None  # not at the start: gauges belong to the process that serves
         )
+        self._answered: dict[int, int] = {}
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
@@ -47,3 +48,16 @@ class HttpMetrics:
         there may be; of a cluster the sums of all nodes."""
         peaks = [pool.peak() for pool in connections.pools(self._client)]
         return sum(peaks), connections.use(self._client)[1]
+
+    def waited(self) -> int:
+        """How often a call found no connection free since this was asked last."""
+        return sum(pool.waited() for pool in connections.pools(self._client))
+
+    def answers(self) -> dict[int, int]:
+        """How many answers this process gave since this was asked last, by the microseconds that they
+        took at most. Read from the histogram, so that no request pays for it."""
+        now = metrics.by_bound(metrics.LATENCY)
+        before, self._answered = self._answered, now
+        return {
+            bound: n - before.get(bound, 0) for bound, n in now.items() if n > before.get(bound, 0)
+        }

@@ -5,6 +5,8 @@ the workers start), so that /metrics tells the sum whichever of them answers, an
 when a worker is recycled. Without that variable there is one process, and it counts for itself.
 """
 
+import collections
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Callable
@@ -130,6 +132,22 @@ def observe(histogram: Histogram, value: float, *labels: str) -> None:
     add, bounds, buckets = _adders(histogram, labels)
     add(value)
     buckets[bisect_left(bounds, value)](1)
+
+
+def by_bound(histogram: Histogram) -> dict[int, int]:
+    """What this process has noted in all, by upper bound in microseconds; past the last bound by
+    twice that."""
+    sums: collections.Counter[float] = collections.Counter()
+    for family in histogram.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                sums[float(sample.labels["le"])] += int(sample.value)
+    found, below, last = {}, 0, 0
+    for bound in sorted(sums):  # each holds those below it too
+        last = 2 * last if math.isinf(bound) else round(bound * 1_000_000)
+        found[last] = sums[bound] - below
+        below = sums[bound]
+    return found
 
 
 def in_this_process(counter: Counter, **labels: str) -> int:

@@ -10,6 +10,7 @@ from flask import request, session
 
 from demo.observe import addresses
 from demo.web import known_devices
+from demo.web.simulated import MARK
 
 
 def caller() -> str:
@@ -39,8 +40,8 @@ def _device(by: str) -> str | None:
 def _part(by: str) -> str | None:
     if by.startswith("device:"):
         return _device(by)
-    if by == "everyone":
-        return by
+    if by == "everyone":  # simulated visitors use up nobody's
+        return "simulated" if MARK in request.environ else by
     if by == "network":
         return addresses.network(request.remote_addr)
     if by == "user" and session.get("user"):

@@ -13,7 +13,7 @@ from demo.client import refusals
 from demo.client.wire import Client
 from demo.limits import Algorithm
 from demo.observe import metrics
-from demo.rate_limit import api_views, guard, headers, limits_table
+from demo.rate_limit import api_views, guard, headers, limits_table, show_me
 from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
 from demo.rate_limit.caller import caller
 from demo.rate_limit.limiter import Decision, Quota
@@ -21,11 +21,13 @@ from demo.rate_limit.playground import Lane, Pattern, Playground
 from demo.rate_limit.rules import Policy, Rule
 from demo.rate_limit.timeline import Timeline
 from demo.teach import home, listing, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.budgets import Budgets, network
 from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert, read_query
 
+STEPS = show_me.STEPS
 TITLE = "Rate limit"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "LTRIM PEXPIRE PTTL RPUSH TYPE UNLINK"
@@ -64,6 +66,12 @@ class Burst(Chosen, frozen=True, forbid_unknown_fields=True):
 
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_BURST)] = 1
     pattern: Pattern = "burst"
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors send: now and then more than they may."""
+    hit: dict[str, str | int] = {"identity": "{visitor}", "limit": 2, "window_seconds": 20}
+    return [Errand("/rate-limit/api/hits", 25, body=hit), Errand("/rate-limit/", 2)]
 
 
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:

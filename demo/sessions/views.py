@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from flask import Flask, Response, request, session
+from flask import Flask, Response, current_app, request, session
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,6 +30,7 @@ from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
 from demo.teach import home, sketches
+from demo.teach.busy_runner import Errand
 from demo.web import known_devices
 from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
@@ -120,6 +121,15 @@ def _secret_of(database: Database) -> Callable[[str], str | None]:
         return account.password_hash if account else None
 
     return secret_of
+
+
+def errands() -> list[Errand]:
+    """What simulated visitors do: fill carts, where forms go over http, and leave nothing."""
+    look = [Errand("/sessions/", 3)]
+    if current_app.config["PUBLIC"]:
+        return look
+    cart = Errand("/sessions/cart", 6, form={"product": "{product}", "change": "1"})
+    return [*look, cart, Errand("/sessions/logout", last=True)]
 
 
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:

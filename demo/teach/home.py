@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Flask, render_template, request
 
 from demo.observe.trace import record_step
-from demo.teach import listing, pattern_zip, pull_the_plug, sketches
+from demo.teach import house, listing, pattern_zip, pull_the_plug, sketches
 from demo.web.services import get_breaker, part, services
 
 HOME_SECONDS = 1.0
@@ -59,8 +59,18 @@ def _index() -> str:
     ]
     engine = next((module.engine() for module in modules if hasattr(module, "engine")), "")
     return render_template(
-        "home.html", cards=cards, engine=engine, files=pattern_zip.with_scripts()
+        "home.html",
+        cards=cards,
+        engine=engine,
+        house=house.look(modules),
+        files=pattern_zip.with_scripts(),
     )
+
+
+@bp.get("/house")
+def show_house() -> str:
+    """The picture of the house by itself, asked for again and again; Redis is not."""
+    return render_template("house.html", house=house.look(part(Home).modules))
 
 
 def scoped(told: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int, str]:

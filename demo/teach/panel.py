@@ -10,6 +10,7 @@ import html
 import json
 import os
 import re
+import time
 from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
@@ -23,6 +24,7 @@ from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
 from demo.web.freshness import PERSONAL
 from demo.web.services import get_breaker, get_redis, part
+from demo.web.simulated import seen
 
 BEGIN, END = b"<!--", b"-->"
 VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
@@ -80,12 +82,14 @@ def fill(response: Response) -> Response:
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     message, chosen = flash_cookie.take("message"), pull_the_plug.current()
-    if message or chosen.any:
+    simulated = seen.until if seen.until > time.time() else 0
+    if message or chosen.any or simulated:
         parts[b"notices"] = render_template(
             "_notices.html",
             message=message,
             chosen=chosen,
-            policies=_policies(chosen, body),
+            policies=_policies(chosen, body) if chosen.any else (),
+            simulated=simulated,
             timeout_ms=1000 * current_app.config["REDIS_TIMEOUT_SECONDS"],
         )
     if chosen.redis or chosen.database:

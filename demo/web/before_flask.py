@@ -12,6 +12,7 @@ from typing import Any
 
 from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import TRACE, begin_trace, end_trace
+from demo.web.simulated import IN_ENVIRON, Simulated
 
 OUTCOME = "demo.outcome"
 ELSEWHERE = frozenset(("HTTP_X_XRAY", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE"))
@@ -46,9 +47,12 @@ class BeforeFlask:
         self.inner, self._breaker, self._headers = inner, breaker, list(headers)
         self._hosts = hosts
         self.windows: list[Window] = []
+        self.simulated: Simulated | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers, or passes on."""
+        if IN_ENVIRON in environ and self.simulated:
+            self.simulated.mark(environ)
         if (
             environ["REQUEST_METHOD"] == "GET"
             and ELSEWHERE.isdisjoint(environ)

@@ -6,6 +6,7 @@ are left to ordinary requests. Without a word from the server, as under `flask r
 has a thread of its own.
 """
 
+import ipaddress
 import os
 import resource
 import signal
@@ -24,11 +25,13 @@ LARGE = 1_000_000
 @dataclass(frozen=True)
 class Server:
     """`goes_on` is false from the moment when this process is to end, be it only to make place for
-    a fresh one; `ends` is true when the whole server was told to."""
+    a fresh one; `ends` is true when the whole server was told to. `address` is where this machine
+    asks it over HTTP: a host and a port, the path of a socket, or None where that is not known."""
 
     goes_on: Callable[[], bool] = lambda: True
     open_answers: int = LARGE
     ends: Callable[[], bool] = lambda: False
+    address: tuple[str, int] | str | None = None
 
 
 def workers() -> int:
@@ -51,9 +54,26 @@ def tell(app: Flask, worker: Any) -> None:
         before(number, frame)
 
     signal.signal(signal.SIGTERM, end)
+    sockets = [] if settings.is_ssl else worker.sockets
     services(app).keep(
-        Server(lambda: bool(worker.alive), min(places, _files(2 * places)) // 2, told.is_set)
+        Server(
+            lambda: bool(worker.alive),
+            min(places, _files(2 * places)) // 2,
+            told.is_set,
+            address_of(sockets[0]) if sockets else None,
+        )
     )
+
+
+def address_of(listening: Any) -> tuple[str, int] | str | None:
+    """Where this machine reaches a socket that listens."""
+    name = listening.getsockname()
+    if isinstance(name, (str, bytes)):
+        return os.fsdecode(name) or None
+    host = ipaddress.ip_address(name[0])
+    if host.is_unspecified:  # it listens on all, and loopback is one of them
+        return ("127.0.0.1" if host.version == 4 else "::1"), int(name[1])
+    return str(host), int(name[1])
 
 
 def of(app: Flask) -> Server:

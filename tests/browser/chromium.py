@@ -10,6 +10,9 @@ from typing import Any
 
 PAGES = {
     "home": "/",
+    "house": "/house",
+    "show-me": "/show-me/",
+    "busy": "/busy/",
     "catalog": "/catalog/?category=lamps",
     "catalog-empty": "/catalog/?q=nothing+has+this",
     "product": "/catalog/products/42",
