@@ -7,7 +7,7 @@ const step = async () => {
   const here = document.querySelector("#live");
   if (!running || document.hidden || here.contains(document.activeElement)) return;
   try {
-    const answer = await fetch(`/analytics/live${location.search}`);
+    const answer = await fetch(`live${location.search}`);
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const there = document.adoptNode(page.querySelector("#live"));
