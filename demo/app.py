@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, current_app, request
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
 from demo import config, limits
@@ -49,7 +48,7 @@ from demo.web import (
 )
 from demo.web.before_flask import BeforeFlask
 from demo.web.budgets import budgets
-from demo.web.proxies import FORWARDING, Proxies
+from demo.web.proxies import FORWARDING, Believed, Proxies
 from demo.web.secret_key import secret_key
 from demo.web.security import SAFE_METHODS
 from demo.web.services import Services, part, services
@@ -213,7 +212,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     hops = values["TRUSTED_PROXIES"]
     made.keep(Proxies(hops))
     if hops:
-        app.wsgi_app = ProxyFix(request_log, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = Believed(request_log, hops)  # type: ignore[method-assign]
     return made
 
 

@@ -152,7 +152,10 @@ def cache_status(cached: Cached[Any]) -> str:
 
 
 def _lessons(template: str) -> str:
-    rendered: dict[str, str] = current_app.extensions.setdefault("lessons", {})
+    below, rendered = current_app.extensions.setdefault("lessons", ("", {}))
+    if below != request.script_root:  # its links are those of another place
+        rendered = {}
+        current_app.extensions["lessons"] = request.script_root, rendered
     if template not in rendered:
         rendered[template] = render_template(
             template,
@@ -160,7 +163,7 @@ def _lessons(template: str) -> str:
             + [listing.of_file(path) for path in SCRIPTS[template]],
             stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
         )
-    return rendered[template]
+    return str(rendered[template])
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.cached_catalog import Words, represent
+from demo.catalog.cached_catalog import Words, placed, represent
 from demo.catalog.products import Change, Listing, Product, Stored
 from demo.catalog.rendered import render
 from demo.web import preconditions
@@ -73,11 +73,13 @@ def list_products() -> Response:
 
     def draw(listing: Listing) -> bytes:
         total, limit, offset = listing.total, words.limit, words.offset
+        shown = [placed(product, below) for product in listing.products]
         return msgspec.json.encode(
-            {"products": listing.products, "total": total, "limit": limit, "offset": offset}
+            {"products": shown, "total": total, "limit": limit, "offset": offset}
         )
 
-    return deliver(catalog().listing(words, "json", draw, corner=corner()), JSON)
+    below = request.script_root
+    return deliver(catalog().listing(words, "json", draw, corner=corner(), below=below), JSON)
 
 
 @bp.get("/products/<product_id>")
@@ -85,7 +87,8 @@ def list_products() -> Response:
 def get_product(product_id: str) -> Response:
     """One product."""
     number = checked_id(product_id)
-    cached = looked_for() or catalog().products_json([number], corner=corner())[number]
+    below = request.script_root
+    cached = looked_for() or catalog().products_json([number], corner=corner(), below=below)[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
     return deliver(cached, JSON)
@@ -113,10 +116,10 @@ def patch_product(product_id: str) -> Response:
         if isinstance(given, str) and ("\x00" in given or not given.strip()):
             raise Invalid({field: "has to hold a visible character and no NUL"})
     changed, told = change_product(number, change, _as_the_client_says())
-    shown = render(msgspec.json.encode(changed))
+    shown = render(msgspec.json.encode(placed(changed, request.script_root)))
     response = Response(shown.plain, mimetype="application/json")
     response.headers["ETag"] = shown.etag(gzipped=False)
-    response.headers["Content-Location"] = request.path
+    response.headers["Content-Location"] = request.script_root + request.path
     if not told:
         response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
     return response
@@ -131,7 +134,7 @@ def invalidate() -> dict[str, int]:
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})
     if what.product is not None:
-        return {"invalidated": catalog().drop_product(what.product)}
+        return {"invalidated": catalog().drop_product(what.product, below=request.script_root)}
     catalog().drop_category(known_category(what.category or "?"))
     return {"invalidated": 1}
 
@@ -155,7 +158,7 @@ def _as_the_client_says() -> Callable[[Stored], None] | None:
     def check(before: Stored) -> None:
         if required:
             preconditions.demand()
-        shown = represent(before)
+        shown = represent(before, request.script_root)
         etags = [shown.etag(gzipped=gzipped) for gzipped in (False, True)]
         preconditions.check_change(etags, before.written_at)
 
@@ -184,7 +187,8 @@ def _by_ids(text: str) -> Response:
         or len(numbers) > MOST_IDS
     ):
         raise Invalid({"ids": f"1 to {MOST_IDS} ids, with commas between them"})
-    answers = catalog().products_json(list(dict.fromkeys(map(int, numbers))), corner=corner())
+    wanted = list(dict.fromkeys(map(int, numbers)))
+    answers = catalog().products_json(wanted, corner=corner(), below=request.script_root)
     found = [
         msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None
     ]

@@ -6,6 +6,7 @@ show each other, a list to its category and to the category's lists. A write mak
 lists a miss; by hand a category goes whole.
 """
 
+import hashlib
 import logging
 import time
 from collections import Counter
@@ -51,7 +52,8 @@ class CachedCatalog:
     `schema` tells answers apart that other templates have rendered. `outcomes` counts, in this
     process, where answers came from, and `counted` is told of each. A `corner` is a visitor's own:
     the same answers under other keys, so that nobody else waits for a database that somebody has
-    made slow for himself. `late` is called when an event was left in the outbox.
+    made slow for himself. `below` is where the app begins on its host, as answers name addresses:
+    those of another place lie under other keys, in the same groups. `late` is called when an event was left in the outbox.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class CachedCatalog:
         draw: Callable[[ProductPage], str],
         *,
         corner: str = "",
+        below: str = "",
         cached: bool = True,
     ) -> Cached[Rendered]:
         """One product's page, made by `draw`; with `cached` false straight from the database."""
@@ -101,28 +104,31 @@ class CachedCatalog:
         def load_for_the_corner() -> Rendered | None:
             found = None
             with suppress(RedisError):  # both may be broken for the same visitor
-                found = self.cache.peek(f"html-{product_id}", groups=groups)
+                found = self.cache.peek(key, groups=groups)
             return found.value if found and found.value else load()
 
-        groups = groups_of(product_id)
+        groups, key = groups_of(product_id), f"html-{product_id}{_suffix(below)}"
         if not cached:
             began = time.perf_counter()
             return self._counted(
                 Cached(load(), CacheStatus.BYPASS, load_ms=(time.perf_counter() - began) * 1000)
             )
         loader = load_for_the_corner if corner else load
-        return self._counted(
-            self.cache.get_or_load(f"html-{product_id}{corner}", loader, groups=groups)
-        )
+        return self._counted(self.cache.get_or_load(key + corner, loader, groups=groups))
 
-    def products_json(self, ids: Sequence[int], *, corner: str = "") -> dict[int, Cached[Rendered]]:
+    def products_json(
+        self, ids: Sequence[int], *, corner: str = "", below: str = ""
+    ) -> dict[int, Cached[Rendered]]:
         """Products as JSON, each its own answer: one round trip when all are cached."""
 
         def load(keys: list[str]) -> dict[str, Rendered | None]:
             with self._database.read() as connection:
                 found = products.load_stored(connection, [wanted[key] for key in keys])
-            return {key: represent(found[wanted[key]]) for key in keys if wanted[key] in found}
+            return {
+                key: represent(found[wanted[key]], below) for key in keys if wanted[key] in found
+            }
 
+        corner = _suffix(below) + corner
         wanted = {f"json-{number}{corner}": number for number in ids}
         answers = self.cache.get_many(
             {key: groups_of(number) for key, number in wanted.items()}, load
@@ -130,7 +136,13 @@ class CachedCatalog:
         return {number: self._counted(answers[key]) for key, number in wanted.items()}
 
     def listing(
-        self, words: Words, kind: str, draw: Callable[[Listing], bytes | None], *, corner: str = ""
+        self,
+        words: Words,
+        kind: str,
+        draw: Callable[[Listing], bytes | None],
+        *,
+        corner: str = "",
+        below: str = "",
     ) -> Cached[Rendered]:
         """One page of a list, made by `draw`, as `kind`: html or json; none where `draw` says that
         there is none."""
@@ -143,7 +155,7 @@ class CachedCatalog:
             drawn = draw(listing)
             return None if drawn is None else render(drawn)
 
-        key = f"{kind}{corner}|{words.category}|{words.q}|{words.offset}|{words.limit}"
+        key = f"{kind}{_suffix(below)}{corner}|{words.category}|{words.q}|{words.offset}|{words.limit}"
         groups = (words.category, f"lists-{words.category}") if words.category else ("lists-all",)
         return self._counted(self.cache.get_or_load(key, load, groups=groups))
 
@@ -181,10 +193,13 @@ class CachedCatalog:
         """Takes one from the stock; None when there is no such product or it is sold out."""
         return self._write(lambda connection: products.take_one(connection, product_id))
 
-    def drop_product(self, product_id: int, corner: str = "") -> int:
+    def drop_product(self, product_id: int, corner: str = "", below: str = "") -> int:
         """Invalidates a product's answers by hand; how many there were. Raises RedisError."""
-        corners = [f"html-{product_id}{corner}"] if corner else []
-        dropped = self.cache.invalidate(f"html-{product_id}", f"json-{product_id}", *corners)
+        suffix = _suffix(below)
+        corners = [f"html-{product_id}{suffix}{corner}"] if corner else []
+        dropped = self.cache.invalidate(
+            f"html-{product_id}{suffix}", f"json-{product_id}{suffix}", *corners
+        )
         self.deliverer.remember({(product_id, products.category_of(product_id))})
         return dropped
 
@@ -244,9 +259,20 @@ class CachedCatalog:
         return cached
 
 
-def represent(stored: Stored) -> Rendered:
+def represent(stored: Stored, below: str = "") -> Rendered:
     """A product as JSON."""
-    return render(msgspec.json.encode(stored.product), stored.written_at)
+    return render(msgspec.json.encode(placed(stored.product, below)), stored.written_at)
+
+
+def placed(product: Product, below: str) -> Product:
+    """A product with the address of its picture, of an app that begins `below` its host."""
+    if not below:
+        return product
+    return msgspec.structs.replace(product, image_url=below + product.image_url)
+
+
+def _suffix(below: str) -> str:
+    return f"~{hashlib.sha256(below.encode()).hexdigest()[:12]}" if below else ""
 
 
 def groups_of(product_id: int) -> tuple[str, str]:

@@ -81,13 +81,14 @@ def drop(product_id: str) -> Any:
     """Invalidates one product's answers by hand."""
     refuse_shared_change()
     number = checked_id(product_id)
-    dropped = catalog().drop_product(number, corner())
+    dropped = catalog().drop_product(number, corner(), request.script_root)
     return back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
 
 
 def _read(number: int) -> Any:
     cached = pull_the_plug.current().strategy != "none"
-    return catalog().product(number, draw_product, corner=corner(), cached=cached)
+    below = request.script_root
+    return catalog().product(number, draw_product, corner=corner(), below=below, cached=cached)
 
 
 def draw_product(

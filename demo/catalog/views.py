@@ -143,7 +143,8 @@ def index() -> Response:
         min(max(int(page_text), 1), products.MAX_ID // PAGE_SIZE) if is_integer(page_text) else 1
     )
     words = read_words({"limit": PAGE_SIZE, "offset": (number - 1) * PAGE_SIZE})
-    cached = catalog().listing(words, "html", partial(_draw_list, words, number), corner=corner())
+    draw = partial(_draw_list, words, number)
+    cached = catalog().listing(words, "html", draw, corner=corner(), below=request.script_root)
     if cached.value is None:
         raise NotFound("This list has no such page.")
     return page(cached, "catalog/_list_lessons.html")

@@ -43,11 +43,12 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
                 resume_trace(trace, detailed=False)
             return drawn
 
+        below = environ.get("SCRIPT_NAME", "")
         try:
             cached = (
-                catalog.products_json([number])[number]
+                catalog.products_json([number], below=below)[number]
                 if json
-                else catalog.product(number, draw_in_context)
+                else catalog.product(number, draw_in_context, below=below)
             )
         except Exception as error:  # raised again where Flask handles it
             environ[OUTCOME] = error

@@ -228,12 +228,7 @@ def _signed_path() -> str:
     path = request.environ.get("RAW_URI") or request.path + (f"?{query}" if query else "")
     if unquote(path.partition("?")[0]) != request.path:
         return str(path)
-    told = (
-        request.headers.get("X-Forwarded-Prefix", "")
-        if current_app.config["TRUSTED_PROXIES"]
-        else ""
-    )
-    return (request.script_root or told).rstrip("/") + str(path)
+    return request.script_root + str(path)
 
 
 @lru_cache(maxsize=8)

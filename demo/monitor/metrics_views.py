@@ -3,12 +3,11 @@ DEMO_METRICS_TOKEN. Through a proxy that nobody declared an address is the proxy
 nothing."""
 
 import hmac
-import ipaddress
 
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import Forbidden
 
-from demo.observe import metrics
+from demo.observe import addresses, metrics
 from demo.web.proxies import Proxies
 from demo.web.services import part, services
 
@@ -39,9 +38,7 @@ def _bears_the_token() -> bool:
 def _comes_from_there() -> bool:
     if part(Proxies).undeclared(request.environ) is not None:
         return False
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in current_app.config["METRICS_ALLOW"])
+    address = addresses.parse(request.remote_addr)
+    return address is not None and any(
+        address in network for network in current_app.config["METRICS_ALLOW"]
+    )

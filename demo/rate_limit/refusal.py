@@ -35,7 +35,7 @@ def refusal(outcome: Outcome) -> Response:
         response = problem(429, **members)
     else:
         back = (
-            request.full_path.rstrip("?")
+            request.script_root + request.full_path.rstrip("?")
             if request.method == "GET"
             else page_before() or url_for("home.index")
         )

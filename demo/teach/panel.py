@@ -201,7 +201,7 @@ def _keys(trace: Trace) -> str:
         if request.query_string
         else "xray=keys"
     )
-    return keys_panel.link(f"{request.path}?{query}")
+    return keys_panel.link(f"{request.script_root}{request.path}?{query}")
 
 
 def _in_a_header(trace: Trace) -> str:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, current_app, redirect, request
+from flask import Blueprint, current_app, redirect, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 from werkzeug import Response
@@ -125,9 +125,11 @@ def _came_from() -> str:
     anybody's, wherever he is."""
     before = page_before()
     adapter = current_app.create_url_adapter(request)
-    if before is None or adapter is None or not adapter.test(before.partition("?")[0], "GET"):
-        return "/"
-    return before
+    home = url_for("home.index")
+    if before is None or adapter is None or not before.startswith(home):
+        return home
+    path = before.partition("?")[0].removeprefix(request.script_root)
+    return before if adapter.test(path, "GET") else home
 
 
 def _signer() -> URLSafeTimedSerializer:

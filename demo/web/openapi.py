@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Flask, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template, request
 from werkzeug.routing import Rule
 
 from demo.limits import covering
@@ -50,8 +50,8 @@ RETRY = {"Retry-After": "when to come back, in seconds"}
 bp = Blueprint("openapi", __name__, cli_group=None)
 
 
-def document(app: Flask) -> dict[str, Any]:
-    """The document, OpenAPI 3.1."""
+def document(app: Flask, below: str = "") -> dict[str, Any]:
+    """The document, OpenAPI 3.1, of an app that begins `below` its host."""
     told = list(operations(app))
     types = [
         kind
@@ -76,7 +76,7 @@ def document(app: Flask) -> dict[str, Any]:
             "version": "1",
             "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most, a batch 1 MB.",
         },
-        "servers": [{"url": app.config["ORIGIN"] or "/"}],
+        "servers": [{"url": app.config["ORIGIN"] + below or "/"}],
         "paths": paths,
         "components": {
             "schemas": {**components, "Problem": PROBLEM},
@@ -233,7 +233,9 @@ def _portable(part: Any) -> Any:
 @bp.get("/openapi.json")
 def openapi() -> Response:
     """The document."""
-    return Response(msgspec.json.encode(document(current_app)), mimetype="application/json")
+    return Response(
+        msgspec.json.encode(document(current_app, request.script_root)), mimetype="application/json"
+    )
 
 
 @bp.get("/api/")

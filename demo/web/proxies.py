@@ -7,8 +7,13 @@ cannot be noticed.
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from demo.observe import addresses
 
 HEADERS = {
     "HTTP_" + name.upper().replace("-", "_"): name
@@ -23,6 +28,35 @@ HEADERS = {
 }
 FORWARDING = frozenset(HEADERS)
 log = logging.getLogger(__name__)
+
+
+PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
+MOST_CHARACTERS = 64
+WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Believed:
+    """WSGI middleware: address, scheme, host and prefix of a request are those that `hops` declared
+    proxies tell. An address is written one way for all who read it. What each of them took off the
+    path, told in X-Forwarded-Prefix, is together where this app begins."""
+
+    def __init__(self, inner: WSGI, hops: int) -> None:
+        self._inner, self._hops = inner, hops
+        self._fixed = ProxyFix(self._go_on, x_for=hops, x_proto=hops, x_host=hops)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Passes on."""
+        return self._fixed(environ, start_response)
+
+    def _go_on(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = addresses.plain(environ.get("REMOTE_ADDR"))
+        told = environ.get("HTTP_X_FORWARDED_PREFIX")
+        if told:
+            last = told.split(",")[-self._hops :]
+            prefix = "".join(one.strip().rstrip("/") for one in last)
+            if len(prefix) <= MOST_CHARACTERS and PREFIX.fullmatch(prefix):
+                environ["SCRIPT_NAME"] = prefix
+        return self._inner(environ, start_response)
 
 
 class Proxies:
