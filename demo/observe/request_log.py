@@ -24,11 +24,12 @@ Ended = Callable[[dict[str, Any], int, float], None]
 
 class RequestLog:
     """WSGI middleware. `ended` are told of each answer when its head goes out: environment, status,
-    seconds."""
+    seconds; and of those that nobody behind this makes."""
 
     def __init__(self, inner: WSGI) -> None:
         self._inner = inner
         self.ended: list[Ended] = [log_line]
+        self._open: dict[int, tuple[dict[str, Any], float, logs.Context]] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Passes on."""
@@ -37,17 +38,44 @@ class RequestLog:
         if not REQUEST_ID.fullmatch(request_id):
             request_id = secrets.token_hex(16)
         parent = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-        logs.context.set(logs.Context(request_id, parent[1] if parent else ""))
+        context = logs.Context(request_id, parent[1] if parent else "")
+        logs.context.set(context)
+        self._open[id(environ)] = environ, began, context
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             headers.append(("X-Request-ID", request_id))
             answer = start_response(status, headers, *more)
-            seconds = time.perf_counter() - began
-            for tell in self.ended:
-                tell(environ, int(status[:3]), seconds)
+            self._open.pop(id(environ), None)
+            self._tell(environ, int(status[:3]), time.perf_counter() - began)
             return answer
 
-        return ClosingIterator(self._inner(environ, start), _forget)
+        try:
+            return ClosingIterator(self._inner(environ, start), _forget)
+        except Exception:
+            if self._open.pop(id(environ), None):
+                self._tell(environ, 500, time.perf_counter() - began)
+            raise
+
+    def _tell(self, environ: dict[str, Any], status: int, seconds: float) -> None:
+        for tell in self.ended:
+            tell(environ, status, seconds)
+
+    def unviewed(
+        self, status: int, seconds: float, address: str, *, method: str = "-", path: str = ""
+    ) -> None:
+        """An answer of the server's own, to what may have been no request."""
+        logs.context.set(logs.Context(secrets.token_hex(16)))
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "REMOTE_ADDR": address}
+        self._tell(environ, status, seconds)
+        _forget()
+
+    def hung(self) -> None:
+        """Nobody will answer what is open now."""
+        now = time.perf_counter()
+        while self._open:
+            environ, began, context = self._open.popitem()[1]
+            logs.context.set(context)
+            self._tell(environ, 500, now - began)
 
 
 def _forget() -> None:
