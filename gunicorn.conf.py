@@ -96,12 +96,12 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The app is told of its server; templates are looked up before the first request: beside
     requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
-    from demo.web import server, slow_clients
+    from demo.web import server, slow_clients, unviewed
     from demo.web.services import services
 
     app = worker.app.wsgi()
     server.tell(app, worker)
-    slow_clients.guard(worker)
+    slow_clients.guard(worker, unviewed.guard(worker))
     environment = app.jinja_env
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
@@ -123,6 +123,13 @@ def post_request(worker: Any, request: Any, environment: Any, answer: Any) -> No
     from demo.web import slow_clients
 
     slow_clients.end(request, answer)
+
+
+def worker_abort(worker: Any) -> None:
+    """The worker hangs, and ends: what it has not answered is told."""
+    from demo.web import unviewed
+
+    unviewed.tell_hung(worker)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -4,12 +4,11 @@ sent."""
 import json
 import logging
 import os
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import count
 from typing import Any
 
 from demo.observe import logs
@@ -20,42 +19,71 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 QUIET = ("/livez", "/readyz", "/metrics")
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+_random = random.Random()  # of each process its own
+os.register_at_fork(after_in_child=_random.seed)
 quoted = lru_cache(maxsize=1024)(json.dumps)
 Ended = Callable[[dict[str, Any], int, float], None]
 
 
+def _new_id() -> str:
+    # 128 random bits are unique; nothing rests on their being secret
+    return f"{_random.getrandbits(128):032x}"
+
+
 class RequestLog:
     """WSGI middleware. `ended` are told of each answer when its head goes out: environment, status,
-    seconds."""
+    seconds; and of those that nobody behind this makes."""
 
     def __init__(self, inner: WSGI) -> None:
         self._inner = inner
         self.ended: list[Ended] = [log_line]
-        self._begin_anew()
-        os.register_at_fork(after_in_child=self._begin_anew)
-
-    def _begin_anew(self) -> None:
-        # drawn once for each process: what is unique need not be secret
-        self._new_id = map((secrets.token_hex(8) + "{:016x}").format, count()).__next__
+        self._open: dict[int, tuple[dict[str, Any], float, logs.Context]] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Passes on."""
         began = time.perf_counter()
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = self._new_id()
+            request_id = _new_id()
         parent = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-        logs.context.set(logs.Context(request_id, parent[1] if parent else ""))
+        context = logs.Context(request_id, parent[1] if parent else "")
+        logs.context.set(context)
+        self._open[id(environ)] = environ, began, context
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             headers.append(("X-Request-ID", request_id))
             answer = start_response(status, headers, *more)
-            seconds = time.perf_counter() - began
-            for tell in self.ended:
-                tell(environ, int(status[:3]), seconds)
+            self._open.pop(id(environ), None)
+            self._tell(environ, int(status[:3]), time.perf_counter() - began)
             return answer
 
-        return _Body(self._inner(environ, start))
+        try:
+            return _Body(self._inner(environ, start))
+        except Exception:
+            if self._open.pop(id(environ), None):
+                self._tell(environ, 500, time.perf_counter() - began)
+            raise
+
+    def _tell(self, environ: dict[str, Any], status: int, seconds: float) -> None:
+        for tell in self.ended:
+            tell(environ, status, seconds)
+
+    def unviewed(
+        self, status: int, seconds: float, address: str, *, method: str = "-", path: str = ""
+    ) -> None:
+        """An answer of the server's own, to what may have been no request."""
+        logs.context.set(logs.Context(_new_id()))
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "REMOTE_ADDR": address}
+        self._tell(environ, status, seconds)
+        logs.context.set(None)
+
+    def hung(self) -> None:
+        """Nobody will answer what is open now."""
+        now = time.perf_counter()
+        while self._open:
+            environ, began, context = self._open.popitem()[1]
+            logs.context.set(context)
+            self._tell(environ, 500, now - began)
 
 
 class _Body:

@@ -7,6 +7,8 @@ comes too late is answered 408, or, where the view never asked for it, not waite
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 BYTES_A_SECOND = 16_384
@@ -24,11 +26,19 @@ class TimedSocket:
     Headers have `header_seconds` from the first wait for them. A body has so many seconds as
     `begin_body` is told, and one more for each BYTES_A_SECOND that came. Raises BodyTooSlow, or
     returns the b"" of a connection that ended, which is what headers that are too late are.
+    `broken_off` is told of headers that had begun to come and ended so, after how many seconds.
     """
 
-    def __init__(self, inner: Any, header_seconds: float) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        header_seconds: float,
+        broken_off: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._inner, self._header_seconds = inner, header_seconds
+        self._broken_off, self._has_begun = broken_off, False
         self._ends: float | None = None
+        self._began = 0.0
         self._request: Any = None
 
     def __getattr__(self, name: str) -> Any:
@@ -37,6 +47,7 @@ class TimedSocket:
     def begin_body(self, request: Any, seconds: float) -> None:
         """What is read from now on is the body of this request of gunicorn's."""
         self._request, self._ends = request, time.monotonic() + seconds
+        self._has_begun = False
 
     def hurry(self, seconds: float) -> None:
         """No more than this for what is left of the body."""
@@ -46,6 +57,7 @@ class TimedSocket:
     def begin_headers(self) -> None:
         """What is read from now on is the next request, once somebody waits for it."""
         self._request = self._ends = None
+        self._has_begun = False
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """What has come, up to `size` bytes. A look that does not wait is passed on."""
@@ -53,7 +65,7 @@ class TimedSocket:
             return bytes(self._inner.recv(size, flags))
         now, before = time.monotonic(), self._inner.gettimeout()
         if self._ends is None:
-            self._ends = now + self._header_seconds
+            self._ends, self._began = now + self._header_seconds, now
         left = self._ends - now
         if left <= 0:
             return self._late()
@@ -64,28 +76,49 @@ class TimedSocket:
             if before is not None and before < left:
                 raise  # the wait of somebody else, who knows what to do
             return self._late()
+        except BaseException:  # the client's reset, or the server's own end of a wait
+            self._break_off()
+            raise
         finally:
             self._inner.settimeout(before)
         if self._request is not None:
             self._ends += len(came) / BYTES_A_SECOND
+        elif came:
+            self._has_begun = True
+        else:
+            self._break_off()
         return came
+
+    def refuse(self) -> float:
+        """The headers are answered as they are: they do not break off any more. The seconds that
+        they took."""
+        self._has_begun = False
+        return time.monotonic() - self._began
+
+    def _break_off(self) -> None:
+        if self._has_begun:
+            self._broken_off(self.refuse())
 
     def _late(self) -> bytes:
         if self._request is None:
+            self._break_off()
             return b""
         self._request.force_close()
         raise BodyTooSlow
 
 
-def guard(worker: Any) -> None:
-    """Times all that a worker of gunicorn's reads. A gthread worker closes a connection in the
+def guard(worker: Any, broken_off: Callable[[Any, float], None] = lambda *_: None) -> None:
+    """Times all that a worker of gunicorn's reads; `broken_off` is told of headers that were not
+    whole, with the client's address and their seconds. A gthread worker closes a connection in the
     thread that had it: its main thread, which waits up to two seconds for the client's own end,
     would accept nobody meanwhile."""
     handle, seconds = worker.handle, worker.cfg.keepalive or 5
 
     def gthread(connection: Any) -> Any:
         if not isinstance(connection.sock, TimedSocket):
-            connection.sock = TimedSocket(connection.sock, seconds)
+            connection.sock = TimedSocket(
+                connection.sock, seconds, lambda took: broken_off(connection.client, took)
+            )
         goes_on = handle(connection)
         if not goes_on:
             connection.close(graceful=True)
@@ -93,7 +126,8 @@ def guard(worker: Any) -> None:
         return goes_on
 
     def others(listener: Any, client: Any, address: Any) -> Any:
-        return handle(listener, TimedSocket(client, seconds), address)
+        told = partial(broken_off, address)
+        return handle(listener, TimedSocket(client, seconds, told), address)
 
     if not worker.cfg.is_ssl:  # TLS wraps the socket that it is given
         worker.handle = gthread if hasattr(worker, "tpool") else others
