@@ -2,14 +2,16 @@
 answer goes out."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import time as now
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
-from werkzeug.http import parse_accept_header, parse_date
+from werkzeug.http import http_date, parse_accept_header
 
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
@@ -115,11 +117,11 @@ def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) 
         ("Cache-Status", cache_status(cached)),
     ]
     if not preconditions.FIELDS.isdisjoint(environ):
-        written = parse_date(rendered.modified)
+        written = datetime.fromtimestamp(rendered.modified, UTC) if rendered.modified else None
         if preconditions.status_of_read(environ, etag, written) == 304:
             return Whole("304 NOT MODIFIED", headers, b"")
-    if rendered.modified:
-        headers.append(("Last-Modified", rendered.modified))
+    if 0 < rendered.modified <= now():
+        headers.append(("Last-Modified", http_date(rendered.modified)))
     body = rendered.body if gzipped else rendered.plain
     headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     if gzipped:

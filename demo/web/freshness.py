@@ -22,6 +22,8 @@ READS = ("GET", "HEAD")
 def complete(response: Response) -> None:
     """Says what the view has not, and answers the preconditions of a read."""
     headers, environ = response.headers, request.environ
+    if response.status_code >= 400:  # whatever the view has said of what it meant to send
+        headers["Cache-Control"] = KEPT_BY_NOBODY
     said = headers.get("Cache-Control")
     readable = response.status_code == 200 and environ["REQUEST_METHOD"] in READS
     if said is None:
@@ -53,5 +55,7 @@ def _answer(
         failed = errors.answer(PreconditionFailed(preconditions.CHANGED))
         response.set_data(failed.get_data())
         response.headers.pop("Content-Encoding", None)
+        response.headers["Cache-Control"] = KEPT_BY_NOBODY
+        response.vary.add("Accept")
         response.content_type = failed.content_type
     response.status_code = status
