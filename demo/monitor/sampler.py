@@ -150,8 +150,9 @@ class Sampler:
 
 
 def _latest(point: Point, gathered: Gathered, servers: list[Server]) -> Latest:
-    beside = gathered.beside
-    visits_us = round((percentile_ms(beside.visits, 95) or 0.0) * 1000)
+    beside, together = gathered.beside, Room(0, 0, 0, {})
+    for room in gathered.rooms.values():
+        reports.add(together, room)
     return Latest(
         point.at_ms,
         len(gathered.workers),
@@ -160,9 +161,14 @@ def _latest(point: Point, gathered: Gathered, servers: list[Server]) -> Latest:
         beside.waited,
         {name: Flow(moment.commands, moment.p95_us) for name, moment in point.rooms.items()},
         Flow(sum(beside.answers.values()), latest.p95_of_bounds(beside.answers)),
-        Flow(sum(beside.visits.values()), visits_us),
+        Flow(sum(beside.visits.values()), _p95_us(beside.visits)),
         [Node(each.name, each.role, each.trouble) for each in servers],
+        Flow(together.commands, _p95_us(together.times)),
     )
+
+
+def _p95_us(times: dict[int, int]) -> int:
+    return round((percentile_ms(times, 95) or 0.0) * 1000)
 
 
 def _moment(room: Room) -> Moment:

@@ -153,6 +153,7 @@ def house() -> Figures | None:
         _flow(found.answers),
         _flow(found.visits),
         [Node(each.name, each.role, each.trouble) for each in found.nodes],
+        _flow(found.total),
     )
 
 
