@@ -100,6 +100,16 @@ def test_a_sentinel_has_a_user_and_a_password_of_its_own() -> None:
     assert (address.username, address.password) == ("me", "mine")
 
 
+def test_neither_the_text_of_an_address_nor_its_repr_tells_a_secret() -> None:
+    """The second is what a traceback or a debugger shows."""
+    secrets = {"username": "us", "password": "pa", "sentinel_username": "su"}
+    secrets |= {"sentinel_password": "sp", "ssl_password": "tl"}
+    query = "&".join(f"{name}=my-{text}" for name, text in secrets.items())
+    address = parse(f"rediss+sentinel://h/prime?{query}")
+    for shown in (str(address), repr(address), f"{[address]}"):
+        assert "prime" in shown and "my-" not in shown
+
+
 @given(
     form=st.sampled_from(FORMS),
     user=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),

@@ -301,8 +301,11 @@ def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
     with pytest.raises(Crowded):
         hub.open(board, "all", origin=one)
     left.set()
-    after = hub.open(board, "all", origin=one)
+    after = hub.open(board, "day", "mara", origin=one)
     assert hub.viewers == 1 and list(before) == [RETRY]
+    board.submit("mara", 5)
+    state = told(after, lambda state: state["entries"])
+    assert (state["period"], state["around"][0]["player"]) == ("day", "mara")
     before.close()  # as its server does at the end
     assert hub.viewers == 1
     after.close()
