@@ -100,6 +100,24 @@ def test_a_sentinel_has_a_user_and_a_password_of_its_own() -> None:
     assert (address.username, address.password) == ("me", "mine")
 
 
+def test_every_option_is_taken_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.pem"
+    file.write_text("of a test")
+    wanted = {
+        **dict.fromkeys(("password", "sentinel_password", "ssl_password"), "a://b"),
+        **dict.fromkeys(("username", "sentinel_username", "client_name"), "me"),
+        **{name: str(file) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")},
+        **{"db": 3, "health_check_interval": 30, "protocol": 2},
+        **{"ssl_cert_reqs": "optional", "ssl_check_hostname": True},
+    }
+    assert wanted.keys() == OPTIONS.keys()
+    query = "&".join(f"{name}={value}" for name, value in wanted.items())
+    address = parse(f"rediss+sentinel://h/prime?{query.replace('True', 'true')}")
+    own = ("db", "username", "password", "sentinel_username", "sentinel_password")
+    assert {name: getattr(address, name) for name in own} == {name: wanted[name] for name in own}
+    assert address.options == {name: wanted[name] for name in wanted.keys() - set(own)}
+
+
 def test_neither_the_text_of_an_address_nor_its_repr_tells_a_secret() -> None:
     """The second is what a traceback or a debugger shows."""
     secrets = {"username": "us", "password": "pa", "sentinel_username": "su"}
