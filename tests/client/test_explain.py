@@ -53,6 +53,18 @@ def test_one_server_and_what_is_no_server_of_its_kind() -> None:
         ]
 
 
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_sentinel_is_asked_without_a_password_and_then_with_that_of_redis(guarded: bool) -> None:
+    more = "sentinel auth-pass prime pw\n" + ("requirepass pw\n" if guarded else "")
+    with tcp_server("--requirepass", "pw") as port, sentinel_of(port, more) as sentinel:
+        url = f"redis+sentinel://:pw@127.0.0.1:{sentinel}/prime"
+        until(lambda: at_the_start(url) == "ok")
+        assert told(url) == [
+            f"ok   the Sentinel 127.0.0.1:{sentinel} names the master 127.0.0.1:{port}.",
+            f"ok   127.0.0.1:{port} answers, and its clock agrees with this one.",
+        ]
+
+
 def test_each_node_that_a_cluster_tells_of_is_asked_too() -> None:
     with topology("cluster", nodes=3) as cluster:
         named, *others = (f"127.0.0.1:{port}" for port in cluster.ports)
