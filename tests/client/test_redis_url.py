@@ -83,6 +83,15 @@ def test_the_grammar_of_urls() -> None:
     assert str(address) == "rediss+sentinel://h1:1,[::1]:2,h3:26379/prime/4"
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("redis://h", 6379), ("redis+cluster://h", 6379), ("redis+sentinel://h/prime", 26379)],
+)
+def test_a_port_that_is_not_named_is_the_usual_one(url: str, port: int) -> None:
+    assert parse(url).hosts == (("h", port),)
+    assert parse(url.replace("://h", "://[::1]:7,h2" if "+" in url else "://h:7")).hosts[0][1] == 7
+
+
 def test_options_are_the_same_in_all_forms(tmp_path: Path) -> None:
     authorities = tmp_path / "ca&more.pem"
     authorities.write_text("of a test")
