@@ -304,6 +304,20 @@ def test_a_probe_that_is_late_is_sent_again_at_once() -> None:
     until(lambda: not breaker.is_open)
 
 
+def test_one_that_is_used_no_more_asks_nobody_and_lets_a_call_try_after_its_time() -> None:
+    clock, asked = Clock(100.0), list[int]()
+    breaker = Breaker(10.0, clock, lambda: asked.append(1))
+    breaker.close()
+    breaker.failed()
+    for seconds in (0.0, 9.0):
+        clock.now += seconds
+        with pytest.raises(BreakerOpen):
+            breaker.before()
+    clock.now += 1.0
+    breaker.before()
+    assert not asked and breaker.is_open
+
+
 def test_each_probe_that_fails_puts_the_next_try_off() -> None:
     clock, took = Clock(100.0), [7.0, 1.0]
 
