@@ -292,6 +292,17 @@ def test_a_stream_ends_after_its_time_and_is_not_missed_by_who_comes_again(
     assert told(again, lambda _: True)["total"] == 1
 
 
+def test_who_has_taken_nothing_yet_is_not_in_the_middle_of_a_write(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    viewer = make().open(Leaderboard(client, "begins"), "all")
+    now = time.monotonic()
+    assert viewer.writes_for(now + 60) == 0.0
+    assert next(viewer) == RETRY
+    assert 59 < viewer.writes_for(now + 60) <= 60
+    viewer.close()
+
+
 def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
     client: Client, make: Callable[..., Streams]
 ) -> None:
@@ -301,8 +312,11 @@ def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
     with pytest.raises(Crowded):
         hub.open(board, "all", origin=one)
     left.set()
-    after = hub.open(board, "all", origin=one)
+    after = hub.open(board, "day", "mara", origin=one)
     assert hub.viewers == 1 and list(before) == [RETRY]
+    board.submit("mara", 5)
+    state = told(after, lambda state: state["entries"])
+    assert (state["period"], state["around"][0]["player"]) == ("day", "mara")
     before.close()  # as its server does at the end
     assert hub.viewers == 1
     after.close()
