@@ -284,6 +284,12 @@ def test_a_device_of_which_nothing_is_noted_any_more_is_listed_all_the_same(
     assert (total, device.handle, device.noted) == (1, session_id.handle(sid), {})
     assert (device.created_at, device.seen_at) == (0.0, 0.0)
     assert device.idle_expires_at == NOW / 1000 + 3600
+    sid = begin(store, user="noor")
+    there = Place(owner_of("noor"), session_id.handle(sid))
+    client.hdel(there.devices, f"{there.handle}:seen", f"{there.handle}:created")
+    assert store.revoke_others(sid) == 0  # which writes down anew what there is
+    ((device,), _) = store.list_for("noor")
+    assert (device.created_at, device.seen_at) == (0.0, 0.0)
 
 
 def test_the_idle_time_starts_anew_at_most_once_a_minute(store: SessionStore) -> None:
