@@ -109,16 +109,16 @@ def test_what_excel_and_others_write_is_read(
 @pytest.mark.parametrize(
     ("heading", "told"),
     [
-        (b"mara,5", "line 1: is no heading"),
+        (b"mara,5", "line 1: this is no heading"),
         ("\ufeffplayer,score\n".encode("utf-16-le"), "begins as UTF-16 and does not go on so"),
-        (b"\xe9", "line 1: is no heading"),
-        (b'"player,score', "line 1: is no heading"),
+        (b"\xe9", "line 1: this is no heading"),
+        (b'"player,score', "line 1: this is no heading"),
         (b"player,points,date", "line 1: there is no column 'points'"),
         (b"sep=;\nplayer;Score;SCORE", "line 2: score stands there twice"),
         (b"player,Player,score", "line 1: player stands there twice"),
         (b"score,mode", "line 1: player is missing"),
-        (b"sep=;\nplayer,score", "line 2: is no heading"),
-        (b"High scores,,\nplayer,score,", "line 1: is no heading"),
+        (b"sep=;\nplayer,score", "line 2: this is no heading"),
+        (b"High scores,,\nplayer,score,", "line 1: this is no heading"),
     ],
 )
 def test_a_heading_is_judged_once_and_told_what_is_expected(
