@@ -10,6 +10,7 @@ from werkzeug.exceptions import NotFound
 from demo.catalog import products
 from demo.catalog.answering import (
     JSON,
+    ONE_JSON,
     catalog,
     checked_id,
     corner,
@@ -20,16 +21,25 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.cached_catalog import Words, placed, represent
+from demo.catalog.cached_catalog import (
+    Words,
+    cache_groups,
+    changed_groups,
+    list_groups,
+    placed,
+    represent,
+)
 from demo.catalog.products import Change, Listing, Product, Stored
 from demo.catalog.rendered import render
 from demo.web import preconditions
 from demo.web.documented import documented
+from demo.web.freshness import no_vary_search
 from demo.web.public import refuse_without_key
 from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
 PRODUCT = {"product_id": "42"}
+LISTS = no_vary_search("category", "ids", "limit", "offset", "q")
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 
 
@@ -79,7 +89,8 @@ def list_products() -> Response:
         )
 
     below = request.script_root
-    return deliver(catalog().listing(words, "json", draw, corner=corner(), below=below), JSON)
+    cached = catalog().listing(words, "json", draw, corner=corner(), below=below)
+    return deliver(cached, JSON, list_groups(words.category), LISTS)
 
 
 @bp.get("/products/<product_id>")
@@ -91,7 +102,7 @@ def get_product(product_id: str) -> Response:
     cached = looked_for() or catalog().products_json([number], corner=corner(), below=below)[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
-    return deliver(cached, JSON)
+    return deliver(cached, JSON, cache_groups(number), ONE_JSON)
 
 
 @bp.patch("/products/<product_id>")
@@ -119,6 +130,7 @@ def patch_product(product_id: str) -> Response:
     shown = render(msgspec.json.encode(placed(changed, request.script_root)))
     response = Response(shown.plain, mimetype="application/json")
     response.headers["ETag"] = shown.etag(gzipped=False)
+    response.headers["Cache-Group-Invalidation"] = changed_groups(number)
     response.headers["Content-Location"] = request.script_root + request.path
     if not told:
         response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
@@ -193,5 +205,6 @@ def _by_ids(text: str) -> Response:
         msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None
     ]
     response = Response(msgspec.json.encode({"products": found}), mimetype="application/json")
+    response.headers["Cache-Groups"] = ", ".join(f'"product-{number}"' for number in wanted)
     worst = max(answers.values(), key=lambda cached: list(CacheStatus).index(cached.status))
     return with_status(response, worst)
