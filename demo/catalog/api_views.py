@@ -51,7 +51,7 @@ class Query(Words, frozen=True):
     ] = msgspec.field(default="")
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ProductList(msgspec.Struct, frozen=True):
     """Products; by `ids` those alone, without the other fields."""
 
     products: list[Product]
@@ -74,11 +74,12 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @bp.get("/products")
-@documented(query=Query, answer=Listed, errors=(503,))
+@documented(query=Query, answer=ProductList, errors=(503,))
 def list_products() -> Response:
     """A list of products by category and words, or those of `ids` that there are."""
-    if "ids" in request.args:
-        return _by_ids(request.args["ids"])
+    ids = request.args.get("ids")
+    if ids:
+        return _by_ids(ids)
     words = read_words({})
 
     def draw(listing: Listing) -> bytes:
