@@ -244,3 +244,42 @@ def test_the_groups_are_those_of_the_cache(app: Flask) -> None:
             r'"([^"]+)"', app.test_client().get("/catalog/products/42").headers["Cache-Groups"]
         )
     }
+
+
+BY_GROUPS = """vcl 4.1;
+backend default {{ .host = "127.0.0.1"; .port = "{port}"; }}
+sub vcl_backend_response {{
+  if (bereq.method == "GET" && beresp.status == 200 && beresp.http.Cache-Groups) {{
+    set beresp.http.Groups = "," + regsuball(beresp.http.Cache-Groups, {{"["" ]"}}, "") + ",";
+    set beresp.ttl = 1h;
+    return (deliver);
+  }}
+  if (beresp.status < 400 && beresp.http.Cache-Group-Invalidation) {{
+    ban("obj.http.Groups ~ ,(" + regsuball(
+      regsuball(beresp.http.Cache-Group-Invalidation, {{"["" ]"}}, ""), ",", "|") + "),");
+  }}
+}}
+"""
+
+
+def test_a_cache_that_knows_groups_keeps_for_an_hour_and_shows_nothing_old(
+    make_app: MakeApp,
+) -> None:
+    """Varnish, taught RFC 9875 in a few lines: what a change names is what it makes old."""
+    category = products.category_of(42)
+    sibling = next(each for each in products.block_of(42) if each != 42)
+    shows = ["/catalog/api/products/42", f"/catalog/api/products?category={category}"]
+    shows += ["/catalog/api/products?limit=100", f"/catalog/products/{sibling}?xray=0"]
+    others = ["/catalog/api/products/43", "/catalog/api/products?category=books"]
+    with proxies.listening(make_app(RATE_LIMITS={})) as app:
+        config = BY_GROUPS.format(port=app.rpartition(":")[2])
+        with proxies.varnish(app, config) as url:
+            for path in (*shows, *others):
+                ask(url, path)
+                assert came_from_the_proxy(ask(url, path)), path
+            ask(url, "/catalog/api/products/42", "PATCH", {"price_cents": 4242, "name": "New"})
+            for path in shows:
+                answer = ask(url, path)
+                assert not came_from_the_proxy(answer), path
+                assert b"4242" in answer.body or b"42.42" in answer.body or b"New" in answer.body
+            assert all(came_from_the_proxy(ask(url, path)) for path in others)
