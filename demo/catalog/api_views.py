@@ -39,6 +39,7 @@ from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
 PRODUCT = {"product_id": "42"}
+GROUPS = "Cache-Group-Invalidation"  # RFC 9875
 LISTS = no_vary_search("category", "ids", "limit", "offset", "q")
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 
@@ -131,7 +132,7 @@ def patch_product(product_id: str) -> Response:
     shown = render(msgspec.json.encode(placed(changed, request.script_root)))
     response = Response(shown.plain, mimetype="application/json")
     response.headers["ETag"] = shown.etag(gzipped=False)
-    response.headers["Cache-Group-Invalidation"] = changed_groups(number)
+    response.headers[GROUPS] = changed_groups(number)
     response.headers["Content-Location"] = request.script_root + request.path
     if not told:
         response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
@@ -140,16 +141,18 @@ def patch_product(product_id: str) -> Response:
 
 @bp.post("/invalidations")
 @documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
-def invalidate() -> dict[str, int]:
+def invalidate() -> tuple[dict[str, int], dict[str, str]]:
     """Drops from the cache by hand: `{"product": id}` or `{"category": slug}`."""
     refuse_without_key()
     what = read_json(Invalidation)
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})
     if what.product is not None:
-        return {"invalidated": catalog().drop_product(what.product, below=request.script_root)}
-    catalog().drop_category(known_category(what.category or "?"))
-    return {"invalidated": 1}
+        dropped = catalog().drop_product(what.product, below=request.script_root)
+        return {"invalidated": dropped}, {GROUPS: f'"product-{what.product}"'}
+    category = known_category(what.category or "?")
+    catalog().drop_category(category)
+    return {"invalidated": 1}, {GROUPS: f'"category-{category}", "list-all"'}
 
 
 def change_product(

@@ -196,11 +196,14 @@ class CachedCatalog:
 
     def drop_product(self, product_id: int, corner: str = "", below: str = "") -> int:
         """Invalidates a product's answers by hand; how many there were. Raises RedisError."""
-        suffix = _suffix(below)
-        corners = [f"html-{product_id}{suffix}{corner}"] if corner else []
-        dropped = self.cache.invalidate(
-            f"html-{product_id}{suffix}", f"json-{product_id}{suffix}", *corners
-        )
+        names = {
+            f"{kind}-{product_id}{place}"
+            for kind in ("html", "json")
+            for place in ("", _suffix(below))
+        }
+        if corner:
+            names.add(f"html-{product_id}{_suffix(below)}{corner}")
+        dropped = self.cache.invalidate(*sorted(names))
         self.deliverer.remember({(product_id, products.category_of(product_id))})
         return dropped
 

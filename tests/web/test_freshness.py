@@ -155,6 +155,10 @@ def test_an_answer_names_its_groups_and_a_change_those_that_it_makes_old(
             answer.headers["Cache-Group-Invalidation"]
             == changed.headers["Cache-Group-Invalidation"]
         )
+    by_hand = web.post("/catalog/api/invalidations", json={"product": 42})
+    assert by_hand.headers["Cache-Group-Invalidation"] == '"product-42"'
+    by_hand = web.post("/catalog/api/invalidations", json={"category": "lamps"})
+    assert by_hand.headers["Cache-Group-Invalidation"] == '"category-lamps", "list-all"'
     refused = web.patch("/catalog/api/products/42", json={"stock": -3})
     assert "Cache-Group-Invalidation" not in refused.headers
 
