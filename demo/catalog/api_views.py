@@ -47,9 +47,10 @@ bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 class Query(Words, frozen=True):
     """What a list can be asked for, or else its `ids`."""
 
-    ids: Annotated[
-        str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")
-    ] = msgspec.field(default="")
+    ids: (
+        Annotated[str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")]
+        | None
+    ) = None
 
 
 class ProductList(msgspec.Struct, frozen=True):
@@ -78,9 +79,8 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @documented(query=Query, answer=ProductList, errors=(503,))
 def list_products() -> Response:
     """A list of products by category and words, or those of `ids` that there are."""
-    ids = request.args.get("ids")
-    if ids:
-        return _by_ids(ids)
+    if "ids" in request.args:
+        return _by_ids(request.args["ids"])
     words = read_words({})
 
     def draw(listing: Listing) -> bytes:
