@@ -21,6 +21,7 @@ from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
 from demo.web import preconditions
 from demo.web.before_flask import OUTCOME, Whole
+from demo.web.freshness import no_vary_search
 from demo.web.services import part
 from demo.web.validation import Invalid
 
@@ -34,6 +35,7 @@ SCRIPTS = {
     "catalog/_list_lessons.html": [],
 }
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
+ONE_JSON, ONE_PAGE = no_vary_search(), no_vary_search("xray")
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 
@@ -77,34 +79,42 @@ def looked_for() -> Cached[Rendered] | None:
     return found
 
 
-def page(cached: Cached[Rendered], lessons: str) -> Response:
+def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Response:
     """A page from the cache: compressed and with its ETag where nothing of this visitor has to be
     in it, else filled, and with the x-ray come the `lessons` of a template, which are the same
     on every page of its kind."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True
-        return deliver(cached, HTML)
+        return deliver(cached, HTML, groups, search)
     if panel.wanted():
         parts = g.setdefault("parts", {})
         parts["cached"] = render_template("catalog/_cache_status.html", cached=cached)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
+    response.headers["Cache-Groups"], response.headers["No-Vary-Search"] = groups, search
     return response
 
 
-def deliver(cached: Cached[Rendered], content_type: str) -> Response:
+def deliver(cached: Cached[Rendered], content_type: str, groups: str, search: str) -> Response:
     """The bytes as they were cached, or 304 for who has them."""
-    answer = whole(request.environ, cached, content_type)
+    answer = whole(request.environ, cached, content_type, groups, search)
     response = Response(answer.body, answer.status)
     response.headers.clear()
     response.headers.extend(answer.headers)
     return response
 
 
-def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) -> Whole:
-    """The same before Flask is asked. To be asked again each time: a browser's own copy would not
+def whole(
+    environ: dict[str, Any],
+    cached: Cached[Rendered],
+    content_type: str,
+    groups: str,
+    search: str,
+) -> Whole:
+    """The same before Flask is asked. `groups` are what it can be dropped from caches by (RFC 9875),
+    `search` says which parameters change nothing. To be asked again each time: a browser's own copy would not
     hear of an invalidation."""
     rendered = cached.value
     assert rendered is not None
@@ -115,6 +125,8 @@ def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) 
         ("Cache-Control", "no-cache"),
         ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
         ("Cache-Status", cache_status(cached)),
+        ("Cache-Groups", groups),
+        ("No-Vary-Search", search),
     ]
     if not preconditions.FIELDS.isdisjoint(environ):
         written = datetime.fromtimestamp(rendered.modified, UTC) if rendered.modified else None

@@ -9,6 +9,7 @@ from werkzeug.exceptions import Conflict, NotFound
 
 from demo.catalog import products, trials_views
 from demo.catalog.answering import (
+    ONE_PAGE,
     bp,
     catalog,
     checked_id,
@@ -18,6 +19,7 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.api_views import change_product
+from demo.catalog.cached_catalog import cache_groups, changed_groups
 from demo.catalog.products import CATEGORIES, Change, ProductPage
 from demo.teach import pull_the_plug
 from demo.web import flash_cookie
@@ -38,7 +40,7 @@ def product(product_id: str) -> Response:
     trial = trials_views.shown()
     if trial:
         g.setdefault("parts", {})["trial"] = trial
-    return page(cached, "catalog/_product_lessons.html")
+    return page(cached, "catalog/_product_lessons.html", cache_groups(number), ONE_PAGE)
 
 
 @bp.post("/products/<product_id>/price")
@@ -129,7 +131,9 @@ def _written(number: int, message: str, told: bool) -> Any:
     elif pull_the_plug.current().strategy == "write-through":
         _read(number)
         message += " The new page is in the cache already."
-    return back(number, message)
+    response = back(number, message)
+    response.headers["Cache-Group-Invalidation"] = changed_groups(number)
+    return response
 
 
 def back(number: int, message: str) -> Any:

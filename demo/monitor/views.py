@@ -35,6 +35,7 @@ from demo.web import server
 from demo.web.budgets import Budgets
 from demo.web.documented import documented
 from demo.web.formats import size
+from demo.web.freshness import KEPT_BY_NOBODY
 from demo.web.public import may_see_names
 from demo.web.services import (
     Services,
@@ -48,6 +49,7 @@ from demo.web.services import (
 from demo.web.validation import read_query
 
 TITLE = "Monitor"
+NOW = {"Cache-Control": KEPT_BY_NOBODY}  # probes ask how things are now
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
 DEL DBSIZE EXPIRE GET HDEL HGET HGETALL HSET LPUSH LRANGE LTRIM PEXPIRE PTTL SET TTL TYPE XADD XRANGE
@@ -217,9 +219,9 @@ def api_snapshot() -> Response:
 
 @bp.get("/livez")
 @documented(answer=Alive)
-def livez() -> dict[str, str]:
+def livez() -> Any:
     """The process answers."""
-    return {"status": "ok"}
+    return {"status": "ok"}, NOW
 
 
 @bp.get("/readyz")
@@ -254,7 +256,7 @@ def readyz() -> Any:
         "not_permitted": missing,
         "stopping": stopping,
     }
-    return told, 200 if ready else 503
+    return told, 200 if ready else 503, NOW
 
 
 def _each_answers(told: dict[str, Any]) -> str:

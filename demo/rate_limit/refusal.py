@@ -4,7 +4,7 @@ from flask import Response, render_template, request, url_for
 
 from demo.rate_limit import headers
 from demo.rate_limit.rules import Outcome
-from demo.web.errors import problem, wants_json
+from demo.web.errors import problem, vary_by_accept, wants_json
 from demo.web.security import page_before
 
 
@@ -46,5 +46,5 @@ def refusal(outcome: Outcome) -> Response:
             back=back,
         )
         response = Response(page, 429)
-    response.vary.add("Accept")
+    vary_by_accept(response)
     return response

@@ -22,7 +22,7 @@ from demo.teach.describe import commands_of
 from demo.teach.faults import LOST
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
-from demo.web.freshness import PERSONAL
+from demo.web.freshness import KEPT_BY_NOBODY, PERSONAL
 from demo.web.services import get_breaker, get_redis, part
 from demo.web.simulated import seen
 
@@ -157,6 +157,7 @@ def show(response: Response, trace: Trace) -> None:
     if response.direct_passthrough or response.mimetype != "text/html":
         if wanted() and ASKED in request.headers:
             response.headers[ASKED] = _in_a_header(trace)
+            response.headers["Cache-Control"] = KEPT_BY_NOBODY  # it tells of this request alone
         return
     body = response.get_data()
     if XRAY in body:

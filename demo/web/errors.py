@@ -70,6 +70,12 @@ def wants_json() -> bool:
     return json_quality > accept["text/html"]
 
 
+def vary_by_accept(response: Response) -> None:
+    """Says that this answer was a page or a problem by Accept, where that was asked."""
+    if "/api/" not in request.path:
+        response.vary.add("Accept")
+
+
 def problem(status: int, detail: str, **more: Any) -> Response:
     """An answer of type application/problem+json."""
     body = {
@@ -101,7 +107,7 @@ def answer(error: HTTPException) -> Response:
             render_template("error.html", status=status, title=title, detail=detail, errors=errors),
             status,
         )
-    response.vary.add("Accept")
+    vary_by_accept(response)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
