@@ -36,7 +36,7 @@ const age = (one) => (performance.now() - (one.came ??= performance.now())) / 10
 const two = (number) => String(Math.floor(number)).padStart(2, "0");
 // Seconds as they are told by the attribute that bears them; at their end stands what data-then says, if anything.
 const words = {
-  ttl: (seconds) => `${Math.round(seconds)} s`,
+  ttl: (seconds) => `${String(Math.round(seconds)).replace(/\B(?=(\d{3})+$)/g, "\u202f")} s`,
   until: (seconds) => seconds.toFixed(1),
   "seconds-left": (seconds) =>
     (seconds < 86400 ? "" : `${Math.floor(seconds / 86400)} d `) + [(seconds / 3600) % 24, (seconds / 60) % 60, seconds % 60].map(two).join(":"),
