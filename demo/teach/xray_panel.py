@@ -36,7 +36,7 @@ def draw(
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
-        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.redis_ms)} of {ms(total_ms)} ms</span></p>'
+        f'<p class="total">{totals(trace)} <span>{in_redis(trace.redis_ms, total_ms)}</span></p>'
         f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
@@ -57,13 +57,21 @@ def bar(trace: Trace, status: int) -> str:
         '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
         f'<span class="badge {_mood(status)}">{status}</span><b>{_plural(trace.round_trips, "round trip")}</b>'
         f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>{ms(trace.redis_ms)} of {ms(total_ms)} ms</span></a></nav>"
+        f"<span>{in_redis(trace.redis_ms, total_ms)}</span></a></nav>"
     )
 
 
 def totals(trace: Trace) -> str:
     """Round trips and commands in words."""
     return f"{_plural(trace.round_trips, 'round trip')}, {_plural(trace.commands, 'command')}"
+
+
+def in_redis(redis_ms: float, total_ms: float) -> str:
+    """How long a request waited for Redis, and of how long; calls of several threads at once are
+    summed up, and may sum up to more than the request."""
+    if redis_ms > total_ms:
+        return f"{ms(redis_ms)} ms in Redis, summed over calls at once; {ms(total_ms)} ms in all"
+    return f"Redis {ms(redis_ms)} of {ms(total_ms)} ms"
 
 
 def _mood(status: int) -> str:
@@ -99,7 +107,7 @@ def _before(before: dict[str, Any]) -> str:
         f'<details class="req" open><summary><span class="grow">{escape(before["request"])}</span>'
         f'<span class="badge">the request before</span><span class="label">{ms(before["total_ms"])} ms</span></summary>'
         f'<div class="in"><p class="label">{_plural(before["trips"], "round trip")}, '
-        f"{ms(before['redis_ms'])} ms in Redis</p>"
+        f"{in_redis(before['redis_ms'], before['total_ms'])}</p>"
         f'<ol class="cmds">{rows}</ol>{more}</div></details>'
     )
 
