@@ -146,7 +146,7 @@ def test_the_request_before_a_redirect_is_shown_once(web: FlaskClient) -> None:
     page = web.get("/leaderboard/boards/main").text
     assert "POST /leaderboard/boards/main/scores" in page
     assert "EVALSHA ranking.lua" in page
-    assert "the request before" not in web.get("/leaderboard/boards/main").text
+    assert "what you did" not in web.get("/leaderboard/boards/main").text
 
 
 def test_the_xray_holds_no_secret(web: FlaskClient) -> None:

@@ -163,15 +163,16 @@ def show(response: Response, trace: Trace) -> None:
         whole = bar = ""
         if wanted():
             asked, status = f"{request.method} {request.path}", response.status_code
+            before = flash_cookie.take("xray")
             whole = xray_panel.draw(
                 trace,
                 asked,
                 status,
-                flash_cookie.take("xray"),
+                before,
                 _keys(trace),
                 _missed(response, trace),
             )
-            bar = xray_panel.bar(trace, status)
+            bar = xray_panel.bar(trace, status, before)
         response.set_data(
             _put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)})
         )
@@ -254,7 +255,7 @@ def _hand_on(response: Response, trace: Trace) -> None:
         response,
         "xray",
         {
-            "request": f"{request.method} {request.path}"[:80],
+            "request": f"{request.method} {request.path}"[:160],
             "trips": trace.round_trips,
             "redis_ms": round(trace.redis_ms, 2),
             "total_ms": round(trace.total_ms(), 2),

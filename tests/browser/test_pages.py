@@ -73,7 +73,11 @@ def test_a_price_is_changed_by_keyboard_and_seen_at_once(page: Any) -> None:
     enter(page)
     assert "€ 12.34" in page.locator(".figures").first.inner_text()
     assert "Price changed to € 12.34" in page.get_by_role("status").inner_text()
-    assert "the request before" in page.locator("#xray").inner_text()
+    did, total = page.locator(".xray > .body p").all()[:2]
+    assert did.inner_text() == "What you did: POST /catalog/products/42/price"
+    assert total.inner_text().startswith("1 round trip")
+    first, after = page.locator(".xray .req > summary").all()
+    assert "what you did" in first.inner_text() and "the page after" in after.inner_text()
     page.reload()
     assert page.get_by_role("status").count() == 0
 

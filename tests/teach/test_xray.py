@@ -483,3 +483,19 @@ def test_a_long_command_or_one_of_a_session_is_not_remembered(
     args: tuple[object, ...], kept: bool
 ) -> None:
     assert xray_panel._may_be_kept(args) is kept
+
+
+def test_what_the_visitor_did_comes_first(web: FlaskClient) -> None:
+    """Its own total is the bold one, on the page and at the foot of a phone, and its path is
+    whole."""
+    board = "b" * 40
+    posted = web.post(f"/leaderboard/boards/{board}/scores", data={"player": "mara", "score": "5"})
+    trips = round_trips(posted)
+    page = web.get(posted.headers["Location"]).text
+    panel = page.partition('class="card xray"')[2]
+    assert f"What you did: <code>POST /leaderboard/boards/{board}/scores</code>" in panel
+    assert f'<p class="total">{trips} round trip' in panel
+    assert panel.index("what you did") < panel.index("the page after")
+    assert f'<span class="badge ok">done</span><b>{trips} round trip' in page
+    again = web.get(posted.headers["Location"]).text
+    assert "What you did" not in again and "the page after" not in again
