@@ -81,7 +81,8 @@ def fill(response: Response) -> Response:
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
-    message, chosen = flash_cookie.take("message"), pull_the_plug.current()
+    told = (flash_cookie.take("message"), g.get("effect"))
+    message, chosen = " ".join(filter(None, told)), pull_the_plug.current()
     simulated = seen.until if seen.until > time.time() else 0
     if message or chosen.any or simulated:
         parts[b"notices"] = render_template(
