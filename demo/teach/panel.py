@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
@@ -189,7 +190,10 @@ def _missed(response: Response, trace: Trace) -> Miss | None:
     page = request.full_path[:200]
     if "; fwd=miss" in told:
         misses.note(page, trace)
-    return misses.of(page) if "; hit; ttl=" in told else None
+    miss = misses.of(page) if "; hit; ttl=" in told else None
+    if miss and miss.seconds_ago > current_app.config["CATALOG_TTL_SECONDS"]:
+        return replace(miss, renewed=True)  # what is fresh is younger
+    return miss
 
 
 def _keys(trace: Trace) -> str:

@@ -113,9 +113,14 @@ def _beside(missed: Miss, total_ms: float) -> str:
     drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
     return (
         f'<div class="wf">{drawn}</div>'
-        f'<p class="label">Same page, missed {missed.seconds_ago:.0f} s ago: {_plural(missed.round_trips, "round trip")}, '
-        f"{_plural(missed.visits, 'visit')} to the database.</p>"
+        f'<p class="label">Same page, missed by this worker {_ago(missed.seconds_ago)}'
+        f"{' (it was loaded again since)' if missed.renewed else ''}: "
+        f"{_plural(missed.round_trips, 'round trip')}, {_plural(missed.visits, 'visit')} to the database.</p>"
     )
+
+
+def _ago(seconds: float) -> str:
+    return f'<span data-ago="{seconds:.0f}">{seconds:.0f}</span> s ago'
 
 
 def _before(before: dict[str, Any]) -> str:

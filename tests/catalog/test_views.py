@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import event, text
 
+from demo.catalog.cache_aside import CacheStatus
 from demo.web.services import services
 from tests.conftest import round_trips
 from tests.seen import seen
@@ -591,3 +592,15 @@ def test_a_write_and_its_effect_on_the_cache_are_one_sentence(
     )
     assert re.search(f"{who} the cached page; {effect}", page)
     assert "the cached page; " not in seen(web.get(PRODUCT).text)
+
+
+def test_every_badge_has_its_meaning_and_what_is_left_runs_down(web: FlaskClient) -> None:
+    for path in ("/catalog/", PRODUCT):
+        web.get(path)
+        page = seen(web.get(path).text)
+        legend = page.partition("What the badge says")[2].partition("</section>")[0]
+        for status in CacheStatus:
+            assert re.search(rf'title="[A-Z][^"]+\.">{status}</span> [A-Z][^<]+\.</li>', legend), (
+                status
+            )
+        assert re.search(r'fresh for <span data-ttl="\d+" data-then="[^"]+">\d+ s</span>', page)
