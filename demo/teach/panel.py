@@ -20,7 +20,7 @@ from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
 from demo.teach import keys_panel, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of
-from demo.teach.faults import LOST
+from demo.teach.faults import LOST, SLOW_SECONDS
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
 from demo.web.freshness import PERSONAL
@@ -35,6 +35,7 @@ POLICIES = {
     "chosen": re.compile(rb'id="redis-chosen" hidden>(.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
+    "both": re.compile(rb'id="both-away" hidden>(.*?)</p>', re.DOTALL),
 }
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 ALL_AWAY = b"Redis is away."
@@ -136,12 +137,19 @@ def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
     """What the page itself says of what it does in this trouble; of a Redis that is broken for this visitor
     alone some say something else."""
     wanted_for = []
-    if chosen.redis:
+    timeout_seconds = current_app.config["REDIS_TIMEOUT_SECONDS"]
+    late = chosen.redis == "slow" and timeout_seconds > SLOW_SECONDS  # and that is all
+    if chosen.redis and not late:
         own = POLICIES["chosen"].search(body)
         of_all = "away" if chosen.redis in LOST else "full"
         wanted_for.append("chosen" if own and own[1].strip() else of_all)
     if chosen.database == "down":
-        wanted_for.append("database")
+        # What a page does without the one says what the other is there for.
+        together = wanted_for and POLICIES["both"].search(body)
+        if together:
+            wanted_for = ["both"] if chosen.redis in LOST else ["database"]
+        else:
+            wanted_for.append("database")
     found = [POLICIES[name].search(body) for name in wanted_for]
     return [" ".join(html.unescape(match[1].decode()).split()) for match in found if match]
 
