@@ -75,7 +75,7 @@ def _rows(client: Client, keys: list[str]) -> Iterator[str]:
             yield _row(key, kind, told, "••••" if key.startswith(SECRET_PREFIX) else peek)
         else:
             yield (
-                f'<tbody><tr><th scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
+                f'<tbody><tr><th class="wide" scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
                 "</th></tr><tr><td>not there</td><td></td><td></td></tr></tbody>"
             )
 
@@ -83,7 +83,7 @@ def _rows(client: Client, keys: list[str]) -> Iterator[str]:
 def _row(key: str, kind: str, told: list[Any], peek: str) -> str:
     encoding, ttl_ms, used = told
     return (
-        f'<tbody><tr><th scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
+        f'<tbody><tr><th class="wide" scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
         f'<pre class="http">{escape(peek)}</pre></th></tr><tr>'
         f"<td>{kind}, {escape(_word(encoding))}</td>"
         f'<td class="num">{size(used) if isinstance(used, int) else "–"}</td>'

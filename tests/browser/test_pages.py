@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demo.web.cookies import SESSION
-from tests.browser.chromium import PAGES, enter, too_wide, violations
+from tests.browser.chromium import PAGES, WIDTHS, enter, too_wide, violations
 
 FAULTS = [
     *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
@@ -183,3 +183,14 @@ def test_the_skip_link_comes_first(page: Any) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+
+
+def test_every_column_of_the_keys_is_in_sight(page: Any) -> None:
+    page.goto("/catalog/products/42")
+    for path in ("/catalog/products/42?xray=keys", "/rate-limit/?xray=keys"):
+        page.goto(path)
+        assert page.locator("#keys th[scope=col]").all_inner_texts() == ["Type", "Bytes", "TTL"]
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            table = page.locator("#keys .table")
+            assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, (path, width)

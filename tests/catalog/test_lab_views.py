@@ -82,7 +82,7 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
     kept = {"options": Options(operations=150, failure="memory"), "outcomes": [behind, aside] * 3}
     client.set("demo:catalog:{run:" + "1" * 16 + "}", msgspec.json.encode(kept), ex=60)
     page = seen(web.get(LAB, query_string={"run": "1" * 16}).text)
-    told = re.findall(r"<li>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
+    told = re.findall(r"<p>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
     assert told[0] == (
         "Cache-aside answered 96 % of reads from Redis, 0 stale; "
         "100 of 150 operations fitted into 2 s."
