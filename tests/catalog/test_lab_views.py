@@ -76,7 +76,7 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
             "errors": errors,
         }
         | figures
-        | {"reads": 75, "writes": 25 - errors, "from_redis": 72}
+        | {"reads": 75, "writes": 25 - errors, "from_redis": 72, "fresh": 72 - stale}
         for kind, stale, lost, errors in (("aside", 0, 0, 0), ("behind", 2, 14, 5))
     )
     kept = {"options": Options(operations=150, failure="memory"), "outcomes": [behind, aside] * 3}
