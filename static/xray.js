@@ -30,7 +30,7 @@ addEventListener("click", (event) => {
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const pause = document.querySelector("#pause");
-let running = !(pause && calm);
+let running = true;
 let reading = false;
 const age = (one) => (performance.now() - (one.came ??= performance.now())) / 1000;
 const two = (number) => String(Math.floor(number)).padStart(2, "0");
@@ -47,6 +47,7 @@ const fresh = async () => {
   const parts = [...all("[data-fresh]")].filter((part) => !part.contains(document.activeElement));
   if (!running || reading || !parts.length || document.hidden) return;
   reading = true;
+  for (const part of all("[data-fresh]")) part.came = performance.now();
   try {
     const answer = await fetch(parts[0].dataset.from ?? location.href);
     if (!answer.ok) return;
@@ -61,7 +62,6 @@ const fresh = async () => {
   } catch {
   } finally {
     reading = false;
-    for (const part of parts) part.came = performance.now();
   }
 };
 

@@ -194,3 +194,17 @@ def test_every_column_of_the_keys_is_in_sight(page: Any) -> None:
             page.set_viewport_size({"width": width, "height": 900})
             table = page.locator("#keys .table")
             assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, (path, width)
+
+
+def test_a_page_asks_again_no_more_often_with_the_focus_in_a_part_of_it(page: Any) -> None:
+    page.clock.install()
+    page.goto("/monitor/")
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if one.url.endswith("/monitor/") else None)
+    page.locator('.figures a[href="#worth"]').focus()
+    for _ in range(3):
+        with page.expect_response("**/monitor/"):
+            page.clock.run_for(6100)
+    page.clock.run_for(3000)
+    assert len(asked) == 3
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#worth"
