@@ -16,7 +16,7 @@ from demo.analytics.count_visits import PAGES, PRODUCT, Visits
 from demo.analytics.dashboard import MADE_UP
 from demo.client import refusals
 from demo.observe import metrics
-from demo.teach import listing, sketches
+from demo.teach import listing, pull_the_plug, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
@@ -126,6 +126,7 @@ def _figures() -> dict[str, Any]:
         found, cached, away = None, False, refusals.of(error).sentence
     return {
         "away": away,
+        "pulled": bool(pull_the_plug.current().redis),
         "resolution": resolution,
         "found": found,
         "cached": cached,
