@@ -281,7 +281,12 @@ def runs_of_labs(room: Room) -> Iterator[Lives]:
     """What they have come to, kept for who looks at it again."""
     with pytest.MonkeyPatch.context() as patch, room.app.test_request_context():
         patch.setattr(strategies_views, "_run", lambda *_: [])
+        patch.setattr(strategies_views.threading, "Thread", lambda **_: _Process(lambda: None))
+        patch.setattr(_Process, "start", lambda _: None, raising=False)
         strategies_views._begin("{}", Run(None, "a"))
+        yield {strategies_views._key("a"): "30 s"}
+        room.aged()
+        strategies_views._go_on(room.app, strategies_views.Options(), Run(None, "a"))
         patch.setattr(lab_views.races, "run", lambda *_: [])
         lab_views._race("revived", Run(None, "b"))
         yield {strategies_views._key("a"): "10 min", lab_views._key("b"): "10 min"}

@@ -131,9 +131,12 @@ def _figures() -> dict[str, Any]:
         "found": found,
         "cached": cached,
         "dropped_here": metrics.in_this_process(metrics.ANALYTICS_DROPPED),
-        "pages": [(PAGES[one.member], path_of(one.member), one.count) for one in found.pages]
-        if found
-        else [],
+        # a process of another build may have kept it, with names that this one does not have
+        "pages": [
+            (PAGES[one.member], path_of(one.member), one.count)
+            for one in (found.pages if found else ())
+            if one.member in PAGES
+        ],
         "product_endpoint": PRODUCT if PRODUCT in current_app.view_functions else None,
         "error_share": unique_visitors.STANDARD_ERROR,
         "most_exact": unique_visitors.MAX_EXACT,
