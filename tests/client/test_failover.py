@@ -3,8 +3,11 @@
 import contextlib
 import logging
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -313,3 +316,26 @@ def sign_in(web: FlaskClient, user: str) -> None:
 
 def me(web: FlaskClient) -> Any:
     return web.get("/sessions/api/me").json["user"]
+
+
+def test_who_finds_no_sentinel_waits_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a thread would take a whole processor while they are away."""
+    pool, tries, waits = [Counter[str]()], list[int](), list[float]()
+
+    class Connection:
+        def __init__(self, **_: Any) -> None:
+            tries.append(1)
+
+        def connect(self) -> None:
+            if len(tries) == 5:
+                pool.clear()  # then there is no such pool in this process any more
+            raise redis.ConnectionError
+
+        def disconnect(self) -> None:
+            pass
+
+    own = SimpleNamespace(connection_class=Connection, connection_kwargs={})
+    pause = SimpleNamespace(wait=waits.append)
+    monkeypatch.setattr(failover, "threading", SimpleNamespace(Event=lambda: pause))
+    failover._listen(weakref.ref(pool[0]), SimpleNamespace(connection_pool=own), lambda _: None)
+    assert (len(tries), waits) == (5, [failover.PING_SECONDS] * 5)

@@ -386,6 +386,26 @@ class LimiterTests:
         monkeypatch.setattr("time.time", lambda: 4e9)
         assert not limiter.hit("me").allowed
 
+    def test_the_clock_is_in_microseconds(self, client: Client) -> None:
+        """What a hit of now counts is there for a check that names the moment."""
+        limiter, day = self.make(client, (2, 86_400)), 86_400 * SECOND
+
+        def now_us() -> int:
+            seconds, us = client.time()
+            return int(seconds) * SECOND + int(us)
+
+        for _ in range(2):  # midnight may pass once
+            limiter.reset("me")
+            before = now_us()
+            assert limiter.hit("me").used == 1
+            after = now_us()
+            if before // day == after // day:
+                break
+        seen = limiter.peek("me", now_us=after)
+        assert (seen.allowed, seen.used) == (True, 1)
+        assert 0 < seen.reset_after_seconds <= 2 * 86_400
+        assert limiter.peek("me", now_us=after + 2 * day).used == 0
+
     def test_every_call_is_one_round_trip_several_quotas_included(self, client: Client) -> None:
         limiter = self.make(client, (1, 60), (5, 600))
         limiter.hit("warm")
