@@ -167,7 +167,7 @@ def verdict(outcome: Outcome) -> str:
             f"Answered from memory without a loss: {', '.join(well)}."
             if well
             else "No policy came off without a loss.",
-            *(f"{told}, but it {lost}." for told, lost in found if lost),
+            *(f"Under {told}, but it {lost}." for told, lost in found if lost),
             f"Nobody could have done better than {best:.1f} %.",
         ]
     )

@@ -162,13 +162,13 @@ def test_the_verdict_is_of_the_figures() -> None:
     ]
     assert verdict(Outcome(1.0, results, optimum_hits=180)) == (
         "Answered from memory without a loss: good 50.0 %, poor 25.0 %. "
-        "forgetful 76.0 %, but it signed out 7 of 200 people. "
-        "refusing 75.5 %, but it refused 4\u202f158 writes. "
-        "both 20.0 %, but it signed out 200 of 200 people and refused 1 write. "
+        "Under forgetful 76.0 %, but it signed out 7 of 200 people. "
+        "Under refusing 75.5 %, but it refused 4\u202f158 writes. "
+        "Under both 20.0 %, but it signed out 200 of 200 people and refused 1 write. "
         "Nobody could have done better than 90.0 %."
     )
     told = verdict(Outcome(1.0, results[:1], optimum_hits=180))
-    assert told.startswith("No policy came off without a loss. refusing 75.5 %, but")
+    assert told.startswith("No policy came off without a loss. Under refusing 75.5 %, but")
 
 
 def test_each_policy_that_the_engine_knows_is_a_lane_and_is_defined() -> None:
