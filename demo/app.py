@@ -71,14 +71,14 @@ class App(Flask):
 
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
+        environ, endpoint = request.environ, request.endpoint
         seen = trace.current_trace()
         if seen is not None:
             seen.finish()
-            request.environ[trace.TRACE] = seen
-            request.environ[trace.ENDPOINT] = request.endpoint
+            environ[trace.TRACE], environ[trace.ENDPOINT] = seen, endpoint
             panel.show(response, seen)
         flash_cookie.clear_taken(response)
-        freshness.complete(response)
+        freshness.complete(self, response, environ, endpoint)
         return response
 
 

@@ -133,7 +133,7 @@ def whole(
         if preconditions.status_of_read(environ, etag, written) == 304:
             return Whole("304 NOT MODIFIED", headers, b"")
     if 0 < rendered.modified <= now():
-        headers.append(("Last-Modified", http_date(rendered.modified)))
+        headers.append(("Last-Modified", _date(rendered.modified)))
     body = rendered.body if gzipped else rendered.plain
     headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     if gzipped:
@@ -178,6 +178,9 @@ def _lessons(template: str) -> str:
             stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
         )
     return str(rendered[template])
+
+
+_date = lru_cache(maxsize=4096)(http_date)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from flask import Response, current_app, request
+from flask import Flask, Response
 from werkzeug.exceptions import PreconditionFailed
 
 from demo.web import errors, preconditions
@@ -26,35 +26,39 @@ def no_vary_search(*names: str) -> str:
     return f"key-order, params, except=({except_})" if names else "params"
 
 
-def complete(response: Response) -> None:
+def complete(app: Flask, response: Response, environ: dict[str, Any], endpoint: str | None) -> None:
     """Says what the view has not, and answers the preconditions of a read."""
-    headers, environ = response.headers, request.environ
-    if response.status_code >= 400:  # whatever the view has said of what it meant to send
-        headers["Cache-Control"] = KEPT_BY_NOBODY
-    said = headers.get("Cache-Control")
-    readable = response.status_code == 200 and environ["REQUEST_METHOD"] in READS
-    if said is None:
-        keeps = readable and "Set-Cookie" not in headers
-        headers["Cache-Control"] = said = ASKED_EACH_TIME if keeps else KEPT_BY_NOBODY
+    headers = response.headers
+    given = dict(iter(headers))  # one look: each for what is not there raises within
+    status = response.status_code
+    readable = status == 200 and environ["REQUEST_METHOD"] in READS
+    said = given.get("Cache-Control")
+    if status >= 400:  # whatever the view has said of what it meant to send
+        headers["Cache-Control"] = said = KEPT_BY_NOBODY
+    elif said is None:
+        keeps = readable and "Set-Cookie" not in given
+        said = ASKED_EACH_TIME if keeps else KEPT_BY_NOBODY
+        headers.add("Cache-Control", said)
     if not readable:
         return
-    etag = headers.get("ETag")
+    etag = given.get("ETag")
     if "no-store" not in said:
         if etag is None and not response.is_streamed:
-            etag = headers["ETag"] = f'"{hashlib.sha256(response.get_data()).hexdigest()[:24]}"'
-        search = _search(request.endpoint)
-        if search:
-            headers.setdefault("No-Vary-Search", search)
+            etag = f'"{hashlib.sha256(response.get_data()).hexdigest()[:24]}"'
+            headers.add("ETag", etag)
+        search = _search(app, endpoint)
+        if search and "No-Vary-Search" not in given:
+            headers.add("No-Vary-Search", search)
     if not preconditions.FIELDS.isdisjoint(environ):
         _answer(response, environ, etag, response.last_modified)
 
 
-def _search(endpoint: str | None) -> str:
+def _search(app: Flask, endpoint: str | None) -> str:
     """What a view that tells of itself says of its parameters; nothing for one that refuses those
     that it does not know."""
-    known: dict[str | None, str] = current_app.extensions.setdefault("no_vary_search", {})
+    known: dict[str | None, str] = app.extensions.setdefault("no_vary_search", {})
     if endpoint not in known:
-        view = current_app.view_functions.get(endpoint or "")
+        view = app.view_functions.get(endpoint or "")
         told = getattr(view, "operations", ())
         query = told[0].query if told else None
         names = msgspec.structs.fields(query) if query else ()

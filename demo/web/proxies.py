@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
 MOST_CHARACTERS = 64
+NAMING = ("", "text/html", "application/json")  # what may name addresses, and 304 of it
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -59,9 +60,8 @@ class Believed:
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             said = dict(headers)
-            kept = "no-store" not in said.get("Cache-Control", "")
-            if kept and not said.get("Content-Type", "").startswith("image/"):
-                # it names addresses
+            names_addresses = said.get("Content-Type", "").partition(";")[0] in NAMING
+            if names_addresses and "no-store" not in said.get("Cache-Control", ""):
                 vary = ", ".join(filter(None, (said.get("Vary"), "X-Forwarded-Prefix")))
                 headers = [each for each in headers if each[0] != "Vary"] + [("Vary", vary)]
             return start_response(status, headers, *more)
