@@ -7,12 +7,13 @@ from html import escape
 from typing import Any
 
 from demo.observe.trace import Step, Trace
-from demo.teach import commands, scripts
-from demo.teach.describe import SECRET_PREFIX, as_typed, describe, lives, split, told
+from demo.teach import commands, inside, scripts
+from demo.teach.describe import SECRET_PREFIX, describe, lives, split, told, typed_whole
 from demo.teach.misses import Miss
 from demo.web.formats import ms
 
 MOST = 24
+MOST_INSIDE = 150  # commands of scripts on a page
 MOST_CHARACTERS_KEPT = 400
 SECRET, SECRET_BYTES = SECRET_PREFIX, SECRET_PREFIX.encode()
 IN_A_ROW = 3
@@ -28,11 +29,13 @@ def draw(
     request: str,
     status: int,
     before: dict[str, Any] | None,
-    keys: str,
+    more: str,
     missed: Miss | None = None,
+    reached_by: str = "",
 ) -> str:
     """The panel: totals, what a miss took where this is a hit, the request before a redirect, this
-    request, and a place for its keys."""
+    request, and `more` that can be asked for. `reached_by`, as HTML, begins a redis-cli at its
+    server."""
     total_ms = trace.total_ms()
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
@@ -41,7 +44,7 @@ def draw(
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
         f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
-        f'<div class="in">{"".join(_steps(trace, total_ms))}</div></details>{keys}</section>'
+        f'<div class="in">{"".join(_steps(trace, total_ms, reached_by))}</div></details>{more}</section>'
     )
 
 
@@ -91,8 +94,8 @@ def _beside(missed: Miss, total_ms: float) -> str:
 
 def _before(before: dict[str, Any]) -> str:
     rows = "".join(
-        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>")
-        for name, key, rest, reply, refused, site in before["commands"]
+        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>", _ran(ran))
+        for name, key, rest, reply, refused, site, *ran in before["commands"]
     )
     more = f'<p class="label">and {before["more"]} more</p>' if before["more"] else ""
     return (
@@ -104,7 +107,12 @@ def _before(before: dict[str, Any]) -> str:
     )
 
 
-def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
+def _ran(ran: list[Any]) -> str:
+    """What a script of the request before ran, as far as its cookie held it."""
+    return inside.draw(ran[0], [inside.Line(*line) for line in ran[1]]) if ran else ""
+
+
+def _steps(trace: Trace, total_ms: float, reached_by: str) -> Iterator[str]:
     if not trace.steps:
         yield '<p class="label">Nothing was asked of Redis or of the database.</p>'
         return
@@ -121,12 +129,17 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
             total_ms,
         )
     yield '</div><ol class="cmds">'
-    typed = []
+    typed, left = [], MOST_INSIDE
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
             line, as_cli, facts, inner = (
                 _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
             )
+            if trace.inside and (ran := trace.inside.get(id(args))):
+                lines = inside.lines(ran, args)[:left]
+                left -= len(lines)
+                inner = inside.draw(ran.count, lines)
+                as_cli = "\n".join(escape(each.typed) for each in lines if each.typed)
             typed.append(as_cli)
             came = told(reply) if step.sent else str(reply)
             yield _command(
@@ -139,8 +152,27 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
     if row >= IN_A_ROW:
         yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
     if typed:
-        yield '<details class="typed"><summary class="label">As redis-cli</summary>'
-        yield '<pre class="http">' + "\n".join(typed) + "</pre></details>"
+        yield _as_redis_cli(typed, reached_by)
+
+
+def _as_redis_cli(typed: list[str], reached_by: str) -> str:
+    lines, covered = "\n".join(filter(None, typed)), typed.count("")
+    reach = (
+        f'<p class="label">Where this app runs, <code>{reached_by}</code> reaches its server. '
+        "Each line below runs there as it stands.</p>"
+        if reached_by
+        else ""
+    )
+    rest = (
+        f'<p class="label">Left out: {covered} of a session, or too long to be typed.</p>'
+        if covered
+        else ""
+    )
+    shown = f'<pre class="http">{lines}</pre>' if lines else ""
+    return (
+        '<details class="typed"><summary class="label">As redis-cli</summary>'
+        f"{reach}{shown}{rest}</details>"
+    )
 
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
@@ -178,7 +210,7 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
     inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
     return (
         _line(command.name, command.key, command.arguments),
-        escape(as_typed(args, words)),
+        escape(typed_whole(args, words)),
         facts,
         inner,
     )

@@ -22,11 +22,13 @@ def _signer(name: str) -> URLSafeTimedSerializer:
     return signed.serializer(f"oneshot:{name}")
 
 
-def put(response: Response, name: str, value: Any) -> None:
-    """Sends `value` (JSON) along; one that is too large for a cookie is left out."""
+def put(response: Response, name: str, value: Any) -> bool:
+    """Sends `value` (JSON) along; one that is too large for a cookie is left out, and False."""
     text = _signer(name).dumps(value)
-    if len(text) <= MAX_CHARACTERS:
+    fits = len(text) <= MAX_CHARACTERS
+    if fits:
         cookies.put(response, PREFIX + name, text, MAX_AGE_SECONDS)
+    return fits
 
 
 def take(name: str) -> Any:
