@@ -14,6 +14,15 @@ FAULTS = [
     *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
     *(f"database {fault}" for fault in ("slow", "down")),
 ]
+# What is written smaller than 14 px, folded parts included.
+SMALLEST = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = new Set();
+  while (texts.nextNode()) {
+    const text = texts.currentNode, size = parseFloat(getComputedStyle(text.parentElement).fontSize);
+    if (size < 14 && text.data.trim()) found.add(`${size}: ${text.data.trim().slice(0, 40)}`);
+  }
+  return [...found];
+}"""
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
@@ -25,6 +34,8 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
     page.set_viewport_size({"width": 360, "height": 780})
     assert not violations(page, "scrollable-region-focusable", "target-size")
     assert not too_wide(page)
+    page.set_viewport_size({"width": 1600, "height": 900})
+    assert page.evaluate(SMALLEST) == [], "text below 14 px"
     expected = 404 if path in (PAGES["error"], PAGES["product-missing"]) else 200
     faults = [fault for fault in page.faults if not (expected == 404 and "404" in fault)]
     assert not faults
