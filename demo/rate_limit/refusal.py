@@ -1,11 +1,10 @@
 """What a limited request is answered: the fields of every answer, and the 429."""
 
-from flask import Response, render_template, request, url_for
+from flask import Response
 
 from demo.rate_limit import headers
 from demo.rate_limit.rules import Outcome
-from demo.web.errors import problem, wants_json
-from demo.web.security import page_before
+from demo.web.errors import page, problem, wants_json
 
 
 def add_headers(response: Response, outcomes: list[Outcome]) -> None:
@@ -31,20 +30,9 @@ def refusal(outcome: Outcome) -> Response:
     rule, decision = outcome.rule, outcome.decision
     assert decision is not None
     members = headers.problem(rule.name, rule.quotas, decision, rule.block_after)
-    if wants_json():
-        response = problem(429, **members)
-    else:
-        back = (
-            request.script_root + request.full_path.rstrip("?")
-            if request.method == "GET"
-            else page_before() or url_for("home.index")
-        )
-        page = render_template(
-            "rate_limit/refusal.html",
-            detail=members["detail"],
-            seconds=headers.retry_after(decision),
-            back=back,
-        )
-        response = Response(page, 429)
+    told = members["detail"]
+    response = (
+        problem(429, **members) if wants_json() else page(429, told, headers.retry_after(decision))
+    )
     response.vary.add("Accept")
     return response

@@ -19,6 +19,7 @@ from demo.sessions.visitor import back, bp, gone, handle, others, parts, sign_in
 from demo.teach import listing
 from demo.web import flash_cookie
 from demo.web.documented import documented
+from demo.web.errors import wants_json
 from demo.web.origin import absolute
 from demo.web.validation import Invalid
 
@@ -134,21 +135,26 @@ def second() -> FlaskResponse:
     nothing."""
     code = request.args.get("code", "")
     good = second_device.CODE.fullmatch(code) is not None
-    response = FlaskResponse(
-        render_template("sessions/second_device.html", code=code if good else None)
-    )
+    return _second_device(code if good else None)
+
+
+def _second_device(code: str | None, status: int = 200) -> FlaskResponse:
+    body = render_template("sessions/second_device.html", code=code, over=status != 200)
+    response = FlaskResponse(body, status)
     response.cache_control.no_store = True
     return response
 
 
 @bp.post("/second-device")
 def take() -> Any:
-    """Signs this browser in with the code."""
+    """Signs this browser in with the code; who follows a link that is over is told so."""
     lent = parts().second_device.take(request.form.get("code", ""))
-    if lent is None:
+    if lent is None and wants_json():
         raise Invalid(
             {"code": "this link was used, is older than a minute, or its device has signed out"}
         )
+    if lent is None:
+        return _second_device(None, 422)
     return back(sign_in(lent.user, lent.epoch), "sessions.devices")
 
 

@@ -87,7 +87,9 @@ def fill(response: Response) -> Response:
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
-    message, chosen = flash_cookie.take("message") or g.get("notice"), pull_the_plug.current()
+    message, chosen = flash_cookie.take("message"), pull_the_plug.current()
+    if g.get("notice"):
+        message = f"{message or ''} {g.notice}".strip()
     simulated = seen.until if seen.until > time.time() else 0
     if message or chosen.any or simulated:
         parts[b"notices"] = render_template(

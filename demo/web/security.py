@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, request, url_for
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from demo.web import origin
