@@ -168,7 +168,7 @@ def _as_redis_cli(typed: list[str], reached_by: str) -> str:
         if covered
         else ""
     )
-    shown = f'<pre class="http">{lines}</pre>' if lines else ""
+    shown = f'<pre class="http" data-copy>{lines}</pre>' if lines else ""
     return (
         '<details class="typed"><summary class="label">As redis-cli</summary>'
         f"{reach}{shown}{rest}</details>"

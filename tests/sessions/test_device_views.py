@@ -1,8 +1,10 @@
+import html
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import segno
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -270,3 +272,26 @@ def test_who_signs_out_or_never_had_a_session_is_told_nothing(
     forged.set_cookie("session", "nonsense")
     for web in (two[0], app.test_client(), forged):
         assert ENDED not in web.get("/sessions/").text
+
+
+def test_a_link_has_its_picture_and_says_how_long_it_works(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    two[0].post("/sessions/devices/link")
+    page = two[0].get("/sessions/devices").text
+    link = html.unescape(re.findall(r'data-copy readonly value="([^"]+)"', page)[0])
+    drawn = segno.make(link, micro=False).svg_inline(scale=4, light="#fff")
+    assert f'role="img" aria-label="QR code of the link">{drawn}</div>' in page
+    assert int(re.findall(r'data-countdown="(\d+)"', page)[0]) in range(50, 61)
+    assert "localhost is this machine alone" in page
+    assert "data-countdown" not in two[0].get("/sessions/devices").text
+
+
+def test_where_the_host_is_not_known_a_link_has_no_picture(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    elsewhere = {"base_url": "http://shop.example"}
+    two[0].set_cookie("session", sid_of(two[0]), domain="shop.example")
+    two[0].post("/sessions/devices/link", **elsewhere)
+    page = two[0].get("/sessions/devices", **elsewhere).text
+    assert 'href="/sessions/second-device?code=' in page and "QR code" not in page

@@ -37,7 +37,7 @@ def typed(page: str) -> list[str]:
     """What stands under As redis-cli: the line for the shell, and those for redis-cli."""
     block = page.partition('<details class="typed">')[2].partition("</details>")[0]
     reach = re.findall(r"<code>(.*?)</code>", block)
-    lines = re.findall(r'<pre class="http">(.*?)</pre>', block, re.DOTALL)
+    lines = re.findall(r'<pre class="http" data-copy>(.*?)</pre>', block, re.DOTALL)
     return [html.unescape(line) for line in [*reach, *"\n".join(lines).split("\n")]]
 
 
