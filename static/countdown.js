@@ -1,4 +1,4 @@
-// The page of an error counts down, then says that the way is free. Nothing reloads by itself.
+// Counts down, then says that the way is free, or a link over. Nothing reloads by itself.
 const figure = document.querySelector("[data-countdown]");
 const go = document.querySelector("[data-go]");
 const end = performance.now() + 1000 * figure.dataset.countdown;

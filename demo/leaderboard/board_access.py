@@ -66,6 +66,7 @@ class Seen:
 
 _snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
+PLAYER_RULE = "1 to 64 visible characters."
 _unlisted: set[str] = set()
 _met: set[str] = set()  # boards that somebody has posted to in this process
 

@@ -112,6 +112,8 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     page.get_by_role("button", name="Add to cart").focus()
     enter(page)
     assert "cart 1" in page.locator(".tools").inner_text()
+    assert page.url.endswith("/catalog/products/42")
+    page.goto("/sessions/")
     page.get_by_role("button", name="Sign out").focus()
     enter(page)
     assert page.get_by_role("heading", name="You are not signed in").count() == 1

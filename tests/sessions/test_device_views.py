@@ -243,7 +243,10 @@ def test_a_link_that_is_over_says_so_in_words(
     third.post("/sessions/second-device", data={"code": code})
     page = late.post("/sessions/second-device", data={"code": code})
     assert page.status_code == 422 and "Unprocessable" not in page.text
-    assert "This link does not work any more" in page.text and "used already" in page.text
+    assert (
+        "This link does not work any more" in page.text
+        and "this link was used already" in page.text
+    )
     assert 'href="/sessions/devices"' in page.text.partition("<main")[2]
 
 
@@ -281,7 +284,7 @@ def test_a_link_has_its_picture_and_says_how_long_it_works(
     page = two[0].get("/sessions/devices").text
     link = html.unescape(re.findall(r'data-copy readonly value="([^"]+)"', page)[0])
     drawn = segno.make(link, micro=False).svg_inline(scale=4, light="#fff")
-    assert f'role="img" aria-label="QR code of the link">{drawn}</div>' in page
+    assert f'role="img" aria-label="QR code to open it elsewhere">{drawn}</div>' in page
     assert int(re.findall(r'data-countdown="(\d+)"', page)[0]) in range(50, 61)
     assert "localhost is this machine alone" in page
     assert "data-countdown" not in two[0].get("/sessions/devices").text
