@@ -156,6 +156,11 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
         if path == "/sessions/lab":
             page.get_by_role("button", name="Run it").last.click()
             page.get_by_role("heading", name="This app: fixation").wait_for()
+            heads = [
+                page.get_by_role("heading", name=name) for name in ("Flask-Session", "This app:")
+            ]
+            left, right = (head.bounding_box() for head in heads)
+            assert left["y"] == right["y"] and left["x"] < right["x"]  # side by side
         if path == "/sessions/":
             page.get_by_text("Change the password").click()
         assert not violations(page)
