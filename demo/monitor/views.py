@@ -48,6 +48,13 @@ from demo.web.services import (
 from demo.web.validation import read_query
 
 TITLE = "Monitor"
+LABS = (
+    (
+        "monitor.eviction.index",
+        "Eviction",
+        "A full server under each policy: what it throws out, and what that costs.",
+    ),
+)
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
 DEL DBSIZE EXPIRE GET HDEL HGET HGETALL HSET LPUSH LRANGE LTRIM PEXPIRE PTTL SET TTL TYPE XADD XRANGE

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` is the error when Redis could not
-    be asked. That an id was one and is none any more is left for the page in `g.notice`."""
+    be asked. That an id was one and is none any more is left for the page among `g.parts`."""
 
     def __init__(
         self, store: SessionStore, offered: Sequence[str] = (), old: Sequence[str] = ()
@@ -73,8 +73,8 @@ class LazySession(SessionMixin):
                     self.loaded = found
                     self._data = dict(found.data) if found else {}
                     self._before = found.encoded if found else {}
-                    if found is None and self.sent not in self.old and session_id.place(sent):
-                        g.notice = OVER
+                    if found is None and sent not in self.old and session_id.place(sent):
+                        g.setdefault("parts", {})["notice"] = OVER
                     self._nested = not NESTED.isdisjoint(map(type, self._data.values()))
         return self._data
 

@@ -40,6 +40,7 @@ from demo.web.services import Services, get_database, part
 from demo.web.validation import Invalid, convert
 
 TITLE = "Sessions"
+LABS = (("sessions.lab", "Races", "Two requests that meet, on stock Flask-Session and on ours."),)
 # What Redis keeps for a session with its place on the user's list, and for a line of a cart.
 SESSION_BYTES, LINE_BYTES = 1200, 250
 DAY_SECONDS = 86_400

@@ -88,8 +88,9 @@ def fill(response: Response) -> Response:
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     message, chosen = flash_cookie.take("message"), pull_the_plug.current()
-    if g.get("notice"):
-        message = f"{message or ''} {g.notice}".strip()
+    notice = parts.pop(b"notice", None)
+    if notice:
+        message = f"{message or ''} {notice}".strip()
     simulated = seen.until if seen.until > time.time() else 0
     if message or chosen.any or simulated:
         parts[b"notices"] = render_template(

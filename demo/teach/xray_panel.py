@@ -58,9 +58,9 @@ def bar(trace: Trace, status: int) -> str:
     )
     return (
         '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
-        f'<span class="badge {_mood(status)}">{status}</span><b>{_plural(trace.round_trips, "round trip")}</b>'
+        f'<span>Answer<b class="{_mood(status)}">{status}</b></span><span>Round trips<b>{trace.round_trips}</b></span>'
         f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>{ms(trace.redis_ms)} of {ms(total_ms)} ms</span></a></nav>"
+        f"<span>Redis<b>{ms(trace.redis_ms)} ms</b></span><span>In all<b>{ms(total_ms)} ms</b></span></a></nav>"
     )
 
 

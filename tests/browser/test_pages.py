@@ -192,3 +192,18 @@ def test_the_skip_link_comes_first(page: Any) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+
+
+def test_the_bar_of_a_phone_says_what_its_figures_are(page: Any) -> None:
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.goto("/catalog/products/42")
+        bar = page.locator(".xbar")
+        told = bar.inner_text().split("\n")
+        assert told[::2] == ["Answer", "Round trips", "Redis", "In all"]
+        assert told[1].isdecimal() and told[3].isdecimal()
+        assert told[5].endswith(" ms") and told[7].endswith(" ms")
+        box = bar.bounding_box()
+        assert box["width"] == width and box["y"] + box["height"] == 700
+        assert bar.evaluate("one => one.scrollWidth") <= width
+        page.wait_for_function("!document.querySelector('.xray .req').open")
