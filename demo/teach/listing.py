@@ -21,6 +21,8 @@ PLAIN_SPAN = re.compile(
     rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>'
 )
 
+QUOTED = re.compile(r'<span class="(\w+)">')  # a long listing has a thousand of these
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -51,7 +53,7 @@ def of_lines(path: Path, first: int, last: int) -> Listing:
 def _listing(path: Path, text: str, first: int) -> Listing:
     lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
     html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
-    html = PLAIN_SPAN.sub(r"\1", html)
+    html = QUOTED.sub(r"<span class=\1>", PLAIN_SPAN.sub(r"\1", html))
     name = path.resolve().relative_to(REPOSITORY).as_posix()
     lines = tuple(
         (number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first)

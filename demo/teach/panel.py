@@ -18,8 +18,8 @@ from flask import Response, current_app, g, render_template, request
 
 from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
-from demo.teach import inside, keys_panel, pull_the_plug, xray_panel
-from demo.teach.describe import commands_of
+from demo.teach import ask, inside, keys_panel, pull_the_plug, xray_panel
+from demo.teach.describe import commands_of, keys_of
 from demo.teach.faults import LOST
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
@@ -142,14 +142,14 @@ def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
 def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
     """What the page itself says of what it does in this trouble; of a Redis that is broken for this visitor
     alone some say something else."""
-    wanted_for = []
+    askedfor = []
     if chosen.redis:
         own = POLICIES["chosen"].search(body)
         of_all = "away" if chosen.redis in LOST else "full"
-        wanted_for.append("chosen" if own and own[1].strip() else of_all)
+        askedfor.append("chosen" if own and own[1].strip() else of_all)
     if chosen.database == "down":
-        wanted_for.append("database")
-    found = [POLICIES[name].search(body) for name in wanted_for]
+        askedfor.append("database")
+    found = [POLICIES[name].search(body) for name in askedfor]
     return [" ".join(html.unescape(match[1].decode()).split()) for match in found if match]
 
 
@@ -205,20 +205,37 @@ def _more(trace: Trace) -> str:
     """What can be asked for: the keys of a page, and what its scripts ran."""
     more = ""
     if request.method == "GET":
-        if request.args.get("xray") == "keys":
-            end_trace()  # what is asked from here on is no part of the page
-            more = keys_panel.draw(get_redis(), trace)
+        if request.query_string:
+            more = _asked(trace)
         else:
-            query = (
-                urlencode([*request.args.items(multi=True), ("xray", "keys")])
-                if request.query_string
-                else "xray=keys"
-            )
-            more = keys_panel.link(f"{request.script_root}{request.path}?{query}")
+            path = html.escape(request.script_root + request.path)
+            more = keys_panel.link(f"{path}?xray=keys") + ask.form(path, "")
     for step in trace.steps:
         if step.label == "EVALSHA":
             return more + _scripts(trace)
     return more
+
+
+def _asked(trace: Trace) -> str:
+    """The same for an address with a query, which may ask for the keys, or for one of them."""
+    others = [pair for pair in request.args.items(multi=True) if pair[0] != "xray"]
+    hidden = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+        for name, value in others
+    )
+    asked = request.args.get("xray", "")
+    line = asked if asked != "keys" else ""
+    if asked:
+        end_trace()  # what is asked from here on is no part of the page
+    keys = (
+        keys_panel.draw(get_redis(), trace)
+        if asked == "keys"
+        else keys_panel.link(
+            html.escape(f"{request.script_root}{request.path}?{urlencode([*others, ('xray', 'keys')])}")
+        )
+    )
+    told = ask.answer(get_redis(), line, keys_of(trace)) if line else ""
+    return keys + ask.form(html.escape(request.script_root + request.path), hidden, html.escape(line), told)
 
 
 def _scripts(trace: Trace) -> str:

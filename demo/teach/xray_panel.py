@@ -7,12 +7,13 @@ from html import escape
 from typing import Any
 
 from demo.observe.trace import Step, Trace
-from demo.teach import commands, inside, scripts
+from demo.teach import ask, commands, inside, scripts
 from demo.teach.describe import SECRET_PREFIX, describe, lives, split, told, typed_whole
 from demo.teach.misses import Miss
 from demo.web.formats import ms
 
 MOST = 24
+MOST_NAMES = 4
 MOST_INSIDE = 150  # commands of scripts on a page
 MOST_CHARACTERS_KEPT = 400
 SECRET, SECRET_BYTES = SECRET_PREFIX, SECRET_PREFIX.encode()
@@ -36,7 +37,10 @@ def draw(
     """The panel: totals, what a miss took where this is a hit, the request before a redirect, this
     request, and `more` that can be asked for. `reached_by`, as HTML, begins a redis-cli at its
     server."""
-    total_ms = trace.total_ms()
+    total_ms, names = trace.total_ms(), list[str]()
+    steps = "".join(_steps(trace, total_ms, reached_by, names))
+    complete = ask.NAMES if ask.OPEN_FORM in more else ""
+    complete += "".join(list(dict.fromkeys(names))[:MOST_NAMES])
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
         f'<p class="total">{totals(trace)} <span>Redis {ms(trace.redis_ms)} of {ms(total_ms)} ms</span></p>'
@@ -44,7 +48,7 @@ def draw(
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
         f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
-        f'<div class="in">{"".join(_steps(trace, total_ms, reached_by))}</div></details>{more}</section>'
+        f'<div class="in">{steps}</div></details>{more}<datalist id="names">{complete}</datalist></section>'
     )
 
 
@@ -112,7 +116,7 @@ def _ran(ran: list[Any]) -> str:
     return inside.draw(ran[0], [inside.Line(*line) for line in ran[1]]) if ran else ""
 
 
-def _steps(trace: Trace, total_ms: float, reached_by: str) -> Iterator[str]:
+def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> Iterator[str]:
     if not trace.steps:
         yield '<p class="label">Nothing was asked of Redis or of the database.</p>'
         return
@@ -132,7 +136,7 @@ def _steps(trace: Trace, total_ms: float, reached_by: str) -> Iterator[str]:
     typed, left = [], MOST_INSIDE
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
-            line, as_cli, facts, inner = (
+            line, as_cli, facts, inner, completed = (
                 _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
             )
             if trace.inside and (ran := trace.inside.get(id(args))):
@@ -141,6 +145,7 @@ def _steps(trace: Trace, total_ms: float, reached_by: str) -> Iterator[str]:
                 inner = inside.draw(ran.count, lines)
                 as_cli = "\n".join(escape(each.typed) for each in lines if each.typed)
             typed.append(as_cli)
+            names.append(completed)
             came = told(reply) if step.sent else str(reply)
             yield _command(
                 line, came, isinstance(reply, Exception), _meta(step, number, facts), inner
@@ -158,8 +163,7 @@ def _steps(trace: Trace, total_ms: float, reached_by: str) -> Iterator[str]:
 def _as_redis_cli(typed: list[str], reached_by: str) -> str:
     lines, covered = "\n".join(filter(None, typed)), typed.count("")
     reach = (
-        f'<p class="label">Where this app runs, <code>{reached_by}</code> reaches its server. '
-        "Each line below runs there as it stands.</p>"
+        f'<p class="label"><code>{reached_by}</code> reaches the server. Each line runs there as it stands.</p>'
         if reached_by
         else ""
     )
@@ -198,9 +202,9 @@ def _may_be_kept(args: tuple[Any, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
-    """What of a command hangs on no request: its line, as typed, its growth and life, and what a
-    script does inside."""
+def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str, str]:
+    """What of a command hangs on no request: its line, as typed, its growth and life, what a
+    script does inside, and what of its keys may be asked for."""
     words = split(args)
     command = describe(args, None, words)
     facts = "".join(
@@ -213,6 +217,7 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
         escape(typed_whole(args, words)),
         facts,
         inner,
+        ask.names_of(words[1]),
     )
 
 
