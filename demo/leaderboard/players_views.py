@@ -20,7 +20,7 @@ def add_players(board: str) -> Response:
     """Adds PLAYERS of them, with a score each."""
     name = known(board)
     refuse_pages()
-    submit_many(name, made_up(PLAYERS, random.Random()), None, b"")
+    submit_many(name, made_up(PLAYERS, random.Random()), None, b"", b"")
     response = redirect(url_for("leaderboard.board", board=name), 303)
     told = f"{PLAYERS} made-up players were added: their names begin with {BOT}"
     flash_cookie.put(response, "message", told)

@@ -16,7 +16,7 @@ from pygments.lexers import LuaLexer, PythonLexer
 
 from demo.config import REPOSITORY
 
-COLOURED = "c c1 ch cm fm k kc kd kn m mf mh mi nc nf ow s s1 s2 sa sd"
+COLOURED = "c c1 ch cm fm k kc kd kn nc nf ow s s1 s2 sa sd"
 PLAIN_SPAN = re.compile(
     rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>'
 )

@@ -231,11 +231,15 @@ def _asked(trace: Trace) -> str:
         keys_panel.draw(get_redis(), trace)
         if asked == "keys"
         else keys_panel.link(
-            html.escape(f"{request.script_root}{request.path}?{urlencode([*others, ('xray', 'keys')])}")
+            html.escape(
+                f"{request.script_root}{request.path}?{urlencode([*others, ('xray', 'keys')])}"
+            )
         )
     )
     told = ask.answer(get_redis(), line, keys_of(trace)) if line else ""
-    return keys + ask.form(html.escape(request.script_root + request.path), hidden, html.escape(line), told)
+    return keys + ask.form(
+        html.escape(request.script_root + request.path), hidden, html.escape(line), told
+    )
 
 
 def _scripts(trace: Trace) -> str:

@@ -272,7 +272,7 @@ def test_who_signs_out_or_never_had_a_session_is_told_nothing(
 ) -> None:
     two[0].post("/sessions/logout")
     forged = app.test_client()
-    forged.set_cookie("session", "nonsense")
+    forged.set_cookie(SESSION, "nonsense")
     for web in (two[0], app.test_client(), forged):
         assert ENDED not in web.get("/sessions/").text
 
@@ -294,7 +294,7 @@ def test_where_the_host_is_not_known_a_link_has_no_picture(
     two: tuple[FlaskClient, FlaskClient],
 ) -> None:
     elsewhere = {"base_url": "http://shop.example"}
-    two[0].set_cookie("session", sid_of(two[0]), domain="shop.example")
+    two[0].set_cookie(SESSION, sid_of(two[0]), domain="shop.example")
     two[0].post("/sessions/devices/link", **elsewhere)
     page = two[0].get("/sessions/devices", **elsewhere).text
     assert 'href="/sessions/second-device?code=' in page and "QR code" not in page

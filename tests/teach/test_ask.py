@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.client import wire
+from demo.sessions.session_id import place
 from demo.teach import ask
 from tests.conftest import round_trips
+from tests.sessions.visitors import sid_of
 
 BOARD = "/leaderboard/boards/main"
 ALL = "demo:leaderboard:{main}:all"
@@ -175,11 +177,7 @@ def test_of_keys_in_which_others_stand_only_counts_are_told(name: str, client: A
 
 def test_a_session_is_not_told_not_even_to_its_owner(web: FlaskClient) -> None:
     web.post("/sessions/cart", data={"product": "42"})
-    cookie = web.get_cookie("session")
-    assert cookie
-    from demo.sessions.session_id import place
-
-    found = place(cookie.value)
+    found = place(sid_of(web))
     assert found
     assert "stays covered" in told(web, f"TYPE {found.session}", "/sessions/")
 
