@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from demo.leaderboard import (
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.board_access import (
     PLAYER_RULE,
+    SAMPLE,
     PlayerName,
     Seen,
     as_sentence,
@@ -40,6 +42,7 @@ from demo.leaderboard.board_access import (
 )
 from demo.leaderboard.making_room import MakingRoom
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.sample_boards import NAMES, SampleBoards
 from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.teach.busy_runner import Errand
@@ -47,6 +50,7 @@ from demo.web import flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.origin import absolute
 from demo.web.services import Services, get_redis, part, services
+from demo.web.simulated import MARK
 
 STEPS = show_me.STEPS
 TITLE = "Leaderboard"
@@ -85,10 +89,34 @@ def init(app: Flask, services: Services) -> None:
         told=_gone,
         kept=(MAIN,),
     )
-    services.background.elect("boards", making_room.step)
+    sample = SampleBoards(
+        client,
+        partial(_post_sample, app),
+        lambda name: Leaderboard(client, name),
+        wanted=app.config["SAMPLE_DATA"] and not app.config["SIGNING_SECRET"],
+    )
+
+    def step(token: int) -> float:
+        sample.once()
+        return making_room.step(token)
+
+    services.background.elect("boards", step)
     for what in ("board", "row"):
         metrics.GIVEN_UP.labels(what)  # an alert needs a sample before there is anything to tell
     app.register_blueprint(bp)
+
+
+def _post_sample(app: Flask, board: str, scores: list[dict[str, Any]]) -> bool:
+    """Posts made-up scores by the API, as a visitor who is simulated: no real one is counted for it."""
+    key = app.config["API_KEY"]
+    answer = app.test_client().post(
+        f"/leaderboard/api/boards/{board}/scores:batch",
+        json={"scores": scores},
+        base_url=app.config["ORIGIN"] or "http://localhost",
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        environ_overrides={MARK: True},
+    )
+    return answer.status_code == 200
 
 
 def _gone(dropped: int, rows: int) -> None:
@@ -149,6 +177,7 @@ def index() -> Any:
         "leaderboard/index.html",
         leads=leads,
         main=MAIN,
+        sample=NAMES,
         asked=asked[:60],
         by_api=by_api(),
         listings=[listing.of_function(boards.leads)],
@@ -254,8 +283,9 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         watched=watched or None,
         errors=errors,
         given=given,
+        made_up=name in NAMES,
         rules={"player": PLAYER_RULE, "score": SCORE_RULE},
-        by_api=by_api(),
+        by_api=SAMPLE if name in NAMES else by_api(),
         twice=flash_cookie.take("twice"),
         stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
