@@ -30,9 +30,10 @@ def refusal(outcome: Outcome) -> Response:
     rule, decision = outcome.rule, outcome.decision
     assert decision is not None
     members = headers.problem(rule.name, rule.quotas, decision, rule.block_after)
-    told = members["detail"]
-    response = (
-        problem(429, **members) if wants_json() else page(429, told, headers.retry_after(decision))
-    )
+    if wants_json():
+        response = problem(429, **members)
+    else:
+        wait_seconds = headers.retry_after(decision)
+        response = page(429, members["detail"], wait_seconds, title="Too many requests")
     response.vary.add("Accept")
     return response

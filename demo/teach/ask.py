@@ -61,12 +61,13 @@ def names_of(keys: list[str]) -> str:
 
 def form(path: str, hidden: str, line: str = "", told: str = "") -> str:
     """The prompt, with what was asked and answered; `path` and `line` as HTML."""
+    value = f' value="{line}"' if line else ""
     return (
-        f'{OPEN_FORM if line else FORM}<summary>Try it in Redis</summary><form class="flow" action="{path}#ask">'
-        f'{hidden}<div class="field">'
-        '<label for="line">A read of a key of this page</label>'
-        '<input class="input" id="line" name="xray" list="names" autocomplete="off" autocapitalize="none" '
-        f'spellcheck="false" required maxlength="{MOST_CHARACTERS}" value="{line}"></div>'
+        f"{OPEN_FORM if line else FORM}<summary>Try it in Redis</summary>"
+        f'<form class="flow" action="{path}#ask">{hidden}'
+        '<label for="line" class="label">A read of a key of this page</label>'
+        '<input class="input" id="line" name="xray" list="names" autocomplete="off" spellcheck="false" '
+        f'required maxlength="{MOST_CHARACTERS}"{value}>'
         f'<button class="btn small">Ask</button></form>{told}</details>'
     )
 

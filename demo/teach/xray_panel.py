@@ -41,6 +41,7 @@ def draw(
     steps = "".join(_steps(trace, total_ms, reached_by, names))
     complete = ask.NAMES if ask.OPEN_FORM in more else ""
     complete += "".join(list(dict.fromkeys(names))[:MOST_NAMES])
+    complete = f'<datalist id="names">{complete}</datalist>' if complete else ""
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
         f'<p class="total">{totals(trace)} <span>Redis {ms(trace.redis_ms)} of {ms(total_ms)} ms</span></p>'
@@ -48,7 +49,7 @@ def draw(
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
         f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
-        f'<div class="in">{steps}</div></details>{more}<datalist id="names">{complete}</datalist></section>'
+        f'<div class="in">{steps}</div></details>{more}{complete}</section>'
     )
 
 
@@ -56,8 +57,8 @@ def bar(trace: Trace, status: int) -> str:
     """The same in one line, for the foot of a phone."""
     total_ms = trace.total_ms()
     shares = "".join(
-        f'<rect class="{KINDS[step.kind][0]}" x="{100 * step.start_ms / total_ms:.2f}%" '
-        f'width="{100 * step.duration_ms / total_ms:.2f}%" height="6"/>'
+        f"<rect class={KINDS[step.kind][0]} x={100 * step.start_ms / total_ms:.3g}% "
+        f"width={100 * step.duration_ms / total_ms:.3g}% height=6 />"
         for step in trace.steps[:MOST]
     )
     return (
@@ -163,7 +164,7 @@ def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> 
 def _as_redis_cli(typed: list[str], reached_by: str) -> str:
     lines, covered = "\n".join(filter(None, typed)), typed.count("")
     reach = (
-        f'<p class="label"><code>{reached_by}</code> reaches the server. Each line runs there as it stands.</p>'
+        f'<p class="label"><code>{reached_by}</code> reaches the server; each line runs there.</p>'
         if reached_by
         else ""
     )
@@ -181,9 +182,9 @@ def _as_redis_cli(typed: list[str], reached_by: str) -> str:
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
     return (
-        f'<span>{escape(name)}</span><svg width="100%" height="10" aria-hidden="true">'
-        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.3g}%" '
-        f'width="{max(100 * duration_ms / total_ms, 0.6):.3g}%" height="10" rx="2"/></svg>'
+        f"<span>{escape(name)}</span><svg width=100% height=10 aria-hidden=true>"
+        f"<rect class={fill} x={100 * start_ms / total_ms:.3g}% "
+        f"width={max(100 * duration_ms / total_ms, 0.6):.3g}% height=10 rx=2 /></svg>"
         f'<span class="num">{ms(duration_ms)} ms</span>'
     )
 

@@ -114,6 +114,7 @@ def page(
     detail: str,
     wait_seconds: int | None = None,
     errors: Mapping[str, str] | None = None,
+    title: str = "",
 ) -> Response:
     """An error as a page: it leads back to the form, or, where it may help, to the same address
     again, after `wait_seconds`, which it counts down."""
@@ -125,7 +126,7 @@ def page(
     body = render_template(
         "error.html",
         status=status,
-        title=HTTPStatus(status).phrase,
+        title=title or HTTPStatus(status).phrase,
         detail=detail,
         errors=errors,
         seconds=wait_seconds,
