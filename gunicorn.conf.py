@@ -97,10 +97,12 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The app is told of its server; templates are looked up before the first request: beside
     requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
+    from demo.observe import logs
     from demo.web import server, slow_clients, unviewed
     from demo.web.services import services
 
     app = worker.app.wsgi()
+    logs.in_batches()
     server.tell(app, worker)
     slow_clients.guard(worker, unviewed.guard(worker))
     environment = app.jinja_env

@@ -30,13 +30,13 @@ addEventListener("click", (event) => {
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const pause = document.querySelector("#pause");
-let running = !(pause && calm);
+let running = true;
 let reading = false;
 const age = (one) => (performance.now() - (one.came ??= performance.now())) / 1000;
 const two = (number) => String(Math.floor(number)).padStart(2, "0");
 // Seconds as they are told by the attribute that bears them; at their end stands what data-then says, if anything.
 const words = {
-  ttl: (seconds) => `${Math.round(seconds)} s`,
+  ttl: (seconds) => `${String(Math.round(seconds)).replace(/\B(?=(\d{3})+$)/g, "\u202f")} s`,
   until: (seconds) => seconds.toFixed(1),
   "seconds-left": (seconds) =>
     (seconds < 86400 ? "" : `${Math.floor(seconds / 86400)} d `) + [(seconds / 3600) % 24, (seconds / 60) % 60, seconds % 60].map(two).join(":"),
@@ -47,6 +47,7 @@ const fresh = async () => {
   const parts = [...all("[data-fresh]")].filter((part) => !part.contains(document.activeElement));
   if (!running || reading || !parts.length || document.hidden) return;
   reading = true;
+  for (const part of all("[data-fresh]")) part.came = performance.now();
   try {
     const answer = await fetch(parts[0].dataset.from ?? location.href);
     if (!answer.ok) return;
@@ -61,7 +62,6 @@ const fresh = async () => {
   } catch {
   } finally {
     reading = false;
-    for (const part of parts) part.came = performance.now();
   }
 };
 
@@ -95,7 +95,7 @@ const show = (request, answer, told) => {
   const what = `${request.method} ${new URL(request.url).pathname}`;
   for (const old of all(".req.own")) if (old.querySelector(".grow").textContent === what) old.remove(); // asked again and again
   const head = make("summary", "", make("span", "grow", what), make("span", "badge", answer.status), make("span", "label", `${told.ms} ms`));
-  const sum = `${told.trips} round trips, ${told.redis_ms} ms in Redis${told.more ? `, ${told.more} more commands` : ""}`;
+  const sum = `${told.trips} round trips, ${told.redis_ms} ms in Redis${told.redis_ms > told.ms ? ", summed over calls at once" : ""}${told.more ? `, ${told.more} more commands` : ""}`;
   panel().querySelector(".req").before(make("details", "req own", head, make("div", "in", make("p", "label", sum), make("ol", "cmds", "", ...rows))));
   for (const old of [...all(".req.own")].slice(5)) old.remove();
 };

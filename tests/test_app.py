@@ -146,7 +146,7 @@ def test_the_request_before_a_redirect_is_shown_once(web: FlaskClient) -> None:
     page = web.get("/leaderboard/boards/main").text
     assert "POST /leaderboard/boards/main/scores" in page
     assert "EVALSHA ranking.lua" in page
-    assert "the request before" not in web.get("/leaderboard/boards/main").text
+    assert "what you did" not in web.get("/leaderboard/boards/main").text
 
 
 def test_the_xray_holds_no_secret(web: FlaskClient) -> None:
@@ -281,7 +281,7 @@ def test_home_shows_the_same_figures_whichever_worker_answers(
             re.findall(r'<div class="figure">.*?</div>', app.test_client().get("/").text, re.S)
         )
     assert seen[0][:3] == seen[1][:3]
-    assert "Hit ratio, all workers, last 2 minutes" in seen[0][0]
+    assert "Hit ratio, all workers, last 2 min" in seen[0][0]
     assert ">80 %<" in seen[0][0]  # one of five was a miss
     assert "this worker" not in "".join(seen[0])
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from flask import Flask
 
@@ -307,3 +308,36 @@ def test_a_key_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "secret_key").mkdir()
     with pytest.raises(ConfigError, match="SECRET_KEY is not set"):
         secret_key(tmp_path)
+
+
+ONE = {"limit": 5, "window_seconds": 60}
+
+
+def quotas(count: int) -> dict[str, object]:
+    return {"quotas": [{"limit": 5, "window_seconds": 60 + more} for more in range(count)]}
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        ({**ONE, "limit": 1}, {**ONE, "limit": 0}),
+        ({**ONE, "limit": 10_000}, {**ONE, "limit": 10_001}),
+        ({**ONE, "window_seconds": 0.1}, {**ONE, "window_seconds": 0.099}),
+        ({**ONE, "window_seconds": 86_400}, {**ONE, "window_seconds": 86_401}),
+        (quotas(1), quotas(0)),
+        (quotas(5), quotas(6)),
+        ({**ONE, "cost": 1}, {**ONE, "cost": 0}),
+        ({**ONE, "cost": 5}, {**ONE, "cost": 6}),
+        ({**ONE, "block_after": 0}, {**ONE, "block_after": -1}),
+        ({**ONE, "block_after": 1000}, {**ONE, "block_after": 1001}),
+        ({**ONE, "block_seconds": 0.1}, {**ONE, "block_seconds": 0.099}),
+        ({**ONE, "block_seconds": 86_400}, {**ONE, "block_seconds": 86_401}),
+    ],
+    ids=str,
+)
+def test_what_a_limit_may_say_is_bounded_to_the_last(
+    within: dict[str, object], beyond: dict[str, object]
+) -> None:
+    assert msgspec.convert(within, RateLimit)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(beyond, RateLimit)

@@ -17,7 +17,7 @@ from demo.analytics.dashboard import MADE_UP
 from demo.analytics.sample_history import SampleHistory
 from demo.client import refusals
 from demo.observe import metrics
-from demo.teach import listing, sketches
+from demo.teach import listing, pull_the_plug, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.errors import RedisAway
@@ -129,13 +129,17 @@ def _figures() -> dict[str, Any]:
         found, cached, away = None, False, refusals.of(error).sentence
     return {
         "away": away,
+        "pulled": bool(pull_the_plug.current().redis),
         "resolution": resolution,
         "found": found,
         "cached": cached,
         "dropped_here": metrics.in_this_process(metrics.ANALYTICS_DROPPED),
-        "pages": [(PAGES[one.member], path_of(one.member), one.count) for one in found.pages]
-        if found
-        else [],
+        # a process of another build may have kept it, with names that this one does not have
+        "pages": [
+            (PAGES[one.member], path_of(one.member), one.count)
+            for one in (found.pages if found else ())
+            if one.member in PAGES
+        ],
         "product_endpoint": PRODUCT if PRODUCT in current_app.view_functions else None,
         "error_share": unique_visitors.STANDARD_ERROR,
         "most_exact": unique_visitors.MAX_EXACT,

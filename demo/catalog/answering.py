@@ -2,14 +2,16 @@
 answer goes out."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import time as now
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
-from werkzeug.http import parse_accept_header, parse_date
+from werkzeug.http import http_date, parse_accept_header
 
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache, Cached, CacheStatus
@@ -19,6 +21,7 @@ from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
 from demo.web import preconditions
 from demo.web.before_flask import OUTCOME, Whole
+from demo.web.freshness import no_vary_search
 from demo.web.services import part
 from demo.web.validation import Invalid
 
@@ -32,6 +35,7 @@ SCRIPTS = {
     "catalog/_list_lessons.html": [],
 }
 bp = Blueprint("catalog", __name__, url_prefix="/catalog", cli_group=None)
+ONE_JSON, ONE_PAGE = no_vary_search(), no_vary_search("xray")
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
 
@@ -75,34 +79,42 @@ def looked_for() -> Cached[Rendered] | None:
     return found
 
 
-def page(cached: Cached[Rendered], lessons: str) -> Response:
+def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Response:
     """A page from the cache: compressed and with its ETag where nothing of this visitor has to be
     in it, else filled, and with the x-ray come the `lessons` of a template, which are the same
     on every page of its kind."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True
-        return deliver(cached, HTML)
+        return deliver(cached, HTML, groups, search)
     if panel.wanted():
         parts = g.setdefault("parts", {})
         parts["cached"] = render_template("catalog/_cache_status.html", cached=cached)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
+    response.headers["Cache-Groups"], response.headers["No-Vary-Search"] = groups, search
     return response
 
 
-def deliver(cached: Cached[Rendered], content_type: str) -> Response:
+def deliver(cached: Cached[Rendered], content_type: str, groups: str, search: str) -> Response:
     """The bytes as they were cached, or 304 for who has them."""
-    answer = whole(request.environ, cached, content_type)
+    answer = whole(request.environ, cached, content_type, groups, search)
     response = Response(answer.body, answer.status)
     response.headers.clear()
     response.headers.extend(answer.headers)
     return response
 
 
-def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) -> Whole:
-    """The same before Flask is asked. To be asked again each time: a browser's own copy would not
+def whole(
+    environ: dict[str, Any],
+    cached: Cached[Rendered],
+    content_type: str,
+    groups: str,
+    search: str,
+) -> Whole:
+    """The same before Flask is asked. `groups` are what it can be dropped from caches by (RFC 9875),
+    `search` says which parameters change nothing. To be asked again each time: a browser's own copy would not
     hear of an invalidation."""
     rendered = cached.value
     assert rendered is not None
@@ -113,13 +125,15 @@ def whole(environ: dict[str, Any], cached: Cached[Rendered], content_type: str) 
         ("Cache-Control", "no-cache"),
         ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
         ("Cache-Status", cache_status(cached)),
+        ("Cache-Groups", groups),
+        ("No-Vary-Search", search),
     ]
     if not preconditions.FIELDS.isdisjoint(environ):
-        written = parse_date(rendered.modified)
+        written = datetime.fromtimestamp(rendered.modified, UTC) if rendered.modified else None
         if preconditions.status_of_read(environ, etag, written) == 304:
             return Whole("304 NOT MODIFIED", headers, b"")
-    if rendered.modified:
-        headers.append(("Last-Modified", rendered.modified))
+    if 0 < rendered.modified <= now():
+        headers.append(("Last-Modified", http_date(rendered.modified)))
     body = rendered.body if gzipped else rendered.plain
     headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
     if gzipped:

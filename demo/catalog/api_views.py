@@ -10,6 +10,7 @@ from werkzeug.exceptions import NotFound
 from demo.catalog import products
 from demo.catalog.answering import (
     JSON,
+    ONE_JSON,
     catalog,
     checked_id,
     corner,
@@ -20,28 +21,39 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.cache_aside import CacheStatus
-from demo.catalog.cached_catalog import Words, placed, represent
+from demo.catalog.cached_catalog import (
+    Words,
+    cache_groups,
+    changed_groups,
+    list_groups,
+    placed,
+    represent,
+)
 from demo.catalog.products import Change, Listing, Product, Stored
 from demo.catalog.rendered import render
 from demo.web import preconditions
 from demo.web.documented import documented
+from demo.web.freshness import no_vary_search
 from demo.web.public import refuse_without_key
 from demo.web.validation import Invalid, read_json, read_query
 
 MOST_IDS = 24
 PRODUCT = {"product_id": "42"}
+GROUPS = "Cache-Group-Invalidation"  # RFC 9875
+LISTS = no_vary_search("category", "ids", "limit", "offset", "q")
 bp = Blueprint("api", __name__, url_prefix="/api", cli_group=None)
 
 
 class Query(Words, frozen=True):
     """What a list can be asked for, or else its `ids`."""
 
-    ids: Annotated[
-        str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")
-    ] = msgspec.field(default="")
+    ids: (
+        Annotated[str, msgspec.Meta(description=f"1 to {MOST_IDS} ids, with commas between them")]
+        | None
+    ) = None
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ProductList(msgspec.Struct, frozen=True):
     """Products; by `ids` those alone, without the other fields."""
 
     products: list[Product]
@@ -64,7 +76,7 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @bp.get("/products")
-@documented(query=Query, answer=Listed, errors=(503,))
+@documented(query=Query, answer=ProductList, errors=(503,))
 def list_products() -> Response:
     """A list of products by category and words, or those of `ids` that there are."""
     if "ids" in request.args:
@@ -79,7 +91,8 @@ def list_products() -> Response:
         )
 
     below = request.script_root
-    return deliver(catalog().listing(words, "json", draw, corner=corner(), below=below), JSON)
+    cached = catalog().listing(words, "json", draw, corner=corner(), below=below)
+    return deliver(cached, JSON, list_groups(words.category), LISTS)
 
 
 @bp.get("/products/<product_id>")
@@ -91,7 +104,7 @@ def get_product(product_id: str) -> Response:
     cached = looked_for() or catalog().products_json([number], corner=corner(), below=below)[number]
     if cached.value is None:
         raise NotFound("There is no such product.")
-    return deliver(cached, JSON)
+    return deliver(cached, JSON, cache_groups(number), ONE_JSON)
 
 
 @bp.patch("/products/<product_id>")
@@ -119,6 +132,7 @@ def patch_product(product_id: str) -> Response:
     shown = render(msgspec.json.encode(placed(changed, request.script_root)))
     response = Response(shown.plain, mimetype="application/json")
     response.headers["ETag"] = shown.etag(gzipped=False)
+    response.headers[GROUPS] = changed_groups(number)
     response.headers["Content-Location"] = request.script_root + request.path
     if not told:
         response.headers["Cache-Status"] = 'catalog; detail="invalidation pending"'
@@ -127,16 +141,18 @@ def patch_product(product_id: str) -> Response:
 
 @bp.post("/invalidations")
 @documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
-def invalidate() -> dict[str, int]:
+def invalidate() -> tuple[dict[str, int], dict[str, str]]:
     """Drops from the cache by hand: `{"product": id}` or `{"category": slug}`."""
     refuse_without_key()
     what = read_json(Invalidation)
     if (what.product is None) == (what.category is None):
         raise Invalid({"body": "either product or category"})
     if what.product is not None:
-        return {"invalidated": catalog().drop_product(what.product, below=request.script_root)}
-    catalog().drop_category(known_category(what.category or "?"))
-    return {"invalidated": 1}
+        dropped = catalog().drop_product(what.product, below=request.script_root)
+        return {"invalidated": dropped}, {GROUPS: f'"product-{what.product}"'}
+    category = known_category(what.category or "?")
+    catalog().drop_category(category)
+    return {"invalidated": 1}, {GROUPS: f'"category-{category}", "list-all"'}
 
 
 def change_product(
@@ -193,5 +209,6 @@ def _by_ids(text: str) -> Response:
         msgspec.Raw(cached.value.plain) for cached in answers.values() if cached.value is not None
     ]
     response = Response(msgspec.json.encode({"products": found}), mimetype="application/json")
+    response.headers["Cache-Groups"] = ", ".join(f'"product-{number}"' for number in wanted)
     worst = max(answers.values(), key=lambda cached: list(CacheStatus).index(cached.status))
     return with_status(response, worst)

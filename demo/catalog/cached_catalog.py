@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -195,11 +196,14 @@ class CachedCatalog:
 
     def drop_product(self, product_id: int, corner: str = "", below: str = "") -> int:
         """Invalidates a product's answers by hand; how many there were. Raises RedisError."""
-        suffix = _suffix(below)
-        corners = [f"html-{product_id}{suffix}{corner}"] if corner else []
-        dropped = self.cache.invalidate(
-            f"html-{product_id}{suffix}", f"json-{product_id}{suffix}", *corners
-        )
+        names = {
+            f"{kind}-{product_id}{place}"
+            for kind in ("html", "json")
+            for place in ("", _suffix(below))
+        }
+        if corner:
+            names.add(f"html-{product_id}{_suffix(below)}{corner}")
+        dropped = self.cache.invalidate(*sorted(names))
         self.deliverer.remember({(product_id, products.category_of(product_id))})
         return dropped
 
@@ -273,6 +277,24 @@ def placed(product: Product, below: str) -> Product:
 
 def _suffix(below: str) -> str:
     return f"~{hashlib.sha256(below.encode()).hexdigest()[:12]}" if below else ""
+
+
+@lru_cache(maxsize=4096)
+def cache_groups(product_id: int) -> str:
+    """The value of Cache-Groups (RFC 9875) of what shows a product."""
+    category, block = groups_of(product_id)
+    return f'"product-{product_id}", "{block}", "category-{category}"'
+
+
+def list_groups(category: str) -> str:
+    """The same of a list; an empty category is all."""
+    return f'"list-{category}", "category-{category}"' if category else '"list-all"'
+
+
+def changed_groups(product_id: int) -> str:
+    """The value of Cache-Group-Invalidation when a product has changed: what shows it."""
+    category, block = groups_of(product_id)
+    return f'"product-{product_id}", "{block}", "list-{category}", "list-all"'
 
 
 def groups_of(product_id: int) -> tuple[str, str]:

@@ -34,14 +34,13 @@ def conclusion(outcomes: Sequence[Outcome], options: Options) -> list[str]:
 
 def parts(outcome: Outcome) -> list[tuple[str, str, int]]:
     """What became of the operations that were begun: name, colour and number of each kind."""
-    fresh = max(0, outcome.from_redis - outcome.stale_reads)
     return [
-        ("read from Redis", "redis", fresh),
-        ("read from the database", "db", outcome.reads - fresh - outcome.stale_reads),
-        ("written", "ok", outcome.writes - outcome.lost_writes),
-        ("stale", "stale", outcome.stale_reads),
-        ("lost", "ink", outcome.lost_writes),
-        ("failed", "bad", outcome.errors),
+        ("read from Redis", "f-redis", outcome.fresh),
+        ("read from the database", "f-db", outcome.reads - outcome.fresh - outcome.stale_reads),
+        ("written", "f-ok", outcome.writes - outcome.lost_writes),
+        ("stale", "f-stale", outcome.stale_reads),
+        ("lost", "f-ink", outcome.lost_writes),
+        ("failed", "f-bad", outcome.errors),
     ]
 
 

@@ -9,6 +9,7 @@ from werkzeug.exceptions import Conflict, NotFound
 
 from demo.catalog import products, trials_views
 from demo.catalog.answering import (
+    ONE_PAGE,
     bp,
     catalog,
     checked_id,
@@ -18,9 +19,12 @@ from demo.catalog.answering import (
     with_status,
 )
 from demo.catalog.api_views import change_product
+from demo.catalog.cache_aside import Cached, CacheStatus
+from demo.catalog.cached_catalog import cache_groups, changed_groups
 from demo.catalog.products import CATEGORIES, Change, ProductPage
 from demo.teach import pull_the_plug
 from demo.web import flash_cookie
+from demo.web.formats import ms
 from demo.web.public import closed, refuse_shared_change
 from demo.web.validation import Invalid
 
@@ -35,10 +39,12 @@ def product(product_id: str) -> Response:
     if cached.value is None:
         body = render_template("catalog/missing.html", cached=cached, product_id=number)
         return with_status(Response(body, 404), cached)
+    if done := flash_cookie.take("dropped"):
+        g.effect = _effect(str(done), cached)
     trial = trials_views.shown()
     if trial:
         g.setdefault("parts", {})["trial"] = trial
-    return page(cached, "catalog/_product_lessons.html")
+    return page(cached, "catalog/_product_lessons.html", cache_groups(number), ONE_PAGE)
 
 
 @bp.post("/products/<product_id>/price")
@@ -82,7 +88,9 @@ def drop(product_id: str) -> Any:
     refuse_shared_change()
     number = checked_id(product_id)
     dropped = catalog().drop_product(number, corner(), request.script_root)
-    return back(number, "Dropped from the cache." if dropped else "It was not in the cache.")
+    if not dropped:
+        return back(number, "It was not in the cache.")
+    return back(number, "Dropped from the cache.", "You dropped the cached page")
 
 
 def _read(number: int) -> Any:
@@ -124,16 +132,34 @@ def _cents(text: str) -> int:
 
 def _written(number: int, message: str, told: bool) -> Any:
     """After a write; who has chosen write-through puts the new page into the cache at once."""
+    done = ""
     if not told:
         message += " Redis is away: cached pages may show the old one until it is back."
     elif pull_the_plug.current().strategy == "write-through":
         _read(number)
         message += " The new page is in the cache already."
-    return back(number, message)
+    else:
+        done = "The write invalidated the cached page"
+    response = back(number, message, done)
+    response.headers["Cache-Group-Invalidation"] = changed_groups(number)
+    return response
 
 
-def back(number: int, message: str) -> Any:
-    """To the product's page, with a message that is shown once."""
+def _effect(done: str, cached: Cached[Any]) -> str:
+    """What a drop has led to, by what the next reader met."""
+    took = f"{ms(cached.load_ms)} ms"
+    if cached.status in (CacheStatus.MISS, CacheStatus.EXPIRED):
+        return f"{done}; you were the next reader, and loaded it again in {took}."
+    if cached.status == CacheStatus.HIT:
+        return f"{done}; the next reader loaded it again in {took}, before you."
+    return f"{done}; this page came straight from the database, in {took}."
+
+
+def back(number: int, message: str, done: str = "") -> Any:
+    """To the product's page, with a message that is shown once; of what was `done` to its entry the
+    page tells the effect."""
     response = redirect(url_for("catalog.product", product_id=number), 303)
     flash_cookie.put(response, "message", message)
+    if done:
+        flash_cookie.put(response, "dropped", done)
     return response

@@ -8,8 +8,8 @@ for anyway. A strong ETag names bytes, so the compressed answer has another one 
 
 import gzip
 import hashlib
+import math
 from datetime import UTC, datetime
-from email.utils import format_datetime
 
 import msgspec
 
@@ -18,12 +18,13 @@ LEAST_BYTES = 600
 
 class Rendered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`body` is compressed by gzip when `gzipped`; `digest` is that of the plain bytes. `modified` is
-    when what it shows was written last, as an HTTP date, empty where that is not known."""
+    the full second by which what it shows had been written last, since 1970; 0 where it is not
+    known. Until that second has come, others may write in it, and no date tells them apart."""
 
     body: bytes
     digest: str
     gzipped: bool
-    modified: str = ""
+    modified: int = 0
 
     @property
     def plain(self) -> bytes:
@@ -38,8 +39,8 @@ class Rendered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def render(plain: bytes, written_at: datetime | None = None) -> Rendered:
     """Compresses what is worth it. A time without a zone is UTC."""
     digest = hashlib.sha256(plain).hexdigest()[:24]
-    known = written_at and written_at.replace(tzinfo=written_at.tzinfo or UTC).astimezone(UTC)
-    modified = format_datetime(known, usegmt=True) if known else ""
+    known = written_at and written_at.replace(tzinfo=written_at.tzinfo or UTC)
+    modified = math.ceil(known.timestamp()) if known else 0
     if len(plain) >= LEAST_BYTES:
         return Rendered(gzip.compress(plain, mtime=0), digest, True, modified)
     return Rendered(plain, digest, False, modified)

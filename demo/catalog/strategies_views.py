@@ -106,7 +106,9 @@ def _go_on(app: Flask, options: Options, turn: Run) -> None:
 
 
 def _keep(turn: Run, kept: Kept) -> None:
-    get_redis().set(_key(turn.id), msgspec.json.encode(kept), ex=KEPT_SECONDS)
+    # one that broke off is not told as one that goes on for longer than it could
+    seconds = KEPT_SECONDS if kept.over else LONGEST_SECONDS + 5
+    get_redis().set(_key(turn.id), msgspec.json.encode(kept), ex=seconds)
 
 
 STRATEGIES = labs.add(
@@ -135,7 +137,8 @@ def _run(options: Options, turn: Run) -> list[Outcome]:
             for line in _lines(msgspec.json.encode(task), turn):
                 found = msgspec.json.decode(line, type=list[Outcome])
                 if len(found) < len(NAMES):
-                    _keep(turn, Kept(options, found, over=False))
+                    with contextlib.suppress(RedisError):  # the outcome is still to come
+                        _keep(turn, Kept(options, found, over=False))
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
         current_app.logger.warning("lab: %s", type(error).__name__)
     return found

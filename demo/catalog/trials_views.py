@@ -1,12 +1,21 @@
 """What a visitor can try on a product page: a stampede, and ids that are not there."""
 
 import secrets
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    after_this_request,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +30,7 @@ from demo.web.validation import convert
 
 READERS = 50
 MISSES = 10
+BEFORE, BEFORE_SECONDS = "trial-before", 600
 bp = Blueprint("trials", __name__, url_prefix="/products/<product_id>", cli_group=None)
 
 
@@ -95,17 +105,35 @@ def missing(product_id: str) -> Any:
 
 
 def shown() -> str:
-    """The result of the trial before this page, drawn; empty when there was none."""
+    """The result of the trial before this page, drawn, with the one before that on the same scale;
+    empty when there was none."""
     given = flash_cookie.take("trial")
     if given is None:
         return ""
-    result = msgspec.convert(given, Result)
-    counts: dict[str, int] = {}
-    for reader in result.readers:
-        name = f"{reader.status}, waited" if reader.collapsed else reader.status
-        counts[name] = counts.get(name, 0) + 1
-    span = max(reader.began_ms + reader.took_ms for reader in result.readers)
-    return render_template("catalog/_trial.html", result=result, counts=counts, span=max(span, 0.1))
+    earlier = flash_cookie.take(BEFORE, seconds=BEFORE_SECONDS)
+    after_this_request(partial(_remember, given))
+    runs = [msgspec.convert(each, Result) for each in (given, earlier) if each]
+    span = max(reader.began_ms + reader.took_ms for run in runs for reader in run.readers)
+    return render_template(
+        "catalog/_trial.html",
+        runs=[(run, _counts(run), _end(run)) for run in runs],
+        span=max(span, 0.1),
+    )
+
+
+def _remember(given: Any, response: Response) -> Response:
+    flash_cookie.put(response, BEFORE, given, seconds=BEFORE_SECONDS)
+    return response
+
+
+def _counts(run: Result) -> dict[str, int]:
+    return Counter(
+        f"{reader.status}, waited" if reader.collapsed else reader.status for reader in run.readers
+    )
+
+
+def _end(run: Result) -> float:
+    return max(reader.began_ms + reader.took_ms for reader in run.readers)
 
 
 def _back(number: int, result: Result) -> Any:

@@ -43,7 +43,7 @@ from demo.catalog.answering import (
 )
 from demo.catalog.api_views import read_words
 from demo.catalog.cache_aside import Busy
-from demo.catalog.cached_catalog import NEAR_PREFIX, CachedCatalog, Words
+from demo.catalog.cached_catalog import NEAR_PREFIX, CachedCatalog, Words, list_groups
 from demo.catalog.near_cache import NearCache
 from demo.catalog.products import CATEGORIES, PAGE_SIZE, Listing
 from demo.config import ConfigError
@@ -51,6 +51,7 @@ from demo.observe import metrics
 from demo.teach import home, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import errors, flash_cookie
+from demo.web.freshness import no_vary_search
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
@@ -83,6 +84,7 @@ NEEDS = """
 DEL EXPIRE GET HDEL HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM
 XGROUP|CREATE XLEN XPENDING XREADGROUP
 """
+PAGES = no_vary_search("category", "q", "page", "xray")
 bp.register_blueprint(api_views.bp)
 bp.register_blueprint(trials_views.bp)
 bp.register_blueprint(strategies_views.bp)
@@ -169,7 +171,7 @@ def index() -> Response:
     cached = catalog().listing(words, "html", draw, corner=corner(), below=request.script_root)
     if cached.value is None:
         raise NotFound("This list has no such page.")
-    return page(cached, "catalog/_list_lessons.html")
+    return page(cached, "catalog/_list_lessons.html", list_groups(words.category), PAGES)
 
 
 @bp.get("/images/<int:product_id>.svg")

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask
 
 from demo.catalog import products
-from demo.catalog.answering import HTML, JSON, whole
-from demo.catalog.cached_catalog import CachedCatalog
+from demo.catalog.answering import HTML, JSON, ONE_JSON, ONE_PAGE, whole
+from demo.catalog.cached_catalog import CachedCatalog, cache_groups
 from demo.catalog.products import ProductPage
 from demo.observe.trace import ENDPOINT, current_trace, resume_trace
 from demo.teach import pull_the_plug
@@ -57,6 +57,16 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
             cached,
             "catalog.api.get_product" if json else "catalog.product",
         )
-        return None if cached.value is None else whole(environ, cached, JSON if json else HTML)
+        return (
+            None
+            if cached.value is None
+            else whole(
+                environ,
+                cached,
+                JSON if json else HTML,
+                cache_groups(number),
+                ONE_JSON if json else ONE_PAGE,
+            )
+        )
 
     return look

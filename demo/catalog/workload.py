@@ -46,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """What one strategy made of it. Latencies in ms; `reads` and `writes` were answered,
-    `from_redis` of the reads without a visit to the database, stale ones included; `pending` waited
+    `from_redis` of the reads without a visit to the database, `fresh` of these were not stale; `pending` waited
     for the database when the worker was killed, `replayed` were taken over from it."""
 
     kind: str
@@ -66,6 +66,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reads: int = 0
     writes: int = 0
     from_redis: int = 0
+    fresh: int = 0
 
 
 class Tally:
@@ -76,7 +77,7 @@ class Tally:
         self.done = 0
         self.reads: list[float] = []
         self.writes: list[float] = []
-        self.stale = self.errors = self.from_redis = 0
+        self.stale = self.errors = self.from_redis = self.fresh = 0
         self.newest: dict[str, int] = {}
         self.bought = 0
 
@@ -134,8 +135,10 @@ def _operate(
             tally.bought += 1
             tally.newest[key] = max(tally.newest.get(key, 0), version)
         else:
-            tally.from_redis += visits() == before
-            tally.stale += version < floor
+            stale, from_redis = version < floor, visits() == before
+            tally.stale += stale
+            tally.from_redis += from_redis
+            tally.fresh += from_redis and not stale
 
 
 def _buy(strategy: Strategy, key: str) -> Product | None:

@@ -295,6 +295,7 @@ def _outcome(
         len(tally.reads),
         len(tally.writes),
         tally.from_redis,
+        tally.fresh,
     )
 
 

@@ -45,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
-class Scores(msgspec.Struct, frozen=True):
+class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Many scores, in the order in which they count."""
 
     scores: Annotated[list[Posted], msgspec.Meta(min_length=1, max_length=MOST)]

@@ -93,7 +93,7 @@ def _heading(where: str, text: str, delimiters: str) -> tuple[str, list[str]]:
     twice = [name for name in COLUMNS if names.count(name) > 1]
     missing = [name for name in NEEDED if name not in names]
     if not known:
-        wrong = "is no heading"
+        wrong = "this is no heading"
     elif unknown:
         wrong = f"there is no column {unknown[0][:40]!r}"
     elif twice:

@@ -26,7 +26,8 @@ from demo.web.errors import RedisAway, TryLater
 from demo.web.services import services
 from demo.web.validation import Invalid, read_query
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# Proxies are to pass each event on: nginx is told so by its own header, others by the IETF's.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Incremental": "?1"}
 EVENT_ID_CHARACTERS = 64
 SEND_BYTES = 32 * 1024  # two of the largest events fit in, as Linux doubles it
 # A client that vanished without a word acknowledges no heartbeat. Left to itself Linux tries for a
@@ -130,7 +131,8 @@ def stream(board: str) -> Response:
     if pull_the_plug.current().redis:
         raise RedisAway(NotSent())
     if request.method == "HEAD":
-        return Response(mimetype="text/event-stream", headers=HEADERS)
+        # A length of 0 would be that of the stream; what is no list has none.
+        return Response(iter(()), mimetype="text/event-stream", headers=HEADERS)
     streams, line = _streams(), Line(request.environ)
     last = request.headers.get("Last-Event-ID", "")[:EVENT_ID_CHARACTERS]
     try:

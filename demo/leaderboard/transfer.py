@@ -206,7 +206,12 @@ def _metadata(entry: Entry) -> str:
 def _row(out: Any, entry: Entry, raw: bool) -> None:
     texts = entry.player, _metadata(entry)
     player, metadata = texts if raw else map(spreadsheet.harmless, texts)
-    csv.writer(out).writerow((player, entry.score, metadata))
+    # Where cells are parted by another character, a text that holds it would be two, and the second
+    # may be a formula.
+    others = set(spreadsheet.DELIMITERS) - {","}
+    parted = not raw and any(others & set(text) for text in texts)
+    write = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC) if parted else csv.writer(out)
+    write.writerow((player, entry.score, metadata))
 
 
 def _json(entry: Entry) -> str:

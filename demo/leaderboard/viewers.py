@@ -6,14 +6,18 @@ the newest then: who reads slowly gets fewer events, holds nobody up and costs n
 """
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable
 
 from demo.leaderboard.watched import Event
 
-RETRY = b"retry: 2000\n\n"
-HEARTBEAT = b":\n\n"
+# Whose streams end together, as a server's end ends them, do not come again together.
+RETRY_MS = 1000, 3000
+# Neither of the two ends in an empty line: some clients take each empty line for an event's end.
+RETRY = "retry: {}\n"
+HEARTBEAT = b":\n"
 AWAY = b"event: away\ndata: {}\n\n"
 
 
@@ -74,6 +78,7 @@ class Viewer:
         self.group, self.gone, self.cut, self.until = group, gone, cut, until
         self._sent, self._told_away, self._turn = last_event_id, False, -1
         self._heartbeat_seconds, self._leave = heartbeat_seconds, leave
+        self.retry = RETRY.format(random.randint(*RETRY_MS)).encode()
         self._taken = 0.0
         self._closed = False
 
@@ -94,7 +99,7 @@ class Viewer:
     def _next(self) -> bytes:
         if self._turn < 0:
             self._turn = 0
-            return RETRY
+            return self.retry
         group = self.group
         changed = group.changed
         if group.turn == self._turn and not group.over:

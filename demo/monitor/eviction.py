@@ -14,7 +14,6 @@ import redis
 from redis.exceptions import OutOfMemoryError
 
 from demo.monitor.traces import Kind
-from demo.web.formats import number
 
 POLICIES = ("allkeys-lfu", "allkeys-lru", "allkeys-random", "volatile-ttl", "noeviction")
 NEWER_POLICIES = ("allkeys-lrm", "volatile-lrm")  # of Redis 8.6 and later
@@ -145,7 +144,8 @@ def price(found: Result) -> str:
     gone = SESSIONS - found.sessions
     lost = [f"signed out {gone} of {SESSIONS} people"] if gone else []
     if found.refused:
-        lost.append(f"refused {number(found.refused)} write{'s' * (found.refused != 1)}")
+        count = f"{found.refused:,}".replace(",", "\u202f")
+        lost.append(f"refused {count} write{'s' * (found.refused != 1)}")
     return " and ".join(lost)
 
 

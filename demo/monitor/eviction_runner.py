@@ -81,10 +81,12 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
     """One engine a policy, all begun before the first is waited for; those of newer policies when
     the first has said that it knows them. Raises RedisError when one does not answer."""
     places = [_begin(task.binary, folder, engines) for _ in POLICIES]
-    clients = [_client(place) for place in places]
+    until = time.monotonic() + START_SECONDS
+    clients = [_client(place, until) for place in places]
     newer = NEWER_POLICIES if _knows(clients[0], NEWER_POLICIES[0]) else ()
     places = [_begin(task.binary, folder, engines) for _ in newer]
-    clients += [_client(place) for place in places]
+    until = time.monotonic() + START_SECONDS
+    clients += [_client(place, until) for place in places]
     room = task.options.memory_kb * 1024
     chosen = zip(clients, (*POLICIES, *newer), strict=True)
     return [Subject(client, policy, room) for client, policy in chosen]
@@ -115,10 +117,9 @@ def _begin(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) ->
     return place
 
 
-def _client(place: Path) -> redis.Redis:
-    """A client of an engine, which has answered or has had its time."""
+def _client(place: Path, until: float) -> redis.Redis:
+    """A client of an engine, which has answered or has had the time of all."""
     client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    until = time.monotonic() + START_SECONDS
     while not _answers(client) and time.monotonic() < until:
         time.sleep(0.01)
     return client

@@ -33,7 +33,8 @@ class Node(msgspec.Struct, array_like=True):
 
 class Latest(msgspec.Struct, array_like=True):
     """The ten seconds before `at_ms`, of Redis' clock. `pool_peak` adds up the most connections that
-    each of `processes` had out at once, `waited` counts calls that found none free."""
+    each of `processes` had out at once, `waited` counts calls that found none free. `total` is what
+    went to Redis, that of no use case included."""
 
     at_ms: int
     processes: int
@@ -44,6 +45,7 @@ class Latest(msgspec.Struct, array_like=True):
     answers: Flow
     visits: Flow
     nodes: list[Node]
+    total: Flow = msgspec.field(default_factory=Flow)
 
 
 def store(pipeline: Any, latest: Latest) -> None:

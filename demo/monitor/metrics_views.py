@@ -25,7 +25,9 @@ def exposition() -> Response:
         )
     for look_up in services().before_scrape:
         look_up()
-    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+    response = Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+    response.cache_control.no_store = True
+    return response
 
 
 def _bears_the_token() -> bool:

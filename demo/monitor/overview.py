@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from redis.exceptions import RedisClusterException, RedisError
 
 from demo.client import changes as told_changes
@@ -21,7 +20,7 @@ from demo.monitor.facts import Facts, Finding
 from demo.monitor.history import Point
 from demo.monitor.names import shown_command
 from demo.monitor.reports import Gathered, Room
-from demo.monitor.sampler import State
+from demo.monitor.sampler import State, decode_state
 from demo.monitor.server_info import Snapshot
 from demo.monitor.server_list import Server, every, merged, of_cluster
 from demo.observe.redis_sums import percentile_ms
@@ -79,6 +78,15 @@ class Overview:
     well: list[str]
     not_known: list[str]
 
+    @property
+    def reads(self) -> tuple[float, int, int] | None:
+        """Since when the server's lookups are counted without the looks around, and how many found
+        something and did not; None where nobody has begun."""
+        own = self.state.own if self.state else None
+        if own is None or not own.holds(self.at, self.server):
+            return None
+        return own.since, self.server.hits - own.hits, self.server.misses - own.misses
+
 
 @dataclass(frozen=True)
 class Known:
@@ -114,7 +122,7 @@ def overview(
     ]
     gathered = reports.gather(recent, NOW_SECONDS)
     points = history.decode(stored[1])
-    state = _state(stored[2])
+    state = decode_state(stored[2])
     config = _pairs(told["CONFIG GET"])
     facts = Facts(
         server,
@@ -203,13 +211,6 @@ def _needs_no_password(reply: Any) -> bool | None:
     )
     names = {_text(flag) for flag in flags}
     return "nopass" in names and "off" not in names
-
-
-def _state(raw: Any) -> State | None:
-    try:
-        return msgspec.msgpack.decode(raw, type=State) if raw else None
-    except msgspec.MsgspecError:
-        return None
 
 
 def _slow(reply: Any) -> tuple[Slow, ...]:

@@ -10,15 +10,30 @@ import msgspec
 from redis.exceptions import RedisError, ResponseError
 
 from demo.monitor import latest, reports
-from demo.monitor.history import STEP_SECONDS, History, Moment, Point
+from demo.monitor.history import STATE, STEP_SECONDS, History, Moment, Point
 from demo.monitor.latest import Flow, Latest, Node
 from demo.monitor.names import shown_client
 from demo.monitor.reports import Gathered, Room
-from demo.monitor.server_list import Server, every, merged
+from demo.monitor.server_info import Snapshot
+from demo.monitor.server_list import Server, every, merged, snapshot
 from demo.monitor.survey import Survey, survey
 from demo.observe.redis_sums import percentile_ms
 
 SURVEY_SECONDS, TRIPS = 60.0, 5
+
+
+class Own(msgspec.Struct, array_like=True):
+    """What is to be taken off the server's lookups that found something or not: those from before
+    `since`, and the looks around after it."""
+
+    since: float
+    hits: int
+    misses: int
+
+    def holds(self, now: float, info: Snapshot) -> bool:
+        """Whether the server is still the one that has counted these."""
+        same = now - info.uptime_seconds <= self.since + 2
+        return same and info.hits >= self.hits and info.misses >= self.misses
 
 
 class State(msgspec.Struct, array_like=True):
@@ -32,6 +47,7 @@ class State(msgspec.Struct, array_like=True):
     clients: dict[str, int]
     cluster: dict[str, str]
     without: list[str] = []
+    own: Own | None = None
 
 
 class Sampler:
@@ -52,6 +68,7 @@ class Sampler:
         self._survey_seconds, self._without = survey_seconds, without
         self._history = History(client)
         self._looked = float("-inf")
+        self._own: Own | None = None
 
     def step(self, token: int) -> float:
         """A point for the ten seconds that are over; after how many seconds the next are. Raises
@@ -77,14 +94,14 @@ class Sampler:
         entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
         gathered = reports.gather(entries, STEP_SECONDS)
         servers = every(self._client)
-        info = merged(servers)
+        info, own = merged(servers), self._own or Own(0, 0, 0)
         point = Point(
             end_ms,
             info.memory_bytes,
             info.clients,
             info.commands_a_second,
-            info.hits,
-            info.misses,
+            max(0, info.hits - own.hits),
+            max(0, info.misses - own.misses),
             info.evicted,
             info.expired,
             *self._latency(),
@@ -106,10 +123,22 @@ class Sampler:
 
     def _look_around(self, now: float) -> bytes:
         found: Survey | None = None
+        own = self._begin(now)
         with contextlib.suppress(ResponseError):  # not permitted
             found = survey(self._client, seconds=self._survey_seconds)
-        state = State(now, self._name(), found, self._clients(), self._cluster(), self._without())
+        hits, misses = found.looks if found else (0, 0)
+        self._own = Own(own.since, own.hits + hits, own.misses + misses)
+        around = self._clients(), self._cluster(), self._without(), self._own
+        state = State(now, self._name(), found, *around)
         return msgspec.msgpack.encode(state)
+
+    def _begin(self, now: float) -> Own:
+        """What was taken off so far, by whoever led; from now on where nobody has, or the server
+        has counted anew."""
+        info = snapshot(self._client)
+        before = decode_state(self._client.get(STATE))
+        own = before.own if before else None
+        return own if own and own.holds(now, info) else Own(now, info.hits, info.misses)
 
     def _where(self) -> dict[str, Any]:
         """Of a cluster, one node is asked for what each has of its own."""
@@ -150,8 +179,9 @@ class Sampler:
 
 
 def _latest(point: Point, gathered: Gathered, servers: list[Server]) -> Latest:
-    beside = gathered.beside
-    visits_us = round((percentile_ms(beside.visits, 95) or 0.0) * 1000)
+    beside, together = gathered.beside, Room(0, 0, 0, {})
+    for room in gathered.rooms.values():
+        reports.add(together, room)
     return Latest(
         point.at_ms,
         len(gathered.workers),
@@ -160,9 +190,22 @@ def _latest(point: Point, gathered: Gathered, servers: list[Server]) -> Latest:
         beside.waited,
         {name: Flow(moment.commands, moment.p95_us) for name, moment in point.rooms.items()},
         Flow(sum(beside.answers.values()), latest.p95_of_bounds(beside.answers)),
-        Flow(sum(beside.visits.values()), visits_us),
+        Flow(sum(beside.visits.values()), _p95_us(beside.visits)),
         [Node(each.name, each.role, each.trouble) for each in servers],
+        Flow(together.commands, _p95_us(together.times)),
     )
+
+
+def _p95_us(times: dict[int, int]) -> int:
+    return round((percentile_ms(times, 95) or 0.0) * 1000)
+
+
+def decode_state(raw: Any) -> State | None:
+    """What was kept; None where nothing was, or it does not decode."""
+    try:
+        return msgspec.msgpack.decode(raw, type=State) if raw else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def _moment(room: Room) -> Moment:

@@ -4,7 +4,12 @@ SCAN and MEMORY USAGE.
 A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table
 by hash, and hashes are as good as chance, so what it has seen by then is a random sample: sums are
 scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
-Sampling Techniques, 1977). Seen in full, nothing is estimated.
+Sampling Techniques, 1977).
+
+MEMORY USAGE itself is an estimate, also of keys that were all seen: it leaves out the entry of an
+expiry and the table's own places, and takes a large key for the mean of some of its parts. So the
+sum is held against what the server uses beyond what it took at its start: a size lies between what
+was measured and its share of that.
 """
 
 import math
@@ -32,7 +37,9 @@ class Size(msgspec.Struct, array_like=True):
 
 
 class Survey(msgspec.Struct, array_like=True):
-    """`seen` of `total` keys were looked at. `biggest` are the biggest of them with their bytes;
+    """`seen` of `total` keys were looked at. `held` bytes does the server use beyond those of its
+    start, 0 where it does not tell; `looks` are the lookups of this survey, found and not, in the
+    server's own count. `biggest` are the biggest of them with their bytes;
     `endless` counts those of this app that never expire, with the names of some."""
 
     seen: int
@@ -41,6 +48,19 @@ class Survey(msgspec.Struct, array_like=True):
     biggest: list[tuple[str, int]]
     endless: int
     endless_names: list[str]
+    held: int = 0
+    looks: tuple[int, int] = (0, 0)
+
+    @property
+    def bytes(self) -> int:
+        """What was measured, all together, scaled up."""
+        return sum(size.bytes for size in self.rooms.values())
+
+    def between(self, size: Size) -> tuple[int, int]:
+        """The least and the most that a size may be."""
+        factor = max(1.0, self.held / (self.bytes or 1))
+        least = max(0, size.bytes - size.error_bytes)
+        return least, round((size.bytes + size.error_bytes) * factor)
 
 
 def survey(
@@ -53,12 +73,13 @@ def survey(
     names = iter(client.scan_iter(count=BATCH))
     sizes: dict[bytes, int] = {}
     endless: list[bytes] = []
-    whole = False
+    whole, looks = False, [0, 0]
     while not whole and (not sizes or clock() < until):
         found = list(islice(names, BATCH))
         whole = len(found) < BATCH
         batch = [key for key in dict.fromkeys(found) if key not in sizes]
         for key, (size, left_ms) in zip(batch, _measure(client, batch), strict=True):
+            looks[left_ms == -2] += 1
             if size:
                 sizes[key] = size
                 if left_ms == -1 and key.startswith(b"demo:"):
@@ -71,6 +92,18 @@ def survey(
         [(shown_key(key), size) for key, size in biggest],
         len(endless),
         sorted(shown_key(key) for key in endless[:SHOWN]),
+        _held(client, cluster),
+        (looks[0], looks[1]),
+    )
+
+
+def _held(client: Any, cluster: bool) -> int:
+    told = client.info("memory", **({"target_nodes": "primaries"} if cluster else {}))
+    each = [told] if "used_memory" in told else told.values()
+    return sum(
+        one["used_memory"] - one["used_memory_startup"]
+        for one in each
+        if "used_memory_startup" in one
     )
 
 

@@ -35,6 +35,7 @@ from demo.web import server
 from demo.web.budgets import Budgets
 from demo.web.documented import documented
 from demo.web.formats import size
+from demo.web.freshness import KEPT_BY_NOBODY
 from demo.web.public import may_see_names
 from demo.web.services import (
     Services,
@@ -55,6 +56,7 @@ LABS = (
         "A full server under each policy: what it throws out, and what that costs.",
     ),
 )
+NOW = {"Cache-Control": KEPT_BY_NOBODY}  # probes ask how things are now
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
 DEL DBSIZE EXPIRE GET HDEL HGET HGETALL HSET LPUSH LRANGE LTRIM PEXPIRE PTTL SET TTL TYPE XADD XRANGE
@@ -160,6 +162,7 @@ def house() -> Figures | None:
         _flow(found.answers),
         _flow(found.visits),
         [Node(each.name, each.role, each.trouble) for each in found.nodes],
+        _flow(found.total),
     )
 
 
@@ -223,9 +226,9 @@ def api_snapshot() -> Response:
 
 @bp.get("/livez")
 @documented(answer=Alive)
-def livez() -> dict[str, str]:
+def livez() -> Any:
     """The process answers."""
-    return {"status": "ok"}
+    return {"status": "ok"}, NOW
 
 
 @bp.get("/readyz")
@@ -260,7 +263,7 @@ def readyz() -> Any:
         "not_permitted": missing,
         "stopping": stopping,
     }
-    return told, 200 if ready else 503
+    return told, 200 if ready else 503, NOW
 
 
 def _each_answers(told: dict[str, Any]) -> str:

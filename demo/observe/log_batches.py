@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from typing import TextIO
+from weakref import WeakSet
 
 LATE_SECONDS = 0.05
 MOST_WAITING = 10_000
@@ -24,19 +25,20 @@ class Batches(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.may_wait = False
-        self._begin_anew()
-        os.register_at_fork(after_in_child=self._begin_anew)
+        self.begin_anew()
+        _all.add(self)
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Forgets the lines of the process that this one was forked from."""
         self._waiting: deque[str] = deque()
-        self._dropped = 0
+        self._dropped, self._counting = 0, threading.Lock()
         self._some, self._told = threading.Event(), False
         self._writer: threading.Thread | None = None
 
     def line(self, text: str) -> None:
         """Takes a line, which ends with a newline."""
         if len(self._waiting) >= MOST_WAITING:
-            with _locked(self):
+            with self._counting:  # not the handler's lock: whoever writes may be held up
                 self._dropped += 1
             return
         self._waiting.append(text)
@@ -56,7 +58,6 @@ class Batches(logging.StreamHandler[TextIO]):
         """Writes what waits."""
         with _locked(self):
             self._write()
-            super().flush()
 
     def _start(self) -> None:
         with _locked(self):
@@ -75,15 +76,26 @@ class Batches(logging.StreamHandler[TextIO]):
 
     def _write(self) -> None:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if self._dropped:
-            lines.append(f"{self._dropped} lines of requests were dropped\n")
-        if not lines:
-            return
+        with self._counting:
+            lost, self._dropped = self._dropped, 0
+        told = [*lines, f"{lost} lines of requests were dropped\n"] if lost else lines
         try:
-            self.stream.write("".join(lines))
-            self._dropped = 0
+            self.stream.write("".join(told))
+            self.stream.flush()
         except (OSError, ValueError):  # nobody reads any more, or it is closed
-            self._dropped += len(lines) - bool(self._dropped)
+            with self._counting:
+                self._dropped += lost + len(lines)
+
+
+_all: WeakSet[Batches] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for handler in _all:
+        handler.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _locked(handler: logging.Handler) -> threading.RLock:

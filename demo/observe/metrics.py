@@ -9,6 +9,7 @@ import collections
 import math
 import os
 from bisect import bisect_left
+from collections import Counter as Counted
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -177,11 +178,12 @@ def in_this_process(counter: Counter, **labels: str) -> int:
 
 def limited() -> tuple[int, int]:
     """How many requests the limits have let pass in this process, and how many they refused."""
-    passed, refused, blocked = (
-        in_this_process(RATE_LIMIT_DECISIONS, outcome=name)
-        for name in ("passed", "refused", "blocked")
-    )
-    return passed, refused + blocked
+    outcomes = Counted[str]()
+    for family in RATE_LIMIT_DECISIONS.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total"):
+                outcomes[sample.labels["outcome"]] += int(sample.value)
+    return outcomes["passed"], outcomes["refused"] + outcomes["blocked"]
 
 
 def exposition() -> bytes:

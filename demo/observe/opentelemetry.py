@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from demo.config import ConfigError
+from demo.observe.http_metrics import METHODS
 from demo.observe.trace import ENDPOINT, TRACE, Trace
 
 SYSTEMS = {"redis": "redis", "db": "other_sql"}
@@ -41,13 +42,17 @@ class Spans:
         seen: Trace | None = environ.get(TRACE)
         traced_seconds = ticks - seen.started if seen else 0.0
         method, endpoint = environ["REQUEST_METHOD"], environ.get(ENDPOINT)
+        known = method in METHODS  # others have one name together, as OpenTelemetry wants it
         carried = {name: environ[key] for name, key in self._carried.items() if key in environ}
         parent = self._propagator.extract(carried)
         span = self._tracer.start_span(
-            f"{method} {endpoint}" if endpoint else method,
+            f"{method if known else 'HTTP'} {endpoint or ''}".rstrip(),
             parent,
             api.SpanKind.SERVER,
-            {"http.request.method": method, "http.response.status_code": status},
+            {
+                "http.request.method": method if known else "_OTHER",
+                "http.response.status_code": status,
+            },
             start_time=now - round(max(seconds, traced_seconds) * 1e9),
         )
         around = api.set_span_in_context(span)

@@ -59,7 +59,7 @@ class RequestLog:
 
         try:
             return _Body(self._inner(environ, start))
-        except Exception:
+        except BaseException:  # the server may end what takes too long
             if self._open.pop(id(environ), None):
                 self._tell(environ, 500, time.perf_counter() - began)
             raise

@@ -15,6 +15,7 @@ from demo.rate_limit.limiter import Decision, Limiter, Quota
 from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
 from demo.web.errors import problem
+from demo.web.freshness import KEPT_BY_NOBODY
 from demo.web.services import get_redis, part
 from demo.web.validation import Invalid, read_json, read_query
 
@@ -75,7 +76,9 @@ def peek() -> Response:
     """The state, without counting anything."""
     wanted = read_query(Question)
     limiter = _limiter(wanted)
-    return _answer(wanted, limiter, limiter.peek(_identity(wanted)), status=200)
+    response = _answer(wanted, limiter, limiter.peek(_identity(wanted)), status=200)
+    response.headers["Cache-Control"] = KEPT_BY_NOBODY  # it is the caller's, and of this moment
+    return response
 
 
 def _answer(wanted: Question, limiter: Limiter, decision: Decision, status: int = 429) -> Response:

@@ -4,7 +4,7 @@ from flask import Response
 
 from demo.rate_limit import headers
 from demo.rate_limit.rules import Outcome
-from demo.web.errors import page, problem, wants_json
+from demo.web.errors import page, problem, vary_by_accept, wants_json
 
 
 def add_headers(response: Response, outcomes: list[Outcome]) -> None:
@@ -35,5 +35,5 @@ def refusal(outcome: Outcome) -> Response:
     else:
         wait_seconds = headers.retry_after(decision)
         response = page(429, members["detail"], wait_seconds, title="Too many requests")
-    response.vary.add("Accept")
+    vary_by_accept(response)
     return response

@@ -24,6 +24,7 @@ from demo.teach import home, listing, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import flash_cookie
 from demo.web.budgets import Budgets, network
+from demo.web.freshness import PERSONAL
 from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert, read_query
 
@@ -84,7 +85,8 @@ def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
 def index() -> Any:
     """The lanes of this visitor."""
     try:
-        return _page(read_query(Chosen), {})
+        page = _page(read_query(Chosen), {})
+        return page, {"Cache-Control": PERSONAL}  # by address, of which no cache knows
     except Invalid as error:
         return _page(Chosen(), error.errors), 422
 

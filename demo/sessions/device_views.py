@@ -31,7 +31,7 @@ from demo.web.validation import Invalid
 MOST_SHOWN = 30
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListedDevice(msgspec.Struct, frozen=True):
     """A device of the account; times in seconds since the epoch."""
 
     handle: str
@@ -69,12 +69,12 @@ def devices() -> str:
 
 
 @bp.get("/api/devices")
-@documented(answer=list[Listed], errors=(503,))
+@documented(answer=list[ListedDevice], errors=(503,))
 def list_devices() -> FlaskResponse:
     """The devices of the visitor; none for who is not signed in. Times are seconds since the epoch."""
     name, this = user(), handle()
     rows = [
-        Listed(
+        ListedDevice(
             device.handle,
             device.noted.get("agent"),
             device.noted.get("address"),

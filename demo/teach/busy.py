@@ -25,7 +25,7 @@ from flask import (
 )
 from redis.exceptions import RedisError
 from werkzeug import Response as AnyResponse
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import Conflict, ServiceUnavailable
 
 from demo.client import children
 from demo.teach import labs, waiting
@@ -76,7 +76,7 @@ def begin() -> AnyResponse:
     except Invalid as error:
         return _page(error.errors, request.form.to_dict(), 422)
     if _address() is None:
-        raise ServiceUnavailable(NO_ADDRESS)
+        raise Conflict(NO_ADDRESS)
     found = _found()
     if found and not found.told.over:
         response = redirect(url_for("busy.index"), 303)

@@ -8,7 +8,7 @@ from typing import Any
 
 from demo.observe.trace import Step, Trace
 from demo.teach import scripts
-from demo.web.formats import size
+from demo.web.formats import LONG_SECONDS, duration, number, size
 
 Words = tuple[str, list[str], list[str]]
 PLAIN = re.compile(r"[\w:{}.,@/+=()\[*$-]+")
@@ -117,7 +117,9 @@ def lives(args: tuple[Any, ...]) -> str:
     if not 0 < at < len(words) or not words[at].isdecimal():
         return ""
     milliseconds = name == "PEXPIRE" or words[at - 1] == "PX"
-    return f"TTL {int(words[at]) / (1000 if milliseconds else 1):g} s"
+    seconds = int(words[at]) / (1000 if milliseconds else 1)
+    exact = f" ({number(round(seconds))} s)" if seconds >= LONG_SECONDS else ""
+    return f"TTL {duration(seconds)}{exact}"
 
 
 def quoted(word: Any) -> str:

@@ -78,9 +78,7 @@ def show_house() -> str:
 def scoped(told: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int, str]:
     """How often it went well and how often not, and whose figures these are: of all workers where
     somebody has `told`, else of this one."""
-    return (
-        (*told, "all workers, last 2 minutes") if told else (*own, "this worker, since its start")
-    )
+    return (*told, "all workers, last 2 min") if told else (*own, "this worker, since its start")
 
 
 @bp.get("/style")

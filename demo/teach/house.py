@@ -44,7 +44,8 @@ class Node:
 class Figures:
     """What a use case tells of all processes: of `seconds` up to `until`, seconds since 1970.
     `pool_peak` adds up the most connections that each process had out at once, `waited` counts calls
-    that found none free. `flows` are commands by the first part of their keys' names."""
+    that found none free. `flows` are commands by the first part of their keys' names, `total` all of
+    them."""
 
     until: float
     seconds: float
@@ -57,6 +58,7 @@ class Figures:
     answers: Flow
     visits: Flow
     nodes: Sequence[Node]
+    total: Flow
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,31 @@ class House:
     pool_size: int = field(default=0)
 
     @property
-    def total(self) -> float:
-        """Commands a second of all, what belongs to no use case included."""
-        return sum(flow.a_second for flow in self.figures.flows.values()) if self.figures else 0.0
-
-    @property
     def rest(self) -> float:
         """Those of no use case."""
-        shown = (self.flow(name) for name in self.titles)
-        return max(0.0, self.total - sum(flow.a_second for flow in shown if flow))
+        shown = sum(flow.a_second for name in self.titles if (flow := self.flow(name)))
+        return max(0.0, self.figures.total.a_second - shown) if self.figures else 0.0
 
     @property
     def away(self) -> str:
         """What is the matter where no primary answers; empty while one does."""
-        primaries = [told for what, told in self.nodes if not what.startswith(("replica", "Sent"))]
+        primaries = [told for what, told in self.nodes if self.takes_writes(what)]
         return primaries[0] if all(primaries) and primaries else ""
+
+    @staticmethod
+    def takes_writes(what: str) -> bool:
+        """Whether it is a primary, which commands go to."""
+        return not what.startswith(("replica", "Sentinel"))
+
+    @property
+    def primaries(self) -> int:
+        """How many there are."""
+        return sum(self.takes_writes(what) for what, _ in self.nodes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is drawn as away."""
+        return not self.database and not any(trouble for _, trouble in self.nodes)
 
     def flow(self, name: str) -> Flow | None:
         """That of a use case; none at all is a flow of nothing."""

@@ -13,11 +13,13 @@ from redis.exceptions import RedisError
 from demo.client import refusals
 from demo.client.wire import Client
 from demo.observe.trace import Trace
-from demo.teach.describe import SECRET_PREFIX, keys_of, shorten, shorten_key
-from demo.web.formats import size
+from demo.teach.as_cli import printed
+from demo.teach.describe import SECRET_PREFIX, keys_of, shorten_key
+from demo.web.formats import LONG_SECONDS, duration, number, size
 
 MOST = 16
 PEEK = 80
+MOST_SHOWN = 400
 PEEKS: dict[str, tuple[Any, ...]] = {
     "string": ("GETRANGE", 0, PEEK),
     "hash": ("HRANDFIELD", 3, "WITHVALUES"),
@@ -46,8 +48,8 @@ def draw(client: Client, trace: Trace) -> str:
     return (
         '<div class="body" id="keys"><h3>The keys behind this page</h3>'
         '<div class="table" tabindex="0" role="region" aria-label="The keys"><table><thead><tr>'
-        '<th scope="col">Key, and what is in it</th><th scope="col">Type</th><th scope="col" class="num">Bytes</th>'
-        f'<th scope="col" class="num">TTL</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<th scope="col">Type</th><th scope="col" class="num">Bytes</th>'
+        f'<th scope="col" class="num">TTL</th></tr></thead>{rows}</table></div>'
         '<p class="label">Asked for by your click, in two round trips of their own.</p></div>'
     )
 
@@ -68,21 +70,34 @@ def _rows(client: Client, keys: list[str]) -> Iterator[str]:
     peeks = iter(peeking.execute(raise_on_error=False))
     for key, kind, told in found:
         if kind in PEEKS:
-            peek = _peek(next(peeks))
+            answer = next(peeks)
+            peek = "" if isinstance(answer, Exception) else _peek(kind, answer)
             yield _row(key, kind, told, "••••" if key.startswith(SECRET_PREFIX) else peek)
         else:
-            yield f'<tr><td class="wide"><code>{escape(shorten_key(key))}</code></td><td colspan="3">not there</td></tr>'
+            yield (
+                f'<tbody><tr><th class="wide" scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
+                "</th></tr><tr><td>not there</td><td></td><td></td></tr></tbody>"
+            )
 
 
 def _row(key: str, kind: str, told: list[Any], peek: str) -> str:
     encoding, ttl_ms, used = told
-    left = ttl_ms / 1000 if isinstance(ttl_ms, int) and ttl_ms >= 0 else None
-    ttl = f'<span data-ttl="{left:.0f}">{left:.0f} s</span>' if left is not None else "–"
     return (
-        f'<tr><td class="wide"><code>{escape(shorten_key(key))}</code><br><span class="label">{escape(peek)}</span></td>'
-        f'<td>{kind}<br><span class="label">{escape(_word(encoding))}</span></td>'
-        f'<td class="num">{size(used) if isinstance(used, int) else "–"}</td><td class="num">{ttl}</td></tr>'
+        f'<tbody><tr><th class="wide" scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
+        f'<pre class="http">{escape(peek)}</pre></th></tr><tr>'
+        f"<td>{kind}, {escape(_word(encoding))}</td>"
+        f'<td class="num">{size(used) if isinstance(used, int) else "–"}</td>'
+        f'<td class="num">{_left(ttl_ms)}</td></tr></tbody>'
     )
+
+
+def _left(ttl_ms: Any) -> str:
+    """What is left of a key's life, in words, the seconds beside where these are many."""
+    if not isinstance(ttl_ms, int) or ttl_ms < 0:
+        return "none" if ttl_ms == -1 else "–"
+    left = ttl_ms // 1000
+    seconds = f'<span data-ttl="{left}" data-then="gone">{number(left)} s</span>'
+    return seconds if left < LONG_SECONDS else f"{duration(left)}<br>{seconds}"
 
 
 def _word(value: Any) -> str:
@@ -95,8 +110,11 @@ def _word(value: Any) -> str:
     )
 
 
-def _peek(value: Any) -> str:
-    if isinstance(value, dict):
-        value = [part for pair in value.items() for part in pair]
-    parts = value if isinstance(value, (list, tuple)) else [value]
-    return ", ".join(shorten(part) for part in parts if not isinstance(part, Exception))[:PEEK]
+def _peek(kind: str, value: Any) -> str:
+    """The beginning of a value as redis-cli prints it."""
+    if kind == "zset":  # redis-py has made pairs of it
+        value = [part for pair in value for part in pair]
+    text = printed(value)
+    if kind == "string" and isinstance(value, bytes) and len(value) > PEEK:
+        text = f"{printed(value[:PEEK])}…"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

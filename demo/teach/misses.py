@@ -10,13 +10,15 @@ from demo.observe.trace import Trace
 
 @dataclass(frozen=True)
 class Miss:
-    """When, in seconds of the monotonic clock, and what it took; times in milliseconds."""
+    """When, in seconds of the monotonic clock, and what it took; times in milliseconds. `renewed`: it
+    was loaded again since, by another process or beside a stale answer."""
 
     at: float
     round_trips: int
     visits: int
     database_ms: float
     total_ms: float
+    renewed: bool = False
 
     @property
     def seconds_ago(self) -> float:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,10 +21,10 @@ from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
 from demo.teach import ask, inside, keys_panel, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of, keys_of
-from demo.teach.faults import LOST
+from demo.teach.faults import LOST, SLOW_SECONDS
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
-from demo.web.freshness import PERSONAL
+from demo.web.freshness import KEPT_BY_NOBODY, PERSONAL
 from demo.web.services import get_breaker, get_redis, part
 from demo.web.simulated import seen
 
@@ -35,6 +36,7 @@ POLICIES = {
     "chosen": re.compile(rb'id="redis-chosen" hidden>(.*?)</p>', re.DOTALL),
     "full": re.compile(rb'id="redis-full" hidden>(.*?)</p>', re.DOTALL),
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
+    "both": re.compile(rb'id="both-away" hidden>(.*?)</p>', re.DOTALL),
 }
 MOST_CARRIED, MOST_LINES = 6, (80, 40, 24, 12, 0)
 NOTED = (
@@ -87,10 +89,8 @@ def fill(response: Response) -> Response:
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
-    message, chosen = flash_cookie.take("message"), pull_the_plug.current()
-    notice = parts.pop(b"notice", None)
-    if notice:
-        message = f"{message or ''} {notice}".strip()
+    told = (flash_cookie.take("message"), parts.pop(b"notice", None), g.get("effect"))
+    message, chosen = " ".join(filter(None, told)), pull_the_plug.current()
     simulated = seen.until if seen.until > time.time() else 0
     if message or chosen.any or simulated:
         parts[b"notices"] = render_template(
@@ -142,14 +142,21 @@ def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
 def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
     """What the page itself says of what it does in this trouble; of a Redis that is broken for this visitor
     alone some say something else."""
-    askedfor = []
-    if chosen.redis:
+    wanted_for = []
+    timeout_seconds = current_app.config["REDIS_TIMEOUT_SECONDS"]
+    late = chosen.redis == "slow" and timeout_seconds > SLOW_SECONDS  # and that is all
+    if chosen.redis and not late:
         own = POLICIES["chosen"].search(body)
         of_all = "away" if chosen.redis in LOST else "full"
-        askedfor.append("chosen" if own and own[1].strip() else of_all)
+        wanted_for.append("chosen" if own and own[1].strip() else of_all)
     if chosen.database == "down":
-        askedfor.append("database")
-    found = [POLICIES[name].search(body) for name in askedfor]
+        # What a page does without the one says what the other is there for.
+        together = wanted_for and POLICIES["both"].search(body)
+        if together:
+            wanted_for = ["both"] if chosen.redis in LOST else ["database"]
+        else:
+            wanted_for.append("database")
+    found = [POLICIES[name].search(body) for name in wanted_for]
     return [" ".join(html.unescape(match[1].decode()).split()) for match in found if match]
 
 
@@ -167,22 +174,24 @@ def show(response: Response, trace: Trace, reached_by: str = "") -> None:
     if response.direct_passthrough or response.mimetype != "text/html":
         if wanted() and ASKED in request.headers:
             response.headers[ASKED] = _in_a_header(trace)
+            response.headers["Cache-Control"] = KEPT_BY_NOBODY  # it tells of this request alone
         return
     body = response.get_data()
     if XRAY in body:
         whole = bar = ""
         if wanted():
             asked, status = f"{request.method} {request.path}", response.status_code
+            before = flash_cookie.take("xray")
             whole = xray_panel.draw(
                 trace,
                 asked,
                 status,
-                flash_cookie.take("xray"),
+                before,
                 _more(trace),
                 _missed(response, trace),
                 reached_by,
             )
-            bar = xray_panel.bar(trace, status)
+            bar = xray_panel.bar(trace, status, before)
         response.set_data(
             _put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)})
         )
@@ -198,7 +207,10 @@ def _missed(response: Response, trace: Trace) -> Miss | None:
     page = request.full_path[:200]
     if "; fwd=miss" in told:
         misses.note(page, trace)
-    return misses.of(page) if "; hit; ttl=" in told else None
+    miss = misses.of(page) if "; hit; ttl=" in told else None
+    if miss and miss.seconds_ago > current_app.config["CATALOG_TTL_SECONDS"]:
+        return replace(miss, renewed=True)  # what is fresh is younger
+    return miss
 
 
 def _more(trace: Trace) -> str:
@@ -313,7 +325,7 @@ def _carried(trace: Trace, most: int) -> dict[str, Any]:
                 row += [ran.count, [line.shown for line in lines]]
             commands.append(row)
     return {
-        "request": f"{request.method} {request.path}"[:80],
+        "request": f"{request.method} {request.path}"[:160],
         "trips": trace.round_trips,
         "redis_ms": round(trace.redis_ms, 2),
         "total_ms": round(trace.total_ms(), 2),

@@ -34,44 +34,72 @@ def draw(
     missed: Miss | None = None,
     reached_by: str = "",
 ) -> str:
-    """The panel: totals, what a miss took where this is a hit, the request before a redirect, this
-    request, and `more` that can be asked for. `reached_by`, as HTML, begins a redis-cli at its
-    server."""
+    """The panel: the totals of what the visitor did, what a miss took where this is a hit, the
+    request that a redirect has followed, this request, and `more` that can be asked for.
+    `reached_by`, as HTML, begins a redis-cli at its server."""
     total_ms, names = trace.total_ms(), list[str]()
     steps = "".join(_steps(trace, total_ms, reached_by, names))
     complete = ask.NAMES if ask.OPEN_FORM in more else ""
     complete += "".join(list(dict.fromkeys(names))[:MOST_NAMES])
     complete = f'<datalist id="names">{complete}</datalist>' if complete else ""
+    headline = (
+        f"{_plural(before['trips'], 'round trip')} <span>{in_redis(before['redis_ms'], before['total_ms'])}</span>"
+        if before
+        else f"{totals(trace)} <span>{in_redis(trace.redis_ms, total_ms)}</span>"
+    )
+    then = '<span class="badge">the page after</span>' if before else ""
     return (
         '<section class="card xray" aria-labelledby="xr"><div class="body flow"><h2 id="xr">What Redis did</h2>'
-        f'<p class="total">{totals(trace)} <span>Redis {ms(trace.redis_ms)} of {ms(total_ms)} ms</span></p>'
+        f'{_did(before) if before else ""}<p class="total">{headline}</p>'
         f'<ul class="legend">{LEGEND}</ul>{_beside(missed, total_ms) if missed else ""}</div>'
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
-        f'<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
+        f'{then}<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
         f'<div class="in">{steps}</div></details>{more}{complete}</section>'
     )
 
 
-def bar(trace: Trace, status: int) -> str:
-    """The same in one line, for the foot of a phone."""
+def bar(trace: Trace, status: int, before: dict[str, Any] | None = None) -> str:
+    """The same in one line, for the foot of a phone: of what the visitor did, where a redirect has
+    followed it."""
+    if before:
+        share = 100 * min(1.0, before["redis_ms"] / (before["total_ms"] or 1))
+        drawn = f'<rect class="f-redis" width="{share:.2f}%" height="6"/>'
+        return _bar("done", "ok", before["trips"], drawn, before["redis_ms"], before["total_ms"])
     total_ms = trace.total_ms()
     shares = "".join(
         f"<rect class={KINDS[step.kind][0]} x={100 * step.start_ms / total_ms:.3g}% "
         f"width={100 * step.duration_ms / total_ms:.3g}% height=6 />"
         for step in trace.steps[:MOST]
     )
+    mood = _mood(status)
+    return _bar(str(status), mood, trace.round_trips, shares, trace.redis_ms, total_ms)
+
+
+def _bar(answer: str, mood: str, trips: int, shares: str, redis_ms: float, total_ms: float) -> str:
     return (
         '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
-        f'<span>Answer<b class="{_mood(status)}">{status}</b></span><span>Round trips<b>{trace.round_trips}</b></span>'
+        f'<span>Answer<b class="{mood}">{answer}</b></span><span>Round trips<b>{trips}</b></span>'
         f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>Redis<b>{ms(trace.redis_ms)} ms</b></span><span>In all<b>{ms(total_ms)} ms</b></span></a></nav>"
+        f"<span>Redis<b>{ms(redis_ms)} ms</b></span><span>In all<b>{ms(total_ms)} ms</b></span></a></nav>"
     )
+
+
+def _did(before: dict[str, Any]) -> str:
+    return f'<p class="label">What you did: <code>{escape(before["request"])}</code></p>'
 
 
 def totals(trace: Trace) -> str:
     """Round trips and commands in words."""
     return f"{_plural(trace.round_trips, 'round trip')}, {_plural(trace.commands, 'command')}"
+
+
+def in_redis(redis_ms: float, total_ms: float) -> str:
+    """How long a request waited for Redis, and of how long; calls of several threads at once are
+    summed up, and may sum up to more than the request."""
+    if redis_ms > total_ms:
+        return f"{ms(redis_ms)} ms in Redis, summed over calls at once; {ms(total_ms)} ms in all"
+    return f"Redis {ms(redis_ms)} of {ms(total_ms)} ms"
 
 
 def _mood(status: int) -> str:
@@ -92,9 +120,14 @@ def _beside(missed: Miss, total_ms: float) -> str:
     drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
     return (
         f'<div class="wf">{drawn}</div>'
-        f'<p class="label">Same page, missed {missed.seconds_ago:.0f} s ago: {_plural(missed.round_trips, "round trip")}, '
-        f"{_plural(missed.visits, 'visit')} to the database.</p>"
+        f'<p class="label">Same page, missed by this worker {_ago(missed.seconds_ago)}'
+        f"{' (it was loaded again since)' if missed.renewed else ''}: "
+        f"{_plural(missed.round_trips, 'round trip')}, {_plural(missed.visits, 'visit')} to the database.</p>"
     )
+
+
+def _ago(seconds: float) -> str:
+    return f'<span data-ago="{seconds:.0f}">{seconds:.0f}</span> s ago'
 
 
 def _before(before: dict[str, Any]) -> str:
@@ -105,9 +138,9 @@ def _before(before: dict[str, Any]) -> str:
     more = f'<p class="label">and {before["more"]} more</p>' if before["more"] else ""
     return (
         f'<details class="req" open><summary><span class="grow">{escape(before["request"])}</span>'
-        f'<span class="badge">the request before</span><span class="label">{ms(before["total_ms"])} ms</span></summary>'
+        f'<span class="badge ok">what you did</span><span class="label">{ms(before["total_ms"])} ms</span></summary>'
         f'<div class="in"><p class="label">{_plural(before["trips"], "round trip")}, '
-        f"{ms(before['redis_ms'])} ms in Redis</p>"
+        f"{in_redis(before['redis_ms'], before['total_ms'])}</p>"
         f'<ol class="cmds">{rows}</ol>{more}</div></details>'
     )
 

@@ -71,6 +71,12 @@ def wants_json() -> bool:
     return json_quality > accept["text/html"]
 
 
+def vary_by_accept(response: Response) -> None:
+    """Says that this answer was a page or a problem by Accept, where that was asked."""
+    if "/api/" not in request.path:
+        response.vary.add("Accept")
+
+
 def problem(status: int, detail: str, **more: Any) -> Response:
     """An answer of type application/problem+json."""
     body = {
@@ -100,7 +106,7 @@ def answer(error: HTTPException) -> Response:
     else:
         errors = error.errors if isinstance(error, Invalid) else {}
         response = page(status, detail, wait_seconds, errors)
-    response.vary.add("Accept")
+    vary_by_accept(response)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

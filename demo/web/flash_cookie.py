@@ -22,29 +22,36 @@ def _signer(name: str) -> URLSafeTimedSerializer:
     return signed.serializer(f"oneshot:{name}")
 
 
-def put(response: Response, name: str, value: Any) -> bool:
-    """Sends `value` (JSON) along; one that is too large for a cookie is left out, and False."""
+def put(response: Response, name: str, value: Any, *, seconds: int | None = None) -> bool:
+    """Sends `value` (JSON) along, for so long; one that is too large for a cookie is left out, and
+    False."""
     text = _signer(name).dumps(value)
     fits = len(text) <= MAX_CHARACTERS
     if fits:
-        cookies.put(response, PREFIX + name, text, MAX_AGE_SECONDS)
+        g.get("oneshot_taken", set()).discard(name)
+        cookies.put(response, PREFIX + name, text, _age(seconds))
     return fits
 
 
-def take(name: str) -> Any:
-    """What the request before sent along, or None; the cookie is taken back with this response."""
+def take(name: str, *, seconds: int | None = None) -> Any:
+    """What an earlier request sent along at most so long ago, or None; the cookie is taken back with
+    this response, unless that puts one of its name."""
     given = cookies.sent(PREFIX + name)
     if given:
         g.setdefault("oneshot_taken", set()).add(name)
     for text in given:
         with suppress(BadData):
-            return _signer(name).loads(text, max_age=MAX_AGE_SECONDS)
+            return _signer(name).loads(text, max_age=_age(seconds))
     return None
 
 
 def are_there() -> bool:
     """Whether a request before has sent anything along."""
     return any(PREFIX in name for name in request.cookies)
+
+
+def _age(seconds: int | None) -> int:
+    return MAX_AGE_SECONDS if seconds is None else seconds
 
 
 def clear_taken(response: Response) -> None:

@@ -3,6 +3,8 @@
 import time
 
 NARROW_SPACE = "\u202f"
+LONG_SECONDS = 120
+UNITS = ((2 * 86_400, 86_400, "days"), (2 * 3600, 3600, "h"), (LONG_SECONDS, 60, "min"))
 
 
 def euros(cents: int) -> str:
@@ -18,6 +20,14 @@ def number(value: int) -> str:
 def utc(seconds: float) -> str:
     """A point in time, in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) if seconds > 0 else "–"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the largest unit of which it has two."""
+    for least, unit, word in UNITS:
+        if seconds >= least:
+            return f"{number(round(seconds / unit))} {word}"
+    return f"{seconds:g} s"
 
 
 def ms(value: float) -> str:

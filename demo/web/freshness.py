@@ -9,7 +9,8 @@ import hashlib
 from datetime import datetime
 from typing import Any
 
-from flask import Response, request
+import msgspec
+from flask import Response, current_app, request
 from werkzeug.exceptions import PreconditionFailed
 
 from demo.web import errors, preconditions
@@ -19,9 +20,17 @@ PERSONAL = "private, no-store"
 READS = ("GET", "HEAD")
 
 
+def no_vary_search(*names: str) -> str:
+    """The value of No-Vary-Search of what depends on these parameters alone, in whatever order."""
+    except_ = " ".join(f'"{name}"' for name in names)
+    return f"key-order, params, except=({except_})" if names else "params"
+
+
 def complete(response: Response) -> None:
     """Says what the view has not, and answers the preconditions of a read."""
     headers, environ = response.headers, request.environ
+    if response.status_code >= 400:  # whatever the view has said of what it meant to send
+        headers["Cache-Control"] = KEPT_BY_NOBODY
     said = headers.get("Cache-Control")
     readable = response.status_code == 200 and environ["REQUEST_METHOD"] in READS
     if said is None:
@@ -30,10 +39,29 @@ def complete(response: Response) -> None:
     if not readable:
         return
     etag = headers.get("ETag")
-    if etag is None and not response.is_streamed and "no-store" not in said:
-        etag = headers["ETag"] = f'"{hashlib.sha256(response.get_data()).hexdigest()[:24]}"'
+    if "no-store" not in said:
+        if etag is None and not response.is_streamed:
+            etag = headers["ETag"] = f'"{hashlib.sha256(response.get_data()).hexdigest()[:24]}"'
+        search = _search(request.endpoint)
+        if search:
+            headers.setdefault("No-Vary-Search", search)
     if not preconditions.FIELDS.isdisjoint(environ):
         _answer(response, environ, etag, response.last_modified)
+
+
+def _search(endpoint: str | None) -> str:
+    """What a view that tells of itself says of its parameters; nothing for one that refuses those
+    that it does not know."""
+    known: dict[str | None, str] = current_app.extensions.setdefault("no_vary_search", {})
+    if endpoint not in known:
+        view = current_app.view_functions.get(endpoint or "")
+        told = getattr(view, "operations", ())
+        query = told[0].query if told else None
+        names = msgspec.structs.fields(query) if query else ()
+        refuses = query is not None and query.__struct_config__.forbid_unknown_fields
+        search = no_vary_search(*(name.encode_name for name in names))
+        known[endpoint] = search if told and not refuses else ""
+    return known[endpoint]
 
 
 def _answer(
@@ -52,6 +80,9 @@ def _answer(
     else:
         failed = errors.answer(PreconditionFailed(preconditions.CHANGED))
         response.set_data(failed.get_data())
-        response.headers.pop("Content-Encoding", None)
+        for name in ("Content-Encoding", "ETag", "Last-Modified", "Cache-Groups", "No-Vary-Search"):
+            response.headers.pop(name, None)
         response.content_type = failed.content_type
+        response.headers["Cache-Control"] = KEPT_BY_NOBODY
+        errors.vary_by_accept(response)
     response.status_code = status

@@ -64,6 +64,11 @@ def document(app: Flask, below: str = "") -> dict[str, Any]:
         types, ref_template="#/components/schemas/{name}"
     )
     schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
+    of_queries = {
+        schema_of[id(one.query)]["$ref"].rpartition("/")[2]
+        for *_, one in told
+        if one.query is not None
+    }
     paths: dict[str, Any] = {}
     for rule, method, one in told:
         address = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
@@ -80,7 +85,7 @@ def document(app: Flask, below: str = "") -> dict[str, Any]:
         "servers": [{"url": app.config["ORIGIN"] + below or "/"}],
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": PROBLEM},
+            "schemas": {**_named(components, paths, of_queries), "Problem": PROBLEM},
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -91,6 +96,17 @@ def document(app: Flask, below: str = "") -> dict[str, Any]:
         },
     }
     return _portable(found)  # type: ignore[no-any-return]
+
+
+def _named(
+    components: Mapping[str, Any], paths: Mapping[str, Any], of_queries: set[str]
+) -> dict[str, Any]:
+    """The types that something refers to: a query's fields stand with each address. Of two types of
+    one name msgspec names the modules too, which no client can call a class."""
+    used = {*re.findall(r"#/components/schemas/([\w.]+)", str((components, paths)))}
+    found = {name: said for name, said in components.items() if {name} & used - of_queries}
+    assert all(name.isidentifier() for name in found), list(found)
+    return found
 
 
 def _operation(
@@ -174,6 +190,8 @@ def _answers(
             "description": "The answer." if status < 400 else "Not ready.",
             "content": content,
         }
+    if method in READS:
+        answers["304"] = {"description": "It is as the client has it."}
     known = {int(status) for status in answers}
     for status in sorted(_problems(app, rule, method, one, limited) - known):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -195,13 +213,15 @@ def _answers(
 def _problems(app: Flask, rule: Rule, method: str, one: Operation, limited: bool) -> set[int]:
     """The status codes of all that can go wrong."""
     view = app.view_functions[rule.endpoint]
-    problems = set(one.errors)
+    problems = {*one.errors, 412}
     if one.body is not None:
-        problems.add(415)
+        problems |= {408, 415}
+    if app.config["ORIGIN"]:
+        problems.add(421)
     if one.body is not None or one.query is not None or one.path:
         problems.add(422)
     if method not in READS:
-        problems |= {403, 412}
+        problems.add(403)
         if app.config["PRECONDITION_REQUIRED"] and preconditions.are_checked_by(view):
             problems.add(428)
         if app.config["API_KEY"]:

@@ -6,7 +6,7 @@ takes changes and has no representation of its own has none that could match.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from flask import current_app, request
@@ -53,7 +53,8 @@ def are_given() -> bool:
 def demand() -> None:
     """Raises PreconditionRequired for a change that names no state which would be an older one."""
     given = request.environ
-    if "HTTP_IF_MATCH" not in given and not parse_date(given.get("HTTP_IF_UNMODIFIED_SINCE")):
+    named = given.get("HTTP_IF_MATCH", "*").strip() != "*"  # that is any state
+    if not named and not parse_date(given.get("HTTP_IF_UNMODIFIED_SINCE")):
         raise PreconditionRequired(DEMANDED)
 
 
@@ -96,5 +97,7 @@ def _is_one_of(given: Mapping[str, Any], etags: Collection[str]) -> bool:
 
 
 def _seconds(moment: datetime) -> datetime:
-    """As an HTTP date tells it. SQLite keeps UTC and does not say so."""
-    return moment.replace(tzinfo=moment.tzinfo or UTC, microsecond=0)
+    """The full second by which it was: a date of the second in which it was would be that of a later
+    change too. SQLite keeps UTC and does not say so."""
+    begun = moment.replace(tzinfo=moment.tzinfo or UTC, microsecond=0)
+    return begun + timedelta(seconds=1) if moment.microsecond else begun

@@ -56,7 +56,17 @@ class Believed:
             prefix = "".join(one.strip().rstrip("/") for one in last)
             if len(prefix) <= MOST_CHARACTERS and PREFIX.fullmatch(prefix):
                 environ["SCRIPT_NAME"] = prefix
-        return self._inner(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            said = dict(headers)
+            kept = "no-store" not in said.get("Cache-Control", "")
+            if kept and not said.get("Content-Type", "").startswith("image/"):
+                # it names addresses
+                vary = ", ".join(filter(None, (said.get("Vary"), "X-Forwarded-Prefix")))
+                headers = [each for each in headers if each[0] != "Vary"] + [("Vary", vary)]
+            return start_response(status, headers, *more)
+
+        return self._inner(environ, start)
 
 
 class Proxies:

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import current_app, request
+from flask import Response, after_this_request, current_app, request
 from werkzeug.exceptions import Forbidden
 
 BY_API = "What is everybody’s is changed by the API alone here: it asks for a key, which a page does not have."
@@ -48,9 +48,15 @@ def may_see_names() -> bool:
     operators' token."""
     if not current_app.config["PUBLIC"]:
         return True
+    after_this_request(_vary_by_token)
     token = current_app.config["METRICS_TOKEN"]
     given = request.headers.get("Authorization", "")
     return bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+
+def _vary_by_token(response: Response) -> Response:
+    response.vary.add("Authorization")
+    return response
 
 
 def unsafe(values: Mapping[str, Any]) -> Iterator[str]:

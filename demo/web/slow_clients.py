@@ -36,7 +36,7 @@ class TimedSocket:
         broken_off: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._inner, self._header_seconds = inner, header_seconds
-        self._broken_off, self._has_begun = broken_off, False
+        self._broken_off, self._has_begun, self._is_over = broken_off, False, False
         self._ends: float | None = None
         self._began = 0.0
         self._request: Any = None
@@ -90,13 +90,13 @@ class TimedSocket:
         return came
 
     def refuse(self) -> float:
-        """The headers are answered as they are: they do not break off any more. The seconds that
-        they took."""
-        self._has_begun = False
+        """The connection ends: what still comes of these headers does not break off. The seconds
+        that they took."""
+        self._is_over = True
         return time.monotonic() - self._began
 
     def _break_off(self) -> None:
-        if self._has_begun:
+        if self._has_begun and not self._is_over:
             self._broken_off(self.refuse())
 
     def _late(self) -> bytes:

@@ -38,7 +38,9 @@ def init(app: Flask) -> str:
 
     def static(version_asked: str, filename: str) -> Response:
         current = version_asked == version
-        response = send_from_directory(folder, filename, max_age=31_536_000 if current else 0)
+        response = send_from_directory(
+            folder, filename, max_age=31_536_000 if current else 0, conditional=False
+        )
         if filename.endswith(COMPRESSED):
             response.vary.add("Accept-Encoding")
             if current and response.status_code == 200 and request.accept_encodings["gzip"] > 0:

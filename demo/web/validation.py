@@ -10,6 +10,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 T = TypeVar("T")
+WHOLE = re.compile(r"(-?[0-9]{1,18})\.0{1,9}")
 LARGE = 2.0**63  # what is no integer of 64 bits fits nowhere
 FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*?)(?:\[\.\.\.\][^`]*)?`$")  # [...]: somewhere inside
 NAMED = re.compile(r"(?:required|unknown) field `(?P<name>[^`]*)`")
@@ -63,7 +64,12 @@ def convert(given: Mapping[str, Any], type: type[T]) -> T:
     try:
         return msgspec.convert(dict(given), type, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(fields(error)) from None
+        wrong = fields(error)
+    (name,) = wrong
+    whole = WHOLE.fullmatch(str(given.get(name, "")))
+    if whole:
+        return convert({**given, name: whole[1]}, type)
+    raise Invalid(wrong)
 
 
 def fields(error: msgspec.ValidationError) -> dict[str, str]:

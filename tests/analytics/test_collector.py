@@ -289,6 +289,40 @@ def test_drops_whose_answer_is_lost_are_not_told_again(client: Client) -> None:
     collector.close()
 
 
+def test_drops_whose_answer_is_lost_among_others_are_not_told_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, where one server's replies are missing and the others' are there."""
+    make = client.pipeline
+
+    def lossy(**options: Any) -> Any:
+        made = make(**options)
+        execute = made.execute
+
+        def run(raise_on_error: bool = True) -> list[Any]:
+            stack = [" ".join(map(str, command[0])) for command in made.command_stack]
+            replies = execute(raise_on_error)
+            return [
+                redis.ConnectionError("lost") if DROPPED in asked else reply
+                for asked, reply in zip(stack, replies, strict=True)
+            ]
+
+        made.execute = run
+        return made
+
+    collector = quiet(client)
+    collector._drop(dict.fromkeys(RESOLUTIONS, 5))
+    collector.note("page")
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "pipeline", lossy)
+        assert collector.flush()
+    assert not collector._untold
+    collector.note("page")
+    assert collector.flush()
+    assert (counted(collector), counted(collector, DROPPED)) == ({2}, {5})
+    collector.close()
+
+
 def test_who_comes_around_midnight_is_one_who_is_here(client: Client) -> None:
     now = [1_798_761_600.0 - 86_400 - 60]
     collector, made = quiet(client, clock=lambda: now[0]), Batch()

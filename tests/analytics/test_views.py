@@ -100,6 +100,17 @@ def test_every_page_is_a_view_and_nothing_else_is(app: Flask, collector: Collect
     assert "home.index" not in text and "catalog.image" not in text
 
 
+def test_pages_that_this_build_does_not_have_are_left_out(
+    web: FlaskClient, collector: Collector
+) -> None:
+    """A process of an older one may have noted them, and kept them for all."""
+    for name in ("catalog.image", "home.index"):
+        collector.note(name, None, None)
+    counted(collector)
+    page = web.get("/analytics/")
+    assert page.status_code == 200 and "catalog.image" not in page.text
+
+
 @pytest.mark.parametrize("header", ["X-Xray", "Sec-Fetch-Dest"])
 def test_what_a_script_fetches_again_is_no_view(
     web: FlaskClient, collector: Collector, header: str

@@ -30,7 +30,7 @@ PAGES = {
     "leaderboard": "/leaderboard/",
     "board": "/leaderboard/boards/main?player=mara",
     "board-empty": "/leaderboard/boards/nobody-yet",
-    "board-long": f"/leaderboard/boards/{'w' * 40}?player={'W' * 64}",
+    "board-long": f"/leaderboard/boards/{'w' * 40}",
     "game-long": f"/leaderboard/boards/{'w' * 40}/game?player={'W' * 64}",
     "board-game": "/leaderboard/boards/main/game?player=mara",
     "analytics": "/analytics/",

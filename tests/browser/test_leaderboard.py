@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import proxies
 from tests.browser.chromium import enter, find, violations, watch
 from tests.servers import private_engine
 from tests.serving import Server, serve
@@ -40,6 +41,20 @@ def another(chromium: Any, server: Server, **more: Any) -> Iterator[Any]:
     context = chromium.new_context(base_url=server.url, **more)
     yield watch(context.new_page(), server.url)
     context.close()
+
+
+@pytest.mark.parametrize("name", proxies.PROXIES)
+def test_a_board_is_live_behind_a_proxy(chromium: Any, server: Server, name: str) -> None:
+    post(server, name, "ada", 5)
+    with proxies.PROXIES[name](server.url) as url:
+        context = chromium.new_context(base_url=url, reduced_motion="reduce")
+        page = watch(context.new_page(), url)
+        page.goto(f"/leaderboard/boards/{name}")
+        is_live(page)
+        post(server, name, "bo", 6)
+        page.locator("#top a", has_text="bo").wait_for()
+        assert (names(page), page.faults) == (["bo", "ada"], [])
+        context.close()
 
 
 def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(

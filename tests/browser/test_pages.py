@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demo.web.cookies import SESSION
-from tests.browser.chromium import PAGES, enter, too_wide, violations
+from tests.browser.chromium import PAGES, WIDTHS, enter, too_wide, violations
 
 FAULTS = [
     *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
@@ -84,7 +84,11 @@ def test_a_price_is_changed_by_keyboard_and_seen_at_once(page: Any) -> None:
     enter(page)
     assert "€ 12.34" in page.locator(".figures").first.inner_text()
     assert "Price changed to € 12.34" in page.get_by_role("status").inner_text()
-    assert "the request before" in page.locator("#xray").inner_text()
+    did, total = page.locator(".xray > .body p").all()[:2]
+    assert did.inner_text() == "What you did: POST /catalog/products/42/price"
+    assert total.inner_text().startswith("1 round trip")
+    first, after = page.locator(".xray .req > summary").all()
+    assert "what you did" in first.inner_text() and "the page after" in after.inner_text()
     page.reload()
     assert page.get_by_role("status").count() == 0
 
@@ -207,3 +211,28 @@ def test_the_bar_of_a_phone_says_what_its_figures_are(page: Any) -> None:
         assert box["width"] == width and box["y"] + box["height"] == 700
         assert bar.evaluate("one => one.scrollWidth") <= width
         page.wait_for_function("!document.querySelector('.xray .req').open")
+
+
+def test_every_column_of_the_keys_is_in_sight(page: Any) -> None:
+    page.goto("/catalog/products/42")
+    for path in ("/catalog/products/42?xray=keys", "/rate-limit/?xray=keys"):
+        page.goto(path)
+        assert page.locator("#keys th[scope=col]").all_inner_texts() == ["Type", "Bytes", "TTL"]
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            table = page.locator("#keys .table")
+            assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, (path, width)
+
+
+def test_a_page_asks_again_no_more_often_with_the_focus_in_a_part_of_it(page: Any) -> None:
+    page.clock.install()
+    page.goto("/monitor/")
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if one.url.endswith("/monitor/") else None)
+    page.locator('.figures a[href="#worth"]').focus()
+    for _ in range(3):
+        with page.expect_response("**/monitor/"):
+            page.clock.run_for(6100)
+    page.clock.run_for(3000)
+    assert len(asked) == 3
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#worth"

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 
 from demo.catalog.cache_aside import Busy, Cache, Cached, CacheStatus
 from demo.catalog.lease import Waits, lease_of
-from tests.servers import Client, clean, connect, lives, private_engine, trips
+from tests.servers import Client, clean, cluster_node, connect, lives, private_engine, trips
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -853,6 +854,40 @@ def test_waiters_that_give_up_load_once_in_a_lease_time_and_the_rest_are_told_to
         outcomes = list(pool.map(read, range(20)))
     assert len(loads) == 1
     assert (outcomes.count("BYPASS"), outcomes.count("busy")) == (1, 19)
+
+
+def test_who_waited_in_vain_loads_what_nobody_else_loads_alone(client: Client) -> None:
+    """Of many keys those that are still missing, one reader in a lease time; nothing is stored."""
+    cache = make(client, wait_seconds=0.01, sleep=lambda _: None)
+    ask(cache, 1)
+    for key in ("2", "3", "4"):
+        client.set(cache.redis_key(key), "L|somebody|", px=60_000)
+    client.set(cache.redis_key("4") + ":late", 1, px=60_000)  # another one loads that already
+    asked: list[list[str]] = []
+
+    def load(keys: list[str]) -> dict[str, Row]:
+        asked.append(keys)
+        client.set(cache.redis_key("4"), "L|other|", px=60_000)
+        client.delete(cache.redis_key("4"))
+        return {key: Row(int(key)) for key in keys}
+
+    found = cache.get_many(dict.fromkeys("1234", ()), load)
+    assert {key: row.value for key, row in found.items()} == {k: Row(int(k)) for k in "1234"}
+    assert asked == [["2", "3"], ["4"]]
+    statuses = [found[key].status for key in "1234"]
+    assert statuses == [CacheStatus.HIT, CacheStatus.BYPASS, CacheStatus.BYPASS, CacheStatus.MISS]
+    assert all(client.get(cache.redis_key(key)) == b"L|somebody|" for key in "23")
+
+
+def test_on_a_cluster_a_client_of_redis_py_reads_an_entry_and_its_groups() -> None:
+    """They lie in different slots, where MGET is refused."""
+    with cluster_node() as port, redis.RedisCluster("127.0.0.1", port) as client:
+        cache = make(client)
+        assert cache.get_or_load("1", lambda: Row(1), groups=["g"]).status is CacheStatus.MISS
+        hit = cache.get_or_load("1", must_not_load, groups=["g"])
+        assert (hit.value, hit.status) == (Row(1), CacheStatus.HIT)
+        assert cache.invalidate(groups=["g"]) == 0
+        assert cache.get_or_load("1", lambda: Row(2), groups=["g"]).value == Row(2)
 
 
 def test_a_writer_that_puts_its_value_leaves_it_to_readers(client: Client) -> None:

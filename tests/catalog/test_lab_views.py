@@ -76,13 +76,13 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
             "errors": errors,
         }
         | figures
-        | {"reads": 75, "writes": 25 - errors, "from_redis": 72}
+        | {"reads": 75, "writes": 25 - errors, "from_redis": 72, "fresh": 72 - stale}
         for kind, stale, lost, errors in (("aside", 0, 0, 0), ("behind", 2, 14, 5))
     )
     kept = {"options": Options(operations=150, failure="memory"), "outcomes": [behind, aside] * 3}
     client.set("demo:catalog:{run:" + "1" * 16 + "}", msgspec.json.encode(kept), ex=60)
     page = seen(web.get(LAB, query_string={"run": "1" * 16}).text)
-    told = re.findall(r"<li>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
+    told = re.findall(r"<p>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
     assert told[0] == (
         "Cache-aside answered 96 % of reads from Redis, 0 stale; "
         "100 of 150 operations fitted into 2 s."

@@ -294,6 +294,12 @@ def test_a_value_larger_than_all_is_not_held(client: Client) -> None:
         assert near.get("a") is None
 
 
+def test_a_place_that_is_filled_with_nothing_is_given_back(client: Client) -> None:
+    with near_of(client) as near:
+        near.fill(near.reserve("a", ["g"]), None, 0)
+        assert (near.entries, near.bytes, near._dependents) == (0, 0, {})
+
+
 def test_its_connection_does_not_go_back_to_the_pool(client: Client) -> None:
     def tracking() -> int:
         mine = f":{os.getpid()}"  # the server may be shared with other test processes

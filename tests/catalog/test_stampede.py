@@ -1,3 +1,5 @@
+import re
+
 import msgspec
 import pytest
 from flask import Flask
@@ -5,6 +7,7 @@ from flask.testing import FlaskClient
 
 from demo.catalog import stampede
 from demo.catalog.cache_aside import Cache
+from demo.teach.xray_panel import in_redis
 from demo.web import flash_cookie
 from tests.servers import Client
 
@@ -21,6 +24,9 @@ def test_all_readers_are_told_of_and_one_load_serves_them(client: Client) -> Non
     assert (len(readers), loads) == (20, 1)
     assert [reader.status for reader in readers].count("MISS") == 1
     assert readers == sorted(readers, key=lambda reader: (reader.began_ms, reader.took_ms))
+    assert (
+        readers[0].began_ms == 0
+    )  # the first that asked: how long threads take to start is no wait
 
 
 def test_without_a_cache_each_reader_loads() -> None:
@@ -48,7 +54,36 @@ def test_fifty_readers_at_once_on_the_page(web: FlaskClient, start: str, loads: 
     trial = page.partition('id="trial"')[2].partition("</table>")[0]
     assert f": {loads}</h3>" in trial
     assert trial.count("<rect") == 50 + 3
+    assert re.search(r'<text class="tick" y="215">0</text>.*>[\d.]+ ms</text>', trial, re.DOTALL)
     assert 'id="trial"' not in web.get(PRODUCT).text
+
+
+def test_two_runs_stand_side_by_side_on_one_scale(web: FlaskClient) -> None:
+    shown = []
+    for start in ("bare", "cold", "stale"):
+        web.post(f"{PRODUCT}/burst", data={"start": start})
+        shown.append(web.get(PRODUCT).text.partition('id="trial"')[2])
+    for page, titles in zip(
+        shown,
+        (
+            ["no cache"],
+            ["nothing in the cache", "no cache"],
+            ["an entry past its time", "nothing in"],
+        ),
+        strict=True,
+    ):
+        told = re.findall(r"<h3>Fifty readers, ([^:]+): ", page)
+        assert len(told) == len(titles)
+        assert all(one.startswith(title) for one, title in zip(told, titles, strict=True))
+        ends = re.findall(r'text-anchor="end">([\d.]+) ms<', page)
+        assert len(ends) == len(titles) and len(set(ends)) == 1
+
+
+def test_what_many_readers_waited_is_said_to_be_a_sum() -> None:
+    assert in_redis(3.0, 10.0) == "Redis 3.00 of 10.0 ms"
+    assert in_redis(14198.0, 547.0) == (
+        "14198 ms in Redis, summed over calls at once; 547 ms in all"
+    )
 
 
 def test_a_burst_leaves_nothing_behind_and_touches_no_page_of_others(

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,10 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import event, text
 
+from demo.catalog.cache_aside import CacheStatus
 from demo.web.services import services
 from tests.conftest import round_trips
+from tests.seen import seen
 from tests.servers import private_engine, until
 
 PRODUCT = "/catalog/products/42"
@@ -569,3 +572,35 @@ def test_more_products_by_the_command_line(app: Flask) -> None:
     assert "100 made, 600 or more are there." in done.output
     assert web.get("/catalog/api/products").json["total"] == 600
     assert app.test_cli_runner().invoke(args=["seed", "--products", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("path", ["price", "buy", "drop"])
+@pytest.mark.parametrize("other_first", [False, True])
+def test_a_write_and_its_effect_on_the_cache_are_one_sentence(
+    app: Flask, web: FlaskClient, path: str, other_first: bool
+) -> None:
+    web.get(PRODUCT)
+    assert web.post(f"{PRODUCT}/{path}", data={"price": "7"}).status_code == 303
+    if other_first:
+        assert ">MISS<" in app.test_client().get(PRODUCT).text
+    page = seen(web.get(PRODUCT).text)
+    who = "You dropped" if path == "drop" else "The write invalidated"
+    effect = (
+        r"the next reader loaded it again in [\d.]+ ms, before you\."
+        if other_first
+        else r"you were the next reader, and loaded it again in [\d.]+ ms\."
+    )
+    assert re.search(f"{who} the cached page; {effect}", page)
+    assert "the cached page; " not in seen(web.get(PRODUCT).text)
+
+
+def test_every_badge_has_its_meaning_and_what_is_left_runs_down(web: FlaskClient) -> None:
+    for path in ("/catalog/", PRODUCT):
+        web.get(path)
+        page = seen(web.get(path).text)
+        legend = page.partition("What the badge says")[2].partition("</section>")[0]
+        for status in CacheStatus:
+            assert re.search(rf'title="[A-Z][^"]+\.">{status}</span> [A-Z][^<]+\.</li>', legend), (
+                status
+            )
+        assert re.search(r'fresh for <span data-ttl="\d+" data-then="[^"]+">\d+ s</span>', page)

@@ -1,5 +1,6 @@
 """Jobs that one process does for all, over threads, over apps and over processes that are killed."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from flask import Flask
 
 from demo.client.background import Background, Job
-from demo.client.leader import lead_key
+from demo.client.leader import Leader, lead_key
 from demo.client.wire import Client
 from demo.monitor import reports
 from tests.clients import connect
@@ -53,6 +54,25 @@ def test_one_of_many_does_the_job_and_another_when_that_one_ends(client: Client)
     for background, _ in many:
         background.close()
     assert not client.exists(lead_key("test"))
+
+
+def test_who_leads_on_is_not_told_so_again(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does the job begin before its time each time that the lead is renewed."""
+    background, _ = make(client, ttl_seconds=30)
+    job, leader = background.jobs["test"], Leader(client, "test", "me", ttl_seconds=30)
+    caplog.set_level(logging.INFO)
+    due = []
+    for _ in range(3):
+        background._ask(job, leader)
+        due.append(job.due.is_set())
+        job.due.clear()
+    assert due == [True, False, False]
+    assert [record.message for record in caplog.records] == [
+        "test: done by this process from now on"
+    ]
+    leader.resign()
 
 
 def test_a_job_goes_on_when_redis_comes_back(tmp_path: Path) -> None:

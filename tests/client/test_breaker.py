@@ -19,6 +19,7 @@ from demo.client.breaker import Breaker, BreakerOpen, Breakers
 from demo.client.probe import PROBE_KEY, probe
 from demo.web.services import services
 from tests.clients import connect
+from tests.clock import Clock
 from tests.servers import REPOSITORY, private_engine, shut_down, until
 from tests.topologies import Topology, topology
 
@@ -301,6 +302,56 @@ def test_a_probe_that_is_late_is_sent_again_at_once() -> None:
     breaker.failed()
     assert back.wait(10)
     until(lambda: not breaker.is_open)
+
+
+def test_one_that_is_used_no_more_asks_nobody_and_lets_a_call_try_after_its_time() -> None:
+    clock, asked = Clock(100.0), list[int]()
+    breaker = Breaker(10.0, clock, lambda: asked.append(1))
+    breaker.close()
+    breaker.failed()
+    for seconds in (0.0, 9.0):
+        clock.now += seconds
+        with pytest.raises(BreakerOpen):
+            breaker.before()
+    clock.now += 1.0
+    breaker.before()
+    assert not asked and breaker.is_open
+
+
+def test_each_probe_that_fails_puts_the_next_try_off() -> None:
+    clock, took = Clock(100.0), [7.0, 1.0]
+
+    def ask() -> None:
+        clock.now += took.pop(0)
+        raise ConnectionError
+
+    def left() -> float:
+        with pytest.raises(BreakerOpen) as refused:
+            breaker.before()
+        return refused.value.retry_in_seconds
+
+    breaker = Breaker(10.0, clock, ask)
+    breaker.failed()
+    until(lambda: not took and left() == 10.0)
+    breaker.close()
+
+
+def test_a_probe_that_fails_late_opens_nothing_that_a_call_has_closed() -> None:
+    closed, asking = threading.Event(), list[threading.Thread]()
+
+    def ask() -> None:
+        asking.append(threading.current_thread())
+        closed.wait(10)
+        raise ConnectionError
+
+    breaker = Breaker(0.001, probe=ask)
+    breaker.failed()
+    until(lambda: asking)
+    breaker.succeeded()
+    closed.set()
+    asking[0].join(10)
+    assert not (breaker.is_open or asking[0].is_alive())
+    breaker.before()
 
 
 def test_a_probe_that_fails_in_another_way_goes_on_asking(

@@ -7,11 +7,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from demo.client import engine, folders
+from tests.clock import Clock
 from tests.servers import REPOSITORY, until
 from tests.serving import processes
 
@@ -21,6 +23,25 @@ HOLD = (
     "import signal; [signal.signal(number, signal.SIG_DFL) for number in (1, 2, 3)]; "
     "print(engine.start(pathlib.Path(sys.argv[1]), keep={keep}), flush=True); sys.stdin.read()"
 )
+
+
+@pytest.mark.parametrize(("looks", "waited"), [(0, 0.0), (3, 0.03), (1000, 0.5)])
+def test_who_lets_go_waits_for_the_end_and_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looks: int, waited: float
+) -> None:
+    """By a clock that only waiting moves, of an engine that goes on for so many looks."""
+    clock, alive = Clock(0.0), iter([tmp_path] * looks)
+    closed = threading.Event()
+    home = tmp_path.resolve() / "engine"
+    monkeypatch.setitem(engine._held, home, (SimpleNamespace(close=closed.set), "unix://x"))
+    monkeypatch.setattr(engine, "_running", lambda _: next(alive, None))
+    sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)  # noqa: E731
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    engine.release(tmp_path, wait_seconds=0.5)
+    assert clock.now == pytest.approx(waited, abs=0.011)
+    assert closed.is_set() and home not in engine._held
+    engine.release(tmp_path, wait_seconds=0.5)  # of nothing that it holds
+    assert clock.now == pytest.approx(waited, abs=0.011)
 
 
 class Holder:

@@ -53,6 +53,38 @@ def test_one_server_and_what_is_no_server_of_its_kind() -> None:
         ]
 
 
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_sentinel_is_asked_without_a_password_and_then_with_that_of_redis(guarded: bool) -> None:
+    more = "sentinel auth-pass prime pw\n" + ("requirepass pw\n" if guarded else "")
+    with tcp_server("--requirepass", "pw") as port, sentinel_of(port, more) as sentinel:
+        url = f"redis+sentinel://:pw@127.0.0.1:{sentinel}/prime"
+        until(lambda: at_the_start(url) == "ok")
+        assert told(url) == [
+            f"ok   the Sentinel 127.0.0.1:{sentinel} names the master 127.0.0.1:{port}.",
+            f"ok   127.0.0.1:{port} answers, and its clock agrees with this one.",
+        ]
+
+
+def test_each_node_that_a_cluster_tells_of_is_asked_too() -> None:
+    with topology("cluster", nodes=3) as cluster:
+        named, *others = (f"127.0.0.1:{port}" for port in cluster.ports)
+        first, *rest = told(f"redis+cluster://{named}")
+        assert first == f"ok   {named} says that the cluster is up."
+        assert sorted(rest) == sorted(f"ok   the node {other} answers." for other in others)
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        {(0, 9): {"primary": ("h", 1), "replicas": [("i", 2)]}, (10, 19): {"primary": ("j", 3), "replicas": []}},
+        [[0, 9, [b"h", 1, b"id"], [b"i", 2, b"id"]], [10, 19, [b"j", 3, b"id"]]],
+        [{"primary": ("h", 1), "replicas": [("", 7), ("i", 2)]}, [10, 19, ["j", 3]]],
+    ],
+)  # fmt: skip
+def test_the_map_of_a_cluster_is_read_in_each_shape(slots: object) -> None:
+    assert list(explain._nodes(slots)) == [("h", 1), ("i", 2), ("j", 3)]
+
+
 def test_a_server_without_hello_is_asked_in_the_older_protocol() -> None:
     with tcp_server("--rename-command", "HELLO", "") as port:
         url = f"redis://127.0.0.1:{port}"

@@ -83,6 +83,15 @@ def test_the_grammar_of_urls() -> None:
     assert str(address) == "rediss+sentinel://h1:1,[::1]:2,h3:26379/prime/4"
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("redis://h", 6379), ("redis+cluster://h", 6379), ("redis+sentinel://h/prime", 26379)],
+)
+def test_a_port_that_is_not_named_is_the_usual_one(url: str, port: int) -> None:
+    assert parse(url).hosts == (("h", port),)
+    assert parse(url.replace("://h", "://[::1]:7,h2" if "+" in url else "://h:7")).hosts[0][1] == 7
+
+
 def test_options_are_the_same_in_all_forms(tmp_path: Path) -> None:
     authorities = tmp_path / "ca&more.pem"
     authorities.write_text("of a test")
@@ -98,6 +107,34 @@ def test_a_sentinel_has_a_user_and_a_password_of_its_own() -> None:
     (login,) = pool.sentinel_logins(address)
     assert (login.username, login.password) == ("s", "t/u")
     assert (address.username, address.password) == ("me", "mine")
+
+
+def test_every_option_is_taken_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.pem"
+    file.write_text("of a test")
+    wanted = {
+        **dict.fromkeys(("password", "sentinel_password", "ssl_password"), "a://b"),
+        **dict.fromkeys(("username", "sentinel_username", "client_name"), "me"),
+        **{name: str(file) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")},
+        **{"db": 3, "health_check_interval": 30, "protocol": 2},
+        **{"ssl_cert_reqs": "optional", "ssl_check_hostname": True},
+    }
+    assert wanted.keys() == OPTIONS.keys()
+    query = "&".join(f"{name}={value}" for name, value in wanted.items())
+    address = parse(f"rediss+sentinel://h/prime?{query.replace('True', 'true')}")
+    own = ("db", "username", "password", "sentinel_username", "sentinel_password")
+    assert {name: getattr(address, name) for name in own} == {name: wanted[name] for name in own}
+    assert address.options == {name: wanted[name] for name in wanted.keys() - set(own)}
+
+
+def test_neither_the_text_of_an_address_nor_its_repr_tells_a_secret() -> None:
+    """The second is what a traceback or a debugger shows."""
+    secrets = {"username": "us", "password": "pa", "sentinel_username": "su"}
+    secrets |= {"sentinel_password": "sp", "ssl_password": "tl"}
+    query = "&".join(f"{name}=my-{text}" for name, text in secrets.items())
+    address = parse(f"rediss+sentinel://h/prime?{query}")
+    for shown in (str(address), repr(address), f"{[address]}"):
+        assert "prime" in shown and "my-" not in shown
 
 
 @given(

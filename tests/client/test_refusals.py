@@ -21,6 +21,16 @@ from tests.topologies import topology
 SET_IN_A_SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 
 
+@pytest.mark.parametrize("kind", refusals.ALL, ids=lambda kind: kind.name)
+def test_every_kind_is_told_in_a_sentence_and_when_to_come_again(kind: Refusal) -> None:
+    assert kind.sentence[0].isupper() and kind.sentence.endswith(".") and len(kind.sentence) > 15
+    assert kind.retry_after_seconds is None or 1 <= kind.retry_after_seconds <= 30
+    # A setting that is wrong does not mend itself.
+    for_good = {refusals.LOGIN, refusals.TLS, refusals.NO_PERMISSION, refusals.NO_COMMAND}
+    for_good |= {refusals.WRONG_TYPE, refusals.OTHER}
+    assert (kind.retry_after_seconds is None) is (kind in for_good)
+
+
 class Asked:
     """A client with a breaker on one server, and a direct line to the server."""
 

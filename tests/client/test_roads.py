@@ -21,7 +21,7 @@ from demo.client.connections import PoolExhausted
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.sliding_window import SlidingWindowLog
 from demo.sessions.session_store import SessionStore
-from tests.roads import MANY, ROADS, WAYS, Lost, Road, roads
+from tests.roads import MANY, ROADS, WAYS, Lost, Road, address_of, roads
 from tests.servers import REPOSITORY
 from tests.topologies import Topology
 
@@ -59,7 +59,7 @@ def test_a_write_that_may_have_happened_is_not_sent_again(
     """Each write is done, its reply is lost: the caller gets the error, and it was sent once."""
     kind = redis.connection.AbstractConnection
     original = kind.send_packed_command
-    with road.client(timeout_seconds=5.0 if cut else 0.3, open_seconds=60) as client:
+    with road.client(timeout_seconds=5.0 if cut else 0.5, open_seconds=60) as client:
         client.get(KEY)
         for name, write in each_way(road, client):
             only = b"\r\nEVAL\r\n" if name.endswith("EVAL") else b""
@@ -78,7 +78,7 @@ def test_a_write_that_may_have_happened_is_not_sent_again(
 
 def test_a_server_that_is_silent_is_given_up_in_time(road: Road) -> None:
     """For a minute no write is answered; nobody waits so long."""
-    with road.client(timeout_seconds=0.2) as client:
+    with road.client(timeout_seconds=0.5) as client:
         client.get(KEY)
         for _, write in each_way(road, client):
             road.given.each("SCRIPT", "FLUSH")
@@ -133,7 +133,11 @@ def test_a_connection_that_the_server_closed_is_reopened_unseen(road: Road) -> N
     with road.client() as client:
         client.get(KEY)
         for name, write in each_way(road, client):
-            road.given.each("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            for pool in connections.pools(client):
+                connection = pool.get_connection()
+                with redis.Redis(port=connection._sock.getpeername()[1]) as server:
+                    server.client_kill(address_of(connection))
+                pool.release(connection)
             assert write() == 1, name
             assert client.get(name) == b"1", name
 

@@ -32,7 +32,8 @@ def test_a_clock_may_be_off_so_far_and_no_further(client: Client, off: int, take
     with pytest.raises(Unsigned, match="sent before"):
         checks.check(stamp, NONCE, signature, *REQUEST, now_ms=NOW_MS + off)
     (key,) = client.scan_iter("demo:leaderboard:*")
-    assert lives(client, key, (61_000 - off) / 1000)
+    assert client.pttl(key) <= 61_000 - off
+    assert off > 0 or lives(client, key, 121)  # one that ends within a second may be gone
     assert (
         client.pttl(key) >= 60_000 - off - 1_000
     )  # not forgotten while the signature would be taken

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.leaderboard import spreadsheet, transfer
+from demo.leaderboard.answers import Post
 from demo.leaderboard.ranking import Leaderboard
 from tests.leaderboard.test_transfer import load, run
 from tests.servers import Client
@@ -109,16 +110,16 @@ def test_what_excel_and_others_write_is_read(
 @pytest.mark.parametrize(
     ("heading", "told"),
     [
-        (b"mara,5", "line 1: is no heading"),
+        (b"mara,5", "line 1: this is no heading"),
         ("\ufeffplayer,score\n".encode("utf-16-le"), "begins as UTF-16 and does not go on so"),
-        (b"\xe9", "line 1: is no heading"),
-        (b'"player,score', "line 1: is no heading"),
+        (b"\xe9", "line 1: this is no heading"),
+        (b'"player,score', "line 1: this is no heading"),
         (b"player,points,date", "line 1: there is no column 'points'"),
         (b"sep=;\nplayer;Score;SCORE", "line 2: score stands there twice"),
         (b"player,Player,score", "line 1: player stands there twice"),
         (b"score,mode", "line 1: player is missing"),
-        (b"sep=;\nplayer,score", "line 2: is no heading"),
-        (b"High scores,,\nplayer,score,", "line 1: is no heading"),
+        (b"sep=;\nplayer,score", "line 2: this is no heading"),
+        (b"High scores,,\nplayer,score,", "line 1: this is no heading"),
     ],
 )
 def test_a_heading_is_judged_once_and_told_what_is_expected(
@@ -185,6 +186,21 @@ def test_a_cell_that_a_spreadsheet_runs_goes_out_harmless_and_comes_back(
         done = run(app, "import", *words, "--board", board)
         assert done.exit_code == 0, done.output
         assert scores(Leaderboard(client, board)) == HOSTILE
+
+
+@pytest.mark.parametrize("mark", [";", "|"])
+def test_a_name_stays_one_cell_where_another_character_parts_them(
+    app: Flask, client: Client, tmp_path: Path, mark: str
+) -> None:
+    """Or its second half would be a cell of its own, and that a formula."""
+    board, name = Leaderboard(client, "main"), f"a{mark}=1+1"
+    board.submit_many([Post(name, 7)])
+    run(app, "export", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        first = list(csv.reader(lines, delimiter=mark))[1][0]
+    assert first.startswith(name) and "=1+1" in first
+    assert run(app, "import", tmp_path / "out.csv", "--board", "again").exit_code == 0
+    assert scores(Leaderboard(client, "again")) == {name: 7}
 
 
 @given(st.text())

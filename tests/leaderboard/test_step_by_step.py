@@ -207,6 +207,29 @@ def test_a_season_that_closes_leaves_no_key_without_an_end(given: Board) -> None
     assert all(given.client.pttl(key) > 0 for key in given.client.scan_iter("demo:*"))
 
 
+def test_the_list_names_no_season_whose_archive_is_over(given: Board) -> None:
+    given.board.season("one", now_ms=NOW_MS)
+    for name, now_ms, listed in (
+        ("two", NOW_MS + 400 * DAY_MS - 1, ["two", "one"]),
+        ("three", NOW_MS + 400 * DAY_MS, ["three", "two"]),
+    ):
+        given.now_ms = now_ms
+        given.post(Post("d", 2))
+        given.board.season(name, now_ms=now_ms)
+        assert given.board.seasons() == listed
+
+
+def test_a_name_that_is_free_again_brings_no_metadata_of_the_season_before(
+    client: Client,
+) -> None:
+    """An archive's board may be evicted, and its metadata not."""
+    board = Leaderboard(client, "kept")
+    client.hset("demo:leaderboard:{kept}:season:one:metadata", "b", '"old"')
+    board.submit("b", 1)
+    assert board.season("one") == 1
+    assert board.top(9, "season:one").entries == (Entry(1, "b", 1, None),)
+
+
 def test_a_season_that_closes_archives_the_rows_and_the_next_begins_with_none(
     given: Board,
 ) -> None:

@@ -13,7 +13,7 @@ from demo.leaderboard import subscription
 from demo.leaderboard.places import Crowded, Full, Origin, Places
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.stream import Streams
-from demo.leaderboard.viewers import AWAY, HEARTBEAT, RETRY, Viewer
+from demo.leaderboard.viewers import AWAY, HEARTBEAT, Viewer
 from demo.leaderboard.watched import PLAYERS_AT_ONCE, Watched
 from demo.teach import pull_the_plug
 from tests.servers import Client, connect, private_engine, until
@@ -61,7 +61,7 @@ def test_everybody_is_told_of_a_change_each_with_his_own_row_and_neighbours(
     for number in range(20):
         board.submit(f"p{number}", 100 - number, metadata='{"n":1}' if number == 0 else None)
     viewers = [hub.open(board, "all", player) for player in ("", "p15", "p15", "nobody")]
-    assert [next(viewer) for viewer in viewers] == [RETRY] * 4
+    assert [next(viewer) for viewer in viewers] == [viewer.retry for viewer in viewers]
     first = [told(viewer, lambda _: True) for viewer in viewers]
     assert first[0]["entries"][0] == {"rank": 1, "player": "p0", "score": 100, "metadata": {"n": 1}}
     assert [row["player"] for row in first[0]["entries"]] == [f"p{number}" for number in range(10)]
@@ -168,7 +168,7 @@ def test_who_comes_back_with_the_last_id_is_not_told_what_he_knows(
     again = hub.open(board, "all", "mara", last_event_id=last)
     other = hub.open(board, "all", "mara", last_event_id="of another time")
     assert told(other, lambda _: True)["id"] == last
-    assert [next(again) for _ in range(4)] == [RETRY, HEARTBEAT, HEARTBEAT, HEARTBEAT]
+    assert [next(again) for _ in range(4)] == [again.retry, HEARTBEAT, HEARTBEAT, HEARTBEAT]
     board.submit("mara", 6)
     assert told(again, lambda _: True)["me"]["score"] == 6
 
@@ -292,6 +292,17 @@ def test_a_stream_ends_after_its_time_and_is_not_missed_by_who_comes_again(
     assert told(again, lambda _: True)["total"] == 1
 
 
+def test_who_has_taken_nothing_yet_is_not_in_the_middle_of_a_write(
+    client: Client, make: Callable[..., Streams]
+) -> None:
+    viewer = make().open(Leaderboard(client, "begins"), "all")
+    now = time.monotonic()
+    assert viewer.writes_for(now + 60) == 0.0
+    assert next(viewer) == viewer.retry
+    assert 59 < viewer.writes_for(now + 60) <= 60
+    viewer.close()
+
+
 def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
     client: Client, make: Callable[..., Streams]
 ) -> None:
@@ -301,8 +312,11 @@ def test_before_somebody_is_refused_the_places_of_those_who_left_are_taken_back(
     with pytest.raises(Crowded):
         hub.open(board, "all", origin=one)
     left.set()
-    after = hub.open(board, "all", origin=one)
-    assert hub.viewers == 1 and list(before) == [RETRY]
+    after = hub.open(board, "day", "mara", origin=one)
+    assert hub.viewers == 1 and list(before) == [before.retry]
+    board.submit("mara", 5)
+    state = told(after, lambda state: state["entries"])
+    assert (state["period"], state["around"][0]["player"]) == ("day", "mara")
     before.close()  # as its server does at the end
     assert hub.viewers == 1
     after.close()
@@ -360,7 +374,8 @@ def test_streams_end_when_the_server_stops_and_when_the_client_has_left(
     stop.set()
     ended.join(5)
     assert not ended.is_alive()
-    assert list(hub.open(board, "all")) == [RETRY]
+    late = hub.open(board, "all")
+    assert list(late) == [late.retry]
 
 
 def test_a_stream_is_not_begun_in_the_context_of_a_visitor(

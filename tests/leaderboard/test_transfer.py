@@ -262,6 +262,25 @@ def test_an_export_that_was_broken_off_goes_on_behind_what_is_written(
     assert before < 230
 
 
+def test_an_export_of_another_board_into_the_same_file_begins_anew(
+    client: Client, tmp_path: Path
+) -> None:
+    file, told = tmp_path / "rows.jsonl", iter([True])
+    boards = [Leaderboard(client, name) for name in ("one", "two")]
+    for board in boards:
+        board.submit_many([Post(f"{board.board}-{number}", number) for number in range(150)])
+
+    def break_off(_: int, __: int) -> None:
+        if not next(told, False):
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        transfer.save(boards[0], file, "all", break_off)
+    assert transfer.save(boards[1], file, "day", lambda *_: None) == 150
+    names = [json.loads(line)["player"] for line in file.read_text().splitlines()]
+    assert names == [f"two-{number}" for number in reversed(range(150))]
+
+
 def test_an_export_whose_file_is_gone_begins_anew(client: Client, tmp_path: Path) -> None:
     """What the note beside it says is of rows that nobody has."""
     file, board = tmp_path / "rows.csv", Leaderboard(client, "rows")

@@ -56,6 +56,7 @@ def test_every_process_learns_what_was_sampled_with_its_own_report(client: Clien
     if found.at_ms == end:  # the ten seconds were not over meanwhile
         assert (found.processes, found.pool_peak, found.pool_size, found.waited) == (2, 10, 64, 3)
         assert found.rooms["catalog"].count == 80 and found.rooms["catalog"].p95_us > 0
+        assert found.total == found.rooms["catalog"]
         assert found.answers == Flow(110, 10_000) and found.visits.count == 4
     assert [(node.role, node.trouble) for node in found.nodes] == [("primary", "")]
 

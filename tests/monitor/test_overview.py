@@ -271,6 +271,27 @@ def test_the_ratio_at_the_top_is_the_cache_s_own(web: FlaskClient, client: Clien
     ]
 
 
+def test_own_looks_are_taken_off_the_server_s_ratio(client: Client) -> None:
+    """Half of what is read is there, however often the monitor looks at 300 keys meanwhile, and
+    whoever leads."""
+    for number in range(300):
+        client.set(f"demo:catalog:{{k{number}}}", "x", ex=99)
+    leader = Leader(client, "sampler", "of the test", ttl_seconds=60)
+    leader.campaign()
+    first = Sampler(client, lambda: "first", pause=lambda _: None)
+    first.step(leader.token)
+    since, hits, misses = overview(client, KNOWN).reads or (0.0, 0, 0)
+    for number in range(20):
+        client.get(f"demo:catalog:{{k{number}}}")
+        client.get(f"demo:catalog:{{none{number}}}")
+    Sampler(client, lambda: "another", pause=lambda _: None).step(leader.token)
+    seen = overview(client, KNOWN)
+    assert seen.reads and seen.reads[0] == since
+    # The few reads of the monitor's own history stay in.
+    assert 20 <= seen.reads[1] - hits < 60 and 20 <= seen.reads[2] - misses < 40
+    assert seen.server.hits - hits > 300
+
+
 def test_it_raises_where_nobody_answers() -> None:
     with connect(
         "redis://127.0.0.1:1", pool_size=1, timeout_seconds=0.2, open_seconds=0.2

@@ -68,6 +68,28 @@ def test_cut_off_it_is_within_a_tenth_and_tells_by_how_much_it_may_be_wrong(fill
         assert abs(room.bytes - size) <= 2.5 * room.error_bytes
 
 
+def test_what_memory_usage_leaves_out_lies_within_the_range() -> None:
+    """The expiries of small keys, and one large field among small ones: against the bytes by which
+    the server itself grew."""
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=5)
+        before = client.info("memory")["used_memory"]
+        pipeline = client.pipeline(transaction=False)
+        for number in range(2000):
+            pipeline.set(f"demo:catalog:{{k{number}}}", "x" * 20, ex=900)
+        fields = {str(number): "y" * 40 for number in range(300)}
+        pipeline.hset("demo:sessions:{big}:x", mapping={**fields, "large": "z" * 2_000_000})
+        pipeline.execute()
+        client.connection_pool.disconnect()  # its buffers are none of the keys' bytes
+        grown = client.info("memory")["used_memory"] - before
+        seen = survey(client, seconds=60)
+        ranges = [seen.between(size) for size in seen.rooms.values()]
+        least, most = (sum(each) for each in zip(*ranges, strict=True))
+        assert seen.bytes == least < grown < most
+        assert seen.held >= grown
+        client.close()
+
+
 def test_an_empty_server(tmp_path: object) -> None:
     with private_engine() as engine:
         client = connect(engine.url, pool_size=2, timeout_seconds=5)

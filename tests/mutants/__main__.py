@@ -1,9 +1,10 @@
 """`python -m tests.mutants [PATH …] [--sample N] [--seed S] [--jobs J] [--seconds T] [--recorded]`.
 
 Puts one fault after the other into the code in PATH, of all of `demo/` if none is named, and runs the
-tests that run the line, nearest first and up to T seconds of them, until one fails. Prints the faults
-that none has noticed, with the promise nearest to them. Each is tried in a copy of the repository; one
-that lasts too long counts as noticed. Takes minutes to hours, and is no test.
+tests that run the line, those of its own file first and then up to T seconds of others, until one
+fails. Prints the faults that none has noticed, with the promise nearest to them. Each is tried in a
+copy of the repository; one that lasts too long counts as noticed. Takes minutes to hours, and is no
+test.
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """What a fault is, and which files faults are put into."""
 
 import ast
-import difflib
 import functools
 import random
 import tomllib
@@ -33,11 +32,16 @@ class Fault:
         """The first line that is another, what stood there, and what stands there now."""
         before = (REPOSITORY / self.file).read_text().splitlines()
         after = self.text.splitlines()
-        blocks = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-        changed = [block for block in blocks if block[0] != "equal"]
-        first, last = changed[0], changed[-1]
-        was, now = before[first[1] : last[2]], after[first[3] : last[4]]
-        return first[1] + 1, " ".join(map(str.strip, was)), " ".join(map(str.strip, now))
+        first = _alike(before, after)
+        last = _alike(before[:first:-1], after[:first:-1])
+        was, now = before[first : len(before) - last], after[first : len(after) - last]
+        return first + 1, " ".join(map(str.strip, was)), " ".join(map(str.strip, now))
+
+
+def _alike(one: list[str], other: list[str]) -> int:
+    """How many lines are the same before the first that is not."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def files(paths: list[str]) -> list[str]:

@@ -69,9 +69,9 @@ class Record:
         self.file.write_text(json.dumps({"notes": self.notes, "hashes": self.hashes}))
 
     def of(self, fault: Fault, seconds: float) -> list[str]:
-        """The tests that run the line of a fault, those of the nearest file first and the others up to
-        so many seconds. Where none is known to, as for what is done on import alone, those that run
-        anything of the file."""
+        """The tests that run the line of a fault: all of its own file of tests, then those of the
+        others, the nearest first, up to so many seconds. Where none is known to, as for what is
+        done on import alone, those that run anything of the file."""
         tests = self._of_script(fault) if fault.file.endswith(".lua") else self._of_line(fault)
         by_file: defaultdict[str, list[str]] = defaultdict(list)
         for test in tests & self.notes.keys():
@@ -79,8 +79,9 @@ class Record:
         chosen: list[str] = []
         left = seconds
         for file in sorted(by_file, key=lambda each: (_distance(each, fault.file), each)):
+            own = _distance(file, fault.file) == 0
             for test in sorted(by_file[file], key=self._seconds):
-                if left > 0:
+                if own or left > 0:
                     chosen.append(test)
                     left -= self._seconds(test)
         return chosen

@@ -1,18 +1,23 @@
 """Lines of requests that are written together: in order, all of them, and at the end of a process."""
 
+import gc
 import io
 import json
 import logging
 import os
+import runpy
 import signal
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from flask import Flask
 
 from demo.observe import log_batches, logs
 from demo.observe.log_batches import Batches
-from tests.servers import until
+from demo.web import server, slow_clients, unviewed
+from tests.servers import REPOSITORY, until
 from tests.serving import serve
 
 FIGURES = {"method": "GET", "path": "/é\u2028", "status": 200, "ms": 1.25, "client": "127.0.0.x"}
@@ -101,9 +106,11 @@ def test_what_is_too_much_or_cannot_be_written_is_counted(monkeypatch: pytest.Mo
         full = True
 
         def write(self, text: str) -> int:
+            return 0 if self.full else super().write(text)
+
+        def flush(self) -> None:
             if self.full:
-                raise OSError("no space")
-            return super().write(text)
+                raise BrokenPipeError
 
     monkeypatch.setattr(log_batches, "MOST_WAITING", 3)
     monkeypatch.setattr(log_batches, "LATE_SECONDS", 3600)
@@ -119,6 +126,38 @@ def test_what_is_too_much_or_cannot_be_written_is_counted(monkeypatch: pytest.Mo
     assert stream.getvalue() == "5\n5 lines of requests were dropped\n"
 
 
+def test_a_line_too_many_does_not_wait_for_whoever_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(io.StringIO):
+        def flush(self) -> None:
+            writes.set()
+            assert go_on.wait(10)
+
+    writes, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(log_batches, "MOST_WAITING", 1)
+    handler = Batches(stream := Stuck())
+    handler.may_wait = True
+    handler.line("first\n")
+    assert writes.wait(10)
+    for number in range(3):  # the writer is held up, and these come back
+        handler.line(f"{number}\n")
+    go_on.set()
+    handler.flush()
+    assert stream.getvalue() == "first\n0\n2 lines of requests were dropped\n"
+
+
+def test_a_worker_of_gunicorn_writes_in_batches(
+    app: Flask, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((slow_clients, "guard"), (unviewed, "guard"), (server, "tell")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    (handler,) = [each for each in logging.root.handlers if isinstance(each, Batches)]
+    handler.may_wait = False
+    worker = SimpleNamespace(app=SimpleNamespace(wsgi=lambda: app))
+    runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["post_worker_init"](worker)
+    assert handler.may_wait
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT])
 def test_a_worker_that_is_ended_has_told_of_each_answer(end: int) -> None:
     with serve(
@@ -127,13 +166,13 @@ def test_a_worker_that_is_ended_has_told_of_each_answer(end: int) -> None:
         DEMO_PRODUCTS="24",
         DEMO_DB_LATENCY_MS="0",
         DEMO_RATE_LIMITS="{}",
-    ) as server:
+    ) as running:
         ids = {f"{end}-{number}" for number in range(30)}
         for each in ids:
-            server.request("/catalog/products/7?xray=0", headers={"X-Request-ID": each})
-        (worker,) = [line for line in server.lines if "Booting worker" in line]
+            running.request("/catalog/products/7?xray=0", headers={"X-Request-ID": each})
+        (worker,) = [line for line in running.lines if "Booting worker" in line]
         os.kill(int(worker.split("pid: ")[1].split('"')[0].rstrip("}")), end)
-        until(lambda: sum("Booting worker" in line for line in server.lines) == 2, 20)
-        told = [json.loads(line) for line in server.lines if line[0] == "{"]
+        until(lambda: sum("Booting worker" in line for line in running.lines) == 2, 20)
+        told = [json.loads(line) for line in running.lines if line[0] == "{"]
     requests = [line["request_id"] for line in told if line["logger"] == logs.requests.name]
     assert sorted(each for each in requests if each in ids) == sorted(ids)

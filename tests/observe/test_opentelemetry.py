@@ -124,6 +124,21 @@ def test_the_resource_is_what_the_environment_says(
     assert expected.items() <= about.items()
 
 
+def test_a_method_that_nobody_knows_names_no_span(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    spans = from_environment()
+    assert spans is not None
+    for method in ("-", "MAKE_UP"):
+        spans({"REQUEST_METHOD": method}, 400, 0.001)
+    spans.close()
+    for span in collector.spans:
+        (method,) = [each.value for each in span.attributes if each.key == "http.request.method"]
+        assert (span.name, method.string_value) == ("HTTP", "_OTHER")
+    assert len(collector.spans) == 2
+
+
 @pytest.mark.parametrize(
     ("settings", "parents"),
     [

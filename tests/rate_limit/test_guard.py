@@ -486,6 +486,23 @@ def test_a_cost_is_what_a_request_takes(make_app: MakeApp) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [(["a", "b", "c"], 2), (["a"], 4), ([], 4), ("abc", 4), (None, 4), ({"a": 1, "b": 2}, 4)],
+)
+def test_a_cost_by_a_list_is_as_many_as_it_has_and_one_at_least(
+    make_app: MakeApp, given: Any, left: int
+) -> None:
+    """Whatever stands in its place: the view tells what is wrong with that."""
+    web = make_app(
+        RATE_LIMITS=limits(5, "leaderboard.submit_score", cost="field:scores")
+    ).test_client()
+    body = {"scores": given}
+    answer = web.post("/leaderboard/api/boards/main/scores:batch", json=body)
+    assert answer.status_code < 500
+    assert answer.headers["RateLimit"].split(";")[1] == f"r={left}"
+
+
 def decisions(web: FlaskClient, outcome: str) -> float:
     """How often a limit has come to an outcome, by /metrics."""
     lines = web.get("/metrics").text.splitlines()

@@ -275,6 +275,23 @@ def test_of_what_has_ended_no_store_keeps_anything(store: SessionStore, client: 
     assert list(client.scan_iter("demo:sessions:*")) == []
 
 
+def test_a_device_of_which_nothing_is_noted_any_more_is_listed_all_the_same(
+    store: SessionStore, client: Client
+) -> None:
+    sid = begin(store, now_ms=NOW, user="mara")
+    client.delete(Place(owner_of("mara"), "").devices)  # evicted
+    (device,), total = store.list_for("mara", now_ms=NOW)
+    assert (total, device.handle, device.noted) == (1, session_id.handle(sid), {})
+    assert (device.created_at, device.seen_at) == (0.0, 0.0)
+    assert device.idle_expires_at == NOW / 1000 + 3600
+    sid = begin(store, user="noor")
+    there = Place(owner_of("noor"), session_id.handle(sid))
+    client.hdel(there.devices, f"{there.handle}:seen", f"{there.handle}:created")
+    assert store.revoke_others(sid) == 0  # which writes down anew what there is
+    ((device,), _) = store.list_for("noor")
+    assert (device.created_at, device.seen_at) == (0.0, 0.0)
+
+
 def test_the_idle_time_starts_anew_at_most_once_a_minute(store: SessionStore) -> None:
     sid = begin(store, now_ms=NOW, a=1)
     loads = [store.load(sid, now_ms=NOW + ms) for ms in (59_999, 60_000, 60_001, 119_999, 120_000)]

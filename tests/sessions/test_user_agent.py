@@ -34,6 +34,13 @@ def test_a_browser_is_known_again(text: str, said: str) -> None:
     assert describe(text) == said
 
 
+def test_only_the_beginning_of_a_text_is_looked_at() -> None:
+    """It may be as long as a header may be, and the patterns go through it many times."""
+    name = "Firefox/131.0"
+    assert describe("x" * (512 - len(name)) + name) == "Firefox 131"
+    assert describe("x" * 512 + name) == "A browser"
+
+
 @given(st.text(max_size=2000))
 def test_any_text_gives_a_short_answer(text: str) -> None:
     assert 0 < len(describe(text)) <= 40

@@ -30,7 +30,7 @@ ROOMS = {"catalog": Flow(1230, 410), "sessions": Flow(45, 900), "turns": Flow(5,
 def tell(app: Flask, nodes: list[Node] | None = None, **changed: Any) -> None:
     told = Latest(
         1_800_000_000_000, 2, 5, 64, 3, ROOMS, Flow(120, 10_000), Flow(32, 203_000),
-        [Node("10.1.2.3:6379", "primary")] if nodes is None else nodes,
+        [Node("10.1.2.3:6379", "primary")] if nodes is None else nodes, Flow(1280, 620),
     )  # fmt: skip
     for name, value in changed.items():
         setattr(told, name, value)
@@ -64,6 +64,9 @@ def test_home_draws_the_sums_of_all_processes_and_asks_for_nothing_more(app: Fla
     for title in services(app).titles.values():
         assert title in words and f"{title}, to the pool: commands" in table
     assert drawn.count('class="f-redis"') == 5 and drawn.count('class="f-app"') == 59
+    assert "128/s" in words and "0.62 ms" in words
+    assert "The pool, to Redis: commands 128 0.62 ms" in " ".join(table.split())
+    assert "What is drawn as away" not in table
     assert "Of no use case, to the pool: commands 0.5" in " ".join(table.split())
     assert "All 2 processes, the" in answer.text and "2027-01-15 08:00:00 UTC" in answer.text
     assert "10.1.2.3" not in answer.text
@@ -77,7 +80,6 @@ def test_the_house_by_itself_asks_nothing_and_is_no_view(
     tell(app)
     noted: list[str] = []
     monkeypatch.setattr(part(Collector, app), "note", lambda name, *_: noted.append(name))
-    noted.clear()
     answer = web.get("/house", headers={"X-Xray": "1"})  # as the page asks for it again
     assert answer.status_code == 200 and round_trips(answer) == 0
     assert "5 of 64" in answer.text and not noted

@@ -81,7 +81,7 @@ def test_a_click_shows_what_the_scripts_of_a_page_ran_and_another_hides_it(
 def test_a_post_carries_what_its_script_ran_to_the_next_page(web: FlaskClient, client: Any) -> None:
     web.post("/choices", data={**NOTED, "back": "/"})
     web.post("/leaderboard/boards/main/scores", data={"player": "ma ra", "score": "1200"})
-    shown = text(web.get("/leaderboard/boards/main").text).partition("the request before")[2]
+    shown = text(web.get("/leaderboard/boards/main").text).partition("what you did")[2]
     assert 'ZADD demo:leaderboard:{main}:all -1200 "000000000001:ma ra"\n(integer) 1' in shown
     assert 'HGET demo:leaderboard:{main}:all:members "ma ra"\n(nil)' in shown
     assert client.zrange("demo:leaderboard:{main}:all", 0, -1) == [b"000000000001:ma ra"]
@@ -93,7 +93,7 @@ def test_many_commands_leave_as_many_as_a_cookie_holds(web: FlaskClient) -> None
     carried = web.get_cookie(f"{PREFIX}xray")
     assert carried and len(carried.value) <= 3500
     shown = text(web.get("/rate-limit/").text)
-    before = shown.partition("the request before")[2]
+    before = shown.partition("what you did")[2]
     assert re.search(r"ZADD demo:rate_limit:\{play0-5-10:v-\w+\} NX \d{16} \d{16}\n", before)
     assert "and " in before and re.search(r"… \d+ more", before)
 

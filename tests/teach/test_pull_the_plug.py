@@ -1,5 +1,6 @@
 """What a visitor has made different for himself alone."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,8 +8,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from demo.analytics.collector import Collector
+from demo.analytics.counters import RESOLUTIONS
 from demo.client.wire import Client
 from demo.teach import pull_the_plug
+from demo.web.services import part
 from tests.conftest import round_trips
 
 PRODUCT = "/catalog/products/42"
@@ -23,7 +27,7 @@ def test_a_broken_database_is_broken_for_one_visitor_alone(app: Flask) -> None:
     choose(breaker, database="down")
     page = breaker.get(PRODUCT)
     assert page.status_code == 503
-    assert "the database is down" in page.text
+    assert "The database is down." in page.text
     assert other.get(PRODUCT).status_code == 200
     assert other.get("/catalog/products/43").status_code == 200
 
@@ -168,3 +172,61 @@ def test_choices_make_no_key_of_what_a_visitor_typed(web: FlaskClient, client: C
     choose(web, database="slow")
     web.get("/catalog/products/999999")
     assert all(key.isascii() and len(key) < 120 for key in client.scan_iter("demo:*"))
+
+
+def told(web: FlaskClient, path: str) -> str:
+    """What the banner says of who has pulled the plug."""
+    banner = web.get(path).text.partition("For you alone:")[2].partition("</p>")[0]
+    return " ".join(re.sub(r"<[^>]+>", "", banner).split())
+
+
+def test_each_sentence_of_the_banner_is_one(app: Flask) -> None:
+    for redis in ("refused", "slow", "readonly", "full", "paused"):
+        for database in ("slow", "down"):
+            web = app.test_client()
+            choose(web, redis=redis, database=database, strategy="none")
+            for path in ("/", "/sessions/", "/rate-limit/", "/analytics/", "/monitor/", "/style"):
+                for sentence in re.split(r"(?<=[.?!]) +", told(web, path)):
+                    assert re.match(r"[A-Z]", sentence), (path, redis, sentence)
+
+
+def test_views_of_who_has_pulled_the_plug_are_counted_as_the_page_says(app: Flask) -> None:
+    collector, web = part(Collector, app), app.test_client()
+    collector._interval_seconds = 3600
+    choose(web, redis="refused")
+    assert "Views are counted as ever" in told(web, "/analytics/")
+    collector.flush()
+    series = collector.counters.series(RESOLUTIONS["hour"], collector.now())
+    assert {name: sum(counts) for name, counts in series.counts.items()} == {"analytics.index": 1}
+
+
+def test_with_both_away_no_page_promises_what_the_other_would_give(app: Flask) -> None:
+    app.test_client().get(PRODUCT)
+    web = app.test_client()
+    choose(web, redis="refused", database="down")
+    assert web.get(PRODUCT).status_code == 503
+    for path in (PRODUCT, "/catalog/", "/", "/monitor/"):
+        assert not re.search("works as ever|straight from|is served", told(web, path)), path
+    choose(web, redis="full", database="down")
+    assert web.get(PRODUCT).status_code == 200  # as it says: what is cached is served
+    assert "What is cached is served, past its time too; the rest answers 503." in told(
+        web, PRODUCT
+    )
+    assert "is read from the database" not in told(web, PRODUCT)
+
+
+def test_the_probe_asks_the_real_redis_as_the_monitor_says(web: FlaskClient) -> None:
+    choose(web, redis="refused")
+    assert "/readyz asks the real Redis" in told(web, "/monitor/")
+    assert web.get("/readyz").status_code == 200
+
+
+def test_a_redis_that_is_late_in_time_takes_nothing_away(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("demo.teach.faults.SLOW_SECONDS", 0.01)
+    monkeypatch.setattr("demo.teach.panel.SLOW_SECONDS", 0.01)
+    web = make_app(REDIS_TIMEOUT_SECONDS=1.0).test_client()
+    choose(web, redis="slow")
+    assert "straight from the database" not in told(web, PRODUCT)
+    assert ">HIT<" in web.get(PRODUCT).text

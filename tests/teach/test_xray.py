@@ -1,10 +1,13 @@
 import base64
 import hashlib
+import html
 import json
 import re
 import threading
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import flask
 import pytest
@@ -13,13 +16,14 @@ from flask.testing import FlaskClient
 
 from demo.client.wire import Client
 from demo.observe.trace import Trace, begin_trace, current_trace, end_trace
-from demo.teach import commands, scripts, xray_panel
+from demo.teach import as_cli, commands, scripts, xray_panel
 from demo.teach import describe as describing
 from demo.teach.describe import as_typed, commands_of, describe, lives
 from demo.teach.misses import Misses
+from demo.web import formats
 from demo.web.cookies import SESSION
 from demo.web.flash_cookie import PREFIX
-from demo.web.services import get_redis
+from demo.web.services import get_redis, part
 from tests.conftest import round_trips
 from tests.servers import REPOSITORY
 
@@ -362,6 +366,32 @@ def test_the_keys_are_looked_at_by_a_click_and_count_for_nothing(web: FlaskClien
     assert int(re.findall(r'data-ttl="(\d+)"', table)[0]) > 0
 
 
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (None, "(nil)"),
+        (7, "(integer) 7"),
+        (b'a"b\\\n\x00\xff', r'"a\"b\\\n\x00\xff"'),
+        ([], "(empty array)"),
+        ({b"f": b"v"}, '1) "f"\n2) "v"'),
+        ([b"x"] * 10, "\n".join(f'{n:>2}) "x"' for n in range(1, 11))),
+    ],
+)
+def test_a_value_is_shown_as_redis_cli_prints_it(reply: Any, text: str) -> None:
+    assert as_cli.printed(reply) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(54, "54 s"), (119, "119 s"), (3599, "60 min"), (7200, "2 h"), (34_559_329, "400 days")],
+)
+def test_a_long_time_is_told_in_words(seconds: int, words: str) -> None:
+    assert formats.duration(seconds) == words
+    told = lives(("EXPIRE", "k", seconds))
+    beside = f" ({formats.number(seconds)} s)" if seconds >= 120 else ""
+    assert told == f"TTL {words}{beside}"
+
+
 def test_a_sessions_keys_are_covered(web: FlaskClient) -> None:
     web.post("/sessions/cart", data={"product": "42"})
     table = web.get("/sessions/?xray=keys").text.partition('id="keys"')[2].partition("</table>")[0]
@@ -396,8 +426,18 @@ def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(
         .text.partition('id="keys"')[2]
         .partition("</table>")[0]
     )
-    for word in ("zset", "&lt;b&gt;", "stream", "list", "one, two", "member", "not there"):
+    for word in ("zset", "&lt;b&gt;", "stream", "list", "member", "not there"):
         assert word in table, word
+    shown = [
+        html.unescape(value) for value in re.findall(r"<pre[^>]*>(.*?)</pre>", table, re.DOTALL)
+    ]
+    ((entry_id, _),) = client.xrange("demo:test:{x}")
+    assert shown == [
+        '1) "<b>"\n2) "1"',
+        f'1) 1) "{entry_id.decode()}"\n   2) 1) "a"\n      2) "b"',
+        '1) "one"\n2) "two"',
+        '1) "member"',
+    ]
     assert "elsewhere" not in table
     client.unlink(*(f"demo:test:{{{name}}}" for name in "zxls"), "elsewhere:{k}")
 
@@ -414,10 +454,15 @@ def test_keys_cannot_be_looked_at_while_redis_is_away(away: Flask) -> None:
 
 
 def test_a_hit_is_shown_beside_the_last_miss_of_the_same_page(web: FlaskClient) -> None:
-    beside = "Same page, missed 0 s ago: 3 round trips, 1 visit to the database."
+    beside = 'Same page, missed by this worker <span data-ago="0">0</span> s ago: 3 round trips, 1 visit to the database.'
     assert beside not in web.get("/catalog/products/42").text
     hit = web.get("/catalog/products/42")
     assert round_trips(hit) == 1 and beside in hit.text
+    misses = part(Misses, web.application)
+    for page, miss in misses._last.items():  # as after more than an entry's life
+        misses._last[page] = replace(miss, at=miss.at - 216)
+    told = web.get("/catalog/products/42").text
+    assert '<span data-ago="216">216</span> s ago (it was loaded again since): 3 round' in told
     assert "Same page" not in web.get("/catalog/products/42?xray=0").text
     assert "Same page" not in web.get("/").text
 
@@ -444,3 +489,19 @@ def test_a_long_command_or_one_of_a_session_is_not_remembered(
     args: tuple[object, ...], kept: bool
 ) -> None:
     assert xray_panel._may_be_kept(args) is kept
+
+
+def test_what_the_visitor_did_comes_first(web: FlaskClient) -> None:
+    """Its own total is the bold one, on the page and at the foot of a phone, and its path is
+    whole."""
+    board = "b" * 40
+    posted = web.post(f"/leaderboard/boards/{board}/scores", data={"player": "mara", "score": "5"})
+    trips = round_trips(posted)
+    page = web.get(posted.headers["Location"]).text
+    panel = page.partition('class="card xray"')[2]
+    assert f"What you did: <code>POST /leaderboard/boards/{board}/scores</code>" in panel
+    assert f'<p class="total">{trips} round trip' in panel
+    assert panel.index("what you did") < panel.index("the page after")
+    assert f'<b class="ok">done</b></span><span>Round trips<b>{trips}</b>' in page
+    again = web.get(posted.headers["Location"]).text
+    assert "What you did" not in again and "the page after" not in again

@@ -79,9 +79,9 @@ def test_who_comes_by_several_ports_is_one_caller_and_one_visitor(make_app: Make
 
 
 class Addresses(HTMLParser):
-    """Every address that a page names: in attributes of links, forms, images, scripts, streams."""
+    """Every address that a page names: whatever attribute it stands in that is not for reading."""
 
-    NAMES = ("href", "src", "action", "formaction", "poster", "data-live", "content")
+    WORDS = ("value", "placeholder", "aria-label", "title", "alt")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -90,7 +90,9 @@ class Addresses(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attributes}
-        self.found += [given[name] for name in self.NAMES if given.get(name, "").startswith("/")]
+        self.found += [
+            value for name, value in given.items() if value[:1] == "/" and name not in self.WORDS
+        ]
         if given.get("name") in ("back", "next"):
             self.found.append(given.get("value", "/demo/"))
         refresh = re.search(r"url=(/\S*)", given.get("content", ""))

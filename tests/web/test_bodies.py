@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from demo.app import MAX_BODY_BYTES
 from demo.leaderboard.api_views import MAX_BATCH_BYTES
 from demo.leaderboard.signatures import sign
+from demo.web.bodies import MOST_MEMBERS
 
 SCORES = "/leaderboard/api/boards/main/scores"
 GZIP = {"Content-Encoding": "gzip"}
@@ -63,6 +64,18 @@ def test_what_is_no_gzip_is_400(web: FlaskClient, data: bytes) -> None:
     answer = web.post(SCORES, data=data, headers=GZIP)
     assert answer.status_code == 400
     assert "gzip" in answer.json["detail"]
+
+
+def test_members_of_gzip_are_bounded_as_each_is_looked_through(web: FlaskClient) -> None:
+    nothing = gzip.compress(b"")
+    for members, status in ((MOST_MEMBERS - 1, 201), (MOST_MEMBERS, 400)):
+        packed = gzip.compress(SCORE) + nothing * members
+        assert web.post(SCORES, data=packed, headers=GZIP).status_code == status
+
+
+def test_a_read_without_a_body_may_say_how_it_would_be_packed(web: FlaskClient) -> None:
+    for coding in ("gzip", "br"):
+        assert web.get("/livez", headers={"Content-Encoding": coding}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Preconditions (RFC 9110, section 13): a change that was decided on an older state is refused, and
 whether it was is found in the transaction that writes."""
 
+import re
 import threading
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
+from werkzeug.http import http_date, parse_date
 
-from demo.catalog import products
+from demo.catalog import answering, products
 from demo.web.security import SAFE_METHODS
 from demo.web.services import services
 from tests.walking import requests
@@ -18,6 +22,12 @@ from tests.walking import requests
 PATH = "/catalog/api/products/43"
 BOARD = "/leaderboard/api/boards/main"
 LONG_AGO, LATER = "Mon, 01 Jan 2024 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
+
+
+@pytest.fixture(autouse=True)
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written a moment ago was written in a second that is over."""
+    monkeypatch.setattr(answering, "now", lambda: time.time() + 2)
 
 
 def etag(web: FlaskClient, path: str = PATH, **headers: str) -> str:
@@ -150,7 +160,10 @@ def test_where_a_setting_demands_it_a_change_without_a_precondition_is_428(
     make_app: Callable[..., Flask],
 ) -> None:
     web = make_app(PRECONDITION_REQUIRED=True).test_client()
-    for headers in ({}, {"If-None-Match": '"other"'}, {"If-Unmodified-Since": "no date"}):
+    for headers in (
+        *({}, {"If-None-Match": '"other"'}, {"If-Unmodified-Since": "no date"}),
+        *({"If-Match": "*"}, {"If-Match": " * "}),  # any state is none
+    ):
         answer = web.patch(PATH, json={"stock": 1}, headers=headers)
         assert (answer.status_code, answer.json["title"]) == (428, "Precondition Required")
         assert "If-Match" in answer.json["detail"]
@@ -220,3 +233,45 @@ def test_dates_are_asked_where_there_is_one(web: FlaskClient) -> None:
         assert web.get(PATH, headers={"If-Unmodified-Since": given}).status_code == status
     both = {"If-Modified-Since": modified, "If-None-Match": '"x"'}
     assert web.get(PATH, headers=both).status_code == 200  # the ETag alone counts
+
+
+def test_no_date_lets_two_changes_of_one_second_pass(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A date is told only when nothing can be written any more that would bear it too."""
+    monkeypatch.setattr(answering, "now", lambda: 0.0)
+    assert web.patch(PATH, json={"stock": 3}).status_code == 200
+    assert "Last-Modified" not in web.get(PATH).headers
+    begun = http_date(int(time.time()))  # of the second in which it was changed, or the one after
+    monkeypatch.setattr(answering, "now", lambda: time.time() + 2)
+    told = web.get(PATH).headers["Last-Modified"]
+    assert parse_date(told) >= parse_date(begun)  # type: ignore[operator]
+    with services(web.application).database.engine.begin() as connection:
+        written_at = parse_date(told) - timedelta(milliseconds=1)  # type: ignore[operator]
+        connection.execute(products.products.update().values(updated_at=written_at))
+    floor = http_date(parse_date(told) - timedelta(seconds=1))  # type: ignore[operator]
+    for given, status in ((floor, 412), (told, 200)):
+        answer = web.patch(PATH, json={"stock": 4}, headers={"If-Unmodified-Since": given})
+        assert answer.status_code == status, given
+
+
+@pytest.mark.parametrize("headers", [{"If-Match": '"x"'}, {"If-Unmodified-Since": LONG_AGO}])
+def test_a_failure_is_kept_by_nobody_whatever_it_is_asked_of(
+    web: FlaskClient, headers: dict[str, str]
+) -> None:
+    for path in (f"/static/{static_version(web)}/app.css", "/catalog/images/3.svg"):
+        assert "max-age" in web.get(path, buffered=True).headers["Cache-Control"]
+        answer = web.get(path, headers=headers, buffered=True)
+        if answer.status_code == 412:
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert "Accept" in answer.headers["Vary"]
+    assert (
+        web.get("/catalog/images/3.svg", headers={"If-Match": '"x"'}, buffered=True).status_code
+        == 412
+    )
+
+
+def static_version(web: FlaskClient) -> str:
+    found = re.search(r"/static/([^/]+)/app\.css", web.get("/").text)
+    assert found
+    return found[1]

@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.web.cookies import SESSION
-from demo.web.security import HEADERS, SAFE_METHODS
+from demo.web.security import HEADERS, SAFE_METHODS, is_own_path
 from tests.test_app import requests
 
 LOGIN = {"name": "mara", "password": "correct horse"}
@@ -27,6 +27,67 @@ def test_every_answer_bears_the_security_headers(web: FlaskClient) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert "Strict-Transport-Security" not in headers
+
+
+def test_a_browser_is_told_exactly_this(app: Flask) -> None:
+    """Word by word, and once each: a source more, or a frame, is a hole."""
+    answered = app.test_client().get("/livez").headers
+    told = dict(answered)
+    assert all(len(answered.getlist(name)) == 1 for name in HEADERS)
+    policy = {
+        **dict.fromkeys(("default-src", "base-uri", "frame-ancestors"), "'none'"),
+        **dict.fromkeys(
+            ("script-src", "style-src", "img-src", "connect-src", "form-action"), "'self'"
+        ),
+    }
+    directives = [each.strip().partition(" ") for each in HEADERS[CSP].split(";")]
+    assert {name: value for name, _, value in directives} == policy
+    assert told.items() >= {CSP: HEADERS[CSP], **OTHERS}.items() and HEADERS.keys() == {
+        CSP,
+        *OTHERS,
+    }
+
+
+CSP = "Content-Security-Policy"
+OTHERS = {
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "LINK", "post"])
+def test_whatever_is_no_reading_is_a_change(app: Flask, method: str) -> None:
+    """Also where no view takes it: whether one does is not told to another site."""
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    web = app.test_client()
+    assert web.open("/sessions/cart", method=method, headers=headers).status_code == 403
+    for reading in ("GET", "HEAD", "OPTIONS"):
+        answer = web.open("/sessions/", method=reading, headers=headers)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "own"),
+    [
+        ("/", True),
+        ("/catalog/?q=a%20b", True),
+        ("/é", True),
+        ("", False),
+        ("catalog/", False),
+        ("https://evil.example/", False),
+        ("//evil.example/", False),
+        ("/\\evil.example/", False),
+        ("/\tevil", False),
+        ("/a\nb", False),
+        ("/\u202eevil", False),
+        ("/" + "a" * 511, True),
+        ("/" + "a" * 512, False),
+    ],
+)
+def test_a_path_of_this_site(path: str, own: bool) -> None:
+    assert is_own_path(path) is own
 
 
 @pytest.mark.parametrize(
