@@ -1,6 +1,7 @@
 """Server settings. What stands here can be overruled by GUNICORN_CMD_ARGS, e.g. "--worker-class
 gthread --threads 8"."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -158,11 +159,12 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Says where to look."""
+    """Says where to look, and notes it for programs on this machine."""
     host, port = server.LISTENERS[0].sock.getsockname()[:2]
-    server.log.info(
-        "Redis in practice: http://%s:%s", "127.0.0.1" if host == "0.0.0.0" else host, port
-    )
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    server.log.info("Redis in practice: %s", address)
+    with contextlib.suppress(OSError):
+        (Path(_instance) / "address").write_text(address)
     if not host.startswith(("127.", "::1", "/")) and _unsafe():
         server.log.warning(
             "Others can reach this address, and %d settings are not for strangers: "
@@ -181,6 +183,8 @@ def _unsafe() -> int:
 
 def on_exit(server: Any) -> None:
     """The master's last act: the engine ends now, not a moment after."""
+    with contextlib.suppress(OSError):
+        (Path(_instance) / "address").unlink(missing_ok=True)
     _stop_engine()
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 

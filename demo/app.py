@@ -3,6 +3,7 @@
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -27,7 +28,17 @@ from demo.observe.database_visits import DatabaseVisits
 from demo.observe.http_metrics import HttpMetrics
 from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
-from demo.teach import busy, home, panel, pattern_zip, pull_the_plug, show_me, test_pages, waiting
+from demo.teach import (
+    busy,
+    home,
+    panel,
+    pattern_zip,
+    pull_the_plug,
+    reaching,
+    show_me,
+    test_pages,
+    waiting,
+)
 from demo.teach.faults import Plugs
 from demo.teach.misses import Misses
 from demo.teach.pull_the_plug import Waits
@@ -61,6 +72,8 @@ MAX_BODY_BYTES = 64 * 1024
 class App(Flask):
     """Flask, with the x-ray finished after everything else, the saving of the session included."""
 
+    reached_by = ""
+
     def raise_routing_exception(self, request: Request) -> NoReturn:
         """A redirect to an address of ours names no host: that of a request is its client's word."""
         error = request.routing_exception
@@ -76,7 +89,7 @@ class App(Flask):
         if seen is not None:
             seen.finish()
             environ[trace.TRACE], environ[trace.ENDPOINT] = seen, endpoint
-            panel.show(response, seen)
+            panel.show(response, seen, self.reached_by)
         flash_cookie.clear_taken(response)
         freshness.complete(self, response, environ, endpoint)
         return response
@@ -166,6 +179,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         for module in modules
     }
     client, url, breaker = starting.connect(values, instance, around, needs)
+    if not values["PUBLIC"]:  # strangers are told no server's address
+        app.reached_by = escape(reaching.line(url))
     # a cluster's guards stand before its servers
     guard = breaker if isinstance(breaker, Guard) else OPEN
     protected = pool.beside(client, (trace.around, sums.around), guard)

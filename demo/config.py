@@ -77,6 +77,12 @@ SETTINGS: dict[str, Setting] = {
         float,
         "how long Redis is left alone after it failed, in seconds",
     ),
+    "SAMPLE_DATA": Setting(
+        "DEMO_SAMPLE_DATA",
+        True,
+        bool,
+        "show boards of made-up players and a few minutes of made-up views on a fresh start; `false` takes them away",
+    ),
     "PRODUCTS": Setting("DEMO_PRODUCTS", 10_000, int, "products made at the first start"),
     "DB_LATENCY_MS": Setting(
         "DEMO_DB_LATENCY_MS",

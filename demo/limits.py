@@ -58,6 +58,7 @@ DEFAULTS: dict[str, Any] = {
         "window_seconds": 60,
         "cost": "field:scores",
     },
+    "leaderboard.add_players": {"limit": 6, "window_seconds": 60},
     "leaderboard.start_game": {"limit": 120, "window_seconds": 60},
     "leaderboard.answer_game": {"limit": 120, "window_seconds": 60},
     "leaderboard.stream": {"limit": 300, "window_seconds": 60},

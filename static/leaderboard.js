@@ -112,13 +112,26 @@ if (live && new URLSearchParams(location.search).get("refresh") !== "0") {
 
 const game = $("game");
 if (game) {
+  const [words, typed, done] = [$("words"), $("typed"), document.createElement("mark")];
+  const wanted = words.textContent.trim().split(" ");
+  words.prepend(done);
+  typed.oninput = () => {
+    const given = typed.value.trimStart().split(/\s+/);
+    const wrong = given.findIndex((word, at) => word !== wanted[at]);
+    const right = wanted.slice(0, wrong < 0 ? given.length : wrong);
+    typed.setAttribute("aria-invalid", wrong >= 0 && !wanted[wrong]?.startsWith(given[wrong]));
+    $("points").textContent = game.dataset.points * right.join("").length;
+    done.textContent = right.join(" ");
+    words.lastChild.data = ` ${wanted.slice(right.length).join(" ")}`;
+  };
   const end = performance.now() + 1000 * game.dataset.seconds;
-  $("left").hidden = false;
+  $("left").hidden = $("clock").hidden = false;
   const tick = () => {
-    const left = (end - performance.now()) / 1000;
-    $("left").value = Math.max(0, left);
+    const left = Math.max(0, (end - performance.now()) / 1000);
+    $("left").value = left;
+    $("seconds").textContent = left.toFixed(1);
     if (left > 0) return setTimeout(tick, 100);
-    $("typed").required = false;
+    typed.required = false;
     game.requestSubmit();
   };
   tick();

@@ -1,5 +1,4 @@
-// The playground without page loads: a form is sent, the parts that it changes are taken from the answer, and the time line
-// runs on. Without this file every button does the same by a page load.
+// The playground without page loads: what a form changes is taken from its answer, and the time line runs on.
 const form = document.querySelector("#play");
 const keep = document.querySelector("#keep");
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -10,14 +10,14 @@ const make = (tag, className, words, ...children) => {
 };
 const here = document.querySelector(".nav [aria-current]");
 if (here) here.parentElement.scrollLeft += here.getBoundingClientRect().left - 120;
-const typed = document.querySelector(".typed pre");
-if (typed && navigator.clipboard) {
+for (const text of navigator.clipboard ? all("[data-copy]") : []) {
   const button = make("button", "btn small", "Copy");
+  button.type = "button";
   button.onclick = async () => {
-    await navigator.clipboard.writeText(typed.textContent);
+    await navigator.clipboard.writeText(text.value ?? text.textContent);
     button.textContent = "Copied";
   };
-  typed.after(button);
+  text.after(button);
 }
 const phone = matchMedia("(max-width: 52rem)").matches;
 if ((localStorage.xray ?? (phone ? "closed" : "open")) === "closed" && !location.hash) {

@@ -216,6 +216,7 @@ def make_app(
             "DB_LATENCY_MS": 0,
             "REDIS_TIMEOUT_SECONDS": 2.0,
             "BACKGROUND": "none",
+            "SAMPLE_DATA": False,
         }
         chosen = {**defaults, **settings}
         file = Path(chosen["INSTANCE_PATH"]) / "catalog.sqlite3"

@@ -146,6 +146,7 @@ def serve(
         variables = {key: value for key, value in os.environ.items() if not key.startswith("DEMO_")}
         variables.update(
             DEMO_INSTANCE_PATH=str(home),
+            DEMO_SAMPLE_DATA="false",
             TMPDIR=str(temporary),
             WEB_CONCURRENCY=str(workers),
             GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:0 {arguments}",

@@ -306,3 +306,20 @@ def test_a_kept_home_holds_nothing_of_a_visitor(
     assert ">mara<" in visitor.get("/").text
     page = other.get("/").text
     assert "mara" not in page and "Known again, this worker" in page
+
+
+def test_every_lab_is_one_click_from_any_page_and_on_the_home_page(web: FlaskClient) -> None:
+    labs = (
+        *(f"/catalog/lab/{name}" for name in ("", "serializers/", "hashes/", "encryption/")),
+        "/sessions/lab",
+        "/monitor/eviction",
+    )
+    for path in ("/", "/rate-limit/", "/leaderboard/boards/main", "/api/", "/no-such-page"):
+        page = web.get(path).text
+        navigation = page.partition('aria-label="Use cases"')[2].partition("</nav>")[0]
+        assert 'href="/#labs"' in navigation, path
+        foot = page.partition("<footer")[2]
+        assert all(f'href="{lab}"' in foot for lab in labs), path
+    home = web.get("/").text.partition('id="labs"')[2].partition("</section>")[0]
+    assert all(f'href="{lab}"' in home for lab in labs)
+    assert all(web.get(lab).status_code == 200 for lab in labs)

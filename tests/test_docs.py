@@ -1,6 +1,7 @@
 """README and docs are executed: tables are compared with the code, commands are run, links are followed."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,7 +14,7 @@ from flask import Flask
 
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
-from demo.client import changes, refusals, told_again
+from demo.client import changes, engine, refusals, told_again
 from demo.client.breaker import BreakerOpen
 from demo.client.leader import Leader
 from demo.client.permissions import OPTIONAL
@@ -207,13 +208,23 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     assert not unseen
 
 
-def test_the_python_of_the_readme_runs(redis_url: str) -> None:
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    """As it is pasted, beside an instance folder whose engine runs."""
     code = next(block for language, block in BLOCKS if language == "python")
-    code = code.replace("redis.Redis(", f"redis.Redis.from_url({redis_url!r}, ")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    engine.start(tmp_path / "instance", keep=False)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        engine.release(tmp_path / "instance", wait_seconds=5)
     assert done.stdout.startswith("True "), done.stderr
+    assert not (tmp_path / "instance" / "engine" / "redis.sock").is_symlink()
 
 
 def test_every_command_of_the_readme_is_known_here() -> None:
@@ -267,9 +278,8 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
                     str(server.instance / word) if word == "scores.jsonl" else word
                     for word in words
                 ]
-                extra = ["--url", server.url] if words[3] == "play" else []
                 done = subprocess.run(
-                    [sys.executable, "-m", "flask", *words[1:], *extra],
+                    [sys.executable, "-m", "flask", *words[1:]],
                     cwd=REPOSITORY,
                     env={**_environment(server.instance), "REDIS_URL": ""},
                     capture_output=True,
@@ -289,7 +299,6 @@ def test_the_commands_of_the_readme_do_what_it_says() -> None:
 
 
 def _environment(instance: Path) -> dict[str, str]:
-    import os
 
     return {
         **os.environ,

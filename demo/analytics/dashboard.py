@@ -9,6 +9,7 @@ import msgspec
 from demo.analytics.active_days import Cohort
 from demo.analytics.collector import DROPPED, Collector
 from demo.analytics.counters import RESOLUTIONS
+from demo.analytics.sample_history import SAMPLE
 from demo.analytics.trending import SPANS, Rising
 from demo.analytics.unique_visitors import Uniques
 
@@ -60,12 +61,12 @@ def read(
     named = {
         name: sum(counts)
         for name, counts in series.counts.items()
-        if name not in (DROPPED, MADE_UP) and (pages is None or name in pages)
+        if name not in (DROPPED, MADE_UP, SAMPLE) and (pages is None or name in pages)
     }
     buckets = []
     for place, start in enumerate(series.starts):
-        made_up, dropped = (
-            series.counts.get(name, ())[place : place + 1] for name in (MADE_UP, DROPPED)
+        made_up, sample, dropped = (
+            series.counts.get(name, ())[place : place + 1] for name in (MADE_UP, SAMPLE, DROPPED)
         )
         views = sum(series.counts[name][place] for name in named)
         gap = bool(dropped and dropped[0]) and not views
@@ -74,7 +75,7 @@ def read(
                 start,
                 time.strftime(LABELS[resolution], time.gmtime(start)),
                 None if gap else views,
-                None if gap else sum(made_up),
+                None if gap else sum(made_up) + sum(sample),
                 sum(dropped),
             )
         )

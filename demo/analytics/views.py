@@ -14,6 +14,7 @@ from demo.analytics.cached_dashboard import Asked, Made, collector, forget, read
 from demo.analytics.collector import Collector
 from demo.analytics.count_visits import PAGES, PRODUCT, Visits
 from demo.analytics.dashboard import MADE_UP
+from demo.analytics.sample_history import SampleHistory
 from demo.client import refusals
 from demo.observe import metrics
 from demo.teach import listing, pull_the_plug, sketches
@@ -26,7 +27,7 @@ from demo.web.validation import Invalid, convert
 TITLE = "Analytics"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
-EXPIRE GET HGETALL HINCRBY PFADD PFMERGE PTTL SADD SCARD SET SETBIT UNLINK ZADD ZCOUNT ZINCRBY
+EXPIRE GET HDEL HGETALL HINCRBY HSETNX PFADD PFMERGE PTTL SADD SCARD SET SETBIT UNLINK ZADD ZCOUNT ZINCRBY
 ZREMRANGEBYRANK ZREMRANGEBYSCORE
 """
 NOT_ALL = "Not all visits were counted."
@@ -41,6 +42,8 @@ def init(app: Flask, services: Services) -> None:
     made = services.keep(Collector(services.redis, metrics.ANALYTICS_DROPPED.inc))
     services.request_log.ended.append(Visits(made))
     services.closing.callback(made.close)
+    sample = SampleHistory(services.redis, wanted=app.config["SAMPLE_DATA"], clock=made.now)
+    services.background.everywhere("sample_history", sample.step)
     app.register_blueprint(bp)
 
 

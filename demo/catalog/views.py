@@ -57,6 +57,28 @@ from demo.web.services import Services, get_database
 
 STEPS = show_me.STEPS
 TITLE = "Catalog"
+LABS = (
+    (
+        "catalog.lab.index",
+        "Five strategies",
+        "One workload, trouble in the middle: what each costs, serves stale, loses.",
+    ),
+    (
+        "catalog.serializers.index",
+        "How a value is written",
+        "JSON, MessagePack, pickle: bytes, time, types, and what a hostile pickle does.",
+    ),
+    (
+        "catalog.hashes.index",
+        "Strings and hashes",
+        "The same product both ways: reading, changing, memory.",
+    ),
+    (
+        "catalog.encryption.index",
+        "Sensitive data",
+        "A profile encrypted field by field, rotated, and bound to its place.",
+    ),
+)
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """
 DEL EXPIRE GET HDEL HGET HGETALL HINCRBY HSET MGET PEXPIRE PTTL SET UNLINK XADD XAUTOCLAIM

@@ -10,6 +10,7 @@ file run as a script, owns it:
   engine, removes its temporary folder and ends;
 - an engine that dies is started again at once, on the same socket, with the data in its append-only
   file;
+- `redis.sock` beside the locks leads to the engine's socket, for who types it;
 - where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next
   start sweeps.
 
@@ -255,6 +256,8 @@ def main() -> None:
     alive = folders.lock(args.run / "alive.lock", exclusive=True)
     keeper = Keeper(args.binary, args.home, args.run, args.maxmemory_mb, args.keep)
 
+    link = args.home / "redis.sock"
+
     def wait_for_the_last() -> None:
         with folders.lock(args.home / "holders.lock", exclusive=True) or contextlib.nullcontext():
             keeper.end()
@@ -267,6 +270,9 @@ def main() -> None:
     ready = keeper.begin()
     if ready:
         (args.home / "run").write_text(str(args.run))
+        with contextlib.suppress(OSError):  # only who types it needs the short way
+            link.unlink(missing_ok=True)
+            link.symlink_to(args.run / "redis.sock")
         last = threading.Thread(target=wait_for_the_last, daemon=True)
         last.start()
         print("ready", flush=True)
@@ -278,6 +284,8 @@ def main() -> None:
         lines = (args.run / "engine.log").read_text(errors="replace").strip().splitlines()
         print(lines[-1] if lines else "it said nothing", flush=True)
     shutil.rmtree(args.run, ignore_errors=True)
+    if link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)
     if alive:
         alive.close()
 

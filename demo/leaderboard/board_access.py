@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, current_app, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import BaseConverter
@@ -19,7 +19,7 @@ from werkzeug.routing import BaseConverter
 from demo.client import refusals
 from demo.client.memory import LESSONS_SHARE, LessonsFull, Memory
 from demo.client.wire import Client
-from demo.leaderboard import boards
+from demo.leaderboard import boards, sample_boards
 from demo.leaderboard.answers import (
     BOARD,
     Conflict,
@@ -35,6 +35,7 @@ from demo.leaderboard.watched import ROWS, Look, Watched
 from demo.web.budgets import Budgets, network
 from demo.web.errors import RedisAway
 from demo.web.services import get_redis, part
+from demo.web.simulated import MARK
 from demo.web.validation import Invalid
 
 SNAPSHOTS = 64
@@ -66,6 +67,8 @@ class Seen:
 
 _snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
+SAMPLE = "Everybody on this board is made up. Scores are taken on every other board."
+PLAYER_RULE = "1 to 64 visible characters."
 _unlisted: set[str] = set()
 _met: set[str] = set()  # boards that somebody has posted to in this process
 
@@ -134,6 +137,8 @@ def _keep(key: tuple[str, str, int, int, str | None], seen: Seen) -> None:
 
 def submit(board: str, player: str, score: int, metadata: str | None, **more: Any) -> Submission:
     """Submits, and lists the board. Raises RedisAway, OutOfBudget, and what the pattern raises."""
+    if board in sample_boards.NAMES:
+        _refuse_mixing()
     _take_room(board, more.get("idempotency_key"), 1)
     try:
         done = leaderboard(board).submit(player, score, metadata=metadata, **more)
@@ -150,6 +155,8 @@ def submit_many(
     board: str, posts: Sequence[Post], key: str | None, request: bytes, body: bytes
 ) -> list[Submission | Refused]:
     """The same for many, which came in this body; `request` is what it says, written one way."""
+    if board in sample_boards.NAMES:
+        _refuse_mixing()
     _take_room(board, key, len(posts))
     rows, network_, batch = part(Budgets).rows, network(), secrets.token_hex(8)
     rows.take(network_, batch, ROW_BYTES * len(posts), ROW_SECONDS)
@@ -174,6 +181,12 @@ def _is_new(done: Submission | Refused) -> bool:
         and not done.replayed
         and done.standings[Period.ALL].previous_rank is None
     )
+
+
+def _refuse_mixing() -> None:
+    """Raises Forbidden for a score of anybody on a board of made-up players."""
+    if MARK not in request.environ:
+        raise Forbidden(SAMPLE)
 
 
 def _take_room(board: str, key: str | None, scores: int) -> None:

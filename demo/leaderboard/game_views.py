@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 from demo.leaderboard import game
 from demo.leaderboard.answers import Conflict, Period, check_player
 from demo.leaderboard.board_access import (
+    PLAYER_RULE,
     as_sentence,
     bp,
     by_api,
@@ -89,6 +90,7 @@ def _page(name: str, played: game.Round | None, refused: str = "", player_error:
         player=request.values.get("player", "")[:64],
         refused=refused,
         by_api=by_api(),
+        rule=PLAYER_RULE,
         player_error=player_error,
         game=game,
         listings=[listing.of_function(game.start), listing.of_function(game.judge)],

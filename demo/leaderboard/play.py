@@ -2,15 +2,19 @@
 
 import http.client
 import json
+import os
 import random
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import click
 
+HERE = Path(__file__).resolve().parent
+ADDRESS = "address"  # a file in the instance folder, which the server writes
 FIRST = [
     "ada",
     "bo",
@@ -57,6 +61,16 @@ def post(url: str, body: dict[str, Any]) -> int:
     return 429
 
 
+def running() -> str:
+    """Where the app answers that was started last with this instance folder; else where it would by
+    default."""
+    folder = os.environ.get("DEMO_INSTANCE_PATH") or HERE.parent.parent / "instance"
+    try:
+        return (Path(folder) / ADDRESS).read_text().strip()
+    except OSError:
+        return f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
+
+
 @click.command("play")
 @click.option("--players", type=click.IntRange(1, 1_000_000), default=200, show_default=True)
 @click.option(
@@ -66,12 +80,13 @@ def post(url: str, body: dict[str, Any]) -> int:
     help="posts a second at most; as fast as it goes",
 )
 @click.option("--board", default="main", show_default=True)
-@click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, help="where the app answers"
-)
+@click.option("--url", default=None, help="where the app answers; by itself the one that runs here")
 @click.option("--seed", type=int, default=None, help="the same scores again")
-def command(players: int, rate: float | None, board: str, url: str, seed: int | None) -> None:
+def command(
+    players: int, rate: float | None, board: str, url: str | None, seed: int | None
+) -> None:
     """Post a score for each of N simulated players."""
+    url = url or running()
     dice = random.Random(seed)
     bodies = [
         {"player": f"{dice.choice(FIRST)}-{number}", "score": int(dice.lognormvariate(8, 0.8))}

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from demo.leaderboard import (
     boards,
     game_views,
     play,
+    players_views,
     reading,
     show_me,
     stream,
@@ -23,6 +25,8 @@ from demo.leaderboard import (
 )
 from demo.leaderboard.answers import BOARD, MAX_SCORE, Mode, Page, Period, check_player
 from demo.leaderboard.board_access import (
+    PLAYER_RULE,
+    SAMPLE,
     PlayerName,
     Seen,
     as_sentence,
@@ -38,6 +42,7 @@ from demo.leaderboard.board_access import (
 )
 from demo.leaderboard.making_room import MakingRoom
 from demo.leaderboard.ranking import Leaderboard
+from demo.leaderboard.sample_boards import NAMES, SampleBoards
 from demo.observe import metrics
 from demo.teach import listing, sketches
 from demo.teach.busy_runner import Errand
@@ -45,6 +50,7 @@ from demo.web import flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.origin import absolute
 from demo.web.services import Services, get_redis, part, services
+from demo.web.simulated import MARK
 
 STEPS = show_me.STEPS
 TITLE = "Leaderboard"
@@ -54,7 +60,14 @@ HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
 MAIN, SIMULATED, SIMULATED_SECONDS = "main", "simulated", 3600
 REFRESH_SECONDS = 10
-ROOMS = (api_views, stream_views, game_views)  # which add their views to the blueprint
+MORE_ROWS, LAST_ROW = 25, 1_000_000
+SCORE_RULE = "A whole number within ±9\u202f007\u202f199\u202f254\u202f740\u202f991."
+ROOMS = (
+    api_views,
+    stream_views,
+    game_views,
+    players_views,
+)  # which add their views to the blueprint
 RUNNING = [
     (Period.DAY.value, "Today"),
     (Period.WEEK.value, "This week"),
@@ -76,10 +89,34 @@ def init(app: Flask, services: Services) -> None:
         told=_gone,
         kept=(MAIN,),
     )
-    services.background.elect("boards", making_room.step)
+    sample = SampleBoards(
+        client,
+        partial(_post_sample, app),
+        lambda name: Leaderboard(client, name),
+        wanted=app.config["SAMPLE_DATA"] and not app.config["SIGNING_SECRET"],
+    )
+
+    def step(token: int) -> float:
+        sample.once()
+        return making_room.step(token)
+
+    services.background.elect("boards", step)
     for what in ("board", "row"):
         metrics.GIVEN_UP.labels(what)  # an alert needs a sample before there is anything to tell
     app.register_blueprint(bp)
+
+
+def _post_sample(app: Flask, board: str, scores: list[dict[str, Any]]) -> bool:
+    """Posts made-up scores by the API, as a visitor who is simulated: no real one is counted for it."""
+    key = app.config["API_KEY"]
+    answer = app.test_client().post(
+        f"/leaderboard/api/boards/{board}/scores:batch",
+        json={"scores": scores},
+        base_url=app.config["ORIGIN"] or "http://localhost",
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        environ_overrides={MARK: True},
+    )
+    return answer.status_code == 200
 
 
 def _gone(dropped: int, rows: int) -> None:
@@ -140,6 +177,7 @@ def index() -> Any:
         "leaderboard/index.html",
         leads=leads,
         main=MAIN,
+        sample=NAMES,
         asked=asked[:60],
         by_api=by_api(),
         listings=[listing.of_function(boards.leads)],
@@ -149,8 +187,8 @@ def index() -> Any:
 
 @bp.get("/boards/<board>")
 def board(board: str) -> str:
-    """One board: the top, and around one player. For who has no live page it reloads by itself,
-    until `?refresh=0`."""
+    """One board: the top, around one player, and with `?from=` the ranks from there. For who has no
+    live page it reloads by itself, until `?refresh=0`."""
     return _board_page(known(board), {}, {})
 
 
@@ -171,9 +209,7 @@ def post_score(board: str) -> Any:
         and len(text) <= 17
         and abs(int(text)) <= MAX_SCORE
     ):
-        errors["score"] = (
-            "Score: a whole number within ±9\u202f007\u202f199\u202f254\u202f740\u202f991."
-        )
+        errors["score"] = f"Score: {SCORE_RULE[0].lower()}{SCORE_RULE[1:]}"
     if errors:
         return _board_page(name, errors, {"player": player[:64], "score": text[:32]}), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)
@@ -215,7 +251,9 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
     asked = request.args.get("period", "all")
     period = asked if asked in list(Period) or reading.PAST.fullmatch(asked) else Period.ALL.value
     player = given.get("player") or request.args.get("player", "").strip()[:64]
+    first = _from(request.args.get("from", ""))
     seen: Seen | None = None
+    more: Seen | None = None
     around: Page | None = None
     seasons: tuple[str, ...] = ()
     try:
@@ -225,6 +263,7 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
     try:
         seen, found = look(name, period, watched)
         around, seasons = (found.around, found.seasons) if found else (None, ())
+        more = top(name, period, first - 1, MORE_ROWS) if first else None
     except RedisError:
         current_app.logger.debug("board %s: not read yet", name)
     tabs = [*RUNNING, *((f"season:{season}", f"Season {season}") for season in seasons)]
@@ -237,11 +276,16 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
         tabs=tabs,
         seen=seen,
         around=around,
+        first=first,
+        more=more,
+        more_rows=MORE_ROWS,
         player=player,
         watched=watched or None,
         errors=errors,
         given=given,
-        by_api=by_api(),
+        made_up=name in NAMES,
+        rules={"player": PLAYER_RULE, "score": SCORE_RULE},
+        by_api=SAMPLE if name in NAMES else by_api(),
         twice=flash_cookie.take("twice"),
         stopped=request.args.get("refresh") == "0",
         seconds=REFRESH_SECONDS,
@@ -254,3 +298,9 @@ def _board_page(name: str, errors: dict[str, str], given: dict[str, str]) -> str
             listing.of_function(stream.Streams._read_what_is_due),
         ],
     )
+
+
+def _from(text: str) -> int:
+    """The place on the board from which more rows are asked for; 0 where none are."""
+    good = text.isascii() and text.isdecimal() and len(text) <= 7
+    return min(int(text), LAST_ROW) if good else 0

@@ -49,6 +49,13 @@ from demo.web.services import (
 from demo.web.validation import read_query
 
 TITLE = "Monitor"
+LABS = (
+    (
+        "monitor.eviction.index",
+        "Eviction",
+        "A full server under each policy: what it throws out, and what that costs.",
+    ),
+)
 NOW = {"Cache-Control": KEPT_BY_NOBODY}  # probes ask how things are now
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = """

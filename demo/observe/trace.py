@@ -17,6 +17,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from demo.client.wire import LateInAll, NotSent, Send, Trip
+from demo.observe import recorder
+from demo.observe.recorder import Inside
 
 TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment holds them
 Asked = tuple[tuple[Any, ...], Any]
@@ -48,7 +50,8 @@ class Trace:
     Summed up are those that were really sent: how often this request waited for Redis and for how
     long, how many commands went along, how often and how long it waited for the database. `late_ms` is
     the time of round trips that took a good part of `timeout_ms`, the longest wait for one; without
-    an end to it none is late.
+    an end to it none is late. Where `recording`, scripts note what they run: `inside`, by the
+    identity of the call's arguments.
     """
 
     detailed: bool = True
@@ -62,6 +65,8 @@ class Trace:
     database_ms: float = 0.0
     timeout_ms: float = 250.0
     late_ms: float = 0.0
+    recording: bool = False
+    inside: dict[int, Inside] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, step: Step) -> None:
@@ -161,7 +166,12 @@ def around(trip: Trip, send: Send) -> list[Any]:
     try:
         if trace.late_ms > PATIENCE_SHARE * trace.timeout_ms:
             raise LateInAll("not sent: this request has waited for Redis long enough")
-        replies = send(trip)
+        if trace.recording and trace.detailed:
+            replies, inside = recorder.run(trip, send)
+            if inside is not None:
+                trace.inside[id(trip.commands[0])] = inside
+        else:
+            replies = send(trip)
     except RedisError as error:
         asked = tuple((args, error) for args in trip.commands) if trace.detailed else ()
         record_step("redis", trip.label, began, asked, sent=not isinstance(error, NotSent))

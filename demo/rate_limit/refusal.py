@@ -1,11 +1,10 @@
 """What a limited request is answered: the fields of every answer, and the 429."""
 
-from flask import Response, render_template, request, url_for
+from flask import Response
 
 from demo.rate_limit import headers
 from demo.rate_limit.rules import Outcome
-from demo.web.errors import problem, vary_by_accept, wants_json
-from demo.web.security import page_before
+from demo.web.errors import page, problem, vary_by_accept, wants_json
 
 
 def add_headers(response: Response, outcomes: list[Outcome]) -> None:
@@ -34,17 +33,7 @@ def refusal(outcome: Outcome) -> Response:
     if wants_json():
         response = problem(429, **members)
     else:
-        back = (
-            request.script_root + request.full_path.rstrip("?")
-            if request.method == "GET"
-            else page_before() or url_for("home.index")
-        )
-        page = render_template(
-            "rate_limit/refusal.html",
-            detail=members["detail"],
-            seconds=headers.retry_after(decision),
-            back=back,
-        )
-        response = Response(page, 429)
+        wait_seconds = headers.retry_after(decision)
+        response = page(429, members["detail"], wait_seconds, title="Too many requests")
     vary_by_accept(response)
     return response

@@ -34,7 +34,9 @@ from sqlalchemy.exc import IntegrityError
 from demo.sessions import hashing
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{2,23}")
+NAME_RULE = "3 to 24 small letters, digits, - and _, a letter first."
 LEAST_CHARACTERS, MOST_CHARACTERS = 10, 256
+PASSWORD_RULE = f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters."
 MOST_ACCOUNTS = 100_000
 TAKEN = "Somebody has that name already."
 ADVISORY_LOCK = 7_233_915
@@ -137,7 +139,7 @@ def is_right(account: Account | None, password: str) -> bool:
 def check_name(name: str) -> None:
     """Raises Refused for what no account can be called."""
     if not NAME.fullmatch(name):
-        raise Refused("name", "3 to 24 small letters, digits, - and _, a letter first.")
+        raise Refused("name", NAME_RULE)
 
 
 def check_free(connection: Connection, name: str) -> None:
@@ -170,7 +172,7 @@ def hash_password(name: str, password: str) -> str:
     """The hash of a new password. Raises Refused for one that is too easily guessed, by NIST SP
     800-63B: length counts. Raises Busy."""
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
-        raise Refused("password", f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters.")
+        raise Refused("password", PASSWORD_RULE)
     if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
         raise Refused("password", "Too easy to guess.")
     try:

@@ -1,12 +1,17 @@
 """Every session of an account in sight: which devices, ending one, the others, all, and letting a
 second one in."""
 
+import math
+import time
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
+import segno
 from flask import Response as FlaskResponse
 from flask import render_template, request, url_for
+from markupsafe import Markup
 from redis.exceptions import RedisError
 from werkzeug import Response
 from werkzeug.exceptions import NotFound
@@ -19,7 +24,8 @@ from demo.sessions.visitor import back, bp, gone, handle, others, parts, sign_in
 from demo.teach import listing
 from demo.web import flash_cookie
 from demo.web.documented import documented
-from demo.web.origin import absolute
+from demo.web.errors import wants_json
+from demo.web.origin import LOOPBACK, absolute
 from demo.web.validation import Invalid
 
 MOST_SHOWN = 30
@@ -53,8 +59,7 @@ def devices() -> str:
         total=total,
         shared=name in accounts.DEMO_NAMES,
         this=handle(),
-        link=flash_cookie.take("device_link") if name else None,
-        link_seconds=second_device.LIFE_SECONDS,
+        lent=_shown(flash_cookie.take("device_link")) if name else None,
         away=refusals.of(away).sentence if away else "",
         listings=[
             listing.of_function(SessionStore.revoke_others),
@@ -124,8 +129,23 @@ def lend() -> Response:
     if code is None:
         gone()
     response = back("The link is below. It works once, within a minute.", "sessions.devices")
-    flash_cookie.put(response, "device_link", absolute(url_for("sessions.second", code=code)))
+    link = absolute(url_for("sessions.second", code=code))
+    flash_cookie.put(response, "device_link", [link, time.time()])
     return response
+
+
+def _shown(made: list[Any] | None) -> dict[str, Any] | None:
+    """A link that was made just now: how long it works still, and its picture where it has a host."""
+    if not made or (left := math.ceil(made[1] + second_device.LIFE_SECONDS - time.time())) <= 0:
+        return None
+    link, host = made[0], urlsplit(made[0]).netloc
+    drawn = segno.make(link, micro=False).svg_inline(scale=4, light="#fff") if host else ""
+    return {
+        "link": link,
+        "seconds": min(left, second_device.LIFE_SECONDS),
+        "picture": Markup(drawn),
+        "host": host if LOOPBACK.fullmatch(host) else "",
+    }
 
 
 @bp.get("/second-device")
@@ -134,21 +154,26 @@ def second() -> FlaskResponse:
     nothing."""
     code = request.args.get("code", "")
     good = second_device.CODE.fullmatch(code) is not None
-    response = FlaskResponse(
-        render_template("sessions/second_device.html", code=code if good else None)
-    )
+    return _second_device(code if good else None)
+
+
+def _second_device(code: str | None, status: int = 200) -> FlaskResponse:
+    body = render_template("sessions/second_device.html", code=code, over=status != 200)
+    response = FlaskResponse(body, status)
     response.cache_control.no_store = True
     return response
 
 
 @bp.post("/second-device")
 def take() -> Any:
-    """Signs this browser in with the code."""
+    """Signs this browser in with the code; who follows a link that is over is told so."""
     lent = parts().second_device.take(request.form.get("code", ""))
-    if lent is None:
+    if lent is None and wants_json():
         raise Invalid(
             {"code": "this link was used, is older than a minute, or its device has signed out"}
         )
+    if lent is None:
+        return _second_device(None, 422)
     return back(sign_in(lent.user, lent.epoch), "sessions.devices")
 
 

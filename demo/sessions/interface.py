@@ -13,27 +13,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from flask import Flask, Request, Response, current_app, session
+from flask import Flask, Request, Response, current_app, g, session
 from flask.sessions import SessionMixin
 from flask_session.base import ServerSideSessionInterface
 from redis.exceptions import RedisError
 from werkzeug.local import LocalProxy
 
 from demo.client import refusals
-from demo.sessions import session_store
+from demo.sessions import session_id, session_store
 from demo.sessions.session_store import Ended, SessionStore
 from demo.sessions.session_values import Session, encode
 from demo.web import cookies
 from demo.web.budgets import OutOfBudget
 
 NESTED = {list, dict}
+OVER = (
+    "This browser’s session has ended: from another device, by a new password, or because nobody used it "
+    "for too long. You count as signed out now."
+)
 DAY_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
 
 class LazySession(SessionMixin):
     """A session that is read when it is first asked for. `away` is the error when Redis could not
-    be asked."""
+    be asked. That an id was one and is none any more is left for the page among `g.parts`."""
 
     def __init__(
         self, store: SessionStore, offered: Sequence[str] = (), old: Sequence[str] = ()
@@ -56,7 +60,8 @@ class LazySession(SessionMixin):
         if self._data is None:
             self.accessed = True
             self._data = {}
-            if self.sid is not None:
+            sent = self.sent
+            if sent is not None:
                 try:
                     found = self._find()
                 except RedisError as error:
@@ -68,6 +73,8 @@ class LazySession(SessionMixin):
                     self.loaded = found
                     self._data = dict(found.data) if found else {}
                     self._before = found.encoded if found else {}
+                    if found is None and sent not in self.old and session_id.place(sent):
+                        g.setdefault("parts", {})["notice"] = OVER
                     self._nested = not NESTED.isdisjoint(map(type, self._data.values()))
         return self._data
 

@@ -16,12 +16,14 @@ from demo.teach.describe import commands_of
 @dataclass(frozen=True)
 class Did:
     """One moment of a race: which lane, what was asked of Redis or, without a key, what the lane
-    did."""
+    did; the value that it read or wrote, and the other lane's that it wrote over unread."""
 
     lane: int
     command: str
     key: str
     reply: str
+    value: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,17 @@ class Outcome:
 
 class Race:
     """One app under observation. `meanwhile` is what happens between a request's reading and its
-    writing."""
+    writing. `seen` tells of a command whether it writes, and the value that it read or wrote."""
 
     def __init__(self, app: Flask, user: str) -> None:
         self.app, self.user, self.moments = app, user, list[Did]()
         self.meanwhile: Callable[[], Any] = lambda: None
+        self.seen: Callable[[tuple[Any, ...], Any], tuple[bool, str]] = lambda args, reply: (
+            False,
+            "",
+        )
+        self._held: dict[str, tuple[int, str]] = {}  # by key: who wrote it last, and what
+        self._known: dict[tuple[int, str], str] = {}  # what a lane has read or written last
         self._trace, self._lane, self._seen = begin_trace(), -1, 0
 
     def client(self, sid: str | None = None) -> FlaskClient:
@@ -64,14 +72,27 @@ class Race:
     def _turn_to(self, lane: int) -> int:
         """Gives what was asked since the last turn to the lane that asked it."""
         for step in self._trace.steps[self._seen :]:
-            self.moments += [
-                Did(self._lane, each.name, each.key, each.reply)
-                for each in commands_of(step)
-                if self._lane >= 0
-            ]
+            for each, (args, reply) in zip(commands_of(step), step.asked, strict=True):
+                if self._lane >= 0:
+                    value, over = self._values(each.key, args, reply)
+                    self.moments.append(
+                        Did(self._lane, each.name, each.key, each.reply, value, over)
+                    )
         self._seen = len(self._trace.steps)
         before, self._lane = self._lane, lane
         return before
+
+    def _values(self, key: str, args: tuple[Any, ...], reply: Any) -> tuple[str, str]:
+        """What a command of the lane read or wrote, and what of another lane it wrote over without
+        having read it."""
+        writes, value = self.seen(args, reply)
+        writer, held = self._held.get(key, (self._lane, ""))
+        blind = writes and writer != self._lane and self._known.get((self._lane, key)) != held
+        if value:
+            self._known[self._lane, key] = value
+        if writes:
+            self._held[key] = (self._lane, value)
+        return value, held if blind else ""
 
     def end(self, system: str, well: bool, sentence: str) -> Outcome:
         """The outcome; the commands go on to the page's own x-ray."""

@@ -27,6 +27,7 @@ def page(errors: dict[str, str], given: str = "") -> str:
         names=() if current_app.config["PUBLIC"] else accounts.DEMO_NAMES,
         password="" if current_app.config["PUBLIC"] else accounts.DEMO_PASSWORD,
         least=accounts.LEAST_CHARACTERS,
+        rules={"name": accounts.NAME_RULE, "password": accounts.PASSWORD_RULE},
         new_days=account_use.NEW_DAYS,
         goal=request.values.get("next", "")[:512],
         user=name,

@@ -7,7 +7,7 @@ own, and go within two minutes.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, session
@@ -19,6 +19,8 @@ from demo.sessions.cart import About, Cart
 from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.observed_race import Outcome, Race, own_trace
 from demo.sessions.session_store import SessionStore
+from demo.sessions.session_values import read_hash
+from demo.teach import scripts
 
 LIFE_SECONDS = 60
 LAMP = About("Lamp", 4200)
@@ -83,6 +85,15 @@ def _stock(race: Race, client: Any) -> None:
     made.client = client  # a cluster's it would have replaced by one for localhost
     race.app.session_interface = made
 
+    def seen(args: tuple[Any, ...], reply: Any) -> tuple[bool, str]:
+        if args[0] in ("DEL", "UNLINK"):
+            return True, "no session"
+        raw = args[2] if args[0] == "SET" else reply
+        values = made.serializer.decode(raw) if isinstance(raw, bytes) else {}
+        return args[0] == "SET", _told(values)
+
+    race.seen = seen
+
     def add() -> str:
         pieces = session.get("cart", 0)
         race.meanwhile()
@@ -102,6 +113,7 @@ def _ours(race: Race, client: Any) -> None:
     )
     race.app.session_interface = made = RedisSessionInterface(race.app, store)
     carts = Cart(client, keep_seconds=LIFE_SECONDS)
+    race.seen = _seen_of_ours
 
     def add() -> str:
         session.get("user")
@@ -121,6 +133,31 @@ def _ours(race: Race, client: Any) -> None:
         )
 
     _routes(race, add, sign_in, held)
+
+
+def _told(values: Mapping[Any, Any]) -> str:
+    """A session's values as a visitor would say them; whether it lasts is none of them."""
+    shown = [f"{name} {value}" for name, value in values.items() if name != "_permanent"]
+    return ", ".join(shown) or "no session"
+
+
+def _seen_of_ours(args: tuple[Any, ...], reply: Any) -> tuple[bool, str]:
+    """What our scripts read and wrote, by their replies. None writes over what it has not read: each
+    names what it changes, and the script looks at what is there."""
+    match scripts.called(args[0], args[1]).name if args[0] == "EVALSHA" else "":
+        case "session_store_load.lua" if not reply:
+            return False, "no session"
+        case "session_store_load.lua":
+            pieces = sum(line.pieces for line in cart.lines(read_hash(reply[7])))
+            user = {"user": reply[5].decode()} if reply[5] else {}
+            return False, _told({**user, "cart": pieces})
+        case "cart.lua":
+            return False, f"cart {reply[1]}" if reply[0] == b"ok" else "refused: no session"
+        case "session_store.lua":
+            return False, "written" if reply == 1 else "refused: no session"
+        case "session_store_end.lua":
+            return False, "no session"
+    return False, ""
 
 
 def _routes(

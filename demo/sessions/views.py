@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from flask import Flask, Response, current_app, request, session
+from flask import Flask, Response, current_app, request, session, url_for
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,17 +28,19 @@ from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
-from demo.sessions.visitor import Parts, back, bp, cart_lines, gone, parts, user
+from demo.sessions.visitor import Parts, bp, cart_lines, forth, gone, parts, user
 from demo.teach import home, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import known_devices
 from demo.web.budgets import Budgets, network
 from demo.web.documented import documented
 from demo.web.errors import RedisAway
+from demo.web.security import came_from
 from demo.web.services import Services, get_database, part
 from demo.web.validation import Invalid, convert
 
 TITLE = "Sessions"
+LABS = (("sessions.lab", "Races", "Two requests that meet, on stock Flask-Session and on ours."),)
 # What Redis keeps for a session with its place on the user's list, and for a line of a cart.
 SESSION_BYTES, LINE_BYTES = 1200, 250
 DAY_SECONDS = 86_400
@@ -158,7 +160,7 @@ def index() -> str:
 
 @bp.post("/cart", endpoint="cart")
 def change_cart() -> Any:
-    """Puts pieces of a product into the cart, or takes them out."""
+    """Puts pieces of a product into the cart, or takes them out; back to the page that asked."""
     wanted = convert(request.form, CartChange)
     held = next((line.about for line in cart_lines() if line.product == wanted.product), None)
     visitor = interface.current()
@@ -167,7 +169,7 @@ def change_cart() -> Any:
     about = held or _look_up(wanted.product)
     if visitor.sid is None:
         if wanted.change <= 0:
-            return back(f"{about.name}: 0 in your cart.")
+            return _in_cart(about.name, 0)
         interface.current_interface().begin(visitor)
     if wanted.change > 0 and not held:
         line = f"{(visitor.sid or '').partition('.')[0]} {wanted.product}"
@@ -182,7 +184,11 @@ def change_cart() -> Any:
         gone()
     if change.outcome == "full":
         raise Invalid({"product": f"a cart holds {MAX_LINES} products at most"})
-    return back(f"{about.name}: {change.pieces} in your cart.")
+    return _in_cart(about.name, change.pieces)
+
+
+def _in_cart(name: str, pieces: int) -> Any:
+    return forth(came_from(url_for("sessions.index")), f"{name}: {pieces} in your cart.")
 
 
 class InCart(msgspec.Struct, frozen=True):

@@ -11,13 +11,15 @@ from demo.teach import scripts
 from demo.web.formats import LONG_SECONDS, duration, number, size
 
 Words = tuple[str, list[str], list[str]]
-PLAIN = re.compile(r"[\w:{}.,@/+=-]+")
+PLAIN = re.compile(r"[\w:{}.,@/+=()\[*$-]+")
 OWN_PREFIX = "demo:"
 SECRET_PREFIX = "demo:sessions:"
 ALL_KEYS = ("MGET", "DEL", "UNLINK", "EXISTS")
 SHOWN_ARGUMENTS = 8
 SHOWN_KEYS = 4
 SHOWN_CHARACTERS = 48
+TYPED_CHARACTERS = 2000
+ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ def _first(words: list[str], most: int, shortened: Callable[[str], str]) -> str:
 
 def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
     """The command for redis-cli, with what is secret masked and what is long cut."""
+    whole = typed_whole(args, words)
+    if whole:
+        return whole
     name, keys, rest = words or split(args)
     if any(key.startswith(SECRET_PREFIX) for key in keys):
         rest = ["••••"] if rest else []
@@ -87,10 +92,20 @@ def as_typed(args: tuple[Any, ...], words: Words | None = None) -> str:
     return " ".join(
         [
             *head,
-            *(_quoted(shorten_key(key)) for key in keys),
-            *(_quoted(shorten(word)) for word in shown),
+            *(quoted(shorten_key(key)) for key in keys),
+            *(quoted(shorten(word)) for word in shown),
         ]
     )
+
+
+def typed_whole(args: tuple[Any, ...], words: Words | None = None) -> str:
+    """The command as redis-cli takes it, byte for byte; empty for one that names a session, and for
+    one that is too long to be read."""
+    if any(key.startswith(SECRET_PREFIX) for key in (words or split(args))[1]):
+        return ""
+    name, *rest = args
+    typed = " ".join([str(name), *map(quoted, rest)])
+    return typed if len(typed) <= TYPED_CHARACTERS else ""
 
 
 def lives(args: tuple[Any, ...]) -> str:
@@ -107,8 +122,18 @@ def lives(args: tuple[Any, ...]) -> str:
     return f"TTL {duration(seconds)}{exact}"
 
 
-def _quoted(word: str) -> str:
-    return word if PLAIN.fullmatch(word) else '"' + word.replace('"', '\\"') + '"'
+def quoted(word: Any) -> str:
+    """A word as redis-cli reads it back, byte for byte."""
+    text = word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
+    return text if PLAIN.fullmatch(text) else f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return ESCAPED.get(character, character)
+    return ESCAPED.get(character) or "".join(
+        f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape")
+    )
 
 
 def _text(arg: Any) -> str:

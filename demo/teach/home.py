@@ -28,7 +28,9 @@ def init(app: Flask, modules: Sequence[Any]) -> None:
     services(app).keep(Home(modules))
     nav = [(f"{module.bp.name}.index", module.TITLE) for module in modules]
     names = [module.bp.name for module in modules]
-    app.context_processor(lambda: {"nav": nav, "use_cases": names})
+    labs = [lab for module in modules for lab in getattr(module, "LABS", ())]
+    shown = {"nav": nav, "use_cases": names, "labs": labs}
+    app.context_processor(lambda: shown)
     app.register_blueprint(bp)
 
 

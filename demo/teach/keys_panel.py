@@ -31,8 +31,8 @@ PEEKS: dict[str, tuple[Any, ...]] = {
 
 
 def link(address: str) -> str:
-    """The place in the panel where they can be asked for."""
-    return f'<p class="body"><a class="btn small" href="{escape(address)}#keys" rel="nofollow">Look at the keys</a></p>'
+    """The place in the panel where they can be asked for; the address as HTML."""
+    return f'<p class="body"><a class="btn small" href="{address}#keys" rel="nofollow">Look at the keys</a></p>'
 
 
 def draw(client: Client, trace: Trace) -> str:

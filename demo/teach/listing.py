@@ -16,10 +16,12 @@ from pygments.lexers import LuaLexer, PythonLexer
 
 from demo.config import REPOSITORY
 
-COLOURED = "c c1 ch cm fm k kc kd kn m mf mh mi nc nf ow s s1 s2 sa sd"
+COLOURED = "c c1 ch cm fm k kc kd kn nc nf ow s s1 s2 sa sd"
 PLAIN_SPAN = re.compile(
     rf'<span class="(?!(?:{COLOURED.replace(" ", "|")})")[a-z0-9]+">([^<]*)</span>'
 )
+
+QUOTED = re.compile(r'<span class="(\w+)">')  # a long listing has a thousand of these
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def of_lines(path: Path, first: int, last: int) -> Listing:
 def _listing(path: Path, text: str, first: int) -> Listing:
     lexer = LuaLexer() if path.suffix == ".lua" else PythonLexer()
     html = highlight(textwrap.dedent(text), lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
-    html = PLAIN_SPAN.sub(r"\1", html)
+    html = QUOTED.sub(r"<span class=\1>", PLAIN_SPAN.sub(r"\1", html))
     name = path.resolve().relative_to(REPOSITORY).as_posix()
     lines = tuple(
         (number, Markup(line)) for number, line in enumerate(html.split("\n"), start=first)

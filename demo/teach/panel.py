@@ -12,14 +12,15 @@ import os
 import re
 import time
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, current_app, g, render_template, request
 
 from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
-from demo.teach import keys_panel, pull_the_plug, xray_panel
-from demo.teach.describe import commands_of
+from demo.teach import ask, inside, keys_panel, pull_the_plug, xray_panel
+from demo.teach.describe import commands_of, keys_of
 from demo.teach.faults import LOST, SLOW_SECONDS
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
@@ -37,6 +38,11 @@ POLICIES = {
     "database": re.compile(rb'id="database-away" hidden>(.*?)</p>', re.DOTALL),
     "both": re.compile(rb'id="both-away" hidden>(.*?)</p>', re.DOTALL),
 }
+MOST_CARRIED, MOST_LINES = 6, (80, 40, 24, 12, 0)
+NOTED = (
+    '<p class="label">For you alone, for ten minutes: a script goes out as EVAL, with a few lines before it '
+    "that note each redis.call and its reply.</p>"
+)
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 ALL_AWAY = b"Redis is away."
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
@@ -83,7 +89,7 @@ def fill(response: Response) -> Response:
         body = _with_visitor(body)
     parts = {b"worker": f"Answered by process {os.getpid()}"}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
-    told = (flash_cookie.take("message"), g.get("effect"))
+    told = (flash_cookie.take("message"), parts.pop(b"notice", None), g.get("effect"))
     message, chosen = " ".join(filter(None, told)), pull_the_plug.current()
     simulated = seen.until if seen.until > time.time() else 0
     if message or chosen.any or simulated:
@@ -154,9 +160,10 @@ def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
     return [" ".join(html.unescape(match[1].decode()).split()) for match in found if match]
 
 
-def show(response: Response, trace: Trace) -> None:
-    """Adds Server-Timing, and to a page its x-ray; a redirect takes the trace along in a one-shot
-    cookie, and what a script has asked for gets it in a header."""
+def show(response: Response, trace: Trace, reached_by: str = "") -> None:
+    """Adds Server-Timing, and to a page its x-ray, which says how redis-cli reaches the server; a
+    redirect takes the trace along in a one-shot cookie, and what a script has asked for gets it in
+    a header."""
     response.headers["Server-Timing"] = trace.server_timing()
     if g.get("whole"):
         return
@@ -180,8 +187,9 @@ def show(response: Response, trace: Trace) -> None:
                 asked,
                 status,
                 before,
-                _keys(trace),
+                _more(trace),
                 _missed(response, trace),
+                reached_by,
             )
             bar = xray_panel.bar(trace, status, before)
         response.set_data(
@@ -205,18 +213,58 @@ def _missed(response: Response, trace: Trace) -> Miss | None:
     return miss
 
 
-def _keys(trace: Trace) -> str:
-    if request.method != "GET":
-        return ""
-    if request.args.get("xray") == "keys":
-        end_trace()  # what is asked from here on is no part of the page
-        return keys_panel.draw(get_redis(), trace)
-    query = (
-        urlencode([*request.args.items(multi=True), ("xray", "keys")])
-        if request.query_string
-        else "xray=keys"
+def _more(trace: Trace) -> str:
+    """What can be asked for: the keys of a page, and what its scripts ran."""
+    more = ""
+    if request.method == "GET":
+        if request.query_string:
+            more = _asked(trace)
+        else:
+            path = html.escape(request.script_root + request.path)
+            more = keys_panel.link(f"{path}?xray=keys") + ask.form(path, "")
+    for step in trace.steps:
+        if step.label == "EVALSHA":
+            return more + _scripts(trace)
+    return more
+
+
+def _asked(trace: Trace) -> str:
+    """The same for an address with a query, which may ask for the keys, or for one of them."""
+    others = [pair for pair in request.args.items(multi=True) if pair[0] != "xray"]
+    hidden = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+        for name, value in others
     )
-    return keys_panel.link(f"{request.script_root}{request.path}?{query}")
+    asked = request.args.get("xray", "")
+    line = asked if asked != "keys" else ""
+    if asked:
+        end_trace()  # what is asked from here on is no part of the page
+    keys = (
+        keys_panel.draw(get_redis(), trace)
+        if asked == "keys"
+        else keys_panel.link(
+            html.escape(
+                f"{request.script_root}{request.path}?{urlencode([*others, ('xray', 'keys')])}"
+            )
+        )
+    )
+    told = ask.answer(get_redis(), line, keys_of(trace)) if line else ""
+    return keys + ask.form(
+        html.escape(request.script_root + request.path), hidden, html.escape(line), told
+    )
+
+
+def _scripts(trace: Trace) -> str:
+    """Where a visitor asks for what scripts run, or has enough of it."""
+    wanted, words, told = (
+        ("", "Leave out the commands inside scripts", NOTED)
+        if trace.recording
+        else ("noted", "Show the commands inside scripts", "")
+    )
+    return (
+        f'<form class="body" method="post" action="{request.script_root}/choices">{told}'
+        f'<button class="btn small" name="scripts" value="{wanted}">{words}</button></form>'
+    )
 
 
 def _in_a_header(trace: Trace) -> str:
@@ -252,28 +300,35 @@ def _rows(trace: Trace) -> list[list[str]]:
 
 def _hand_on(response: Response, trace: Trace) -> None:
     """The POST before a redirect is the interesting request: its trace goes along to the page that
-    follows."""
-    commands = [
-        [
-            command.name,
-            command.key,
-            command.arguments[:80],
-            command.reply,
-            command.refused,
-            f"{step.source}:{step.line}",
-        ]
-        for step in trace.steps
-        for command in commands_of(step)
-    ]
-    flash_cookie.put(
-        response,
-        "xray",
-        {
-            "request": f"{request.method} {request.path}"[:160],
-            "trips": trace.round_trips,
-            "redis_ms": round(trace.redis_ms, 2),
-            "total_ms": round(trace.total_ms(), 2),
-            "commands": commands[:6],
-            "more": max(0, len(commands) - 6),
-        },
-    )
+    follows, with as much of what scripts ran as a cookie holds."""
+    for most in MOST_LINES if trace.inside else (0,):
+        if flash_cookie.put(response, "xray", _carried(trace, most)):
+            return
+
+
+def _carried(trace: Trace, most: int) -> dict[str, Any]:
+    commands: list[list[Any]] = []
+    for step in trace.steps:
+        for command, (args, _) in zip(commands_of(step), step.asked, strict=True):
+            row = [
+                command.name,
+                command.key,
+                command.arguments[:80],
+                command.reply,
+                command.refused,
+                f"{step.source}:{step.line}",
+            ]
+            ran = trace.inside.get(id(args))
+            if ran and len(commands) < MOST_CARRIED:
+                lines = inside.lines(ran, args)[:most]
+                most -= len(lines)
+                row += [ran.count, [line.shown for line in lines]]
+            commands.append(row)
+    return {
+        "request": f"{request.method} {request.path}"[:160],
+        "trips": trace.round_trips,
+        "redis_ms": round(trace.redis_ms, 2),
+        "total_ms": round(trace.total_ms(), 2),
+        "commands": commands[:MOST_CARRIED],
+        "more": max(0, len(commands) - MOST_CARRIED),
+    }

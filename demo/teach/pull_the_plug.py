@@ -1,5 +1,5 @@
 """What a visitor has made different for himself alone: a slow or a broken database, no Redis,
-another strategy.
+another strategy, or scripts that note what they run.
 
 It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else
 is affected: what stands around the wire and before each visit to the database asks `current`, and
@@ -15,13 +15,14 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, current_app, redirect, request, url_for
+from flask import Blueprint, redirect, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 from werkzeug import Response
 
+from demo.observe.trace import current_trace
 from demo.web import cookies, signed
-from demo.web.security import is_own_path, page_before
+from demo.web.security import came_from, is_own_path
 from demo.web.validation import Invalid, convert
 
 COOKIE = cookies.PREFIX + "choices"
@@ -34,11 +35,13 @@ Redis = Literal["", "refused", "slow", "readonly", "full", "paused"]
 
 
 class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing."""
+    """`visitor` names the visitor's own corner of the cache; empty for who has chosen nothing.
+    `scripts` shows more and changes nothing."""
 
     database: Literal["", "slow", "down"] = ""
     redis: Redis = ""
     strategy: Literal["", "write-through", "none"] = ""
+    scripts: Literal["", "noted"] = ""
     visitor: str = ""
 
     @property
@@ -83,6 +86,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: Literal["", "slow", "down"] | None = None
     redis: Redis | None = None
     strategy: Literal["", "write-through", "none"] | None = None
+    scripts: Literal["", "noted"] | None = None
     back: str = ""
 
 
@@ -91,7 +95,11 @@ def begin() -> None:
     as none."""
     for text in cookies.sent(COOKIE):
         with suppress(BadData, msgspec.ValidationError):
-            take(msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices))
+            chosen = msgspec.convert(_signer().loads(text, max_age=LIFE_SECONDS), Choices)
+            take(chosen)
+            trace = current_trace()
+            if trace is not None:
+                trace.recording = chosen.scripts == "noted"
             return
 
 
@@ -104,7 +112,7 @@ def end() -> None:
 def choose() -> Any:
     """Takes a choice, or, with empty ones, ends it; then back to the page that asked."""
     wanted = convert(request.form, Wanted)
-    back = wanted.back or _came_from()
+    back = wanted.back or came_from(url_for("home.index"))
     if not is_own_path(back):
         raise Invalid({"back": "a path of this site"})
     before = current()
@@ -112,24 +120,14 @@ def choose() -> Any:
         before.database if wanted.database is None else wanted.database,
         before.redis if wanted.redis is None else wanted.redis,
         before.strategy if wanted.strategy is None else wanted.strategy,
+        before.scripts if wanted.scripts is None else wanted.scripts,
         before.visitor or secrets.token_hex(6),
     )
     response: Response = redirect(back, 303)
     text = _signer().dumps(msgspec.to_builtins(made))
-    cookies.put(response, COOKIE, text, LIFE_SECONDS if made.any else 0)
+    life_seconds = LIFE_SECONDS if made.any or made.scripts else 0
+    cookies.put(response, COOKIE, text, life_seconds)
     return response
-
-
-def _came_from() -> str:
-    """The page whose form it was, as the browser tells; the same bytes of a cached page are
-    anybody's, wherever he is."""
-    before = page_before()
-    adapter = current_app.create_url_adapter(request)
-    home = url_for("home.index")
-    if before is None or adapter is None or not before.startswith(home):
-        return home
-    path = before.partition("?")[0].removeprefix(request.script_root)
-    return before if adapter.test(path, "GET") else home
 
 
 def _signer() -> URLSafeTimedSerializer:

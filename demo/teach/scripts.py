@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from demo.client.permissions import CALL
-from demo.config import REPOSITORY
+from demo.observe import recorder
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,12 @@ def of(sha: str | bytes) -> Script:
     return _known.get(sha) or Script(sha[:8], ())
 
 
+def text_of(called: str) -> str:
+    """The text of a script of this app by its SHA-1; what EVAL was given is the text itself."""
+    return recorder.texts().get(called, called)
+
+
 @cache
 def _learn_all() -> None:
-    for path in (REPOSITORY / "demo").rglob("*.lua"):
-        learn(path.read_text())
+    for text in recorder.texts().values():
+        learn(text)

@@ -7,12 +7,14 @@ from html import escape
 from typing import Any
 
 from demo.observe.trace import Step, Trace
-from demo.teach import commands, scripts
-from demo.teach.describe import SECRET_PREFIX, as_typed, describe, lives, split, told
+from demo.teach import ask, commands, inside, scripts
+from demo.teach.describe import SECRET_PREFIX, describe, lives, split, told, typed_whole
 from demo.teach.misses import Miss
 from demo.web.formats import ms
 
 MOST = 24
+MOST_NAMES = 4
+MOST_INSIDE = 150  # commands of scripts on a page
 MOST_CHARACTERS_KEPT = 400
 SECRET, SECRET_BYTES = SECRET_PREFIX, SECRET_PREFIX.encode()
 IN_A_ROW = 3
@@ -28,12 +30,18 @@ def draw(
     request: str,
     status: int,
     before: dict[str, Any] | None,
-    keys: str,
+    more: str,
     missed: Miss | None = None,
+    reached_by: str = "",
 ) -> str:
     """The panel: the totals of what the visitor did, what a miss took where this is a hit, the
-    request that a redirect has followed, this request, and a place for its keys."""
-    total_ms = trace.total_ms()
+    request that a redirect has followed, this request, and `more` that can be asked for.
+    `reached_by`, as HTML, begins a redis-cli at its server."""
+    total_ms, names = trace.total_ms(), list[str]()
+    steps = "".join(_steps(trace, total_ms, reached_by, names))
+    complete = ask.NAMES if ask.OPEN_FORM in more else ""
+    complete += "".join(list(dict.fromkeys(names))[:MOST_NAMES])
+    complete = f'<datalist id="names">{complete}</datalist>' if complete else ""
     headline = (
         f"{_plural(before['trips'], 'round trip')} <span>{in_redis(before['redis_ms'], before['total_ms'])}</span>"
         if before
@@ -47,7 +55,7 @@ def draw(
         f"{_before(before) if before else ''}"
         f'<details class="req" open><summary><span class="grow">{escape(request)}</span>'
         f'{then}<span class="badge {_mood(status)}">{status}</span><span class="label">{ms(total_ms)} ms</span></summary>'
-        f'<div class="in">{"".join(_steps(trace, total_ms))}</div></details>{keys}</section>'
+        f'<div class="in">{steps}</div></details>{more}{complete}</section>'
     )
 
 
@@ -57,24 +65,23 @@ def bar(trace: Trace, status: int, before: dict[str, Any] | None = None) -> str:
     if before:
         share = 100 * min(1.0, before["redis_ms"] / (before["total_ms"] or 1))
         drawn = f'<rect class="f-redis" width="{share:.2f}%" height="6"/>'
-        badge, trips = '<span class="badge ok">done</span>', before["trips"]
-        return _bar(badge, trips, drawn, in_redis(before["redis_ms"], before["total_ms"]))
+        return _bar("done", "ok", before["trips"], drawn, before["redis_ms"], before["total_ms"])
     total_ms = trace.total_ms()
     shares = "".join(
-        f'<rect class="{KINDS[step.kind][0]}" x="{100 * step.start_ms / total_ms:.2f}%" '
-        f'width="{100 * step.duration_ms / total_ms:.2f}%" height="6"/>'
+        f"<rect class={KINDS[step.kind][0]} x={100 * step.start_ms / total_ms:.3g}% "
+        f"width={100 * step.duration_ms / total_ms:.3g}% height=6 />"
         for step in trace.steps[:MOST]
     )
-    badge = f'<span class="badge {_mood(status)}">{status}</span>'
-    return _bar(badge, trace.round_trips, shares, in_redis(trace.redis_ms, total_ms))
+    mood = _mood(status)
+    return _bar(str(status), mood, trace.round_trips, shares, trace.redis_ms, total_ms)
 
 
-def _bar(badge: str, trips: int, shares: str, told: str) -> str:
+def _bar(answer: str, mood: str, trips: int, shares: str, redis_ms: float, total_ms: float) -> str:
     return (
         '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
-        f"{badge}<b>{_plural(trips, 'round trip')}</b>"
+        f'<span>Answer<b class="{mood}">{answer}</b></span><span>Round trips<b>{trips}</b></span>'
         f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>{told}</span></a></nav>"
+        f"<span>Redis<b>{ms(redis_ms)} ms</b></span><span>In all<b>{ms(total_ms)} ms</b></span></a></nav>"
     )
 
 
@@ -125,8 +132,8 @@ def _ago(seconds: float) -> str:
 
 def _before(before: dict[str, Any]) -> str:
     rows = "".join(
-        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>")
-        for name, key, rest, reply, refused, site in before["commands"]
+        _command(_line(name, key, rest), reply, refused, f"<span>{escape(site)}</span>", _ran(ran))
+        for name, key, rest, reply, refused, site, *ran in before["commands"]
     )
     more = f'<p class="label">and {before["more"]} more</p>' if before["more"] else ""
     return (
@@ -138,7 +145,12 @@ def _before(before: dict[str, Any]) -> str:
     )
 
 
-def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
+def _ran(ran: list[Any]) -> str:
+    """What a script of the request before ran, as far as its cookie held it."""
+    return inside.draw(ran[0], [inside.Line(*line) for line in ran[1]]) if ran else ""
+
+
+def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> Iterator[str]:
     if not trace.steps:
         yield '<p class="label">Nothing was asked of Redis or of the database.</p>'
         return
@@ -155,13 +167,19 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
             total_ms,
         )
     yield '</div><ol class="cmds">'
-    typed = []
+    typed, left = [], MOST_INSIDE
     for step in shown:
         for number, (args, reply) in enumerate(step.asked):
-            line, as_cli, facts, inner = (
+            line, as_cli, facts, inner, completed = (
                 _drawn(args) if _may_be_kept(args) else _drawn.__wrapped__(args)
             )
+            if trace.inside and (ran := trace.inside.get(id(args))):
+                lines = inside.lines(ran, args)[:left]
+                left -= len(lines)
+                inner = inside.draw(ran.count, lines)
+                as_cli = "\n".join(escape(each.typed) for each in lines if each.typed)
             typed.append(as_cli)
+            names.append(completed)
             came = told(reply) if step.sent else str(reply)
             yield _command(
                 line, came, isinstance(reply, Exception), _meta(step, number, facts), inner
@@ -173,15 +191,33 @@ def _steps(trace: Trace, total_ms: float) -> Iterator[str]:
     if row >= IN_A_ROW:
         yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
     if typed:
-        yield '<details class="typed"><summary class="label">As redis-cli</summary>'
-        yield '<pre class="http">' + "\n".join(typed) + "</pre></details>"
+        yield _as_redis_cli(typed, reached_by)
+
+
+def _as_redis_cli(typed: list[str], reached_by: str) -> str:
+    lines, covered = "\n".join(filter(None, typed)), typed.count("")
+    reach = (
+        f'<p class="label"><code>{reached_by}</code> reaches the server; each line runs there.</p>'
+        if reached_by
+        else ""
+    )
+    rest = (
+        f'<p class="label">Left out: {covered} of a session, or too long to be typed.</p>'
+        if covered
+        else ""
+    )
+    shown = f'<pre class="http" data-copy>{lines}</pre>' if lines else ""
+    return (
+        '<details class="typed"><summary class="label">As redis-cli</summary>'
+        f"{reach}{shown}{rest}</details>"
+    )
 
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
     return (
-        f'<span>{escape(name)}</span><svg width="100%" height="10" aria-hidden="true">'
-        f'<rect class="{fill}" x="{100 * start_ms / total_ms:.3g}%" '
-        f'width="{max(100 * duration_ms / total_ms, 0.6):.3g}%" height="10" rx="2"/></svg>'
+        f"<span>{escape(name)}</span><svg width=100% height=10 aria-hidden=true>"
+        f"<rect class={fill} x={100 * start_ms / total_ms:.3g}% "
+        f"width={max(100 * duration_ms / total_ms, 0.6):.3g}% height=10 rx=2 /></svg>"
         f'<span class="num">{ms(duration_ms)} ms</span>'
     )
 
@@ -200,9 +236,9 @@ def _may_be_kept(args: tuple[Any, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
-    """What of a command hangs on no request: its line, as typed, its growth and life, and what a
-    script does inside."""
+def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str, str]:
+    """What of a command hangs on no request: its line, as typed, its growth and life, what a
+    script does inside, and what of its keys may be asked for."""
     words = split(args)
     command = describe(args, None, words)
     facts = "".join(
@@ -212,9 +248,10 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str]:
     inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
     return (
         _line(command.name, command.key, command.arguments),
-        escape(as_typed(args, words)),
+        escape(typed_whole(args, words)),
         facts,
         inner,
+        ask.names_of(words[1]),
     )
 
 

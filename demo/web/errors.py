@@ -2,11 +2,12 @@
 bare 500."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, render_template, request, url_for
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import (
@@ -18,7 +19,7 @@ from werkzeug.exceptions import (
 )
 
 from demo.client import refusals
-from demo.web.security import SAFE_METHODS
+from demo.web.security import SAFE_METHODS, page_before
 from demo.web.slow_clients import BodyTooSlow
 from demo.web.validation import Invalid
 
@@ -93,6 +94,8 @@ def answer(error: HTTPException) -> Response:
     # Of werkzeug's own errors the stock sentence is replaced, ours are kept.
     stock = error.description == type(error).description
     detail = SENTENCES.get(status, HTTPStatus(status).phrase) if stock else str(error.description)
+    usual = RETRY_AFTER_SECONDS if status == 503 else None
+    wait_seconds = getattr(error, "retry_after_seconds", usual) if status in (429, 503) else None
     if wants_json():
         more: dict[str, Any] = {}
         if isinstance(error, Invalid):
@@ -102,20 +105,40 @@ def answer(error: HTTPException) -> Response:
         response = problem(status, detail, **more)
     else:
         errors = error.errors if isinstance(error, Invalid) else {}
-        title = HTTPStatus(status).phrase
-        response = Response(
-            render_template("error.html", status=status, title=title, detail=detail, errors=errors),
-            status,
-        )
+        response = page(status, detail, wait_seconds, errors)
     vary_by_accept(response)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
-    usual = RETRY_AFTER_SECONDS if status == 503 else None
-    wait_seconds = getattr(error, "retry_after_seconds", usual)
-    if status in (429, 503) and wait_seconds is not None:
+    if wait_seconds is not None:
         response.headers["Retry-After"] = str(wait_seconds)
     return response
+
+
+def page(
+    status: int,
+    detail: str,
+    wait_seconds: int | None = None,
+    errors: Mapping[str, str] | None = None,
+    title: str = "",
+) -> Response:
+    """An error as a page: it leads back to the form, or, where it may help, to the same address
+    again, after `wait_seconds`, which it counts down."""
+    again = None
+    if request.method != "GET":
+        again = page_before() or url_for("home.index")
+    elif status in (408, 429, 500, 503):
+        again = request.script_root + request.full_path.rstrip("?")
+    body = render_template(
+        "error.html",
+        status=status,
+        title=title or HTTPStatus(status).phrase,
+        detail=detail,
+        errors=errors,
+        seconds=wait_seconds,
+        again=again,
+    )
+    return Response(body, status)
 
 
 def init(app: Flask) -> None:

@@ -22,12 +22,15 @@ def _signer(name: str) -> URLSafeTimedSerializer:
     return signed.serializer(f"oneshot:{name}")
 
 
-def put(response: Response, name: str, value: Any, *, seconds: int | None = None) -> None:
-    """Sends `value` (JSON) along, for so long; one that is too large for a cookie is left out."""
+def put(response: Response, name: str, value: Any, *, seconds: int | None = None) -> bool:
+    """Sends `value` (JSON) along, for so long; one that is too large for a cookie is left out, and
+    False."""
     text = _signer(name).dumps(value)
-    if len(text) <= MAX_CHARACTERS:
+    fits = len(text) <= MAX_CHARACTERS
+    if fits:
         g.get("oneshot_taken", set()).discard(name)
         cookies.put(response, PREFIX + name, text, _age(seconds))
+    return fits
 
 
 def take(name: str, *, seconds: int | None = None) -> Any:

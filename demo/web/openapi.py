@@ -8,6 +8,7 @@ that says nothing of itself.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template, requ
 from werkzeug.routing import Rule
 
 from demo.limits import covering
-from demo.web import preconditions
+from demo.web import api_examples, origin, preconditions
 from demo.web.documented import Operation, operations
 from demo.web.errors import SENTENCES
 from demo.web.services import services
@@ -261,4 +262,10 @@ def openapi() -> Response:
 @bp.get("/api/")
 def page() -> str:
     """The same to read."""
-    return render_template("openapi.html", document=document(current_app), titles=services().titles)
+    return render_template(
+        "openapi.html",
+        document=document(current_app),
+        titles=services().titles,
+        curl=partial(api_examples.curl, origin.own() or "https://…"),
+        samples=api_examples.samples(),
+    )

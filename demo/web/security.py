@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, request, url_for
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from demo.web import origin
@@ -56,6 +56,17 @@ def page_before() -> str | None:
     """The page of ours that a form was sent from, where a browser tells."""
     path = origin.path_of(request.referrer or "")
     return path if path is not None and is_own_path(path) else None
+
+
+def came_from(otherwise: str) -> str:
+    """The page whose form it was, as the browser tells, if it is one that can be asked for; the same
+    bytes of a cached page are anybody's, wherever he is."""
+    before = page_before()
+    adapter = current_app.create_url_adapter(request)
+    if before is None or adapter is None or not before.startswith(url_for("home.index")):
+        return otherwise
+    path = before.partition("?")[0].removeprefix(request.script_root)
+    return before if adapter.test(path, "GET") else otherwise
 
 
 def ask_for_key() -> None:

@@ -40,6 +40,7 @@ PAGES = {
     "style": "/style",
     "test": "/tests/catalog/test_cache_aside.py/test_twenty_readers_at_once_load_once",
     "keys": "/rate-limit/?xray=keys",
+    "ask": "/leaderboard/?xray=ZCARD+demo:leaderboard:{main}:all",
     "error": "/no-such-page",
 }
 

@@ -3,6 +3,7 @@ request sent twice."""
 
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,8 +214,16 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
     assert not violations(page)
     words = page.locator("#words").inner_text().split()[:5]
     page.keyboard.type(" ".join(words), delay=80)
-    page.clock.fast_forward(10_100)
     points = 10 * sum(map(len, words))
+    assert page.locator("#points").inner_text() == str(points)
+    assert page.locator("#words mark").inner_text() == " ".join(words)
+    assert page.locator("#typed").get_attribute("aria-invalid") == "false"
+    page.keyboard.type(" ?")
+    assert page.locator("#typed").get_attribute("aria-invalid") == "true"
+    assert page.locator("#points").inner_text() == str(points)
+    assert re.fullmatch(r"\d\.\d", page.locator("#seconds").inner_text())
+    assert not violations(page)
+    page.clock.fast_forward(10_100)
     page.get_by_text(f"{points} points. mara: rank 1, a new player, of 1.").wait_for(timeout=15_000)
     assert page.locator("#podium").inner_text().split("\n")[0] == "mara"
     assert not page.faults

@@ -14,6 +14,15 @@ FAULTS = [
     *(f"redis {fault}" for fault in ("refused", "slow", "readonly", "full", "paused")),
     *(f"database {fault}" for fault in ("slow", "down")),
 ]
+# What is written smaller than 14 px, folded parts included.
+SMALLEST = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = new Set();
+  while (texts.nextNode()) {
+    const text = texts.currentNode, size = parseFloat(getComputedStyle(text.parentElement).fontSize);
+    if (size < 14 && text.data.trim()) found.add(`${size}: ${text.data.trim().slice(0, 40)}`);
+  }
+  return [...found];
+}"""
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
@@ -25,6 +34,8 @@ def test_a_page_is_clean(page: Any, path: str) -> None:
     page.set_viewport_size({"width": 360, "height": 780})
     assert not violations(page, "scrollable-region-focusable", "target-size")
     assert not too_wide(page)
+    page.set_viewport_size({"width": 1600, "height": 900})
+    assert page.evaluate(SMALLEST) == [], "text below 14 px"
     expected = 404 if path in (PAGES["error"], PAGES["product-missing"]) else 200
     faults = [fault for fault in page.faults if not (expected == 404 and "404" in fault)]
     assert not faults
@@ -105,6 +116,8 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     page.get_by_role("button", name="Add to cart").focus()
     enter(page)
     assert "cart 1" in page.locator(".tools").inner_text()
+    assert page.url.endswith("/catalog/products/42")
+    page.goto("/sessions/")
     page.get_by_role("button", name="Sign out").focus()
     enter(page)
     assert page.get_by_role("heading", name="You are not signed in").count() == 1
@@ -183,6 +196,21 @@ def test_the_skip_link_comes_first(page: Any) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+
+
+def test_the_bar_of_a_phone_says_what_its_figures_are(page: Any) -> None:
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.goto("/catalog/products/42")
+        bar = page.locator(".xbar")
+        told = bar.inner_text().split("\n")
+        assert told[::2] == ["Answer", "Round trips", "Redis", "In all"]
+        assert told[1].isdecimal() and told[3].isdecimal()
+        assert told[5].endswith(" ms") and told[7].endswith(" ms")
+        box = bar.bounding_box()
+        assert box["width"] == width and box["y"] + box["height"] == 700
+        assert bar.evaluate("one => one.scrollWidth") <= width
+        page.wait_for_function("!document.querySelector('.xray .req').open")
 
 
 def test_every_column_of_the_keys_is_in_sight(page: Any) -> None:

@@ -89,6 +89,13 @@ def test_a_link_signs_in_a_second_browser_once(device: Callable[..., Any]) -> No
     laptop.goto("/sessions/devices")
     laptop.get_by_role("button", name="Make a link").click()
     link = laptop.get_by_label("The link").input_value()
+    left = laptop.locator("[data-left]")
+    laptop.wait_for_function("() => document.querySelector('[data-left]').textContent < 59")
+    assert 0 < int(left.inner_text()) < 60
+    laptop.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    laptop.locator(".field", has=laptop.get_by_label("The link")).get_by_role("button").click()
+    laptop.get_by_role("button", name="Copied").wait_for()
+    assert laptop.evaluate("navigator.clipboard.readText()") == link
     for page in (phone, late):
         page.goto(link)
     phone.get_by_role("button", name="Sign in here").click()
@@ -149,6 +156,11 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
         if path == "/sessions/lab":
             page.get_by_role("button", name="Run it").last.click()
             page.get_by_role("heading", name="This app: fixation").wait_for()
+            heads = [
+                page.get_by_role("heading", name=name) for name in ("Flask-Session", "This app:")
+            ]
+            left, right = (head.bounding_box() for head in heads)
+            assert left["y"] == right["y"] and left["x"] < right["x"]  # side by side
         if path == "/sessions/":
             page.get_by_text("Change the password").click()
         assert not violations(page)

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.serving import make_server
 
 from demo.client.wire import Client
-from demo.leaderboard import board_access, boards, views
+from demo.leaderboard import board_access, boards, play, views
 from demo.leaderboard.ranking import Leaderboard
 from demo.web.errors import RedisAway
 from demo.web.services import services
@@ -948,3 +949,55 @@ def test_boards_of_one_player_do_not_push_one_in_use_off_the_list(
     fourth = post(web, "p3", 6)
     assert boards.names(client)[0] == "main"
     assert round_trips(fourth) == round_trips(first) + 1
+
+
+def test_places_past_the_tenth_are_shown_by_a_link(web: FlaskClient) -> None:
+    scores = [{"player": f"p{number:02}", "score": 100 - number} for number in range(1, 41)]
+    assert batch(web, scores).status_code == 200
+    page = web.get("/leaderboard/boards/main?player=p05").text
+    assert 'data-player="p11"' not in page and "from=11" in page and "Places 11 to 35" in page
+    asked = web.get("/leaderboard/boards/main?from=11")
+    more = asked.text.partition('id="rows"')[2].partition("</tbody>")[0]
+    assert re.findall(r'data-player="(\w+)"', more) == [f"p{number}" for number in range(11, 36)]
+    assert "Places 36 to 40" in asked.text
+    assert round_trips(asked) == round_trips(web.get("/leaderboard/boards/main")) + 1
+    last = web.get("/leaderboard/boards/main?from=36").text
+    assert "<h3>Places 36 to 40</h3>" in last and "from=11" in last and "from=61" not in last
+
+
+@pytest.mark.parametrize("given", ["", "0", "-1", "x", "²", "1.5", "99999999", "1000000", "1"])
+def test_a_place_that_is_none_is_no_error(web: FlaskClient, given: str) -> None:
+    post(web, "mara", 5)
+    page = web.get("/leaderboard/boards/main", query_string={"from": given})
+    assert page.status_code == 200
+    assert ("The board ends before" in page.text) is (given == "1000000")
+
+
+def test_made_up_players_are_added_and_named_as_such(web: FlaskClient) -> None:
+    answer = web.post("/leaderboard/boards/main/players")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/leaderboard/boards/main")
+    assert "20 made-up players were added" in web.get("/leaderboard/boards/main").text
+    found = web.get("/leaderboard/api/boards/main?limit=100").json
+    assert found["total"] == 20
+    assert all(entry["player"].startswith("bot-") for entry in found["entries"])
+
+
+def test_made_up_players_are_bounded_and_refused_where_the_api_alone_takes_scores(
+    make_app: Callable[..., Flask],
+) -> None:
+    web = make_app().test_client()
+    answers = [web.post("/leaderboard/boards/main/players").status_code for _ in range(7)]
+    assert answers == [303] * 6 + [429]
+    closed = make_app(API_KEY="a key", RATE_LIMITS={}).test_client()
+    assert closed.post("/leaderboard/boards/main/players").status_code == 403
+    assert "made-up" not in closed.get("/leaderboard/boards/main").text
+    free = make_app(RATE_LIMITS={}).test_client()
+    assert free.post("/leaderboard/boards/A b/players").status_code == 404
+
+
+def test_play_finds_the_app_that_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_INSTANCE_PATH", str(tmp_path))
+    monkeypatch.setenv("PORT", "8123")
+    assert play.running() == "http://127.0.0.1:8123"
+    (tmp_path / play.ADDRESS).write_text("http://127.0.0.1:9000\n")
+    assert play.running() == "http://127.0.0.1:9000"

@@ -2,7 +2,7 @@ import pytest
 
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Quota
-from demo.rate_limit.playground import MOST_HITS, SKEWED, Playground, fullest_window
+from demo.rate_limit.playground import MOST_HITS, SKEWED, Hit, Playground, fullest_window
 from demo.rate_limit.timeline import Timeline
 from tests.servers import Client, trips
 
@@ -119,11 +119,39 @@ def test_hits_of_one_moment_are_drawn_side_by_side_away_from_others(client: Clie
     hits, _, now = playground.look("me")
     now = hits[-1].at_us + 6_000_000
     dots = Timeline(hits, now, 10).dots(0)
-    assert [shift for *_, shift in dots] == [-12, -6, 0, 0, 6, 12]
+    assert [dot.shift for dot in dots] == [-12, -6, 0, 0, 6, 12]
     at_the_right_edge = Timeline(hits, hits[-1].at_us, 10).dots(0)
-    assert [shift for *_, shift in at_the_right_edge] == [-30, -24, -18, -12, -6, 0]
-    assert [at for _, _, at, _ in dots] == [hit.at_us for hit in hits]
-    assert all(0 <= x <= 100 for x, *_ in dots)
+    assert [dot.shift for dot in at_the_right_edge] == [-30, -24, -18, -12, -6, 0]
+    assert [dot.at_us for dot in dots] == [hit.at_us for hit in hits]
+    assert all(0 <= dot.x <= 100 for dot in dots)
     edge = hits[0].at_us + 100_000
     assert (round(Timeline(hits, now, 10).x(edge), 2), edge) in Timeline(hits, now, 10).edges()
     assert Timeline(hits, now + 40_000_000, 10).dots(0) == []
+
+
+@pytest.mark.parametrize("width", [330, 560])
+@pytest.mark.parametrize(
+    "hits",
+    [
+        [(0, 30)],
+        [(0, 30), (4_000_000, 30)],
+        [(9_900_000, 50), (10_100_000, 50)],
+        [(number * 133_333, 1) for number in range(150)],
+        [(number * 1_333_333, 1) for number in range(15)],
+        [(number * 650_000, 1) for number in range(20)],
+    ],
+    ids=["burst", "two bursts", "edge", "steady 50", "steady 5", "stream"],
+)
+def test_no_dot_lies_upon_another(hits: list[tuple[int, int]], width: int) -> None:
+    """On a phone and on a desktop, in pixels."""
+    base = 1_795_000_000_000_000
+    sent = [Hit(base + at, (bool(count % 2),)) for at, count in hits for _ in range(count)]
+    for later in (0, 3_000_000):
+        dots = Timeline(sent, sent[-1].at_us + later, 10).dots(0)
+        assert len(dots) == len([hit for hit in sent if hit.at_us > sent[-1].at_us + later - 25e6])
+        placed = [(dot.x * width / 100 + dot.shift, dot.y, dot.radius) for dot in dots]
+        for number, (x, y, radius) in enumerate(placed):
+            assert 0 <= y - radius and y + radius <= 26
+            for other_x, other_y, other_radius in placed[:number]:
+                apart = ((x - other_x) ** 2 + (y - other_y) ** 2) ** 0.5
+                assert apart >= radius + other_radius - 0.3

@@ -1,8 +1,10 @@
+import html
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import segno
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -231,3 +233,68 @@ def test_more_devices_than_are_shown_are_counted(
         assert store.begin({}, user="ida", epoch=store.epoch("ida"))
     page = web.get("/sessions/devices").text
     assert "ida: 36 sessions" in page and "6 more, which end earlier." in page
+
+
+def test_a_link_that_is_over_says_so_in_words(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
+    code = link_of(two[0]).partition("code=")[2]
+    third, late = app.test_client(), app.test_client()
+    third.post("/sessions/second-device", data={"code": code})
+    page = late.post("/sessions/second-device", data={"code": code})
+    assert page.status_code == 422 and "Unprocessable" not in page.text
+    assert (
+        "This link does not work any more" in page.text
+        and "this link was used already" in page.text
+    )
+    assert 'href="/sessions/devices"' in page.text.partition("<main")[2]
+
+
+ENDED = "This browser’s session has ended"
+
+
+@pytest.mark.parametrize("path", ["/", "/catalog/products/42", "/sessions/", "/leaderboard/"])
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_ended_device_is_told_why_at_its_next_click_and_once(
+    make_app: Callable[..., Flask], path: str, shown: bool
+) -> None:
+    app = make_app(XRAY=shown)
+    one, other = app.test_client(), app.test_client()
+    one.post("/sessions/sign-up", data=OWN)
+    other.post("/sessions/login", data=OWN)
+    one.post("/sessions/devices/revoke-others")
+    assert "from another device, by a new password" in other.get(path).text
+    assert ENDED not in other.get(path).text and ENDED not in one.get(path).text
+
+
+def test_who_signs_out_or_never_had_a_session_is_told_nothing(
+    app: Flask, two: tuple[FlaskClient, FlaskClient]
+) -> None:
+    two[0].post("/sessions/logout")
+    forged = app.test_client()
+    forged.set_cookie(SESSION, "nonsense")
+    for web in (two[0], app.test_client(), forged):
+        assert ENDED not in web.get("/sessions/").text
+
+
+def test_a_link_has_its_picture_and_says_how_long_it_works(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    two[0].post("/sessions/devices/link")
+    page = two[0].get("/sessions/devices").text
+    link = html.unescape(re.findall(r'data-copy readonly value="([^"]+)"', page)[0])
+    drawn = segno.make(link, micro=False).svg_inline(scale=4, light="#fff")
+    assert f'role="img" aria-label="QR code to open it elsewhere">{drawn}</div>' in page
+    assert int(re.findall(r'data-countdown="(\d+)"', page)[0]) in range(50, 61)
+    assert "localhost is this machine alone" in page
+    assert "data-countdown" not in two[0].get("/sessions/devices").text
+
+
+def test_where_the_host_is_not_known_a_link_has_no_picture(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    elsewhere = {"base_url": "http://shop.example"}
+    two[0].set_cookie(SESSION, sid_of(two[0]), domain="shop.example")
+    two[0].post("/sessions/devices/link", **elsewhere)
+    page = two[0].get("/sessions/devices", **elsewhere).text
+    assert 'href="/sessions/second-device?code=' in page and "QR code" not in page

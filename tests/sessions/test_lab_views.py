@@ -71,3 +71,37 @@ def test_what_is_kept_of_a_run_and_does_not_decode_is_gone(
 ) -> None:
     client.set("demo:sessions:{run:0123456789abcdef}", b"\x80\x04", ex=60)
     assert "not kept any more" in web.get("/sessions/lab?run=0123456789abcdef").text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_each_lane_read_and_wrote_is_shown_and_what_was_written_over(
+    wired: Client,
+) -> None:
+    def told(race: str, system: int) -> list[tuple[int, str, str]]:
+        moments = races.run(race, wired)[system].moments
+        return [(did.lane, did.value, did.over) for did in moments if did.value]
+
+    assert told("lost-update", 0) == [
+        (0, "since 1", ""),
+        (1, "since 1", ""),
+        (1, "since 1, cart 1", ""),
+        (0, "since 1, cart 1", "since 1, cart 1"),
+    ]
+    assert told("lost-update", 1) == [
+        (0, "cart 0", ""),
+        (1, "cart 0", ""),
+        (1, "cart 1", ""),
+        (0, "cart 2", ""),
+    ]
+    assert told("revived", 0)[-2:] == [
+        (1, "no session", ""),
+        (0, "user mara, theme dark", "no session"),
+    ]
+    assert told("revived", 1)[-2:] == [(1, "no session", ""), (0, "refused: no session", "")]
+    assert not [over for race in races.RACES for *_, over in told(race, 1) if over]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_written_over_stands_on_the_page(web: FlaskClient) -> None:
+    page = web.get(web.post("/sessions/lab", data={"race": "lost-update"}).location).text
+    assert seen(page).count("wrote over “since 1, cart 1”, unread") == 1

@@ -485,3 +485,27 @@ def test_a_day_of_a_session_is_noted_once_and_a_database_that_is_away_signs_nobo
 
 def get_database_of(app: Flask) -> Database:
     return services(app).database
+
+
+def test_what_a_name_and_a_password_may_be_is_said_before_they_fail(web: FlaskClient) -> None:
+    def hint(page: str, id: str) -> str:
+        assert f'aria-describedby="{id}-hint"' in page
+        return re.findall(rf'id="{id}-hint">([^<]+)<', page)[0]
+
+    page = web.get("/sessions/").text
+    assert hint(page, "new_name") == accounts.NAME_RULE
+    assert hint(page, "new_password") == accounts.PASSWORD_RULE
+    refused = web.post("/sessions/sign-up", data={"name": "X", "password": "short"}).text
+    assert accounts.NAME_RULE in refused and "new_name-hint" not in refused
+    web.post("/sessions/sign-up", data=OWN)
+    assert hint(web.get("/sessions/").text, "changed") == accounts.PASSWORD_RULE
+
+
+def test_what_a_player_and_a_board_may_be_called_is_said_before_they_fail(web: FlaskClient) -> None:
+    for path, told in (
+        ("/leaderboard/boards/main", "1 to 64 visible characters."),
+        ("/leaderboard/boards/main", "A whole number within"),
+        ("/leaderboard/boards/main/game", "1 to 64 visible characters."),
+        ("/leaderboard/", "Lower-case letters, digits and inner hyphens, 40 at most."),
+    ):
+        assert told in web.get(path).text

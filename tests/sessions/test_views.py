@@ -405,3 +405,23 @@ def test_a_cart_line_that_does_not_decode_is_left_out(
     assert web.get("/sessions/").status_code == 200
     assert web.get("/sessions/api/me").json["cart"] == []
     assert web.post("/sessions/cart", data={"product": "42"}).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("referrer", "back"),
+    [
+        ("http://localhost/catalog/products/42", "/catalog/products/42"),
+        ("http://localhost/catalog/?category=lamps", "/catalog/?category=lamps"),
+        ("http://localhost/sessions/login", "/sessions/"),
+        ("http://elsewhere.example/catalog/", "/sessions/"),
+        ("", "/sessions/"),
+    ],
+)
+def test_who_puts_something_into_the_cart_stays_where_he_is(
+    web: FlaskClient, referrer: str, back: str
+) -> None:
+    headers = {"Referer": referrer} if referrer else {}
+    answer = web.post("/sessions/cart", data={"product": "42"}, headers=headers)
+    assert (answer.status_code, answer.headers["Location"]) == (303, back)
+    page = web.get(back).text
+    assert ": 1 in your cart." in page and "cart 1" in page

@@ -502,6 +502,6 @@ def test_what_the_visitor_did_comes_first(web: FlaskClient) -> None:
     assert f"What you did: <code>POST /leaderboard/boards/{board}/scores</code>" in panel
     assert f'<p class="total">{trips} round trip' in panel
     assert panel.index("what you did") < panel.index("the page after")
-    assert f'<span class="badge ok">done</span><b>{trips} round trip' in page
+    assert f'<b class="ok">done</b></span><span>Round trips<b>{trips}</b>' in page
     again = web.get(posted.headers["Location"]).text
     assert "What you did" not in again and "the page after" not in again

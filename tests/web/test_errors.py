@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -199,3 +200,37 @@ def test_a_change_whose_answer_is_lost_is_not_told_as_undone(app: Flask) -> None
     assert "not known" not in web.post("/refused").text
     for answer in (web.post("/loses"), web.post("/refused"), web.get("/loses")):
         assert answer.status_code == 503 and "Nothing was changed" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (ConnectionError("away"), 1),
+        (ResponseError("OOM"), 10),
+        (NoPermissionError("no"), None),
+    ],
+)
+def test_a_503_leads_on_and_says_for_how_long(
+    app: Flask, error: Exception, seconds: int | None
+) -> None:
+    def fails() -> str:
+        raise error
+
+    app.add_url_rule("/fails", "fails", fails, methods=["GET", "POST"])
+    web = app.test_client()
+    again, back = web.get("/fails?a=1&b=2"), web.post("/fails", headers={"Referer": OF_A_FORM})
+    for page, link in ((again, "/fails?a=1&amp;b=2"), (back, "/leaderboard/boards/main")):
+        assert f'class="btn primary" href="{link}"' in page.text
+        counts = re.findall(r'data-countdown="(\d+)"', page.text)
+        assert counts == ([] if seconds is None else [str(seconds)])
+        assert page.text.count("countdown.js") == len(counts)
+    assert "Try again" in again.text and "Back to the form" in back.text
+
+
+OF_A_FORM = "http://localhost/leaderboard/boards/main"
+
+
+def test_what_trying_again_does_not_mend_offers_no_such_thing(web: FlaskClient) -> None:
+    assert "Try again" not in web.get("/no-such-page").text
+    wrong = web.post("/sessions/cart", data={"product": "x"}, headers={"Referer": OF_A_FORM})
+    assert "Back to the form" in wrong.text and "countdown" not in wrong.text

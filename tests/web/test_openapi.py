@@ -1,7 +1,10 @@
 """The document of the API: complete, true of what is answered, and its examples run."""
 
+import html
+import json
 import os
 import re
+import shlex
 from typing import Any
 
 import jsonschema_rs
@@ -10,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from demo.app import USE_CASES
+from demo.web import api_examples
 from demo.web.documented import operations
 
 NO_STREAM = "text/event-stream"
@@ -105,6 +109,53 @@ def test_the_page_tells_every_address_with_its_example(
     for path, methods in document["paths"].items():
         assert path in page.text
         assert all(said["operationId"] in page.text for said in methods.values())
+
+
+def test_each_operation_has_a_line_for_a_shell_that_runs(make_app: Any) -> None:
+    web = make_app(RATE_LIMITS={}).test_client()
+    web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1})
+    lines = [
+        html.unescape(line)
+        for line in re.findall(
+            r'aria-label="Shell: [^>]+ data-copy>(.*?)</pre>', web.get("/api/").text
+        )
+    ]
+    assert len(lines) == len(list(operations(web.application)))
+    for line in lines:
+        words = shlex.split(line)
+        assert words.pop(0) == "curl"
+        options = dict(zip(words, words[1:], strict=False))
+        (address,) = [word for word in words if word.startswith("http://localhost/")]
+        body = options.get("-d")
+        method = options.get("-X", "POST" if body else "GET")
+        answer = web.open(
+            address.removeprefix("http://localhost"),
+            method="HEAD" if "-N" in words else method,
+            data=body,
+            content_type="application/x-www-form-urlencoded" if body else None,
+        )
+        assert answer.status_code in (200, 201), (line, answer.text)
+
+
+def test_each_operation_has_an_answer_of_the_shape_that_the_document_tells(
+    document: dict[str, Any],
+) -> None:
+    """Where this fails, `python -m tests.make_samples` takes them anew."""
+    kept = json.loads(api_examples.SAMPLES.read_text())
+    for methods in document["paths"].values():
+        for said in methods.values():
+            sample = kept.pop(said["operationId"])
+            content = next(iter(said["responses"].values()))["content"]
+            if "application/json" in content:
+                assert fits(sample, content["application/json"]["schema"], document), said
+            else:
+                assert isinstance(sample, str) and sample
+    assert not kept
+
+
+def test_with_a_key_a_line_says_where_it_stands(make_app: Any) -> None:
+    page = html.unescape(make_app(API_KEY="a key").test_client().get("/api/").text)
+    assert "-H 'Authorization: Bearer <key>'" in page and "a key'" not in page
 
 
 def test_with_a_key_the_document_says_so(make_app: Any) -> None:
