@@ -193,6 +193,16 @@ def test_a_cluster_that_is_away_at_the_start_is_used_when_it_is_back() -> None:
         client.close()
 
 
+def test_the_first_that_asks_a_cluster_for_its_nodes_when_it_is_back_is_told_them() -> None:
+    port = free_port()
+    client = connect(
+        f"redis+cluster://127.0.0.1:{port}", pool_size=2, timeout_seconds=0.5, open_seconds=0.01
+    )
+    with cluster_node(port=port):
+        until(lambda: _answers(lambda: [node.port for node in client.get_nodes()] == [port]))
+        client.close()
+
+
 def _answers(ask: Callable[[], Any]) -> bool:
     try:
         return bool(ask())
