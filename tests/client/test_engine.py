@@ -44,6 +44,34 @@ def test_who_lets_go_waits_for_the_end_and_no_longer_than_it_may(
     assert clock.now == pytest.approx(waited, abs=0.011)
 
 
+def test_a_temporary_instance_folder_stays_while_its_process_lives_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(folders, "root", lambda: tmp_path)
+    (tmp_path / "file").touch()
+    code = (
+        "import pathlib, sys; from demo.client import folders; "
+        "folders.root = lambda: pathlib.Path(sys.argv[1]); "
+        "print(folders.instance_folder(sys.argv[1] + '/file/x'), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        folders.sweep()
+        assert folder.is_dir() and folder.parent == tmp_path
+        process.kill()
+        process.wait()
+        folders.sweep()
+        assert not folder.exists()
+
+
 class Holder:
     """A process that holds the engine of an instance folder until it is ended."""
 
