@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from demo.client.wire import Client
 from demo.config import ConfigError
 from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
+from demo.rate_limit.limiter import Quota
 from demo.web.budgets import Budgets
 from demo.web.services import part
 from tests.conftest import round_trips
@@ -506,3 +507,13 @@ def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(
     web: FlaskClient,
 ) -> None:
     assert "20 to 25 bytes a hit up to 128 hits, then 70 to 120" in web.get("/rate-limit/").text
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_identity_takes_no_more_than_the_page_tells(client: Client, name: str) -> None:
+    limiter = ALGORITHMS[name](client, "bytes", Quota(100, 60))
+    for _ in range(110):
+        limiter.hit("client-1")
+    most = bytes_of(name, 100)
+    assert client.memory_usage(limiter.redis_keys("client-1")[0]) <= most
+    assert most <= (12_000 if name == "sliding_window_log" else 500)
