@@ -157,16 +157,16 @@ def ranked(results: Sequence[Result]) -> list[Result]:
 def verdict(outcome: Outcome) -> str:
     """A finished run in a few sentences: an answer more is not worth a person signed out, nor a
     write refused."""
-    found = [
-        (f"{each.policy} {_percent(each):.1f} %", price(each)) for each in ranked(outcome.results)
-    ]
+    order = ranked(outcome.results)
+    found = [(f"{each.policy} {_percent(each):.1f} %", price(each)) for each in order]
     well = [told for told, lost in found if not lost]
     best = 100 * outcome.optimum_hits / max(1, outcome.results[0].asked if outcome.results else 0)
     return " ".join(
         [
-            f"Answered from memory without a loss: {', '.join(well)}."
+            f"Where a cache shares its server with sessions, take {order[0].policy}. "
+            f"Answered from memory, with nobody signed out and no write refused: {', '.join(well)}."
             if well
-            else "No policy came off without a loss.",
+            else "Each policy signed people out or refused writes.",
             *(f"Under {told}, but it {lost}." for told, lost in found if lost),
             f"Nobody could have done better than {best:.1f} %.",
         ]

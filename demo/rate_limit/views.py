@@ -78,7 +78,11 @@ def errands() -> list[Errand]:
 def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture."""
     passed, refused, scope = home.scoped(told, metrics.limited())
-    return f"Refused, {scope}", str(refused), sketches.verdicts(passed, refused)
+    return (
+        f"Requests that the app’s own limits refused, {scope}",
+        str(refused),
+        sketches.verdicts(passed, refused),
+    )
 
 
 @bp.get("/")
