@@ -30,7 +30,7 @@ addEventListener("click", (event) => {
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const pause = document.querySelector("#pause");
-let running = true;
+let running = !(pause && calm);
 let reading = false;
 const age = (one) => (performance.now() - (one.came ??= performance.now())) / 1000;
 const two = (number) => String(Math.floor(number)).padStart(2, "0");

@@ -107,7 +107,7 @@ def _go_on(app: Flask, options: Options, turn: Run) -> None:
 
 def _keep(turn: Run, kept: Kept) -> None:
     # one that broke off is not told as one that goes on for longer than it could
-    seconds = KEPT_SECONDS if kept.over else LONGEST_SECONDS + 5
+    seconds = KEPT_SECONDS if kept.over else int(LONGEST_SECONDS) + 5
     get_redis().set(_key(turn.id), msgspec.json.encode(kept), ex=seconds)
 
 

@@ -81,7 +81,7 @@ def test_the_hit_ratio_of_a_use_case_is_the_one_that_the_clients_of_the_load_cou
                 else None
             )
 
-        assert until(figures) == (hits, 400 - hits)
+        assert until(figures, 25) == (hits, 400 - hits)
         pages = [server.request("/monitor/").text for _ in range(4)]
         assert all(f"{hits} of 400" in page for page in pages)
         snapshot = server.request("/monitor/api/snapshot").json()

@@ -212,7 +212,9 @@ def test_every_link_and_every_form_in_trouble(
             told = html.unescape(answer.text)
             banner = " ".join(told.partition("For you alone:")[2].partition("</form>")[0].split())
             assert banner, path
-            if fault != ("database", "slow"):
+            if fault == ("redis", "slow"):  # within its time: it is late, and nothing else
+                assert policy(answer.text, fault) not in banner, (path, banner)
+            elif fault != ("database", "slow"):
                 assert policy(answer.text, fault) in banner, (path, banner)
             assert "plugged" in told.partition("</header>")[0], path
     assert {

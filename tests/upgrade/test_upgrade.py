@@ -47,6 +47,14 @@ NEVER_LEFT = {
     "demo:turns:{<line>}": "given back when a run is over",
     "demo:client:{primaries}": "not there yet in the build of the dump",
     "demo:client:{changes}": "the same",
+    "demo:busy:{run}": "the same",
+    "demo:monitor:{sampler}:latest": "the same",
+    "demo:catalog:{behind-<run>}:<part>": "gone with its run, or after a minute",
+    "demo:catalog:{lab-<run>:<key>}": "the same",
+    "demo:catalog:{object:<run>}:<kind>": "the same",
+    "demo:catalog:{page:<kind and id>}:late": "a moment's",
+    "demo:monitor:{run:<id>}": "of a run, for ten minutes",
+    "demo:rate_limit:{play<lane>-<settings>:<visitor>}": "of the playground, for a window",
 }
 PLACES = {
     "<handle>": "[0-9a-f]{32}",
