@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from demo.teach.pull_the_plug import COOKIE
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
 
@@ -49,7 +51,7 @@ class Stranger:
             answer.read()
             status = answer.status
             for name, value in answer.getheaders():
-                if name.lower() == "set-cookie" and value.startswith("choices="):
+                if name.lower() == "set-cookie" and COOKIE in value.partition("=")[0]:
                     self.cookie = value.split(";")[0]
         except (OSError, http.client.HTTPException):
             if self._connection:

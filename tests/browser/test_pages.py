@@ -27,10 +27,11 @@ SMALLEST = """() => {
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
 def test_a_page_is_clean(page: Any, path: str) -> None:
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)
-        page.goto(path)
-        assert not violations(page)
+    page.emulate_media(color_scheme="light")
+    page.goto(path)
+    assert not violations(page)
+    page.emulate_media(color_scheme="dark")  # the same document, in other colours
+    assert not violations(page, "color-contrast")
     page.set_viewport_size({"width": 360, "height": 780})
     assert not violations(page, "scrollable-region-focusable", "target-size")
     assert not too_wide(page)
