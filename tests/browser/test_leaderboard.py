@@ -206,12 +206,14 @@ def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, serve
 
 def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, server: Server) -> None:
     page.clock.install()
-    page.goto("/leaderboard/boards/game/game")
-    page.get_by_label("Player").focus()
-    page.keyboard.type("mara")
-    enter(page)
-    assert page.evaluate("document.activeElement.id") == "typed"
-    assert not violations(page)
+    for looked_at in (True, False):  # a game of its own for axe, which may take longer than one
+        page.goto("/leaderboard/boards/game/game")
+        page.get_by_label("Player").focus()
+        page.keyboard.type("mara")
+        enter(page)
+        assert page.evaluate("document.activeElement.id") == "typed"
+        if looked_at:
+            assert not violations(page)
     words = page.locator("#words").inner_text().split()[:5]
     page.keyboard.type(" ".join(words), delay=80)
     points = 10 * sum(map(len, words))
