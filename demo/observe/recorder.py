@@ -74,22 +74,24 @@ class Ran:
 
 @dataclass(frozen=True)
 class Inside:
-    """What a script ran in one call: how many commands, and the first of them."""
+    """What a script ran in one call: how many commands, and the first of them. Not `permitted`:
+    the server refuses EVAL to the app's user, and nothing could be noted."""
 
     count: int
     commands: tuple[Ran, ...]
+    permitted: bool = True
 
 
 def run(trip: Trip, send: Send) -> tuple[list[Any], Inside | None]:
     """Sends a trip, with its script noted where it is one, and returns the replies as they would
-    have come without. Where EVAL is not permitted it goes out as it is, and nothing is noted."""
+    have come without. Where EVAL is not permitted it goes out as it is, and only that is noted."""
     args = trip.commands[0]
     text = _text(args) if args[0] in ("EVALSHA", "EVAL") else None
     if text is None:
         return send(trip), None
     reply = send(trip.instead(("EVAL", noting(text), *args[2:])))[0]
     if isinstance(reply, ResponseError) and "'eval'" in str(reply).lower():
-        return send(trip), None
+        return send(trip), Inside(0, (), permitted=False)
     if isinstance(reply, Exception):
         return [reply], None
     count, seen, *answer = reply

@@ -4,6 +4,8 @@ with all of their user's.
 A replica that becomes Redis' primary may lack the last moments of the one before, and a session that
 ended in these would be valid again. So each ending is a row for KEPT_SECONDS, and all of them are
 ended once more on a server that was not the primary before. Doing so twice does no harm.
+
+Why a session was ended is kept longer, for the next click of its browser.
 """
 
 import logging
@@ -17,6 +19,7 @@ from demo.sessions.accounts import metadata
 from demo.sessions.session_store import Ending, SessionStore
 
 KEPT_SECONDS = 120
+TOLD_DAYS, MOST_TOLD = 7, 50
 endings = Table(
     "session_endings",
     metadata,
@@ -25,6 +28,13 @@ endings = Table(
     Column("handle", String(32), nullable=False),
     Column("before", String(16), nullable=False),
     Column("epoch", String(16), nullable=False),
+    Column("ended_at", DateTime(timezone=True), nullable=False),
+)
+reasons = Table(
+    "session_reasons",
+    metadata,
+    Column("handle", String(32), primary_key=True),
+    Column("reason", String(80), nullable=False),
     Column("ended_at", DateTime(timezone=True), nullable=False),
 )
 log = logging.getLogger(__name__)
@@ -36,8 +46,9 @@ class Endings:
     def __init__(self, database: Any) -> None:
         self._database = database
 
-    def keep(self, ending: Ending) -> None:
-        """Writes it down, and drops what is old. Where the database is away it is only logged: the
+    def keep(self, ending: Ending, reason: str = "") -> None:
+        """Writes it down, with the reason that the browsers of its sessions are told, MOST_TOLD of
+        them at most, and drops what is old. Where the database is away it is only logged: the
         session has ended all the same."""
         now = datetime.now(UTC)
         row = {
@@ -48,12 +59,32 @@ class Endings:
             "ended_at": now,
         }
         old = endings.c.ended_at < now - timedelta(seconds=KEPT_SECONDS)
+        too_old = reasons.c.ended_at < now - timedelta(days=TOLD_DAYS)
+        told = [
+            {"handle": handle, "reason": reason, "ended_at": now}
+            for handle in filter(None, (ending.handle, *ending.handles[:MOST_TOLD]))
+        ]
         try:
             with self._database.write(wait=False) as connection:
                 connection.execute(delete(endings).where(old))
                 connection.execute(insert(endings), row)
+                if reason and told:
+                    again = reasons.c.handle.in_([each["handle"] for each in told])
+                    connection.execute(delete(reasons).where(too_old | again))
+                    connection.execute(insert(reasons), told)
         except SQLAlchemyError as error:
             log.warning("a session ended, not written down: %s", type(error).__name__)
+
+    def why(self, handle: str) -> str | None:
+        """Why the session of this handle was ended, if somebody ended it lately; None too where the
+        database is away."""
+        sought = select(reasons.c.reason).where(reasons.c.handle == handle)
+        try:
+            with self._database.read(wait=False) as connection:
+                reason: str | None = connection.execute(sought).scalar()
+                return reason
+        except SQLAlchemyError:
+            return None
 
     def again(self, store: SessionStore) -> int:
         """Ends once more what is kept, the oldest first; how many there were. Raises RedisError,

@@ -25,12 +25,11 @@ from demo.sessions.session_store import Ended, SessionStore
 from demo.sessions.session_values import Session, encode
 from demo.web import cookies
 from demo.web.budgets import OutOfBudget
+from demo.web.formats import duration
 
 NESTED = {list, dict}
-OVER = (
-    "This browser’s session has ended: from another device, by a new password, or because nobody used it "
-    "for too long. You count as signed out now."
-)
+OVER = "This browser’s session has ended: {}. You are signed out now."
+EXPIRED = "nobody used it for {}, it was {} old, or Redis had no room for it"
 DAY_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,11 @@ class LazySession(SessionMixin):
     be asked. That an id was one and is none any more is left for the page among `g.parts`."""
 
     def __init__(
-        self, store: SessionStore, offered: Sequence[str] = (), old: Sequence[str] = ()
+        self,
+        store: SessionStore,
+        offered: Sequence[str] = (),
+        old: Sequence[str] = (),
+        why: Callable[[str], str] = str,
     ) -> None:
         self.offered = (*offered, *old)
         self.sid = self.sent = self.offered[0] if self.offered else None
@@ -49,7 +52,7 @@ class LazySession(SessionMixin):
         self.accessed = False
         self.cleared = False
         self.loaded: Session | None = None
-        self._store = store
+        self._store, self._why = store, why
         self._data: dict[str, Any] | None = None
         self._before: dict[str, bytes] = {}
         self._touched = self._nested = False
@@ -73,8 +76,10 @@ class LazySession(SessionMixin):
                     self.loaded = found
                     self._data = dict(found.data) if found else {}
                     self._before = found.encoded if found else {}
-                    if found is None and sent not in self.old and session_id.place(sent):
-                        g.setdefault("parts", {})["notice"] = OVER
+                    place = session_id.place(sent)
+                    if found is None and sent not in self.old and place:
+                        why = self._why(place.handle)
+                        g.setdefault("parts", {})["notice"] = OVER.format(why)
                     self._nested = not NESTED.isdisjoint(map(type, self._data.values()))
         return self._data
 
@@ -163,10 +168,12 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         store: SessionStore,
         room: Callable[[], None] = lambda: None,
         visited: Callable[[str], None] = lambda user: None,
+        why: Callable[[str], str | None] = lambda handle: None,
     ) -> None:
-        """`room` raises OutOfBudget where no more sessions may be kept for whoever asks."""
+        """`room` raises OutOfBudget where no more sessions may be kept for whoever asks. `why` tells
+        why a session was ended, None for one that nobody ended."""
         super().__init__(app, key_prefix="", permanent=True)
-        self.store, self._room, self._visited = store, room, visited
+        self.store, self._room, self._visited, self._told_why = store, room, visited, why
 
     def open_session(self, app: Flask, request: Request) -> LazySession:
         """The visitor's session, not read yet. A cookie that has not the form of an id will be
@@ -174,7 +181,8 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         if "HTTP_COOKIE" not in request.environ:
             return LazySession(self.store)
         offered = cookies.sent(app.config["SESSION_COOKIE_NAME"])
-        return LazySession(self.store, offered, () if offered else cookies.old_sessions())
+        old = () if offered else cookies.old_sessions()
+        return LazySession(self.store, offered, old, self._why)
 
     def begin(self, session: LazySession) -> None:
         """Makes sure that there is a session in Redis, be it empty. Raises RedisError,
@@ -257,6 +265,11 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
             log.warning("sessions: not saved: %s", type(error).__name__)
             return
         self._set_cookie(app, session, response)
+
+    def _why(self, handle: str) -> str:
+        """Why the session of this handle is none any more."""
+        lives = (self.store.idle_seconds, self.store.absolute_seconds)
+        return self._told_why(handle) or EXPIRED.format(*map(duration, lives))
 
     def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
         loaded = self.store.load(store_id)

@@ -63,12 +63,13 @@ class Ended:
 @dataclass(frozen=True)
 class Ending:
     """What was ended: the session of a handle, or all that began under the epoch `before`, which
-    was replaced by `epoch`."""
+    was replaced by `epoch`; `handles` are those of them that were on the user's list."""
 
     owner: str
     handle: str = ""
     before: str = ""
     epoch: str = ""
+    handles: tuple[str, ...] = ()
 
 
 class SessionStore:
@@ -281,11 +282,11 @@ class SessionStore:
         )
         if not done:
             return None
-        before, *handles = ended
+        before, *handles = (part.decode() for part in ended)
         if not again and before:
-            self._ended(Ending(place.owner, before=before.decode(), epoch=epoch))
+            self._ended(Ending(place.owner, "", before, epoch, tuple(handles)))
         if handles:  # nobody can use them any more; this only frees their memory early
-            self._client.unlink(*(Place(place.owner, each.decode()).session for each in handles))
+            self._client.unlink(*(Place(place.owner, each).session for each in handles))
         return len(handles)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from flask import Flask, Response, current_app, request, session, url_for
+from flask import Flask, Response, current_app, has_request_context, request, session, url_for
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -44,6 +44,14 @@ LABS = (("sessions.lab", "Races", "Two requests that meet, on stock Flask-Sessio
 # What Redis keeps for a session with its place on the user's list, and for a line of a cart.
 SESSION_BYTES, LINE_BYTES = 1200, 250
 DAY_SECONDS = 86_400
+# What the browser of a session that a request of this endpoint has ended is told.
+ELSEWHERE = "it was signed out from another device"
+REASONS = {
+    "sessions.revoke": ELSEWHERE,
+    "sessions.revoke_others": ELSEWHERE,
+    "sessions.revoke_all": ELSEWHERE,
+    "sessions.change_password": "the password of its account was changed",
+}
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "DEL GET SET UNLINK"
 ROOMS = (device_views, lab_views, sign_in_views)  # they add their views to the blueprint
@@ -69,7 +77,7 @@ def init(app: Flask, services: Services) -> None:
         idle_seconds=idle,
         absolute_seconds=absolute,
         along=(cart.PART,),
-        ended=endings.keep,
+        ended=lambda ending: endings.keep(ending, _reason()),
     )
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
@@ -90,13 +98,18 @@ def init(app: Flask, services: Services) -> None:
     def room() -> None:
         kept_for.take(network(), secrets.token_hex(8), SESSION_BYTES, min(idle, absolute))
 
-    app.session_interface = RedisSessionInterface(app, store, room, _visited(database))
+    app.session_interface = RedisSessionInterface(app, store, room, _visited(database), endings.why)
     with database.read(wait=False) as connection:
         prepared = accounts.is_prepared(connection)
     if not prepared:
         with database.write(wait=False) as connection:
             accounts.prepare(connection)
     app.register_blueprint(bp)
+
+
+def _reason() -> str:
+    """Why the running request ends somebody's session, for the browser whose session it is."""
+    return REASONS.get(request.endpoint or "", "") if has_request_context() else ""
 
 
 def _visited(database: Database) -> Callable[[str], None]:

@@ -18,6 +18,10 @@ from demo.teach.describe import SECRET_PREFIX, quoted, shorten_key
 LITERAL = re.compile(r"'([^'\n]*)'")
 TIMES = ("EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT")
 COVERED = "••••"
+NOT_PERMITTED = (
+    '<p class="label">What this call ran is not shown: Redis does not permit EVAL to this app’s user. '
+    "The script’s text names:</p>"
+)
 
 
 @dataclass(frozen=True)

@@ -319,7 +319,7 @@ def _carried(trace: Trace, most: int) -> dict[str, Any]:
                 f"{step.source}:{step.line}",
             ]
             ran = trace.inside.get(id(args))
-            if ran and len(commands) < MOST_CARRIED:
+            if ran and ran.permitted and len(commands) < MOST_CARRIED:
                 lines = inside.lines(ran, args)[:most]
                 most -= len(lines)
                 row += [ran.count, [line.shown for line in lines]]

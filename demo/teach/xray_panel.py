@@ -176,8 +176,11 @@ def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> 
             if trace.inside and (ran := trace.inside.get(id(args))):
                 lines = inside.lines(ran, args)[:left]
                 left -= len(lines)
-                inner = inside.draw(ran.count, lines)
-                as_cli = "\n".join(escape(each.typed) for each in lines if each.typed)
+                if ran.permitted:
+                    inner = inside.draw(ran.count, lines)
+                    as_cli = "\n".join(escape(each.typed) for each in lines if each.typed)
+                else:
+                    inner = inside.NOT_PERMITTED + inner
             typed.append(as_cli)
             names.append(completed)
             came = told(reply) if step.sent else str(reply)

@@ -197,7 +197,7 @@ def test_where_eval_is_not_permitted_a_script_goes_out_as_it_is(recording: Trace
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recorder, "texts", lambda: {sha: text})
             assert client.execute_command("EVALSHA", sha, 1, "demo:test:{d}") == 1
-        assert not recording.inside
+        assert list(recording.inside.values()) == [recorder.Inside(0, (), permitted=False)]
         client.close()
 
 

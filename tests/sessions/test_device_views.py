@@ -7,8 +7,10 @@ import pytest
 import segno
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
 from demo.client.wire import Client
+from demo.database import Database
 from demo.sessions.session_id import handle, place
 from demo.sessions.visitor import Parts
 from demo.web.cookies import SESSION
@@ -263,8 +265,46 @@ def test_an_ended_device_is_told_why_at_its_next_click_and_once(
     one.post("/sessions/sign-up", data=OWN)
     other.post("/sessions/login", data=OWN)
     one.post("/sessions/devices/revoke-others")
-    assert "from another device, by a new password" in other.get(path).text
+    assert f"{ENDED}: it was signed out from another device." in other.get(path).text
     assert ENDED not in other.get(path).text and ENDED not in one.get(path).text
+
+
+NEW = {"password": OWN["password"], "new": "another good passphrase"}
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("devices/{handle}/revoke", "it was signed out from another device."),
+        ("devices/revoke-all", "it was signed out from another device."),
+        ("password", "the password of its account was changed."),
+        ("", "nobody used it for 24 h, it was 30 days old, or Redis had no room for it."),
+    ],
+)
+def test_an_ended_device_is_told_its_own_reason(
+    two: tuple[FlaskClient, FlaskClient], client: Client, end: str, reason: str
+) -> None:
+    one, other = two
+    if end:
+        path = f"/sessions/{end.format(handle=handle(sid_of(other)))}"
+        assert one.post(path, data=NEW).status_code == 303
+    else:
+        found = place(sid_of(other))
+        assert found and client.delete(found.session)
+    assert f"{ENDED}: {reason}" in other.get("/sessions/").text
+
+
+def test_without_the_database_an_ended_device_is_told_what_may_be(
+    two: tuple[FlaskClient, FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    one.post("/sessions/devices/revoke-others")
+
+    def away(*args: Any, **options: Any) -> Any:
+        raise OperationalError("", {}, Exception())
+
+    monkeypatch.setattr(Database, "read", away)
+    assert f"{ENDED}: nobody used it" in other.get("/sessions/").text
 
 
 def test_who_signs_out_or_never_had_a_session_is_told_nothing(

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from demo.teach.describe import quoted, typed_whole
 from demo.web.cookies import SESSION
 from demo.web.flash_cookie import PREFIX
 from tests.conftest import round_trips
-from tests.servers import cluster_node, private_engine, sentinel_of, tcp_server
+from tests.servers import cluster_node, connect, private_engine, sentinel_of, tcp_server
 from tests.sessions.visitors import GOOD
 from tests.teach.test_xray import sealed
 
@@ -33,6 +34,18 @@ def text(page: str) -> str:
     """What is read of the panel."""
     panel = page.partition('class="card xray"')[2].partition("</aside>")[0]
     return html.unescape(re.sub(r"<[^>]+>", "", panel))
+
+
+def test_where_eval_is_not_permitted_the_page_says_so(make_app: Callable[..., Flask]) -> None:
+    with tcp_server() as port:
+        rights = ("on", ">pw", "~demo:*", "&*", "+@all", "-eval")
+        with closing(connect(f"redis://127.0.0.1:{port}")) as admin:
+            admin.execute_command("ACL", "SETUSER", "u", *rights)
+        web = make_app(REDIS_URL=f"redis://u:pw@127.0.0.1:{port}").test_client()
+        web.post("/choices", data=NOTED)
+        page = text(web.get("/leaderboard/boards/main").text)
+    assert "Redis does not permit EVAL to this app’s user. The script’s text names:" in page
+    assert "inside the script: " in page and "Inside the script, in this call" not in page
 
 
 def typed(page: str) -> list[str]:
