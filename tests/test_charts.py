@@ -29,8 +29,8 @@ def test_a_line_is_broken_where_nothing_is_known(draw: Any) -> None:
     assert re.findall(r'class="p-redis" d="(M0[^"]*)"', html) == [
         "M0 75h.01L25 0M75 50h.01L100 100"
     ]
-    assert 'aria-label="Views, from 10:00 to 10:04; views: last 0"' in html
-    assert "<b>views</b> last 0, from 0 to 4, most at 10:01" in html
+    assert 'aria-label="Views, from 10:00 to 10:04; views: last 0 a minute"' in html
+    assert "<b>views</b> last 0, from 0 to 4 a minute, most at 10:01" in html
     assert re.findall(r"<td>([^<]+)</td>", html) == [
         "10:04",
         "0",
