@@ -11,7 +11,10 @@ COPY templates /src/app/templates
 COPY static /src/app/static
 # What a visitor takes along comes with its tests.
 COPY tests /src/app/tests
-COPY wsgi.py gunicorn.conf.py LICENSE requirements.txt requirements-dev.txt /src/app/
+# The documentation is pages of the app, and so are the files to which it leads.
+COPY docs /src/app/docs
+COPY deploy /src/app/deploy
+COPY wsgi.py gunicorn.conf.py LICENSE README.md CHANGELOG.md compose.yaml pyproject.toml requirements.txt requirements-dev.txt /src/app/
 # Bytecode is made here: the root is read-only where it runs.
 RUN cd /src/app && /venv/bin/python -m compileall -q /venv/lib . && /venv/bin/python -m demo.web.templating
 

@@ -30,6 +30,7 @@ from demo.observe.redis_sums import RedisSums
 from demo.observe.request_log import RequestLog
 from demo.teach import (
     busy,
+    documents,
     home,
     panel,
     pattern_zip,
@@ -113,6 +114,7 @@ def create_app(
     for shared in (
         busy,
         command_line,
+        documents,
         pull_the_plug,
         openapi,
         pattern_zip,

@@ -16,6 +16,8 @@ SAMPLES = {
     "use_case": "rate_limit",
     "pattern": "sliding_window",
     "token": "0" * 16,
+    "name": "deploy",
+    "path": "demo/client/wire.py",
 }
 BOARD = "/leaderboard/api/boards/main"
 # What stands below the things that people come for when all is well.

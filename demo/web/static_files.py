@@ -27,6 +27,11 @@ def _digests() -> tuple[str, str]:
     return version, digest.hexdigest()[:12]
 
 
+def version() -> str:
+    """What the addresses of the static files begin with, below /static/."""
+    return _digests()[0]
+
+
 def init(app: Flask) -> str:
     """Adds their address. What is returned changes with any of them and with any template."""
     folder = REPOSITORY / "static"

@@ -92,7 +92,14 @@ def test_every_page_is_a_view_and_nothing_else_is(app: Flask, collector: Collect
     assert set(expected) == set(PAGES)
     assert {
         name for name, found in titles.items() if found and found[1].strip() != PAGES[name]
-    } == {"catalog.product", "leaderboard.board", "leaderboard.play_game", "test_pages.show"}
+    } == {
+        "catalog.product",
+        "leaderboard.board",
+        "leaderboard.play_game",
+        "test_pages.show",
+        "documents.page",
+        "documents.source",
+    }
     with app.app_context():
         cached_dashboard.forget()
     text = seen(web.get("/analytics/").text)

@@ -37,6 +37,8 @@ PAGES = {
     "monitor": "/monitor/",
     "eviction": "/monitor/eviction",
     "api": "/api/",
+    "docs": "/docs/?q=proxy",
+    "docs-page": "/docs/http-api",
     "style": "/style",
     "test": "/tests/catalog/test_cache_aside.py/test_twenty_readers_at_once_load_once",
     "keys": "/rate-limit/?xray=keys",
