@@ -8,8 +8,8 @@ answers now costs the others a moment, not `open_seconds`. While nothing comes b
 more, then every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
 it, after `open_seconds`.
 
-Of the errors that Redis itself answers, most (wrong type, read-only, out of memory) prove that it is
-there and leave the breaker alone; those of a server that answers nothing else, such as one that is
+Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there.
+They leave the breaker alone. Errors of a server that answers nothing else, such as one that is
 still loading, open it. Which do is told in `refusals.py`. On a cluster each server has a breaker.
 Idea: M. Nygard, Release It!, "Circuit Breaker".
 """

@@ -3,8 +3,8 @@
 The owner holds the child's standard input open. The kernel closes it with the owner, however that
 one ends, and the child takes it as the word to end. A child bounds itself: what is set between fork
 and exec is not safe beside threads. What it starts in turn has the same bounds, each process for
-itself, and is killed by the kernel with the thread that started it (Linux). macOS refuses a bound
-of the memory.
+itself. On Linux the kernel kills it with the thread that started it. macOS refuses a bound on
+memory.
 """
 
 import ctypes

@@ -2,8 +2,9 @@
 failure is its own.
 
 redis-py knows the map of a cluster, the keys of a command and the shapes of replies. Sending and
-reading are our own (`cluster_talk.py`): redis-py asks for the map again within the call that failed, sends a
-pipeline's commands again that a server was only late with, and waits for one server after another.
+reading are our own (`cluster_talk.py`). redis-py reloads the slot map within the call that failed,
+resends a pipeline's commands that a server was only late with, and waits for one server after
+another.
 """
 
 import threading
@@ -65,9 +66,9 @@ class ClusterClient(Wired, Talk, _Keys):
     needed. After a failure the map is asked for again, beside the calls. Nothing is sent twice but
     what was refused by a server that does not hold the key.
 
-    `pool` makes the pool of a server, `turn` bounds the pipelines that are under way: each holds a
-    connection to one server while it waits for one to the next, and as many as a pool has could
-    wait for one another.
+    `pool` makes the pool of a server, `turn` bounds the pipelines that are under way. Each pipeline
+    holds a connection to one server while it waits for one to the next, so unbounded pipelines
+    could deadlock on a pool.
     """
 
     def __init__(

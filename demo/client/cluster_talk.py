@@ -52,9 +52,9 @@ class Talk:
     def _talk(
         self, batches: Sequence[tuple[Any, list[Any]]], until: float = 0.0
     ) -> list[list[Any]]:
-        """Sends commands to servers, all before any is read, and reads what they reply until the
-        time is over, the whole timeout where none is told: replies and errors, as many as there
-        are commands."""
+        """Sends commands to servers, all before any reply is read. Then reads replies until the
+        time is over, or for the whole timeout where none is given. Returns a reply or an error for
+        each command."""
         hurried = len(batches) > 1 or until
         until = until or time.monotonic() + self._timeout_seconds
         answers: list[list[Any]] = [[] for _ in batches]

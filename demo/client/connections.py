@@ -2,10 +2,10 @@
 answer still on its way. A standalone server, a Sentinel's primary and each node of a cluster have
 the same kind of pool.
 
-Taking and giving back are redis-py's own without its meters and its maintenance notices, neither of
-which is used here: they cost each command as much as the rest of it. They lean on names that
-redis-py keeps to itself, which is why its next major version is kept out, and why the pool's tests
-force each of these paths.
+Taking and giving back are redis-py's own, without its meters and its maintenance notices. Neither
+is used here, and they would double the cost of a command. They lean on names that redis-py keeps to
+itself, which is why its next major version is kept out, and why the pool's tests force each of
+these paths.
 """
 
 import contextlib

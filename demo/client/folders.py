@@ -1,9 +1,9 @@
 """Folders on this machine: `instance/`, which outlives the app, and private temporary ones, which
 must not.
 
-A temporary folder holds a file `alive.lock`. Whoever uses the folder holds a flock on it, which the
-kernel drops with the last process, however that one ended; so a folder whose lock is free is a
-leftover, and the next start sweeps it.
+A temporary folder holds a file `alive.lock`. Each user of the folder holds a flock on it, which the
+kernel drops with the last process, however that one ended. A folder whose lock is free is a
+leftover, and the next start removes it.
 """
 
 import atexit

@@ -1,10 +1,9 @@
 """One leader among any number of processes: a lock with a time to live and a fencing token.
 
 Who leads renews the lead well within its time; when he dies, it runs out and the next who asks has
-it. A lock alone is no proof: a process that was paused goes on as if it still led. So each lead
-bears a token that is higher than all before, and whatever the leader stores is refused by the
-script that stores it when `token_key` holds another one by then. What is not stored in Redis has to
-bear being done twice.
+it. A lock alone is no proof: a process that was paused goes on as if it still led. So each lead has
+a token that is higher than all before. The script that stores the leader's data refuses it when
+`token_key` holds another token by then. What is not stored in Redis has to bear being done twice.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
 redis-py client of bytes.

@@ -1,5 +1,5 @@
-"""A name is looked up within a time, which `getaddrinfo` has no bound for: that of a server that
-died may take ten seconds to be not found, and whoever connects would stand still so long.
+"""Looks up a name within a time limit, which `getaddrinfo` does not have. The name of a dead server
+may take ten seconds to be not found, and a connecting caller would wait that long.
 """
 
 import ipaddress

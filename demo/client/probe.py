@@ -11,9 +11,9 @@ MOST_PROBES = 16_384
 
 
 def probe(client: Any, name: str = "") -> Any:
-    """Asks a client's server, or a cluster's of that name, for a sign of life, on a connection that
-    is free, or else on one of its own: a pool that is empty is no sign of death. A key is asked
-    for: a cluster that is down answers everything else. Raises RedisError."""
+    """Pings a client's server, or the server of that name in a cluster. Uses a free connection, or
+    else one of its own, because an exhausted pool does not mean that the server is down. A key is
+    asked for: a cluster that is down answers everything else. Raises RedisError."""
     if not is_cluster(client):
         return _exists(client.connection_pool)
     try:

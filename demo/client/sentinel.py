@@ -62,14 +62,14 @@ class Sentinels(Sentinel):
 class SentinelPool(SentinelConnectionPool, BoundedPool):
     """The same for the primary that a Sentinel names.
 
-    It asks once a second who that is: after a failover the one before may live on and take writes
-    that will be lost, and nothing on a kept connection tells. Idle connections to it are dropped at
-    once, those that are out when they come back.
+    It asks once a second which server that is. After a failover the old primary may live on and
+    accept writes that will be lost, and a kept connection does not show it. Idle connections to it
+    are dropped at once, those that are out when they come back.
 
-    `watchers` run from the first connection of a process on, each in a thread, with a weak
-    reference to the pool; who of them knows of a new primary tells by `follow`. `changed` is called
-    with the address before, the new one, and how many connections at most were handed out while
-    the one before may no longer have been the primary: what it acknowledged on these may be lost.
+    `watchers` run from the first connection of a process on, each in a thread with a weak reference
+    to the pool. A watcher that learns of a new primary calls `follow`. `changed` is called with the
+    old address, the new one, and the largest number of connections that were handed out while the
+    old server may no longer have been the primary. Writes acknowledged on these may be lost.
     """
 
     look_seconds = 1.0

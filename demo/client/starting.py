@@ -25,8 +25,8 @@ def connect(
     around: Sequence[Around],
     needs: Mapping[str, Sequence[str]],
 ) -> tuple[Client, str, Breaker | Breakers]:
-    """The client and the URL of the Redis in the settings, or of the embedded engine, which is
-    started if need be, and its breaker, or those of a cluster's servers. `needs` names the commands
+    """The client, the URL and the breaker of the Redis in the settings, or of the embedded engine,
+    which is started if need be. A cluster has a breaker for each server. `needs` names the commands
     of each part.
 
     Raises ConfigError with one sentence for what only a person can mend.
@@ -78,8 +78,8 @@ def _say_what_is_missing(client: Client, needs: Mapping[str, Sequence[str]]) -> 
 
 
 def _load_scripts(client: Client) -> None:
-    """Tells Redis all scripts, in one round trip but on a cluster, where each node has to know them,
-    so that no first call pays for it; a script it lacks is sent when called."""
+    """Loads all scripts into Redis, so that no first call pays for it: in one round trip, or one
+    for each node of a cluster. A script that is missing later is sent when it is called."""
     clustered = is_cluster(client)
     told: Any = client if clustered else client.pipeline(transaction=False)
     try:

@@ -9,9 +9,9 @@ their places, and the others' replies beside it.
 A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
 else, so a wrapper holds for all three. Without wrappers a client behaves like redis-py's own.
 
-Connections that only listen are no client's and do not pass here: the messages of live boards
-(`leaderboard/subscription.py`), of the near cache (`catalog/near_cache.py`) and of Sentinels
-(`failover.py`); nor do signs of life (`probe.py`).
+Connections that only listen do not pass here: those of live boards (`leaderboard/subscription.py`),
+of the near cache (`catalog/near_cache.py`) and of Sentinels (`failover.py`). Neither do the probe's
+pings (`probe.py`).
 """
 
 from collections.abc import Callable, Sequence

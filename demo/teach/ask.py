@@ -1,9 +1,9 @@
 """Try it in Redis: a prompt that takes a page's own read commands on the page's own keys.
 
-Which keys these are nobody chooses: the page is made once more, and only what its own commands named
-may be asked for, in one round trip after its clock has stopped. A reply is bounded by what is asked:
-what is as long as a key is large is refused with a sentence. Of keys in which other visitors may
-stand only counts are told, and nothing of a session.
+Nobody chooses these keys. The page is made once more, and only keys that its own commands named may
+be read, in one round trip after its clock has stopped. A reply is bounded by what is asked: what is
+as long as a key is large is refused with a sentence. Of keys in which other visitors may stand only
+counts are told, and nothing of a session.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Make it busy: simulated visitors for a minute, so that the monitor, analytics and boards move.
 
 They are a process of their own and ask the app over HTTP as anybody does. One run goes on at a time
-for all, in the line of the labs, so that no lab measures them; it stops by itself, when somebody
-stops it, and with the worker that began it. Nothing is left that does not expire.
+for all workers, in the line of the labs, so that no lab measures it. It stops by itself, when
+somebody stops it, and with the worker that began it. Nothing is left that does not expire.
 """
 
 import contextlib

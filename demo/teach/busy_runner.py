@@ -1,9 +1,9 @@
 """The process of simulated visitors: one line of JSON on standard input, one a second on standard
 output. Each visitor asks the app over HTTP, thinks, and asks again.
 
-It ends when its time is up, on SIGTERM, and as soon as standard input is closed: the kernel closes
-that with the process that started it, however that one ends. Its memory and its time to compute are
-bounded.
+It ends when its time is up, on SIGTERM, and as soon as standard input is closed. The kernel closes
+standard input with the process that started it, however that one ends. Its memory and its time to
+compute are bounded.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
 """What a visitor has done to Redis for himself alone, put between the one client and the wire.
 
-A lost connection, a slow server and one that hangs fail as redis-py lets them fail, after the
-pool's own timeout, and trip a breaker of this visitor's own, so that nobody else waits less or gets
-less. A read-only server and one without memory refuse the commands that they would refuse, and
-answer all others: what a command is comes from COMMAND, and a script runs as EVALSHA_RO, where the
-server itself refuses its first write.
+A lost connection, a slow server and one that hangs fail as they do in redis-py, after the pool's
+own timeout. They trip a breaker of this visitor alone, so nobody else is affected. A read-only
+server and one without memory refuse the commands that a real one would refuse, and answer all
+others. COMMAND says which commands write. A script runs as EVALSHA_RO, where the server itself
+refuses its first write.
 """
 
 from collections import OrderedDict

@@ -161,9 +161,9 @@ def _policies(chosen: pull_the_plug.Choices, body: bytes) -> list[str]:
 
 
 def show(response: Response, trace: Trace, reached_by: str = "") -> None:
-    """Adds Server-Timing, and to a page its x-ray, which says how redis-cli reaches the server; a
-    redirect takes the trace along in a one-shot cookie, and what a script has asked for gets it in
-    a header."""
+    """Adds Server-Timing, and adds its x-ray to a page, with how redis-cli reaches the server. A
+    redirect carries the trace in a one-shot cookie, and an answer to a script carries it in a
+    header."""
     response.headers["Server-Timing"] = trace.server_timing()
     if g.get("whole"):
         return

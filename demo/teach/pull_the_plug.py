@@ -1,9 +1,9 @@
 """What a visitor has made different for himself alone: a slow or a broken database, no Redis,
 another strategy, or scripts that note what they run.
 
-It lies in a signed cookie that ends by itself, so nothing is stored on the server and nobody else
-is affected: what stands around the wire and before each visit to the database asks `current`, and
-the catalog keeps such a visitor's answers under keys of his own.
+It lies in a signed cookie that expires by itself, so nothing is stored on the server and nobody
+else is affected. The wrappers of the wire and of the database ask `current`. The catalog keeps such
+a visitor's answers under separate keys.
 """
 
 import secrets

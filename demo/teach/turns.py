@@ -1,19 +1,19 @@
 """Turns: so many runs at once in all processes, and a line, in order of coming, for who waits.
 
-A visitor has one place in a line, whether his run goes on or he waits; an address and a network
-hold so many of them, so that nobody fills a line by coming under other names. Nobody waits inside
-of a request: he asks again now and then, is told how many are before him, and exactly one answer
-says that his run begins. A place is a lease by Redis' clock: who does not ask again loses his, a
-run that is not kept up loses its own, so a browser that was closed or a worker that was killed
-holds up the others for `wait_seconds` or `run_seconds` and no longer.
+A visitor has one place in a line, running or waiting. An address and a network hold a bounded
+number of places, so nobody fills a line by coming under other names. Nobody waits inside of a
+request: he asks again now and then, is told how many are before him, and exactly one answer says
+that his run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses it,
+and so does a run that is not renewed. A closed browser holds up the others for `wait_seconds` at
+most, a killed worker for `run_seconds`.
 
-At most `at_once` runs hold a place at any moment. A run that has lost its place, because it was
-held up for too long and another has begun, or because Redis has forgotten the line, is told so by
-`keep` and has to end: until it asks, the other runs beside it.
+At most `at_once` runs hold a place at any moment. A run loses its place when it was held up for too
+long and another has begun, or when Redis has lost the line. `keep` says so, and the run has to end.
+Until it asks, both run side by side.
 
-A line is one hash under one key, of at most `at_once + most_waiting` places, so a script is told
-everything in one round trip, on a cluster too, and the key expires by itself. Takes a redis-py
-client of bytes. Every method is one round trip and raises RedisError; `now_ms` is for tests.
+A line is one hash of at most `at_once + most_waiting` places under one key. So one script call does
+everything, on a cluster too, and the key expires by itself. Takes a redis-py client of bytes. Every
+method is one round trip and raises RedisError; `now_ms` is for tests.
 """
 
 import secrets

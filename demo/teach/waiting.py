@@ -1,9 +1,9 @@
 """Who runs an experiment of a lab, and who waits for it: the door between `turns.py` and the labs.
 
-A lab hands over what a visitor wants to run. When it is his turn the run begins within his request;
-else he is sent to a page that says how many are before him and asks again by itself, and the first
-of its requests that finds his turn come begins it. So nobody who waits holds a thread, a connection
-or a lock.
+A lab hands over what a visitor wants to run. If it is the visitor's turn, the run begins within
+this request. Otherwise the visitor gets a page that says how many are ahead and asks again by
+itself. The first of its requests that finds the turn come begins the run. So nobody who waits holds
+a thread, a connection or a lock.
 """
 
 import threading

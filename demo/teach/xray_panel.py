@@ -34,9 +34,9 @@ def draw(
     missed: Miss | None = None,
     reached_by: str = "",
 ) -> str:
-    """The panel: the totals of what the visitor did, what a miss took where this is a hit, the
-    request that a redirect has followed, this request, and `more` that can be asked for.
-    `reached_by`, as HTML, begins a redis-cli at its server."""
+    """The panel: totals of what the visitor did, the time of a miss where this is a hit, the
+    request before a redirect, this request, and `more` to ask for. `reached_by`, as HTML, begins a
+    redis-cli at its server."""
     total_ms, names = trace.total_ms(), list[str]()
     steps = "".join(_steps(trace, total_ms, reached_by, names))
     complete = ask.NAMES if ask.OPEN_FORM in more else ""
