@@ -3,9 +3,9 @@ standard output.
 
 A private engine for each policy that it knows, without a port and without a file, lives in the
 folder that the process is given. All of it ends, and the folder is removed, when the run is over,
-when its time is up, on SIGTERM, and as soon as standard input is closed: the kernel closes that
-with the process that started it, however that one ends. Should this process be killed itself, the
-kernel kills its engines (Linux), and the folder is its owner's to remove. This process and each
+when its time is up, on SIGTERM, and as soon as standard input is closed. The kernel closes standard
+input with the process that started it, however that one ends. Should this process be killed itself,
+the kernel kills its engines (Linux), and the folder is its owner's to remove. This process and each
 engine have a bound of their memory; an engine holds a few MB, and refuses writes long before it
 comes near.
 """

@@ -33,8 +33,9 @@ class Room(msgspec.Struct, array_like=True):
 
 
 class Beside(msgspec.Struct, array_like=True):
-    """What a process did beside asking Redis: answers over HTTP by the microseconds that they took at
-    most, visits to the database by bucket of time; and how often a call found no connection free."""
+    """What a process did beside asking Redis: answers over HTTP by their upper bound in
+    microseconds, visits to the database by time bucket, and how often a call found no free
+    connection."""
 
     answers: dict[int, int] = {}
     visits: dict[int, int] = {}

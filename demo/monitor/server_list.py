@@ -1,5 +1,6 @@
-"""Every server that belongs to the Redis in use, and whether it answers: a cluster's primaries and
-replicas; of a primary that Sentinels name, its replicas and the Sentinels; else the one server.
+"""Every server that belongs to the Redis in use, and whether it answers. For a cluster these are
+its primaries and replicas. Behind Sentinels they are the primary, its replicas and the Sentinels.
+Otherwise it is the one server.
 
 Sums are those of the servers that take writes: each holds a part of the keys. What one lacks is not
 made up for by another, so what is wrong is looked for on each of them.

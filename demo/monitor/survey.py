@@ -2,14 +2,14 @@
 SCAN and MEMORY USAGE.
 
 A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table
-by hash, and hashes are as good as chance, so what it has seen by then is a random sample: sums are
+by hash, and hashes are as good as chance. So the keys it has seen are a random sample. Sums are
 scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
 Sampling Techniques, 1977).
 
-MEMORY USAGE itself is an estimate, also of keys that were all seen: it leaves out the entry of an
-expiry and the table's own places, and takes a large key for the mean of some of its parts. So the
-sum is held against what the server uses beyond what it took at its start: a size lies between what
-was measured and its share of that.
+MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
+expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is
+held against what the server uses beyond what it took at its start: a size lies between what was
+measured and its share of that.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The files that workers count in: those of dead workers become one, as each scrape reads them all.
 
-A scrape must see a worker's figures once, in its own file or in the common one, so it holds the
-lock of the folder, which all scrapes share and folding does not.
+A scrape must see a worker's figures once, in its own file or in the common one. So it takes a
+shared lock of the folder. Folding takes it exclusively.
 """
 
 import contextlib

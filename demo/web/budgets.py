@@ -1,8 +1,9 @@
 """What strangers may have Redis keep, in bytes: per network, and for all.
 
-Each thing that is kept counts with its size for as long as it can live. A network may hold a quarter
-of a budget; the last quarter of the budget is for those who hold little, so that who has filled the
-rest does not shut others out. IPv4 counts by /24, IPv6 by /48: who has a whole network is one caller.
+Each thing that is kept counts with its size for as long as it can live. A network may hold a
+quarter of a budget. The last quarter is for networks that hold little, so one that has filled the
+rest does not shut others out. IPv4 counts by /24, IPv6 by /48: who has a whole network is one
+caller.
 
 Counted in the process, so it costs no round trip; of several workers each gives out its share. After
 a restart it is counted from nothing.

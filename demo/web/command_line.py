@@ -37,9 +37,9 @@ def explained() -> list[str]:
 @click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
 @click.option("--public", "is_public", is_flag=True, help="Check what a public host needs.")
 def check_command(ask_each: bool, is_public: bool) -> None:
-    """Says ok: the app was made, so all of it was checked. Asked to explain, it ends with exit code
-    1 when a server does not answer or a use case lacks a command, which end no start; asked about a
-    public host, when a setting is not for one."""
+    """Says ok: the app was made, so all of it was checked. With --explain the exit code is 1 when a
+    server does not answer or a use case lacks a command, although neither ends a start. With
+    --public it is 1 when a setting is not for a public host."""
     lines = [*explained(), *_permitted(services())] if ask_each else []
     if is_public:
         unsafe = [*public.unsafe(current_app.config), *_unsafe_redis(services())]

@@ -1,9 +1,9 @@
 """What a proxy in front tells, beside what DEMO_TRUSTED_PROXIES says of it.
 
-Behind a proxy that nobody declared, every request comes from the proxy's own address, which is
-often loopback: nothing may be allowed to it then, and all visitors are one to the limits. So such
-requests are told apart, and the first of a process is written down. A proxy that adds no header
-cannot be noticed.
+Behind an undeclared proxy every request comes from the proxy's own address, which is often
+loopback. That address must not permit anything then, and the limits count all visitors as one. So
+such requests are told apart, and the first of a process is written down. A proxy that adds no
+header cannot be noticed.
 """
 
 import logging

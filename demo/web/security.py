@@ -1,6 +1,6 @@
 """Who may change things, and what a browser may do with a page.
 
-Cross-site changes are refused by what browsers say of themselves, not by tokens: a token in a form
+Cross-site changes are refused by the headers that browsers send, not by tokens. A token in a form
 would give every anonymous reader a session, and a cached page would hand one visitor's token to
 all. The rule is that of Go's net/http.CrossOriginProtection: Sec-Fetch-Site same-origin or none
 passes; without that header Origin has to be ours, its scheme too; with neither it is a program,
@@ -59,8 +59,8 @@ def page_before() -> str | None:
 
 
 def came_from(otherwise: str) -> str:
-    """The page whose form it was, as the browser tells, if it is one that can be asked for; the same
-    bytes of a cached page are anybody's, wherever he is."""
+    """The page whose form it was, as the browser says, if it is a page of ours. The bytes of a
+    cached page are the same for every visitor, on whatever page."""
     before = page_before()
     adapter = current_app.create_url_adapter(request)
     if before is None or adapter is None or not before.startswith(url_for("home.index")):

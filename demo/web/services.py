@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Services:
-    """What is shared. What a visitor has chosen for himself, or a Redis that is nearly full, keeps from
-    `redis`, never reaches `protected_redis`, on the same connections: limits, sessions and signatures
-    are asked there. `look` changes with every template and static file.
+    """What is shared. A visitor's own choice of a broken Redis, or a nearly full Redis, affects
+    `redis` and never `protected_redis`, which uses the same connections. Limits, sessions and
+    signatures ask `protected_redis`. `look` changes with every template and static file.
 
     `titles` names each use case by its blueprint, `needs` the commands that each runs.
     `before_scrape` runs before metrics are read. `closing` holds what ends with the app, the last

@@ -7,8 +7,8 @@ from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializ
 
 
 class _Signer(TimestampSigner):
-    """Another host of this app may have signed it, and its clock may be ahead of this one: what is
-    dated in the future counts as made just now, if it is no further ahead than it may be old."""
+    """Another host of this app may have signed it, with a clock that is ahead. A date in the future
+    counts as now, if it is no further ahead than the allowed age."""
 
     def unsign(
         self, signed_value: str | bytes, max_age: int | None = None, return_timestamp: bool = False

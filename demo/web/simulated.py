@@ -1,9 +1,9 @@
 """Simulated visitors: how their requests are told from real ones.
 
-Each bears a header that only this app can have made: who it is and until when, signed. Such a request
-comes from an address of its own out of the range for documentation, so that limits and budgets count
-it for itself and never for whoever else comes from this machine; and whoever counts people can leave
-it out. A header that is forged or over changes nothing.
+Each bears a header that only this app can have made: who it is and until when, signed. Such a
+request gets an address of its own from the range for documentation. So limits and budgets never
+count it for another client of this machine, and analytics can leave it out. A header that is forged
+or over changes nothing.
 """
 
 import hashlib

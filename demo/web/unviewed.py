@@ -4,8 +4,8 @@ gunicorn itself answers what it cannot read (400, 414, 431, …). A request that
 too slowly, before its headers are whole is answered nothing, and told as 499, as nginx calls it.
 What a worker had not answered when it was ended because it hung is told as 500.
 
-Two things cannot be told: what a worker had not answered when it hung so that it had to be killed,
-and requests that break off where gunicorn does TLS itself.
+Two things cannot be logged: requests that were open in a worker that hung and had to be killed, and
+requests that break off where gunicorn itself does TLS.
 """
 
 from collections.abc import Callable
