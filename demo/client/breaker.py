@@ -3,10 +3,10 @@ back.
 
 Closed: calls pass. A connection error opens it, and so does an answer that was late, unless others
 came back just now: then it is that answer that is late and not Redis. From then on calls fail at
-once, and the probe is sent beside them, the first one immediately: a server that
-answers now costs the others a moment, not `open_seconds`. While nothing comes back it is sent once
-more, then every `open_seconds`, or as soon as it is late itself. Without a probe one of the calls has to be
-it, after `open_seconds`.
+once, and the probe is sent beside them, the first one immediately: a server that answers now costs
+the others a moment, not `open_seconds`. While nothing comes back it is sent once more, then every
+`open_seconds`, or as soon as it is late itself. Without a probe, the first call after
+`open_seconds` takes its place.
 
 Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there.
 They leave the breaker alone. Errors of a server that answers nothing else, such as one that is

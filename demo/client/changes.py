@@ -39,7 +39,7 @@ def note(client: Any, process: str, **told: Any) -> bool:
 
 
 def decode(raw: Any) -> list[Change]:
-    """What lies under KEY, the last first; nothing where it was not to be had."""
+    """What lies under KEY, the last first; empty where it could not be read."""
     found = []
     for each in raw if isinstance(raw, list) else []:
         with contextlib.suppress(ValueError, TypeError):

@@ -1,4 +1,5 @@
-"""Child processes that end with whoever started them, and take no more than they were given.
+"""Child processes that end with the process that started them, and take no more than they were
+given.
 
 The owner holds the child's standard input open. The kernel closes it with the owner, however that
 one ends, and the child takes it as the word to end. A child bounds itself: what is set between fork

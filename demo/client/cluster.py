@@ -2,8 +2,8 @@
 failure is its own.
 
 redis-py knows the map of a cluster, the keys of a command and the shapes of replies. Sending and
-reading are our own (`cluster_talk.py`). redis-py reloads the slot map within the call that failed,
-resends a pipeline's commands that a server was only late with, and waits for one server after
+reading are our own (`cluster_talk.py`). redis-py reloads the slot map within the call that failed.
+It resends a pipeline's commands that a server was only late with, and it waits for one server after
 another.
 """
 

@@ -17,8 +17,8 @@ from demo.client.wire import Guard, NotSent
 
 
 class NodePool(BoundedPool):
-    """The same for a node of a cluster. After a node's failure redis-py marks what is out, to be
-    opened anew."""
+    """The same for a node of a cluster. After a node's failure redis-py marks connections that are
+    in use, so that they are opened again."""
 
     def release(self, connection: Any) -> None:
         if connection.should_reconnect():

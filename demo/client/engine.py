@@ -14,8 +14,8 @@ file run as a script, owns it:
 - where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next
   start sweeps.
 
-The standard library only: it runs in gunicorn's master before anything is patched, and in the
-keeper without `site`.
+The standard library only: it runs in gunicorn's parent process before anything is patched, and in
+the keeper without `site`.
 """
 
 import argparse

@@ -122,35 +122,35 @@ def _server(address: Address, timeout_seconds: float, host: Host | None = None) 
 
 
 def _by_sentinel(address: Address, timeout_seconds: float) -> Iterator[Told]:
-    masters: list[Host] = []
+    primaries: list[Host] = []
     for host in address.hosts:
         where = f"the Sentinel {shown(host)}"
-        ask = partial(_of_sentinel, where=where, service=address.service, masters=masters)
+        ask = partial(_of_sentinel, where=where, service=address.service, primaries=primaries)
         for login in sentinel_logins(address):
             told = _asked(where, login, host, timeout_seconds, ask)
             if NOT_LET_IN not in told.sentence:
                 break
         yield told
-    for master in dict.fromkeys(masters):
-        yield _server(address, timeout_seconds, master)
+    for primary in dict.fromkeys(primaries):
+        yield _server(address, timeout_seconds, primary)
 
 
-def _of_sentinel(client: Client, *, where: str, service: str, masters: list[Host]) -> Told:
+def _of_sentinel(client: Client, *, where: str, service: str, primaries: list[Host]) -> Told:
     known: Any = client.sentinel_masters()
     state = known.get(service)
     if state is None:
         names = ", ".join(sorted(map(str, known))) or "none"
         return Told(f"{where} knows no {service}; it knows {names}.", False, True)
-    master = str(state["ip"]), int(state["port"])
-    masters.append(master)
+    primary = str(state["ip"]), int(state["port"])
+    primaries.append(primary)
     if state["is_sdown"] or state["is_odown"]:
-        return Told(f"{where} says that the master {shown(master)} is down.", False)
+        return Told(f"{where} says that the primary {shown(primary)} is down.", False)
     try:
         client.sentinel_ckquorum(service)
     except ResponseError as error:
         if refusals.of(error) is not NO_PERMISSION:
-            return Told(f"{where} could not replace a master: no quorum.", False)
-    return Told(f"{where} names the master {shown(master)}.")
+            return Told(f"{where} could not replace a primary: no quorum.", False)
+    return Told(f"{where} names the primary {shown(primary)}.")
 
 
 def _cluster(address: Address, timeout_seconds: float) -> Iterator[Told]:

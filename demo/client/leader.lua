@@ -1,12 +1,12 @@
--- leader.lua: takes the lead of a job, or renews it for who has it.
--- KEYS[1]  the lead, a string: "<token> <name>" of who leads
+-- leader.lua: takes the lead of a job, or renews it for the process that has it.
+-- KEYS[1]  the lead, a string: "<token> <name>" of the leader
 -- KEYS[2]  the token that was given last, a string
--- ARGV[1]  the token of who asks, 0 when he has none
--- ARGV[2]  his name
--- ARGV[3]  how long the lead is his without a renewal, in milliseconds
+-- ARGV[1]  the caller's token, 0 for none
+-- ARGV[2]  the caller's name
+-- ARGV[3]  how long the lead lasts without a renewal, in milliseconds
 -- ARGV[4]  how long the last token is remembered, in milliseconds
--- Returns {token, ms}: the token of who asked and the time that the lead is his; {0, ms} when
--- another leads for so long yet, or when another token was given since.
+-- Returns {token, ms}: the caller's token and how long the lead lasts. Returns {0, ms} when another
+-- process leads for so long yet, or when another token was given since.
 local lead_key, last_key = KEYS[1], KEYS[2]
 local asker_token, name, lead_ms, remembered_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lead, last = redis.call('GET', lead_key), redis.call('GET', last_key)

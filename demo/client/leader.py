@@ -1,9 +1,10 @@
-"""One leader among any number of processes: a lock with a time to live and a fencing token.
+"""One leader among any number of processes: a lock with a TTL and a fencing token.
 
-Who leads renews the lead well within its time; when he dies, it runs out and the next who asks has
-it. A lock alone is no proof: a process that was paused goes on as if it still led. So each lead has
-a token that is higher than all before. The script that stores the leader's data refuses it when
-`token_key` holds another token by then. What is not stored in Redis has to bear being done twice.
+The leader renews the lead well before it expires. If the leader dies, the lead expires and the next
+process that asks gets it. A lock alone is no proof: a process that was paused goes on as if it
+still led. So each lead has a token that is higher than all before. The script that stores the
+leader's data refuses it when `token_key` holds another token by then. Work that is not stored in
+Redis must be safe to do twice.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
 redis-py client of bytes.
@@ -19,8 +20,8 @@ HERE = Path(__file__)
 
 
 def token_key(job: str) -> str:
-    """Where the last token lies. A script that stores what a leader brings compares it with his;
-    its other keys bear the same tag `{job}`."""
+    """Where the last token lies. A script that stores a leader's data compares it with the leader's
+    own token. Its other keys have the same hash tag `{job}`."""
     return f"demo:leader:{{{job}}}:token"
 
 

@@ -1,8 +1,8 @@
--- leader_resign.lua: gives the lead of a job back, if it is still his who asks.
--- KEYS[1]  the lead, a string: "<token> <name>" of who leads
--- ARGV[1]  the token of who asks
--- ARGV[2]  his name
--- Returns 1 when it was his, else 0.
+-- leader_resign.lua: gives the lead of a job back, if the caller still has it.
+-- KEYS[1]  the lead, a string: "<token> <name>" of the leader
+-- ARGV[1]  the caller's token
+-- ARGV[2]  the caller's name
+-- Returns 1 when the caller had it, else 0.
 local lead_key, token, name = KEYS[1], ARGV[1], ARGV[2]
 -- The lead may have run out and gone to another meanwhile: that one must keep it.
 if redis.call('GET', lead_key) == token .. ' ' .. name then

@@ -47,8 +47,8 @@ class Memory:
         self._clock, self._due = clock, float("-inf")
 
     def look(self, client: Any) -> float:
-        """Asks Redis where it is time to. In how many seconds to look again. Raises nothing: who
-        does not answer is not known to be full."""
+        """Asks Redis where it is time to. In how many seconds to look again. Raises nothing: a
+        server that does not answer does not count as full."""
         if not self.used and self._clock() < self._due:
             return AGAIN_SECONDS
         self.used, self._due = False, self._clock() + IDLE_SECONDS

@@ -45,9 +45,9 @@ def connect(
     around: Sequence[Around] = (),
     guards: Callable[[str], Guard] = lambda name: OPEN,
 ) -> Client:
-    """One client on one bounded pool for any REDIS_URL. Opens no connection, but for a cluster,
-    whose map it asks for. `guards` gives what stands before each server of a cluster, or, named
-    "", before the only one.
+    """One client on one bounded pool for any REDIS_URL. Opens no connection, except for a cluster,
+    whose slot map it asks for. `guards` gives what stands before each server of a cluster, or,
+    named "", before the only one.
 
     Raises AddressError when the URL is wrong.
     """
@@ -162,8 +162,9 @@ def single(
 
 
 def sentinels(address: Address, timeout_seconds: float) -> "Sentinels":
-    """Those that are asked for the master, each once, all together within the timeout. Without a
-    password of their own in the URL, such as have one are taken to have the one of Redis."""
+    """The Sentinels that are asked for the primary, each once, all together within the timeout.
+    Without a Sentinel password in the URL, each Sentinel is asked twice: without a password, then
+    with Redis's."""
     from demo.client.sentinel import Sentinels
 
     logins = sentinel_logins(address)

@@ -25,7 +25,7 @@ from demo.client.connections import BoundedPool, QuickConnection
 class Sentinels(Sentinel):
     """Those that are asked. A connection that is made meanwhile goes to the primary that is known.
 
-    Some hear of a failover later than others: who was just replaced is not believed in for
+    Some hear of a failover later than others: a primary that was just replaced is not accepted for
     `held_seconds`. `heard` gives what is called with another primary than the one before.
     """
 

@@ -89,7 +89,7 @@ def begin() -> AnyResponse:
 
 @bp.post("/stop")
 def stop() -> AnyResponse:
-    """Has the run end within a second or two, whoever began it."""
+    """Ends the run within a second or two, even if another worker began it."""
     get_protected_redis().delete(KEY)
     response = redirect(url_for("busy.index"), 303)
     flash_cookie.put(response, "message", "The visitors leave.")

@@ -107,7 +107,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class Visitor:
-    """One of them, with his own cookie, dice and favourites."""
+    """One simulated visitor, with its own cookie, random numbers and favourites."""
 
     def __init__(self, number: int, task: Task, sums: Sums) -> None:
         self.number, self._task, self._sums = number, task, sums

@@ -1,4 +1,4 @@
-"""The house as a picture: who asks, the use cases, the one pool that they share, the servers of
+"""The house as a picture: the visitors, the use cases, the one pool that they share, the servers of
 Redis and the database, with what flows between them.
 
 The figures are those that a use case has at hand, the sums of all processes; nothing is asked for

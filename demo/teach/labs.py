@@ -1,6 +1,6 @@
 """The lines of the labs, what takes turns in them, and as whom a visitor stands in one.
 
-A visitor is his session; without one he is his address, of IPv6 his /64. However many sessions an
+A visitor is a session. Without one a visitor is an address, in IPv6 a /64. However many sessions an
 address makes, it holds half of a line at most.
 """
 
@@ -29,7 +29,8 @@ class Line:
     run_seconds: float = 10.0
 
     def turns(self) -> Turns:
-        """The line itself. Who is next is no part of a lesson: no visitor's choice reaches it."""
+        """The line itself. The order of turns is no part of a lesson: no visitor's choice reaches
+        it."""
         made: Lines = services().parts.setdefault(Lines, Lines())
         if self.name not in made:
             made[self.name] = Turns(

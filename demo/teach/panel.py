@@ -128,7 +128,7 @@ def _with_visitor(body: bytes) -> bytes:
 
 
 def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
-    """The page with each part in the first place that bears its mark, in one pass; other comments
+    """The page with each part in the first place that has its mark, in one pass; other comments
     stay."""
     first, *others = body.split(BEGIN)
     pieces = [first]

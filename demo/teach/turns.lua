@@ -1,24 +1,24 @@
 -- turns.lua: looks at a line, takes a place in it for a visitor who has none, and begins the run
--- whose turn it is; places whose time is up are dropped.
+-- whose turn it is. Drops places whose time is up.
 -- KEYS[1]  the line, a hash: a place's id, and "<order> <until_ms> <runs> <visitor> <address>
 --          <network> <what>" of it
 -- ARGV[1]  the id of the place
--- ARGV[2]  who asks for it; empty when the place is only to be looked at
--- ARGV[3]  his address
+-- ARGV[2]  the visitor who asks; empty when the place is only to be looked at
+-- ARGV[3]  the visitor's address
 -- ARGV[4]  the network that it is in
--- ARGV[5]  what he wants to run
+-- ARGV[5]  what the visitor wants to run
 -- ARGV[6]  how many may run at once
 -- ARGV[7]  how many may wait
 -- ARGV[8]  how many places an address may hold, runs included
 -- ARGV[9]  how many places a network may hold
--- ARGV[10] how long a place is kept for who waits and does not ask, in milliseconds
+-- ARGV[10] how long a place is kept for a waiting visitor who does not ask, in milliseconds
 -- ARGV[11] the same for a run
 -- ARGV[12] how long the line is kept, in milliseconds: longer than any place
 -- ARGV[13] the time in milliseconds, for tests; empty for the server's own
 -- Returns {state, before, id, what}: "begins" to one caller alone, whose run it is now; "runs";
--- "waits" behind `before` others, those who run included; "full", "address" or "network" where
--- there is no place for him, with `before` the number that hold one; "gone" when there is none of
--- that id. `id` and `what` are those of the visitor's place: he may have had one before.
+-- "waits" behind `before` others, running ones included; "full", "address" or "network" where
+-- there is no free place, with `before` the number that hold one; "gone" when there is no place of
+-- that id. `id` and `what` are those of the visitor's place, which may be an older one.
 local line, id, visitor, address, network, what = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local at_once, most_waiting = tonumber(ARGV[6]), tonumber(ARGV[7])
 local of_address, of_network = tonumber(ARGV[8]), tonumber(ARGV[9])

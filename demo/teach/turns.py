@@ -1,9 +1,9 @@
 """Turns: so many runs at once in all processes, and a line, in order of coming, for who waits.
 
 A visitor has one place in a line, running or waiting. An address and a network hold a bounded
-number of places, so nobody fills a line by coming under other names. Nobody waits inside of a
-request: he asks again now and then, is told how many are before him, and exactly one answer says
-that his run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses it,
+number of places, so nobody fills a line by coming under other names. Nobody waits inside a request.
+A waiting visitor asks again now and then and learns how many are ahead, and exactly one answer says
+that the run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses it,
 and so does a run that is not renewed. A closed browser holds up the others for `wait_seconds` at
 most, a killed worker for `run_seconds`.
 
@@ -40,7 +40,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Who:
-    """A visitor, his address and its network: each without spaces, and not empty."""
+    """A visitor, their address and its network: each without spaces, and not empty."""
 
     visitor: str
     address: str
@@ -50,7 +50,7 @@ class Who:
 @dataclass(frozen=True)
 class Turn:
     """A place in a line: `before` others are before it, of a refusal the number that hold one.
-    `what` is to be run; `new` is false for a place that the visitor had before he asked."""
+    `what` is to be run; `new` is false for a place that the visitor had before asking."""
 
     state: State
     before: int
@@ -84,8 +84,8 @@ class Turns:
         self._keep = client.register_script(HERE.with_name("turns_keep.lua").read_text())
 
     def join(self, who: Who, what: str, *, now_ms: int | None = None) -> Turn:
-        """The visitor's place: the one that he has, else a new one at the end of the line, unless
-        it is refused."""
+        """The visitor's place: the one they have, else a new one at the end of the line, unless it
+        is refused."""
         return self._asked(secrets.token_hex(8), who, what, now_ms)
 
     def look(self, id: str, *, now_ms: int | None = None) -> Turn:

@@ -1,5 +1,5 @@
 -- turns_keep.lua: renews the place of a run that goes on. One whose time was up is renewed too as
--- long as it lies there: whoever begins another run drops it in the same step.
+-- long as it lies there: the visitor who begins another run drops it in the same step.
 -- KEYS[1]  the line, a hash as in turns.lua
 -- ARGV[1]  the id of the place
 -- ARGV[2]  how long it is kept from now on, in milliseconds

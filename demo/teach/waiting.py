@@ -36,8 +36,8 @@ _alone = {line.name: threading.BoundedSemaphore(line.at_once) for line in (RUNS,
 
 
 def enter(lab: Lab, what: str = "") -> AnyResponse:
-    """Begins a run if it is the visitor's turn, else sends him to where he waits. Raises RedisError,
-    and TryLater when there is no place for him."""
+    """Begins a run if it is the visitor's turn, else redirects to the waiting page. Raises
+    RedisError, and TryLater when there is no free place."""
     turns, visitor = lab.line.turns(), who()
     try:
         if part(Memory).share >= LESSONS_SHARE:
@@ -56,7 +56,7 @@ def enter(lab: Lab, what: str = "") -> AnyResponse:
 
 @bp.get("/<token>")
 def show(token: str) -> Any:
-    """Where a visitor stands; begins his run when it is his turn."""
+    """Where a visitor stands in the line; begins the run when its turn has come."""
     lab, id, back = _read(token)
     turns = lab.line.turns()
     try:
@@ -139,7 +139,7 @@ def _forth(turn: Turn) -> AnyResponse:
 
 def _read(token: str) -> tuple[Lab, str, str]:
     """The lab, the place and the page of the lab that an address names. Signed, so that nobody
-    keeps up a place that he was not given."""
+    renews a place that it was not given."""
     try:
         name, id, back = _signer().loads(token, max_age=TOKEN_SECONDS)
         return LABS[name], id, back

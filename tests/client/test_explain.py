@@ -48,7 +48,7 @@ def test_one_server_and_what_is_no_server_of_its_kind() -> None:
         good = f"redis+sentinel://127.0.0.1:{sentinel}/prime"
         until(lambda: at_the_start(good) == "ok")
         assert told(good) == [
-            f"ok   the Sentinel 127.0.0.1:{sentinel} names the master {server}.",
+            f"ok   the Sentinel 127.0.0.1:{sentinel} names the primary {server}.",
             f"ok   {server} answers, and its clock agrees with this one.",
         ]
 
@@ -60,7 +60,7 @@ def test_a_sentinel_is_asked_without_a_password_and_then_with_that_of_redis(guar
         url = f"redis+sentinel://:pw@127.0.0.1:{sentinel}/prime"
         until(lambda: at_the_start(url) == "ok")
         assert told(url) == [
-            f"ok   the Sentinel 127.0.0.1:{sentinel} names the master 127.0.0.1:{port}.",
+            f"ok   the Sentinel 127.0.0.1:{sentinel} names the primary 127.0.0.1:{port}.",
             f"ok   127.0.0.1:{port} answers, and its clock agrees with this one.",
         ]
 
@@ -114,7 +114,7 @@ def test_no_quorum_is_named_and_ends_no_start() -> None:
         url = f"redis+sentinel://127.0.0.1:{sentinel}/prime"
         until(lambda: at_the_start(url) == "ok")
         assert told(url)[0] == (
-            f"no   the Sentinel 127.0.0.1:{sentinel} could not replace a master: no quorum."
+            f"no   the Sentinel 127.0.0.1:{sentinel} could not replace a primary: no quorum."
         )
 
 
