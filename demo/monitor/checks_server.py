@@ -111,7 +111,7 @@ def clocks_apart(facts: Facts, limits: Limits) -> Outcome:
 
 
 def replica_cut_off(facts: Facts, _: Limits) -> Outcome:
-    """A replica without its master, or a copy that failed."""
+    """A replica without its primary, or a copy that failed."""
     if facts.server.role in ("slave", "replica") and facts.server.link != "up":
         return Finding(
             "not-replicated",

@@ -15,7 +15,7 @@ local history, last_token, slow_key = KEYS[1], KEYS[2], KEYS[3]
 local token, time, point, points, history_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local slow, slow_ms = ARGV[6], ARGV[7]
 
--- Who was paused does not know that another leads by now. Only the token tells.
+-- A process that was paused does not know that another leads by now. Only the token tells.
 if redis.call('GET', last_token) ~= token then
   return -1
 end

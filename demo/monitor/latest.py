@@ -1,8 +1,8 @@
 """The last ten seconds of the whole app in one small value: what flowed where, and which servers
 there are.
 
-Whoever samples stores it; every process reads it in the round trip that carries its own report, and
-keeps it, so that a page shows it without asking Redis.
+The sampling process stores it. Every process reads it in the round trip that carries its own report
+and keeps it, so a page shows it without asking Redis.
 """
 
 import threading

@@ -1,6 +1,5 @@
-"""/metrics, for whom it is meant: an address of DEMO_METRICS_ALLOW, or who bears
-DEMO_METRICS_TOKEN. Through a proxy that nobody declared an address is the proxy's, and says
-nothing."""
+"""/metrics, for an address of DEMO_METRICS_ALLOW or a request with DEMO_METRICS_TOKEN. Through a
+proxy that nobody declared an address is the proxy's, and says nothing."""
 
 import hmac
 

@@ -1,9 +1,9 @@
 """Names from the server, made fit for a page that anybody may open: bounded, printable, nobody's
 secret in them.
 
-What tells of a visitor, his session's key or his address in a limit's, is replaced by four digits
-of a digest, which tell two apart. Of a key that is not this app's only the part before its first
-colon is shown.
+What would identify a visitor, a session's key or the address in a limit's key, is replaced by four
+digits of a digest, which tell two apart. Of a key that is not this app's only the part before its
+first colon is shown.
 """
 
 import hashlib

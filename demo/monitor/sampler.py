@@ -37,7 +37,7 @@ class Own(msgspec.Struct, array_like=True):
 
 
 class State(msgspec.Struct, array_like=True):
-    """What changes slowly. `clients` counts connections by the name that they bear; `by` is who
+    """What changes slowly. `clients` counts connections by their names; `by` is who
     sampled. `cluster` is what CLUSTER INFO says, empty without one. `survey` is None where the
     server does not let us look around; `without` names what else it does not permit."""
 
@@ -133,8 +133,8 @@ class Sampler:
         return msgspec.msgpack.encode(state)
 
     def _begin(self, now: float) -> Own:
-        """What was taken off so far, by whoever led; from now on where nobody has, or the server
-        has counted anew."""
+        """What was taken off so far, under any leader; from now on where nothing was, or where the
+        server has started to count again."""
         info = snapshot(self._client)
         before = decode_state(self._client.get(STATE))
         own = before.own if before else None

@@ -94,7 +94,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def init(app: Flask, services: Services) -> None:
-    """Adds the jobs: each process tells what it has counted, one of all samples."""
+    """Adds the jobs: each process reports what it has counted, and the elected one samples."""
     client, measured = services.protected_redis, services.metrics
     visits = part(DatabaseVisits, app)
 
@@ -304,8 +304,7 @@ def engine() -> str:
 
 
 def _told() -> tuple[Snapshot | None, Gathered]:
-    """The server and the reports of all workers, asked once in a request, whoever of this room
-    wants to know."""
+    """The server and the reports of all workers, asked once in a request for all that need them."""
     if "snapshot" not in g:
         g.snapshot = None
         reported: list[Any] = []

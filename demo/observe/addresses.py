@@ -2,9 +2,9 @@
 
 All who ask for an address read it here. A visitor with IPv6 has a whole /64 to choose from, so that
 is what counts; IPv4 inside of IPv6 is IPv4; brackets, a zone, and a port that a proxy has added are
-left out. What is no address at all shares one identity, so
-that nobody gets a quota by sending nonsense. Whoever bounds what one address may hold bounds its
-network too, more widely: a holder of a /48 has 65,536 of the /64, one of a /24 has 256 addresses.
+left out. What is no address at all shares one identity, so that nobody gets a quota by sending
+nonsense. A bound on what one address may hold needs a wider one on its network: a holder of a /48
+has 65,536 of the /64, one of a /24 has 256 addresses.
 """
 
 import ipaddress

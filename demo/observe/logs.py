@@ -1,4 +1,4 @@
-"""The log: human lines for a terminal, one JSON object a line for a container; each bears the id of
+"""The log: human lines for a terminal, one JSON object a line for a container; each has the id of
 its request.
 
 The id comes from X-Request-ID where that is plain, or is made; of a W3C traceparent the trace id is

@@ -2,7 +2,7 @@
 child for each visit to Redis and to the database.
 
 Nothing is instrumented twice: the spans are made when the answer's head goes out, of what was
-recorded anyway. They bear commands' names, never keys or values. A W3C traceparent is the parent,
+recorded anyway. They have commands' names, never keys or values. A W3C traceparent is the parent,
 its tracestate goes along, unless OTEL_PROPAGATORS says otherwise. Settings are OpenTelemetry's own,
 OTEL_…, of which most are read by its SDK.
 """

@@ -1,9 +1,10 @@
-"""In front of Flask: whole answers from the cache for who needs nothing of his own in them.
+"""In front of Flask: whole answers from the cache, for visitors who need nothing of their own in
+them.
 
 Flask, its session and its hooks cost more than a cached answer does. So a GET that a use case knows
 how to answer in full, and that no limit counts, is answered before Flask is asked. Everything else
-passes on: what is not there, what failed, and what a visitor's cookie makes his own. An answer that
-was looked for here is handed on with its trace, so that nothing is asked twice.
+passes on: what is not there, what failed, and what a visitor's cookie makes personal. An answer
+that was looked for here is handed on with its trace, so that nothing is asked twice.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -34,7 +35,7 @@ Window = Callable[[dict[str, Any]], Callable[[], Whole | None] | None]
 class BeforeFlask:
     """WSGI middleware. A window looks at the environment and returns, for a request that is its
     own, what answers it; that returns None when Flask has to, and leaves the outcome in the
-    environment. Every answer bears `headers`. Of another host than `hosts`, where they are given,
+    environment. Every answer has `headers`. Of another host than `hosts`, where they are given,
     nothing is answered here."""
 
     def __init__(

@@ -2,7 +2,7 @@
 
 Each thing that is kept counts with its size for as long as it can live. A network may hold a
 quarter of a budget. The last quarter is for networks that hold little, so one that has filled the
-rest does not shut others out. IPv4 counts by /24, IPv6 by /48: who has a whole network is one
+rest does not shut others out. IPv4 counts by /24, IPv6 by /48: the holder of a whole network is one
 caller.
 
 Counted in the process, so it costs no round trip; of several workers each gives out its share. After

@@ -19,7 +19,7 @@ OLD_SESSION, OLD_ID = "session", re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 
 def full(name: str) -> str:
     """The name as it is sent: where cookies are for https alone, no other host can set it either.
-    Below a path of the host it cannot bear the prefix that says so."""
+    Below a path of the host it cannot have the prefix that says so."""
     if not current_app.config["SESSION_COOKIE_SECURE"]:
         return name
     return f"__Secure-{name}" if request.script_root else f"__Host-{name}"

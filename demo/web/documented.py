@@ -55,10 +55,10 @@ def documented(
     also: Mapping[int, Any] | None = None,
     media: str = "application/json",
 ) -> Callable[[View], View]:
-    """Describes a view for OpenAPI. Takes the types of its body, query and answer, examples of body
-    and path, the status codes of its problems, the headers that it reads, the headers of its answer
-    with a word on each, and other answers that are no problems. `on` is how the address ends where
-    a view has several."""
+    """Describes a view for OpenAPI. Takes the types of its body, query and answer, and examples of
+    body and path. Takes the status codes of its problems, the headers that it reads, those of its
+    answer with a word on each, and other answers that are no problems. `on` is how the address ends
+    where a view has several."""
 
     def keep(view: View) -> View:
         told = Operation(

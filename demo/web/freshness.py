@@ -1,4 +1,4 @@
-"""How long an answer is good for, and whether whoever asks has it already: said by every answer.
+"""How long an answer is fresh, and whether the client has it already: every answer says so.
 
 A proxy that is told nothing decides by itself, Varnish for two minutes. So what changes something,
 fails or leads elsewhere is kept by nobody, and what anybody may read is kept and asked about each

@@ -1,8 +1,8 @@
 """Browsers that have signed in to an account before, known by a signed cookie.
 
-A limit on wrong passwords for a name, whoever sends them, lets an outsider shut the owner out. So
-the owner's own devices have a limit apart, each its own: a stolen cookie is worth no more guesses
-than that, and no password.
+A limit on wrong passwords for a name, from all clients together, lets an outsider shut the owner
+out. So the owner's own devices have a limit apart, each its own: a stolen cookie is worth no more
+guesses than that, and no password.
 
 - A token is good for one account: the name is part of what is signed, and does not stand in it.
 - It is good for one password: with a new one, or another account of the name, it is worthless.
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class Accounts:
     """What the use case that has the accounts keeps. `secret_of` is what changes with the password
     of an account, None where there is no such account; it may raise SQLAlchemyError. `everybodys`
-    have a password that is no secret: whoever comes counts by his address."""
+    have a password that is no secret: each client counts by address."""
 
     secret_of: Callable[[str], str | None]
     everybodys: Collection[str] = ()
@@ -59,7 +59,7 @@ def give(response: Response, name: str, secret: str) -> None:
 
 def device_of(name: str) -> str | None:
     """What tells this browser from others that are known to the account; None for one that is not,
-    be it that there is no such account."""
+    or where there is no such account."""
     known: dict[str, str | None] = g.setdefault("known_devices", {})
     if name not in known:
         known[name] = _look_up(name)

@@ -77,7 +77,7 @@ class Proxies:
 
     def undeclared(self, environ: Mapping[str, Any]) -> str | None:
         """What shows that this request came another way than through the declared proxies, in
-        words, or None: then its address is that of whoever asked."""
+        words. None if nothing does: then its address is the client's."""
         found = FORWARDING.intersection(environ)
         if not found:
             return None

@@ -24,8 +24,8 @@ LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Server:
-    """`goes_on` is false from the moment when this process is to end, be it only to make place for
-    a fresh one; `ends` is true when the whole server was told to. `address` is where this machine
+    """`goes_on` is false from the moment when this process is to end, if only to make room for a
+    fresh one; `ends` is true when the whole server was told to. `address` is where this machine
     asks it over HTTP: a host and a port, the path of a socket, or None where that is not known."""
 
     goes_on: Callable[[], bool] = lambda: True

@@ -1,7 +1,7 @@
 """Simulated visitors: how their requests are told from real ones.
 
-Each bears a header that only this app can have made: who it is and until when, signed. Such a
-request gets an address of its own from the range for documentation. So limits and budgets never
+Each has a header that only this app can have made: which visitor it is and until when, signed. Such
+a request gets an address of its own from the range for documentation. So limits and budgets never
 count it for another client of this machine, and analytics can leave it out. A header that is forged
 or over changes nothing.
 """
@@ -38,7 +38,7 @@ class Simulated:
         return f"{number}.{until}.{self._signature(number, until)}"
 
     def mark(self, environ: dict[str, Any]) -> None:
-        """Marks a request that bears the header."""
+        """Marks a request that has the header."""
         number, _, rest = environ[IN_ENVIRON].partition(".")
         until, _, signature = rest.partition(".")
         if not (number.isdecimal() and until.isdecimal() and number.isascii() and until.isascii()):
