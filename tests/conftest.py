@@ -15,7 +15,6 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket
-from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
 
@@ -28,7 +27,7 @@ from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.sessions import accounts, endings
 from demo.web.templating import Kept
-from tests import gunicorn_forks, servers
+from tests import compiled_rules, gunicorn_forks, servers
 from tests.clients import connect
 
 PRODUCTS = 500
@@ -120,25 +119,7 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made.close()
 
 
-_compile, _compiled = Rule.compile, {}
-
-
-def _remembered(rule: Rule) -> None:
-    """What a rule is compiled to is the same in each app; to compile it is most of what another app
-    costs a test."""
-    assert rule.map is not None
-    words = frozenset(rule.map.converters.items())
-    key = (rule.rule, repr(rule.defaults), rule.subdomain, rule.host, rule.merge_slashes, words)
-    if key not in _compiled:
-        _compile(rule)
-        _compiled[key] = {name: getattr(rule, name) for name in COMPILED}
-    vars(rule).update(_compiled[key])
-    rule._build = rule._build.__func__.__get__(rule)
-    rule._build_unknown = rule._build_unknown.__func__.__get__(rule)
-
-
-COMPILED = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
-Rule.compile = _remembered
+compiled_rules.remember()
 _prepare_sqlite = database._prepare_sqlite
 
 
