@@ -39,7 +39,17 @@ sys.dont_write_bytecode = False
 
 class InTwoBrowsers(LoadScopeScheduling):
     """Every test by itself, but those of the browser in two groups, so that two browsers are
-    started and not one by each worker."""
+    started and not one by each worker.
+
+    What is done is forgotten: of thousands of scopes to a worker it would be counted after each test
+    which are done."""
+
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        super().mark_test_complete(node, item_index, duration)
+        assigned = self.assigned_work[node]
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        if all(assigned[scope].values()):
+            del assigned[scope]
 
     def _split_scope(self, nodeid: str) -> str:
         return (
