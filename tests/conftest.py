@@ -15,7 +15,6 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket
-from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 from xdist.scheduler import LoadScopeScheduling
 
@@ -28,7 +27,7 @@ from demo.database import Database, sqlite_url
 from demo.monitor import eviction_views
 from demo.sessions import accounts, endings
 from demo.web.templating import Kept
-from tests import gunicorn_forks, servers
+from tests import compiled_rules, gunicorn_forks, servers
 from tests.clients import connect
 
 PRODUCTS = 500
@@ -40,7 +39,17 @@ sys.dont_write_bytecode = False
 
 class InTwoBrowsers(LoadScopeScheduling):
     """Every test by itself, but those of the browser in two groups, so that two browsers are
-    started and not one by each worker."""
+    started and not one by each worker.
+
+    What is done is forgotten: of thousands of scopes to a worker it would be counted after each test
+    which are done."""
+
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        super().mark_test_complete(node, item_index, duration)
+        assigned = self.assigned_work[node]
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        if all(assigned[scope].values()):
+            del assigned[scope]
 
     def _split_scope(self, nodeid: str) -> str:
         return (
@@ -120,25 +129,7 @@ def wired(client: servers.Client, redis_url: str) -> Iterator[Any]:
     made.close()
 
 
-_compile, _compiled = Rule.compile, {}
-
-
-def _remembered(rule: Rule) -> None:
-    """What a rule is compiled to is the same in each app; to compile it is most of what another app
-    costs a test."""
-    assert rule.map is not None
-    words = frozenset(rule.map.converters.items())
-    key = (rule.rule, repr(rule.defaults), rule.subdomain, rule.host, rule.merge_slashes, words)
-    if key not in _compiled:
-        _compile(rule)
-        _compiled[key] = {name: getattr(rule, name) for name in COMPILED}
-    vars(rule).update(_compiled[key])
-    rule._build = rule._build.__func__.__get__(rule)
-    rule._build_unknown = rule._build_unknown.__func__.__get__(rule)
-
-
-COMPILED = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
-Rule.compile = _remembered
+compiled_rules.remember()
 _prepare_sqlite = database._prepare_sqlite
 
 

@@ -4,6 +4,8 @@ each kind of worker, as gevent's patches come before the app. tests/test_life.py
 command line."""
 
 import contextlib
+import functools
+import gc
 import importlib
 import json
 import os
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 REPOSITORY = (
@@ -107,11 +110,14 @@ def _serve(kind: str) -> None:
     time is part of its own then."""
     asks = socket.socket(fileno=0)  # before gevent's come with the app
     receive = socket.recv_fds
+    # gevent's patches ask for them 25 times in each worker, and find the same packages each time
+    metadata.entry_points = functools.cache(metadata.entry_points)
     with tempfile.TemporaryDirectory() as folder:
         # whether there is such a folder is decided on import
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["_import"](kind)
     importlib.import_module("gunicorn.app.wsgiapp")
+    _prepare()
     children = []
     while (asked := receive(asks, _NUMBER.size, 2))[0]:
         (size,) = _NUMBER.unpack(asked[0])
@@ -125,6 +131,22 @@ def _serve(kind: str) -> None:
             os.close(file)
     for child in children:
         os.waitpid(child, 0)
+
+
+def _prepare() -> None:
+    """Makes here once what each fork would make for itself: compiled rules, SQLAlchemy's dialect and
+    all that its first use brings. Nothing of it has a connection or a thread."""
+    from demo.database import Database, sqlite_url
+    from tests import compiled_rules
+
+    compiled_rules.remember()
+    compiled_rules.compile_all()
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(sqlite_url(Path(folder)))
+        importlib.import_module("demo.catalog.seed").seed(database.engine, 1)
+        database.engine.dispose()
+    gc.collect()
+    gc.freeze()
 
 
 def _keep(environment: dict[str, str], out: int, told: int) -> None:

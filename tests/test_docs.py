@@ -147,35 +147,54 @@ def key_patterns() -> dict[str, re.Pattern[str]]:
             ".+?" if part.startswith("<") else re.escape(part)
             for part in re.split(r"(<[^>]+>)", name)
         )
-        patterns[name] = re.compile(text + r"(:members|:distinct)?")
+        patterns[name] = re.compile(text + r"(:members|:distinct|:watched)?")
     return patterns
 
 
 def test_every_key_of_a_run_stands_in_the_table_and_expires(
     wired: Client, make_app: object
 ) -> None:
+    patterns, unseen = key_patterns(), set(key_patterns())
+
+    def look() -> None:
+        """After each step: some live for seconds only, and steps may take as long."""
+        for key in wired.scan_iter("demo:*"):
+            name = key.decode()
+            known = [table for table, pattern in patterns.items() if pattern.fullmatch(name)]
+            assert known, f"{name} is in no table of docs/keys.md"
+            unseen.difference_update(known)
+            assert wired.pttl(key) != -1, f"{name} never expires"
+
     # First, and in an app of its own: it takes time from all keys.
-    list(WRITES["a_run_of_the_eviction_lab"](Room(wired, make_app)))  # type: ignore[arg-type]
+    for _ in WRITES["a_run_of_the_eviction_lab"](Room(wired, make_app)):  # type: ignore[arg-type]
+        look()
     app = make_app()  # type: ignore[operator]
     web = app.test_client()
-    web.get("/catalog/products/42")
-    web.get("/catalog/?category=lamps")
-    web.get("/catalog/?q=nothing-like-it")
-    web.get("/catalog/products/999999")
+    for path in ("products/42", "?category=lamps", "?q=nothing-like-it", "products/999999"):
+        web.get(f"/catalog/{path}")
+        look()
     web.patch("/catalog/api/products/42", json={"price_cents": 1})
     web.get("/catalog/lab/encryption/")
+    look()
     run = web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"}).location
+    look()
     until(lambda: "Refresh" not in web.get(run).headers, 60)  # its keys are gone when it is over
-    web.post("/catalog/products/42/missing")
-    web.post("/sessions/cart", data={"product": "42"})
-    web.post("/sessions/login", data={"name": "mara", "password": "correct horse"})
-    web.post("/sessions/lab", data={"race": "lost-update"})
-    web.post("/rate-limit/", data={"count": "10"})
+    for path, form in (
+        ("catalog/products/42/missing", {}),
+        ("sessions/cart", {"product": "42"}),
+        ("sessions/login", {"name": "mara", "password": "correct horse"}),
+        ("sessions/lab", {"race": "lost-update"}),
+        ("rate-limit/", {"count": "10"}),
+    ):
+        web.post(f"/{path}", data=form)
+        look()
     web.post("/rate-limit/api/hits", json={"identity": "me", "algorithm": "gcra"})
+    look()
     web.post(
         "/leaderboard/api/boards/main/scores",
         json={"player": "mara", "score": 1, "metadata": {"a": 1}},
     )
+    look()
     part(Collector, app).flush()
     web.get("/analytics/")
     board = Leaderboard(wired, "main")
@@ -184,27 +203,24 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     signature = sign("a secret", "5", "n" * 16, "POST", "/", b"")
     Signatures(wired, "a secret").check("5", "n" * 16, signature, "POST", "/", b"", now_ms=5000)
     board.submit("mara", 1)
+    look()
     leader = Leader(wired, "sampler", "of the test")
     leader.campaign()
+    look()
     Reporter(wired, wired.sums, lambda: "of the test", lambda: (0, 0), BreakerOpen).step()
     Sampler(wired, lambda: "of the test").step(leader.token)
+    look()
     leader.resign()
     leader.campaign()
     Turns(wired, "runs").join(Who("a", "b", "c"), "")
+    look()
     seconds = iter(range(100))
     watch = ToldAgain(wired, lambda: float(next(seconds)))
     while not wired.exists(told_again.KNOWN):
         watch.step()
     changes.note(wired, "of the test", told=0)
     busy.keep(wired, busy.Busy("0" * 16, 5, 0.0, Told(0.0, 0, 0, 0, None)))
-    patterns = key_patterns()
-    unseen = set(patterns)
-    for key in wired.scan_iter("demo:*"):
-        name = key.decode()
-        known = [table for table, pattern in patterns.items() if pattern.fullmatch(name)]
-        assert known, f"{name} is in no table of docs/keys.md"
-        unseen -= set(known)
-        assert wired.pttl(key) > 0, f"{name} never expires"
+    look()
     assert not unseen
 
 

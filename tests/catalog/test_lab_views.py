@@ -14,6 +14,7 @@ from demo.catalog import strategies_views
 from demo.catalog.workload import Options
 from demo.client.wire import Client
 from demo.teach.labs import Run
+from demo.web.services import services
 from tests.seen import seen
 from tests.servers import REPOSITORY, until
 from tests.serving import descendants, parents
@@ -29,19 +30,24 @@ QUICK = {
 }
 
 
+@pytest.fixture(autouse=True)
+def all_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run lets others go first, and with them 25 seconds may be too few."""
+    monkeypatch.setattr(strategies_views, "LONGEST_SECONDS", 100)
+
+
 def ran(web: FlaskClient, **changed: str) -> tuple[str, Any]:
-    """Runs it; its address, and the page once it is over. A fragment in it would keep the page from
-    asking again."""
+    """Runs it; its address, and the page once it is over, which is when its turn is left. A fragment
+    in it would keep the page from asking again."""
     answer = web.post(LAB, data=QUICK | changed)
     assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{LAB}?run=")
     place = answer.headers["Location"]
     assert "#" not in place
-
-    def over() -> Any:
-        page = web.get(place)
-        return page if "Refresh" not in page.headers else None
-
-    return place, until(over, 30)
+    redis = services(web.application).redis
+    until(lambda: not redis.exists("demo:turns:{runs}"), 100)
+    page = web.get(place)
+    assert "Refresh" not in page.headers
+    return place, page
 
 
 def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
@@ -161,7 +167,9 @@ def test_one_run_at_a_time_and_who_comes_meanwhile_waits_for_his_own(
     )
     assert "Refresh" not in web.get(first).headers  # a turn is left when its run is over
     assert begun.location.startswith(f"{LAB}?run=") and begun.location != first
-    until(lambda: "Refresh" not in web.get(begun.location).headers, 30)
+    redis = services(app).redis
+    until(lambda: not redis.exists("demo:turns:{runs}"), 100)
+    assert "Refresh" not in web.get(begun.location).headers
     assert "Lost writes" in web.get(begun.location).text
 
 

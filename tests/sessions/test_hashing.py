@@ -248,7 +248,7 @@ def test_under_gevent_the_threads_that_hash_run_after_those_that_serve() -> None
         "there = hashing.places.run(nice)\n"
         "here = nice()\n"
         "assert there[0] != here[0], (there, here)\n"
-        "assert there[1] == here[1] + hashing.NICE, (there, here)\n"
+        "assert there[1] == hashing.NICE > here[1], (there, here)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
