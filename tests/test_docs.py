@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
@@ -49,6 +50,7 @@ COMMANDS = list(
         for language, block in BLOCKS
         if language == "sh"
         for line in block.splitlines()
+        if line.strip()
     )
 )
 
@@ -238,8 +240,52 @@ def test_every_command_of_the_readme_is_known_here() -> None:
             command,
         )
     ]
-    compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
-    assert unknown == ["python3 -m venv .venv", *compose]
+    docker = [command for command in unknown if command.startswith("docker ")]
+    assert [command for command in unknown if command not in docker] == ["python3 -m venv .venv"]
+    assert docker == [
+        "docker compose up -d --build",
+        "docker build -t redis-in-practice .",
+        "docker run -d --name demo -p 8000:8000 -v demo-data:/data"
+        " -e REDIS_URL='redis://USER:PASSWORD@HOST:6379/0' redis-in-practice",
+        "docker exec demo flask --app wsgi check --explain",
+        "docker logs demo",
+        "docker compose --profile scale up -d --build proxy",
+    ]
+
+
+def test_the_container_of_the_readme_is_that_of_the_dockerfile() -> None:
+    """Its port, its folder for data, its program, and a URL of the form that the app reads."""
+    image = (REPOSITORY / "Dockerfile").read_text()
+    run = shlex.split(next(command for command in COMMANDS if command.startswith("docker run")))
+    assert f"EXPOSE {run[run.index('-p') + 1].partition(':')[2]}\n" in image
+    assert f"VOLUME {run[run.index('-v') + 1].partition(':')[2]}\n" in image
+    name, _, url = run[run.index("-e") + 1].partition("=")
+    assert name in {setting.env for setting in SETTINGS.values()} and parse(url).password
+    assert f"docker build -t {run[-1]} ." in COMMANDS
+    inside = next(command for command in COMMANDS if command.startswith("docker exec"))
+    assert inside.startswith(f"docker exec {run[run.index('--name') + 1]} ")
+    assert f".venv/bin/{inside.split(maxsplit=3)[3]}" in COMMANDS
+
+
+def test_the_first_steps_of_the_readme_do_what_they_say(web: FlaskClient) -> None:
+    """A miss, a hit, a new price and a miss, a hit; by the names that stand on the page."""
+    steps = re.split(r"(?m)^## See a cache hit.*$", README)[1].partition("\n## ")[0]
+    path = re.search(r"http://127\.0\.0\.1:8000(/\S+)>", steps)
+    page, badges, prices = "", [], []
+    assert path
+    for new in (None, None, "12.34", None):
+        if new:
+            form = re.search(rf'action="({path[1]}/\w+)">(?:(?!</form>)[\s\S])*?New price', page)
+            assert form
+            page = web.post(form[1], data={"price": new}, follow_redirects=True).text
+        else:
+            page = web.get(path[1]).text
+        badges.append(re.findall(r'class="badge (?:hit|miss)"[^>]*>(\w+)', page)[0])
+        prices.append(re.findall(r"<b>€ ([\d.]+)</b>", page)[0])
+    assert badges == ["MISS", "HIT", "MISS", "HIT"] == re.findall(r"\*\*(MISS|HIT)\*\*", steps)
+    assert prices[0] == prices[1] != "12.34" == prices[2] == prices[3]
+    for named in re.findall(r"\*\*([^*]+)\*\*", steps):
+        assert named in page, named
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots", "secrets"])
