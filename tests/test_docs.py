@@ -73,7 +73,7 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
     told = {}
-    for names, defaults, _ in rows("Rate limits"):
+    for names, defaults, _ in rows("Fields of a limit"):
         told.update(
             zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False)
         )
@@ -83,7 +83,7 @@ def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
         name: json.dumps(default) for name, default in fields.items() if name not in needed
     }
     assert {
-        name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)
+        name for names, *_ in rows("Fields of a limit") for name in re.findall(r"`(\w+)`", names)
     } == set(fields)
 
 
@@ -120,8 +120,21 @@ def test_a_password_is_written_by_the_command_of_the_page_as_it_has_to_be() -> N
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:
-    table = rows("Patterns")
-    assert {f"`/{name.replace('_', '-')}/`" for name in USE_CASES} <= {cells[1] for cells in table}
+    lines = PAGES[REPOSITORY / "docs" / "patterns.md"].splitlines()
+    table = [[cell.strip() for cell in line.split("|")] for line in lines if "](../demo/" in line]
+    assert {f"`/{name.replace('_', '-')}/`" for name in USE_CASES} <= {cells[2] for cells in table}
+
+
+def test_every_section_of_patterns_says_what_is_guaranteed_and_what_is_not() -> None:
+    page = PAGES[REPOSITORY / "docs" / "patterns.md"]
+    for section in re.split(r"(?m)^## ", page)[1:]:
+        table, *told = re.split(
+            r"\n\*\*(It guarantees|It does not guarantee|Round trips)\*\*", section
+        )
+        assert "](../demo/" in table, section
+        assert told[::2] == ["It guarantees", "It does not guarantee", "Round trips"]
+        assert told[1].count("\n- ") > 2 < told[3].count("\n- ")
+        assert re.search(r"\d", told[5])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
