@@ -35,6 +35,7 @@ from demo.web.services import part, services
 from tests import users
 from tests.servers import REPOSITORY, until
 from tests.serving import serve
+from tests.test_work import MOST_CALLS
 from tests.writes import WRITES, Room
 
 PAGES = {
@@ -152,6 +153,21 @@ def test_every_page_says_first_who_it_is_for() -> None:
     for path, text in PAGES.items():
         if path.parent.name == "docs":
             assert text.split("\n")[2].startswith("For "), path.name
+
+
+def test_the_measurements_are_those_of_the_tests_and_of_make_bench() -> None:
+    for name, _, test in rows("Round trips per request"):
+        found = re.fullmatch(r"\[`(test_\w+)`\]\(\.\./(tests/\S+)\)", test)
+        assert found and f"def {found[1]}(" in (REPOSITORY / found[2]).read_text(), name
+    calls = {what: (int(old), int(new)) for what, old, new in rows("Python calls per request")}
+    assert calls == MOST_CALLS
+    sections = {
+        name
+        for cells in rows("Times, next to a neighbour")
+        for name in re.findall(r"`(\w+)`", cells[0])
+    }
+    bench = (REPOSITORY / "tests" / "bench" / "__main__.py").read_text()
+    assert sections == set(re.findall(r'(?m)^    "(\w+)": \w+,$', bench))
 
 
 def key_patterns() -> dict[str, re.Pattern[str]]:
