@@ -33,62 +33,64 @@ class Setting(msgspec.Struct, frozen=True):
 
 SETTINGS: dict[str, Setting] = {
     "REDIS_URL": Setting(
-        "REDIS_URL", "", str, "Redis or Valkey server; empty starts the embedded engine"
+        "REDIS_URL", "", str, "URL of Redis or Valkey; empty starts the embedded engine"
     ),
     "DATABASE_URL": Setting(
         "DATABASE_URL",
         "",
         str,
-        "SQLAlchemy URL, postgresql://… for Postgres; empty is SQLite in `instance/`",
+        "SQLAlchemy URL, `postgresql://…` for Postgres; empty uses SQLite in `instance/`",
     ),
     "SECRET_KEY": Setting(
         "SECRET_KEY",
         "",
         str,
-        "signs cookies; empty generates one into `instance/secret_key` (mode 0600)",
+        "key that signs cookies; empty generates one in `instance/secret_key` (mode 0600)",
     ),
     "INSTANCE_PATH": Setting(
         "DEMO_INSTANCE_PATH",
         "",
         str,
-        "folder for data that outlives the app; empty is `instance/` beside `wsgi.py`",
+        "folder for data that outlives the app; empty uses `instance/` beside `wsgi.py`",
     ),
     "KEEP_DATA": Setting(
         "DEMO_KEEP_DATA", True, bool, "keep the embedded engine's data across restarts"
     ),
     "ENGINE_MAXMEMORY_MB": Setting(
-        "DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory of the embedded engine, in MB"
+        "DEMO_ENGINE_MAXMEMORY_MB", 64, int, "memory limit of the embedded engine, in MB"
     ),
     "POOL_SIZE": Setting(
         "DEMO_POOL_SIZE",
         32,
         int,
-        "most connections to Redis per worker, of a cluster to each server",
+        "maximum connections to Redis per worker; on a cluster, to each server",
     ),
     "REDIS_TIMEOUT_SECONDS": Setting(
         "DEMO_REDIS_TIMEOUT_SECONDS",
         0.25,
         float,
-        "longest wait for a connection or a reply, in seconds",
+        "longest wait for a connection or a reply from Redis, in seconds",
     ),
     "BREAKER_SECONDS": Setting(
         "DEMO_BREAKER_SECONDS",
         0.5,
         float,
-        "how long Redis is left alone after it failed, in seconds",
+        "how long the app does not call Redis after a failure, in seconds",
     ),
     "SAMPLE_DATA": Setting(
         "DEMO_SAMPLE_DATA",
         True,
         bool,
-        "show boards of made-up players and a few minutes of made-up views on a fresh start; `false` takes them away",
+        "on a fresh start, show boards with made-up players and a few minutes of made-up views; `false` removes them",
     ),
-    "PRODUCTS": Setting("DEMO_PRODUCTS", 10_000, int, "products made at the first start"),
+    "PRODUCTS": Setting(
+        "DEMO_PRODUCTS", 10_000, int, "number of products that the first start creates"
+    ),
     "DB_LATENCY_MS": Setting(
         "DEMO_DB_LATENCY_MS",
         200,
         int,
-        "added to each visit to the database, in ms: a busy one across a network",
+        "delay added to each database visit, in ms; simulates a busy database across a network",
     ),
     "CATALOG_TTL_SECONDS": Setting(
         "DEMO_CATALOG_TTL_SECONDS",
@@ -100,19 +102,19 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_CATALOG_STALE_SECONDS",
         60,
         int,
-        "how long it may be served after that, while one reader loads it again or the database is away, in seconds",
+        "how long the app may serve it after that, while one reader reloads it or the database is away, in seconds",
     ),
     "NEAR_CACHE": Setting(
         "DEMO_NEAR_CACHE",
         False,
         bool,
-        "hold catalog answers in each worker too, dropped when Redis tells of a change",
+        "also keep catalog answers in each worker; Redis notifies the worker of changes",
     ),
     "SESSION_IDLE_SECONDS": Setting(
         "DEMO_SESSION_IDLE_SECONDS",
         86_400,
         int,
-        "a session ends after so long without a visit, in seconds",
+        "a session ends after this long without a visit, in seconds",
     ),
     "SESSION_ABSOLUTE_SECONDS": Setting(
         "DEMO_SESSION_ABSOLUTE_SECONDS",
@@ -124,101 +126,101 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_RATE_LIMITS",
         DEFAULTS,
         dict[str, RateLimit | list[RateLimit]],
-        "limits by endpoint name or prefix, as JSON, see [Rate limits](rate-limits.md); `{}` lifts them all",
+        "limits by endpoint or prefix, as JSON: see [Rate limits](rate-limits.md); `{}` removes all limits",
     ),
     "STREAM_VIEWERS": Setting(
         "DEMO_STREAM_VIEWERS",
         1000,
         int,
-        "most viewers of live boards per worker, and never more than half of its threads or connections",
+        "maximum viewers of live boards per worker; never more than half of its threads or connections",
     ),
     "STREAM_VIEWERS_PER_ADDRESS": Setting(
         "DEMO_STREAM_VIEWERS_PER_ADDRESS",
         250,
         int,
-        "most of them from one address, of IPv6 from a /64, and half of the places at most; from a /24 or a /48 "
-        "twice as many, and three quarters at most",
+        "maximum viewers from one address (for IPv6, one /64), and at most half of the places; one /24 or /48 "
+        "may have twice as many, and at most three quarters",
     ),
     "BODY_SECONDS": Setting(
         "DEMO_BODY_SECONDS",
         10.0,
         float,
-        "longest wait for the body of a request, in seconds; each 16 kB that came give one second more",
+        "longest wait for a request body, in seconds; each 16 kB received adds one second",
     ),
     "TRUSTED_PROXIES": Setting(
         "DEMO_TRUSTED_PROXIES",
         0,
         int,
-        "reverse proxies in front, exactly so many, whose X-Forwarded-* headers are believed",
+        "exact number of reverse proxies in front whose `X-Forwarded-*` headers the app trusts",
     ),
     "ORIGIN": Setting(
         "DEMO_ORIGIN",
         "",
         str,
-        "where browsers find the app, such as `https://demo.example.org`: links bear it, changes from elsewhere and "
-        "requests for other hosts are refused; empty takes what each request says",
+        "public address, such as `https://demo.example.org`: links use it, and the app refuses changes from other "
+        "origins and requests for other hosts; empty uses what each request says",
     ),
     "PUBLIC": Setting(
         "DEMO_PUBLIC",
         False,
         bool,
-        "set where strangers come: [what it closes](security.md#a-public-host)",
+        "set on a host that strangers can reach: see [what it closes](security.md#a-public-host)",
     ),
     "SECURE_COOKIES": Setting(
         "DEMO_SECURE_COOKIES",
         False,
         bool,
-        "set when served over https: Secure cookies with the __Host- prefix, HSTS",
+        "set when served over https: adds HSTS and makes cookies Secure with the `__Host-` prefix",
     ),
     "API_KEY": Setting(
         "DEMO_API_KEY",
         "",
         str,
-        "when set, changes by the API need `Authorization: Bearer <key>`, and no page takes scores",
+        "when set, changes through the API need `Authorization: Bearer <key>`, and no page accepts scores",
     ),
     "PRECONDITION_REQUIRED": Setting(
         "DEMO_PRECONDITION_REQUIRED",
         False,
         bool,
-        "set where a change of a product by the API has to name the state that it is meant for, by `If-Match` or "
-        "`If-Unmodified-Since`: 428 without",
+        "when set, a product change through the API must name the state it applies to, with `If-Match` or "
+        "`If-Unmodified-Since`; without one it gets a 428",
     ),
     "BACKGROUND": Setting(
         "DEMO_BACKGROUND",
         "web",
         Literal["web", "worker", "none"],
-        "where jobs are done that one process does for all: in the `web` workers, in `flask --app wsgi worker`, or nowhere",
+        "where to run jobs that one process does for all: `web` workers, `worker` (`flask --app wsgi worker`) or `none`",
     ),
     "LOG_FORMAT": Setting(
         "DEMO_LOG_FORMAT",
         "text",
         Format,
-        "the log: `text` to stderr, or `json`, one object a line, to stdout",
+        "log format: `text` to stderr, or `json`, one object per line, to stdout",
     ),
     "METRICS_ALLOW": Setting(
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks whose addresses may read `/metrics`, unless a proxy that is not declared stands between",
+        "networks that may read `/metrics`, unless the request came through an undeclared proxy",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",
         "",
         str,
-        "when set, who sends `Authorization: Bearer <token>` may read `/metrics` too",
+        "when set, clients that send `Authorization: Bearer <token>` may read `/metrics` too",
     ),
     "SIGNING_SECRET": Setting(
         "DEMO_SIGNING_SECRET",
         "",
         str,
-        "when set, scores are taken by the API alone, with a signature under it: "
+        "when set, only the API accepts scores, and each needs a signature made with this secret: "
         "[`signatures.py`](../demo/leaderboard/signatures.py)",
     ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,
         bool,
-        "show on each page what Redis was asked; without it catalog pages go out as they are cached, compressed",
+        "show on each page its Redis commands; `false` sends catalog pages as they are cached, compressed",
     ),
 }
 

@@ -109,7 +109,7 @@ def patterns(binary: str) -> str:
 
 
 def walked(url: str, expected: dict[str, int], *, restricted: bool = False) -> str:
-    """What differs from what is expected, or how many addresses were well. Who is not restricted
+    """What differs from what is expected, or how many addresses were ok. Who is not restricted
     lacks no command."""
     client = pool.connect(url, pool_size=2, timeout_seconds=1.0)
     until(lambda: _is_there(client, url), 30)
@@ -129,8 +129,8 @@ def walked(url: str, expected: dict[str, int], *, restricted: bool = False) -> s
     if expected is GOOD and lacks != [] and not restricted:
         wrong["/readyz"] = lacks
     refused = sum(status == 503 for status in read.values())
-    well = f"{len(told) + len(read) - refused} well" + (f", {refused} refused" if refused else "")
-    return well if not wrong else f"**wrong: {wrong}**"
+    good = f"{len(told) + len(read) - refused} ok" + (f", {refused} refused" if refused else "")
+    return good if not wrong else f"**wrong: {wrong}**"
 
 
 def _is_there(client: pool.Client, url: str) -> bool:
@@ -166,7 +166,7 @@ def main(arguments: list[str]) -> None:
         cells = [version(binary), *(measure(binary) for measure in columns.values())]
         for name, (given, expected) in ways.items():
             if name == "TLS" and not has_tls(binary):
-                cells.append("built without")
+                cells.append("no TLS")
                 continue
             with given(binary) as url:
                 restricted = name in ("user for four", "user for scores")

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
@@ -34,6 +35,7 @@ from demo.web.services import part, services
 from tests import users
 from tests.servers import REPOSITORY, until
 from tests.serving import serve
+from tests.test_work import MOST_CALLS
 from tests.writes import WRITES, Room
 
 PAGES = {
@@ -49,6 +51,7 @@ COMMANDS = list(
         for language, block in BLOCKS
         if language == "sh"
         for line in block.splitlines()
+        if line.strip()
     )
 )
 
@@ -71,7 +74,7 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
     told = {}
-    for names, defaults, _ in rows("Rate limits"):
+    for names, defaults, _ in rows("Fields of a limit"):
         told.update(
             zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False)
         )
@@ -81,7 +84,7 @@ def test_every_field_of_a_limit_stands_in_the_table_with_its_default() -> None:
         name: json.dumps(default) for name, default in fields.items() if name not in needed
     }
     assert {
-        name for names, *_ in rows("Rate limits") for name in re.findall(r"`(\w+)`", names)
+        name for names, *_ in rows("Fields of a limit") for name in re.findall(r"`(\w+)`", names)
     } == set(fields)
 
 
@@ -118,8 +121,21 @@ def test_a_password_is_written_by_the_command_of_the_page_as_it_has_to_be() -> N
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:
-    table = rows("Patterns")
-    assert {f"`/{name.replace('_', '-')}/`" for name in USE_CASES} <= {cells[1] for cells in table}
+    lines = PAGES[REPOSITORY / "docs" / "patterns.md"].splitlines()
+    table = [[cell.strip() for cell in line.split("|")] for line in lines if "](../demo/" in line]
+    assert {f"`/{name.replace('_', '-')}/`" for name in USE_CASES} <= {cells[2] for cells in table}
+
+
+def test_every_section_of_patterns_says_what_is_guaranteed_and_what_is_not() -> None:
+    page = PAGES[REPOSITORY / "docs" / "patterns.md"]
+    for section in re.split(r"(?m)^## ", page)[1:]:
+        table, *told = re.split(
+            r"\n\*\*(It guarantees|It does not guarantee|Round trips)\*\*", section
+        )
+        assert "](../demo/" in table, section
+        assert told[::2] == ["It guarantees", "It does not guarantee", "Round trips"]
+        assert told[1].count("\n- ") > 2 < told[3].count("\n- ")
+        assert re.search(r"\d", told[5])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -137,6 +153,21 @@ def test_every_page_says_first_who_it_is_for() -> None:
     for path, text in PAGES.items():
         if path.parent.name == "docs":
             assert text.split("\n")[2].startswith("For "), path.name
+
+
+def test_the_measurements_are_those_of_the_tests_and_of_make_bench() -> None:
+    for name, _, test in rows("Round trips per request"):
+        found = re.fullmatch(r"\[`(test_\w+)`\]\(\.\./(tests/\S+)\)", test)
+        assert found and f"def {found[1]}(" in (REPOSITORY / found[2]).read_text(), name
+    calls = {what: (int(old), int(new)) for what, old, new in rows("Python calls per request")}
+    assert calls == MOST_CALLS
+    sections = {
+        name
+        for cells in rows("Times, next to a neighbour")
+        for name in re.findall(r"`(\w+)`", cells[0])
+    }
+    bench = (REPOSITORY / "tests" / "bench" / "__main__.py").read_text()
+    assert sections == set(re.findall(r'(?m)^    "(\w+)": \w+,$', bench))
 
 
 def key_patterns() -> dict[str, re.Pattern[str]]:
@@ -254,8 +285,52 @@ def test_every_command_of_the_readme_is_known_here() -> None:
             command,
         )
     ]
-    compose = ["docker compose up -d --build", "docker compose --profile scale up -d --build proxy"]
-    assert unknown == ["python3 -m venv .venv", *compose]
+    docker = [command for command in unknown if command.startswith("docker ")]
+    assert [command for command in unknown if command not in docker] == ["python3 -m venv .venv"]
+    assert docker == [
+        "docker compose up -d --build",
+        "docker build -t redis-in-practice .",
+        "docker run -d --name demo -p 8000:8000 -v demo-data:/data"
+        " -e REDIS_URL='redis://USER:PASSWORD@HOST:6379/0' redis-in-practice",
+        "docker exec demo flask --app wsgi check --explain",
+        "docker logs demo",
+        "docker compose --profile scale up -d --build proxy",
+    ]
+
+
+def test_the_container_of_the_readme_is_that_of_the_dockerfile() -> None:
+    """Its port, its folder for data, its program, and a URL of the form that the app reads."""
+    image = (REPOSITORY / "Dockerfile").read_text()
+    run = shlex.split(next(command for command in COMMANDS if command.startswith("docker run")))
+    assert f"EXPOSE {run[run.index('-p') + 1].partition(':')[2]}\n" in image
+    assert f"VOLUME {run[run.index('-v') + 1].partition(':')[2]}\n" in image
+    name, _, url = run[run.index("-e") + 1].partition("=")
+    assert name in {setting.env for setting in SETTINGS.values()} and parse(url).password
+    assert f"docker build -t {run[-1]} ." in COMMANDS
+    inside = next(command for command in COMMANDS if command.startswith("docker exec"))
+    assert inside.startswith(f"docker exec {run[run.index('--name') + 1]} ")
+    assert f".venv/bin/{inside.split(maxsplit=3)[3]}" in COMMANDS
+
+
+def test_the_first_steps_of_the_readme_do_what_they_say(web: FlaskClient) -> None:
+    """A miss, a hit, a new price and a miss, a hit; by the names that stand on the page."""
+    steps = re.split(r"(?m)^## See a cache hit.*$", README)[1].partition("\n## ")[0]
+    path = re.search(r"http://127\.0\.0\.1:8000(/\S+)>", steps)
+    page, badges, prices = "", [], []
+    assert path
+    for new in (None, None, "12.34", None):
+        if new:
+            form = re.search(rf'action="({path[1]}/\w+)">(?:(?!</form>)[\s\S])*?New price', page)
+            assert form
+            page = web.post(form[1], data={"price": new}, follow_redirects=True).text
+        else:
+            page = web.get(path[1]).text
+        badges.append(re.findall(r'class="badge (?:hit|miss)"[^>]*>(\w+)', page)[0])
+        prices.append(re.findall(r"<b>€ ([\d.]+)</b>", page)[0])
+    assert badges == ["MISS", "HIT", "MISS", "HIT"] == re.findall(r"\*\*(MISS|HIT)\*\*", steps)
+    assert prices[0] == prices[1] != "12.34" == prices[2] == prices[3]
+    for named in re.findall(r"\*\*([^*]+)\*\*", steps):
+        assert named in page, named
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "screenshots", "secrets"])

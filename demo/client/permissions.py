@@ -26,23 +26,23 @@ BASE = (
     *("CLUSTER SLOTS", "CLUSTER INFO", "UNSUBSCRIBE"),
 )
 OPTIONAL = {
-    "CLIENT SETNAME": "the names of connections, on the monitor and in CLIENT LIST",
-    "CLIENT LIST": "the connections by name, on the monitor",
+    "CLIENT SETNAME": "names of connections on the monitor and in CLIENT LIST",
+    "CLIENT LIST": "the connections by name on the monitor",
     "CLIENT TRACKING": "the near cache: every cached page costs one round trip",
-    "COMMAND": "nothing; a cluster's client then takes the first argument of a command for its key",
-    "INFO": "the monitor’s figures, and its history; a failover is not noticed, and what was invalidated "
-    "or ended in its last moments is not told again",
-    "ROLE": "a failover behind Sentinels is followed within a second or two, not at once",
-    "CLUSTER NODES": "a cluster’s servers that have failed, on the monitor",
-    "CONFIG GET": "the advisor’s checks of persistence and of who gets in",
+    "COMMAND": "nothing; the cluster client then assumes that a command's first argument is its key",
+    "INFO": "the monitor’s figures and history; the app does not notice a failover, so it does not "
+    "repeat the invalidations and session ends that the failover may have lost",
+    "ROLE": "speed: the app follows a failover behind Sentinels after a second or two, not at once",
+    "CLUSTER NODES": "the failed servers of a cluster on the monitor",
+    "CONFIG GET": "the advisor’s checks of persistence and access",
     "ACL GETUSER": "the advisor’s check of the default user’s password",
-    "SLOWLOG GET": "the slow commands, on the monitor",
-    "MEMORY USAGE": "sizes of keys, in the panel of keys, the labs and on the monitor",
-    "OBJECT ENCODING": "how a value is stored, in the panel of keys and the labs",
-    "SCAN": "the look around in memory, on the monitor",
-    "SCRIPT LOAD": "nothing; each script costs one more round trip when it is first called",
-    "SUBSCRIBE": "live boards as they change: they are read every second instead",
-    "PUBLISH": "hints at what has changed: live boards are read every five seconds instead",
+    "SLOWLOG GET": "the slow commands on the monitor",
+    "MEMORY USAGE": "sizes of keys in the keys panel, in the labs and on the monitor",
+    "OBJECT ENCODING": "the encoding of a value in the keys panel and in the labs",
+    "SCAN": "the survey of memory on the monitor",
+    "SCRIPT LOAD": "nothing; the first call of each script costs one more round trip",
+    "SUBSCRIBE": "instant updates of live boards: the app reads them every second instead",
+    "PUBLISH": "change notices for live boards: the app reads them every five seconds instead",
 }
 
 

@@ -55,45 +55,49 @@ UNREACHABLE = Refusal(
     "unreachable", "Redis is away, and this cannot be done without it.", 1, away=True
 )
 LATE = Refusal("late", "Redis did not answer in time.", 1, away=True)
-LOGIN = Refusal(
-    "login refused", "Redis refuses the user or the password of this app.", None, away=True
-)
+LOGIN = Refusal("login refused", "Redis refuses this app's user or password.", None, away=True)
 TLS = Refusal(
-    "TLS failed", "Redis cannot be reached safely: its certificate is not right.", None, away=True
+    "TLS failed",
+    "The TLS connection to Redis failed: its certificate is not valid.",
+    None,
+    away=True,
 )
-FULL_HOUSE = Refusal("too many clients", "Redis takes no more connections.", 5, away=True)
-NO_MASTER = Refusal("no master", "No Sentinel names a master of Redis.", 2, away=True)
-LOADING = Refusal("loading", "Redis is starting and reads its data from disk.", 2, away=True)
-CLUSTER_DOWN = Refusal("cluster down", "A part of the Redis cluster is down.", 2, away=True)
+FULL_HOUSE = Refusal("too many clients", "Redis accepts no more connections.", 5, away=True)
+NO_MASTER = Refusal("no primary", "No Sentinel knows a primary of Redis.", 2, away=True)
+LOADING = Refusal("loading", "Redis is starting and loads its data from disk.", 2, away=True)
+CLUSTER_DOWN = Refusal("cluster down", "Part of the Redis cluster is down.", 2, away=True)
 SHARD_DOWN = Refusal(
-    "shard down", "The part of the Redis cluster that holds this is down.", 2, away=False
+    "shard down", "The part of the Redis cluster that holds this data is down.", 2, away=False
 )
 MOVING = Refusal(
-    "moving", "The part of the Redis cluster that holds this is being moved.", 1, away=False
+    "moving",
+    "The part of the Redis cluster that holds this data is moving to another server.",
+    1,
+    away=False,
 )
-MASTER_DOWN = Refusal("master down", "This replica of Redis has lost its master.", 2, away=True)
-READ_ONLY = Refusal("read-only", "Redis takes no writes: it is a replica.", 2, away=False)
+MASTER_DOWN = Refusal("primary down", "This Redis replica has lost its primary.", 2, away=True)
+READ_ONLY = Refusal("read-only", "Redis accepts no writes: it is a replica.", 2, away=False)
 NO_REPLICAS = Refusal(
-    "no replicas", "Redis takes no writes: too few replicas follow it.", 5, away=False
+    "no replicas", "Redis accepts no writes: too few replicas follow it.", 5, away=False
 )
 LESSONS_FULL = Refusal(
     "lessons full",
-    "The room in Redis that is for lessons is used up; the rest is kept for sessions and limits. "
+    "The share of Redis memory for lessons is used up. The rest is reserved for sessions and limits. "
     "Nothing was changed.",
     30,
     away=False,
 )
-FULL = Refusal("full", "Redis is full and takes no more data.", 10, away=False)
-DISK = Refusal("disk", "Redis takes no writes: it cannot save to its disk.", 10, away=False)
-BUSY = Refusal("busy", "Redis is busy with a script of somebody's.", 1, away=False)
+FULL = Refusal("full", "Redis is full and accepts no more data.", 10, away=False)
+DISK = Refusal("disk", "Redis accepts no writes: it cannot save to its disk.", 10, away=False)
+BUSY = Refusal("busy", "Redis is busy with a long script.", 1, away=False)
 NO_PERMISSION = Refusal(
     "no permission", "Redis does not permit this app to do that.", None, away=False
 )
 NO_COMMAND = Refusal(
-    "unknown command", "This Redis does not have a command that is needed.", None, away=False
+    "unknown command", "This Redis lacks a command that the app needs.", None, away=False
 )
-WRONG_TYPE = Refusal("wrong type", "A key in Redis holds data of another kind.", None, away=False)
-OTHER = Refusal("refused", "Redis refused it.", None, away=False)
+WRONG_TYPE = Refusal("wrong type", "A key in Redis holds data of another type.", None, away=False)
+OTHER = Refusal("refused", "Redis refused the request.", None, away=False)
 
 ALL = (
     BUSY_POOL,

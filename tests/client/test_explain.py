@@ -137,7 +137,7 @@ def test_what_is_away_is_named_and_ends_no_start(tmp_path: Path) -> None:
 def test_a_server_that_is_there_and_cannot_serve_ends_no_start() -> None:
     with tcp_server("--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "no") as port:
         assert at_the_start(f"redis://127.0.0.1:{port}").endswith(
-            "This replica of Redis has lost its master."
+            "This Redis replica has lost its primary."
         )
     with tcp_server("--cluster-enabled", "yes") as port:
         assert "cluster is down" in at_the_start(f"redis+cluster://127.0.0.1:{port}")
@@ -170,7 +170,7 @@ def test_the_command_line_asks_each_by_itself(tmp_path: Path, good: bool) -> Non
     if good:
         assert done.returncode == 1 and "ok" not in lines
         assert "no   analytics needs PFADD" in lines
-        assert "--   SLOWLOG GET is not permitted; lost: the slow commands, on the monitor" in lines
+        assert "--   SLOWLOG GET is not permitted; lost: the slow commands on the monitor" in lines
     else:
         assert done.returncode == 1
         assert lines[1].endswith("refuses the user or password.")

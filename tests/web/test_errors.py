@@ -112,7 +112,7 @@ def test_a_sentence_of_ours_is_kept_and_escaped(app: Flask) -> None:
             "Redis is away, and this cannot be done without it.",
             "1",
         ),
-        (ResponseError("OOM the inside"), "Redis is full and takes no more data.", "10"),
+        (ResponseError("OOM the inside"), "Redis is full and accepts no more data.", "10"),
         (NoPermissionError("the inside"), "Redis does not permit this app to do that.", None),
         (
             OperationalError("SELECT the inside", {}, Exception("the inside")),
