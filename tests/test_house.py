@@ -62,6 +62,8 @@ SHARED = {
 }
 
 
+# What every pattern asks of the client and the prefix that it is given: knows the standard library.
+CONTRACT = "demo.client.contract"
 PACKAGES = {"demo", *(f"demo.{name}" for name in (*FLOORS, *USE_CASES))}
 
 
@@ -91,7 +93,7 @@ def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Pat
     for name in imports(path):
         top = name.partition(".")[0]
         if top == "demo":
-            shared = path.stem in SHARED.get(name, set())
+            shared = name == CONTRACT or path.stem in SHARED.get(name, set())
             assert shared or name.startswith(f"demo.{path.parent.name}"), (
                 f"{module_of(path)} imports {name}"
             )
@@ -104,7 +106,15 @@ def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Pat
 @pytest.mark.parametrize("name", sorted(pattern_zip.OF_A_FLOOR))
 def test_a_pattern_of_a_floor_imports_redis_and_the_standard_library(name: tuple[str, str]) -> None:
     for imported in imports((DEMO / name[0] / name[1]).with_suffix(".py")):
-        assert imported.partition(".")[0] in PATTERN_PACKAGES | set(sys.stdlib_module_names)
+        known = imported == CONTRACT
+        assert known or imported.partition(".")[0] in PATTERN_PACKAGES | set(
+            sys.stdlib_module_names
+        )
+
+
+def test_the_contract_of_all_patterns_imports_the_standard_library_alone() -> None:
+    for imported in imports((REPOSITORY / CONTRACT.replace(".", "/")).with_suffix(".py")):
+        assert imported.partition(".")[0] in sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", DOOR_FILES, ids=module_of)
@@ -121,7 +131,7 @@ def test_a_use_case_never_imports_another_nor_the_app(path: Path) -> None:
 @pytest.mark.parametrize("name", SHARED)
 def test_what_patterns_share_imports_redis_the_wire_and_the_standard_library(name: str) -> None:
     for imported in imports((REPOSITORY / name.replace(".", "/")).with_suffix(".py")):
-        known = imported == "demo.client.wire"
+        known = imported in ("demo.client.wire", CONTRACT)
         assert known or imported.partition(".")[0] in {"redis", *sys.stdlib_module_names}
 
 

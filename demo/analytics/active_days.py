@@ -16,6 +16,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
+
 POSITIONS = 2**18
 KEPT_SECONDS = 16 * 86_400
 OFFSETS = (1, 7)
@@ -33,24 +35,24 @@ class Cohort:
 
 
 class ActiveDays:
-    """Active days on a redis-py client of bytes."""
+    """Active days on a client of bytes."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        self._client, self._first = checked(client), f"{beginning(prefix, 'analytics')}{{active}}:"
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def add(self, pipeline: Any, visitors: Collection[str], on: date) -> None:
         """They came on this day, by their month's hashes, as commands of the caller's pipeline."""
         for visitor in visitors:
-            pipeline.setbit(_key(on), int(visitor, 16) % POSITIONS, 1)
+            pipeline.setbit(self._key(on), int(visitor, 16) % POSITIONS, 1)
         if visitors:
-            pipeline.expire(_key(on), KEPT_SECONDS)
+            pipeline.expire(self._key(on), KEPT_SECONDS)
 
     def cohorts(self, today: date, days: int = 8) -> tuple[Cohort, ...]:
         """The visitors of each of the last days, today included, and who of them came back. One
         round trip; raises RedisError."""
         dates = [today - timedelta(days=ago) for ago in range(days - 1, -1, -1)]
-        reply = self._script(keys=["demo:analytics:{active}:both", *map(_key, dates)], args=OFFSETS)
+        reply = self._script(keys=[f"{self._first}both", *map(self._key, dates)], args=OFFSETS)
         width = 1 + len(OFFSETS)
         rows = [reply[i : i + width] for i in range(0, len(reply), width)]
         bits = [row[0] for row in rows]
@@ -62,6 +64,9 @@ class ActiveDays:
             )
             for i, (on, row) in enumerate(zip(dates, rows, strict=True))
         )
+
+    def _key(self, on: date) -> str:
+        return f"{self._first}{on:%Y-%m-%d}"
 
 
 def _again(
@@ -80,7 +85,3 @@ def _estimate(bits: int) -> int:
 
 def _linear(bits: int) -> float:
     return -POSITIONS * math.log1p(-min(bits, POSITIONS - 1) / POSITIONS)
-
-
-def _key(on: date) -> str:
-    return f"demo:analytics:{{active}}:{on:%Y-%m-%d}"

@@ -17,9 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
-
-from redis.exceptions import RedisError, ResponseError
 
 from demo.analytics import salts
 from demo.analytics.active_days import ActiveDays
@@ -29,6 +26,7 @@ from demo.analytics.presence import Presence
 from demo.analytics.salts import Salts
 from demo.analytics.trending import Trending
 from demo.analytics.unique_visitors import UniqueVisitors
+from demo.client.contract import PREFIX, RedisClient, checked, errors_of, positive
 
 DROPPED = "(dropped)"
 CLOCK_SECONDS = 60.0
@@ -43,21 +41,24 @@ class Collector:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         told: Callable[[int], None] = lambda _: None,
         *,
         interval_seconds: float = 1.0,
+        prefix: str = PREFIX,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client, self._told, self._clock = client, told, clock
+        self._client, self._told, self._clock = checked(client), told, clock
+        self._errors = errors_of(client)
         self.refused_by: Exception | None = None
-        self._interval_seconds = interval_seconds
-        self._salts = Salts(client)
-        self.counters, self.uniques = Counters(client), UniqueVisitors(client)
+        self._interval_seconds = positive("interval_seconds", interval_seconds)
+        self._salts = Salts(client, prefix=prefix)
+        self.counters = Counters(client, prefix=prefix)
+        self.uniques = UniqueVisitors(client, prefix=prefix)
         self.presence, self.active, self.trending = (
-            Presence(client),
-            ActiveDays(client),
-            Trending(client),
+            Presence(client, prefix=prefix),
+            ActiveDays(client, prefix=prefix),
+            Trending(client, prefix=prefix),
         )
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._batch = Batch()
@@ -90,7 +91,7 @@ class Collector:
             try:
                 self._learn_the_time()
                 refused = self.write(batch, self._untold)
-            except RedisError as error:
+            except self._errors.all as error:
                 log.debug("analytics: %d views dropped: %s", batch.size, type(error).__name__)
                 self._drop(dict.fromkeys(RESOLUTIONS, batch.size))
                 return False
@@ -131,7 +132,7 @@ class Collector:
                 self.refused_by = reply
         for (key, count), reply in zip(told, replies[len(added) :], strict=False):
             # A reply that was lost, from one server of a cluster, may have counted.
-            uncounted = isinstance(reply, ResponseError) or getattr(reply, "unsent", False)
+            uncounted = isinstance(reply, self._errors.response) or getattr(reply, "unsent", False)
             if count and untold is not None and uncounted:
                 untold[key] += count
         if not isinstance(replies[-1], Exception):
@@ -180,7 +181,7 @@ class Collector:
             self._rolled_up_at = time.monotonic()
             try:
                 self.uniques.roll_up(datetime.fromtimestamp(self.now(), UTC).date())
-            except RedisError as error:
+            except self._errors.all as error:
                 log.debug("analytics: not rolled up: %s", type(error).__name__)
 
     def _start(self) -> None:

@@ -12,6 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
+
+FIRST = beginning(PREFIX, "analytics")
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -24,9 +28,9 @@ class Resolution:
     kept_seconds: int
     shown: int
 
-    def key(self, at: int) -> str:
-        """The hash that holds the bucket of this time."""
-        return f"demo:analytics:{{views}}:{self.name}:{at - at % self.hash_seconds}"
+    def key(self, at: int, first: str = FIRST) -> str:
+        """The hash that holds the bucket of this time; `first` is what keys begin with."""
+        return f"{first}{{views}}:{self.name}:{at - at % self.hash_seconds}"
 
 
 RESOLUTIONS = {
@@ -50,10 +54,10 @@ class Series:
 
 
 class Counters:
-    """Counters on a redis-py client of bytes."""
+    """Counters on a client of bytes."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        self._client, self._first = checked(client), beginning(prefix, "analytics")
 
     def incr(
         self,
@@ -66,7 +70,7 @@ class Counters:
         them in which resolution it counts how much: any may be refused by itself."""
         added = []
         for resolution in map(RESOLUTIONS.__getitem__, resolutions):
-            key = resolution.key(int(at))
+            key = resolution.key(int(at), self._first)
             bucket = int(at) % resolution.hash_seconds // resolution.bucket_seconds
             for name, count in counts.items():
                 pipeline.hincrby(key, f"{bucket}:{name}", count)
@@ -85,7 +89,7 @@ class Counters:
         hashes = sorted({start - start % resolution.hash_seconds for start in starts})
         pipeline = self._client.pipeline(transaction=False)
         for begin in hashes:
-            pipeline.hgetall(resolution.key(begin))
+            pipeline.hgetall(resolution.key(begin, self._first))
         found: defaultdict[str, list[int]] = defaultdict(lambda: [0] * count)
         for begin, fields in zip(hashes, pipeline.execute(), strict=True):
             for field, value in fields.items():

@@ -12,7 +12,8 @@ import ipaddress
 import secrets
 from datetime import date
 from functools import lru_cache
-from typing import Any
+
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
 
 DAY_KEPT_SECONDS = 2 * 86_400
 MONTH_KEPT_SECONDS = 33 * 86_400
@@ -32,8 +33,8 @@ def month(of: date) -> str:
 class Salts:
     """The salts, each asked for once by this process until it is told to forget them."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        self._client, self._first = checked(client), beginning(prefix, "analytics")
         self._known: dict[str, bytes] = {}
 
     def of(self, period: str) -> bytes:
@@ -44,7 +45,7 @@ class Salts:
             kept = DAY_KEPT_SECONDS if period.startswith("day") else MONTH_KEPT_SECONDS
             salt = (
                 self._client.set(
-                    f"demo:analytics:{{salt}}:{period}", mine, nx=True, get=True, ex=kept
+                    f"{self._first}{{salt}}:{period}", mine, nx=True, get=True, ex=kept
                 )
                 or mine
             )

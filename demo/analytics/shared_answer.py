@@ -7,19 +7,27 @@ waits.
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, plain, positive
 
 KEPT_SECONDS = 60
 LEASE_MS = 5000
 
 
 class SharedAnswer:
-    """Bytes by name on a redis-py client of bytes."""
+    """Bytes by name on a client of bytes."""
 
-    def __init__(self, client: Any, name: str, fresh_seconds: float = 2.0) -> None:
-        self._client = client
-        self.key = f"demo:analytics:{{answer:{name}}}"
-        self._fresh_ms = int(fresh_seconds * 1000)
+    def __init__(
+        self,
+        client: RedisClient,
+        name: str,
+        fresh_seconds: float = 2.0,
+        *,
+        prefix: str = PREFIX,
+    ) -> None:
+        self._client = checked(client)
+        self.key = f"{beginning(prefix, 'analytics')}{{answer:{plain('name', name)}}}"
+        self._fresh_ms = int(positive("fresh_seconds", fresh_seconds) * 1000)
 
     def get(self, compute: Callable[[], bytes]) -> tuple[bytes, bool]:
         """The answer, and whether it came from the cache. One round trip where it is fresh, two
@@ -33,7 +41,7 @@ class SharedAnswer:
         mine = self._client.set(f"{self.key}:lease", secrets.token_hex(4), nx=True, px=LEASE_MS)
         if not mine and found is not None:
             return bytes(found), True
-        made = compute()
+        made = compute()  # when it fails, the lease runs out: nobody waits for it
         if mine:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.set(self.key, made, ex=KEPT_SECONDS)

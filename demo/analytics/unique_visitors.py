@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
+
 STANDARD_ERROR = 0.0081
 MAX_EXACT = 2000
 DAY_KEPT_SECONDS = 40 * 86_400
@@ -36,10 +38,13 @@ class Uniques:
 
 
 class UniqueVisitors:
-    """Unique visitors on a redis-py client of bytes."""
+    """Unique visitors on a client of bytes."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        self._client, self._first = (
+            checked(client),
+            f"{beginning(prefix, 'analytics')}{{visitors}}:",
+        )
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._full_on: date | None = None
 
@@ -49,12 +54,12 @@ class UniqueVisitors:
         """Counts visitors by what they are called this month, and by what they are called this day,
         as commands of the caller's pipeline. The answer to the last of them is for `learn`."""
         if visitors:
-            pipeline.pfadd(_day(on), *visitors)
-            pipeline.expire(_day(on), DAY_KEPT_SECONDS)
+            pipeline.pfadd(self._day(on), *visitors)
+            pipeline.expire(self._day(on), DAY_KEPT_SECONDS)
         if visitors and self._full_on != on:
-            pipeline.sadd(_exact(on), *islice(by_day, MAX_EXACT + 1))
-            pipeline.expire(_exact(on), EXACT_KEPT_SECONDS)
-        pipeline.scard(_exact(on))
+            pipeline.sadd(self._exact(on), *islice(by_day, MAX_EXACT + 1))
+            pipeline.expire(self._exact(on), EXACT_KEPT_SECONDS)
+        pipeline.scard(self._exact(on))
 
     def learn(self, size: int, on: date) -> None:
         """So many are in the exact set of a day."""
@@ -65,8 +70,8 @@ class UniqueVisitors:
         """Merges a day and the one before into their months, which are kept for longer. To be done
         now and then, and again without harm. Raises RedisError."""
         for one in (on - timedelta(days=1), on):
-            self._client.pfmerge(_month(one), _day(one))
-            self._client.expire(_month(one), MONTH_KEPT_SECONDS)
+            self._client.pfmerge(self._month(one), self._day(one))
+            self._client.expire(self._month(one), MONTH_KEPT_SECONDS)
 
     def count(self, on: date) -> Uniques:
         """The figures of a day, of the week and the month that it is in, and of the month before as
@@ -76,26 +81,29 @@ class UniqueVisitors:
             on - timedelta(days=on.weekday()),
             on.replace(day=1),
         )
-        unions = [_days(on, on), _days(yesterday, yesterday), _days(monday, on), _days(first, on)]
-        unions.append([_month(first - timedelta(days=1))])
-        keys = [_exact(on), *(key for union in unions for key in union)]
+        unions = [
+            self._days(on, on),
+            self._days(yesterday, yesterday),
+            self._days(monday, on),
+            self._days(first, on),
+        ]
+        unions.append([self._month(first - timedelta(days=1))])
+        keys = [self._exact(on), *(key for union in unions for key in union)]
         exact, day, before, week, month, last = map(
             int, self._script(keys=keys, args=[len(union) for union in unions])
         )
         return Uniques(day, before, week, month, last, exact if exact <= MAX_EXACT else None)
 
+    def _days(self, first: date, last: date) -> list[str]:
+        return [
+            self._day(first + timedelta(days=ahead)) for ahead in range((last - first).days + 1)
+        ]
 
-def _days(first: date, last: date) -> list[str]:
-    return [_day(first + timedelta(days=ahead)) for ahead in range((last - first).days + 1)]
+    def _day(self, on: date) -> str:
+        return f"{self._first}day:{on:%Y-%m-%d}"
 
+    def _month(self, on: date) -> str:
+        return f"{self._first}month:{on:%Y-%m}"
 
-def _day(on: date) -> str:
-    return f"demo:analytics:{{visitors}}:day:{on:%Y-%m-%d}"
-
-
-def _month(on: date) -> str:
-    return f"demo:analytics:{{visitors}}:month:{on:%Y-%m}"
-
-
-def _exact(on: date) -> str:
-    return f"demo:analytics:{{visitors}}:exact:{on:%Y-%m-%d}"
+    def _exact(self, on: date) -> str:
+        return f"{self._first}exact:{on:%Y-%m-%d}"

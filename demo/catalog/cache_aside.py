@@ -22,34 +22,39 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from demo.catalog.claims import Claim, Claims
 from demo.catalog.entry import Cached, CacheStatus, Codec
-from demo.catalog.groups import invalidate, version_key
-from demo.catalog.lease import REDIS_ERRORS, Busy, Leases, Waits, pause, redis_key
+from demo.catalog.groups import invalidate
+from demo.catalog.lease import Busy, Keys, Leases, Waits, pause
 from demo.catalog.loading import Lives, Loader, Loading
 from demo.catalog.lookup import Clock, Lookup
+from demo.client.contract import PREFIX, RedisClient, checked, positive
 
 if TYPE_CHECKING:
     from demo.catalog.near_cache import NearCache
 
 __all__ = ["Busy", "Cache", "CacheStatus", "Cached"]
 T = TypeVar("T")
+ONE_TEXT = "groups: a list of texts is needed, not a text"
+FOUND = (CacheStatus.HIT, CacheStatus.STALE, CacheStatus.NEGATIVE)
 log = logging.getLogger(__name__)
 
 
 class Cache(Generic[T]):
-    """Values of one type under `demo:catalog:{<name>:<key>}`.
+    """Values of one type under `<prefix>:catalog:{<name>:<key>}`.
 
-    `client` is a redis-py client of bytes. Values are msgpack, decoded strictly as `type`; what
-    does not decode, or has another `schema` (a few letters and digits), is a miss. An entry is
+    `client` is a client of redis-py or valkey-py that takes bytes. Values are msgpack, decoded
+    strictly as `type`, or what `encode` and `decode` make of them; what does not decode, or has
+    another `schema` (a few letters and digits), is a miss. An entry is
     fresh for `ttl_seconds` less up to `jitter` of it, then stale for `stale_seconds`; that there is
     none is remembered for `negative_ttl_seconds`. A lease lasts `lease_seconds`, and is taken over
     sooner from a reader who has died. A reader waits `wait_seconds` at most, then loads without
     storing if nobody did so within a lease time, or raises Busy. With `early` (XFetch's beta, 1 is
-    usual) a reader may load before the time is over, the likelier the longer loads take.
+    usual) a reader may load before the time is over, the likelier the longer loads take. `on_hit`
+    and `on_load` hear of each key and its answer, what was found and what was loaded.
     """
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         name: str,
         type: type[T],
         *,
@@ -62,19 +67,29 @@ class Cache(Generic[T]):
         early: float = 0.0,
         schema: str = "1",
         near: "NearCache | None" = None,
+        prefix: str = PREFIX,
+        encode: Callable[[T], bytes] | None = None,
+        decode: Callable[[bytes], T] | None = None,
+        on_hit: Callable[[str, Cached[T]], None] | None = None,
+        on_load: Callable[[str, Cached[T]], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if min(lease_seconds, wait_seconds) <= 0 or early < 0:
-            raise ValueError("times have to be positive, and early cannot be negative")
+        positive("lease_seconds", lease_seconds)
+        positive("wait_seconds", wait_seconds)
+        if early < 0:
+            raise ValueError("early: cannot be negative")
         lives = Lives(ttl_seconds, stale_seconds, negative_ttl_seconds, jitter)
         self.name, self.lease_seconds, self.wait_seconds = name, lease_seconds, wait_seconds
-        self._client, self._near, self._sleep = client, near, sleep
+        self._client, self._near, self._sleep = checked(client), near, sleep
+        self._on_hit, self._on_load = on_hit, on_load
+        self._keys = keys = Keys(prefix, name)
         self._clustered = hasattr(client, "get_node_from_key")
         redis_clock = Clock(clock)
-        self._codec, self._leases = Codec(name, type, schema), Leases(client, lease_seconds)
+        self._codec: Codec[T] = Codec(name, type, schema, encode, decode)
+        self._leases = Leases(client, lease_seconds)
         self._lookup = Lookup(
-            name,
+            keys,
             self._codec,
             redis_clock,
             near,
@@ -82,10 +97,15 @@ class Cache(Generic[T]):
             lease_seconds=lease_seconds,
             early=early,
         )
-        self._claims: Claims[T] = Claims(client, name, self._leases, redis_clock)
+        self._claims: Claims[T] = Claims(client, keys, self._leases, redis_clock)
         self._loading = Loading(
-            name, self._leases, self._claims, self._codec, self._lookup, lives, redis_clock
+            keys, self._leases, self._claims, self._codec, self._lookup, lives, redis_clock
         )
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What Redis, or the way to it, may raise, of the client's own package."""
+        return self._leases.errors
 
     @property
     def schema(self) -> str:
@@ -105,6 +125,8 @@ class Cache(Generic[T]):
         Without Redis the loader answers (BYPASS). What the loader raises is raised here, unless a
         stale value can be served in its stead. Raises Busy.
         """
+        if isinstance(groups, str):
+            raise TypeError(ONE_TEXT)
         return self.get_many({key: groups}, lambda _: {key: loader()})[key]
 
     def get_many(
@@ -130,7 +152,7 @@ class Cache(Generic[T]):
                         raise Busy(
                             f"{self.name}: waited {self.wait_seconds} s for somebody else's load"
                         )
-            except REDIS_ERRORS as error:
+            except self._leases.errors as error:
                 log.warning("%s: reading around the cache: %s", self.name, type(error).__name__)
                 claims, late = {}, [key for key in pending if key not in answers]
             # Outside of the try: a RedisError of the loader's own is the loader's.
@@ -143,6 +165,8 @@ class Cache(Generic[T]):
             if pending and not claims:
                 waits.sleep(self._sleep, pause(pauses))
                 pauses += 1
+        if self._on_hit or self._on_load:
+            self._tell(answers)
         return answers
 
     def peek(self, key: str, *, groups: Sequence[str] = ()) -> Cached[T] | None:
@@ -154,6 +178,8 @@ class Cache(Generic[T]):
     def invalidate(self, *keys: str, groups: Iterable[str] = ()) -> int:
         """Drops entries and leases, and makes every entry of the groups a miss; how many of the
         keys there were. One round trip, two where Redis is full. Raises RedisError."""
+        if isinstance(groups, str):
+            raise TypeError(ONE_TEXT)
         names, versions = (
             [self.redis_key(key) for key in keys],
             [self.version_key(group) for group in groups],
@@ -178,18 +204,27 @@ class Cache(Generic[T]):
         """After the commit: stores the value if no other writer began meanwhile; if one did, nobody
         can tell whose commit came last, and what is there is dropped. Whether it is stored.
         Raises RedisError."""
-        if self._loading.store(key, Claim(lease, ()), value, 0.0)[1]:
-            return True
-        self.invalidate(key)
-        return False
+        kept = False
+        try:
+            kept = self._loading.store(key, Claim(lease, ()), value, 0.0)[1] > 0
+        finally:  # a value that cannot be written leaves no lease either
+            if not kept:
+                self.invalidate(key)
+        return kept
 
     def redis_key(self, key: str) -> str:
         """The key in Redis. What is not plain, whatever a visitor typed, is hashed."""
-        return redis_key(self.name, key)
+        return self._keys.of(key)
 
     def version_key(self, group: str) -> str:
         """Where a group's version token lies."""
-        return version_key(self.name, group)
+        return self._keys.version(group)
+
+    def _tell(self, answers: Mapping[str, Cached[T]]) -> None:
+        for key, answer in answers.items():
+            told = self._on_hit if answer.status in FOUND else self._on_load
+            if told:
+                told(key, answer)
 
     def _look(
         self,

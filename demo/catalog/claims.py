@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from demo.catalog import groups
 from demo.catalog.entry import Entry
-from demo.catalog.lease import LEASE, REDIS_ERRORS, Leases, Waits, redis_key
+from demo.catalog.lease import LEASE, Keys, Leases, Waits
 from demo.catalog.lookup import Clock, Seen
 
 T = TypeVar("T")
@@ -35,10 +35,11 @@ class Claim(Generic[T]):
 
 
 class Claims(Generic[T]):
-    """The claims of a cache of this `name`."""
+    """The claims of a cache with these keys."""
 
-    def __init__(self, client: Any, name: str, leases: Leases, clock: Clock) -> None:
-        self._client, self._name, self._leases, self._clock = client, name, leases, clock
+    def __init__(self, client: Any, keys: Keys, leases: Leases, clock: Clock) -> None:
+        self._client, self._keys, self._leases, self._clock = client, keys, leases, clock
+        self._name = keys.name
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
         self._orphans: dict[str, bytes] = {}
 
@@ -57,10 +58,10 @@ class Claims(Generic[T]):
         stale value stays readable meanwhile, one that is out of date gives way to a lease."""
         assert seen.raw is not None
         if not seen.entry:
-            return self._leases.take_over(redis_key(self._name, key), seen.raw)
+            return self._leases.take_over(self._keys.of(key), seen.raw)
         token = secrets.token_hex(8)
         args = [seen.entry.begins, token, self._leases.ms]
-        now_ms = self._script(keys=[redis_key(self._name, key)], args=args)
+        now_ms = self._script(keys=[self._keys.of(key)], args=args)
         self._clock.heard(now_ms)
         return f"V|{token}|".encode() if now_ms else None
 
@@ -96,14 +97,14 @@ class Claims(Generic[T]):
         one reader in a lease time. One round trip. Raises RedisError."""
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.set(f"{redis_key(self._name, key)}:late", 1, nx=True, px=self._leases.ms)
+            pipeline.set(f"{self._keys.of(key)}:late", 1, nx=True, px=self._leases.ms)
         return [key for key, reply in zip(keys, pipeline.execute(), strict=True) if reply]
 
     def give_back(self, key: str, begins: bytes) -> None:
         """Ends a claim without a value, so that nobody has to wait for it. One round trip."""
         try:
-            self._clock.heard(self._leases.store(redis_key(self._name, key), begins, b"", 0))
-        except REDIS_ERRORS as error:
+            self._clock.heard(self._leases.store(self._keys.of(key), begins, b"", 0))
+        except self._leases.errors as error:
             log.warning("%s: lease not given back: %s", self._name, type(error).__name__)
             self.leave(key, begins)
 
@@ -123,14 +124,20 @@ class Claims(Generic[T]):
     ) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Leases where nothing lies, and the groups' tokens, made where there are none: in one
         round trip, so that they stand before the load begins."""
-        names = [redis_key(self._name, key) for key in keys]
-        versions = [groups.version_key(self._name, group) for group in lacking]
+        names = [self._keys.of(key) for key in keys]
+        versions = [self._keys.version(group) for group in lacking]
         leases = [self._leases.new() for _ in keys]
         pipeline = self._client.pipeline(transaction=False)
         for name, lease in zip(names, leases, strict=True):
             self._leases.ask(pipeline, name, lease)
         proposed = [groups.ask_for_token(pipeline, version) for version in versions]
-        replies = pipeline.execute(raise_on_error=False)
+        try:
+            replies = pipeline.execute(raise_on_error=False)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # this reader is ended, and may have got them
+                for key, lease in zip(keys, leases, strict=True):
+                    self.give_back(key, lease)
+            raise
         taken = {
             key: lease
             for key, lease, reply in zip(keys, leases, replies, strict=False)
@@ -140,7 +147,7 @@ class Claims(Generic[T]):
             for name, reply in zip([*names, *versions], replies, strict=True):
                 if isinstance(reply, Exception):
                     self._drop_other_kind(name, reply)
-        except REDIS_ERRORS:
+        except self._leases.errors:
             for key, lease in taken.items():
                 self.give_back(key, lease)
             raise

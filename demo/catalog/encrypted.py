@@ -20,12 +20,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from demo.client.contract import RedisClient, checked, in_one_step
 
 T = TypeVar("T", bound=msgspec.Struct)
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Encrypted(Generic[T]):
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         type: type[T],
         sensitive: Sequence[str],
         keys: Sequence[bytes],
@@ -60,7 +62,7 @@ class Encrypted(Generic[T]):
         if not set(sensitive) <= set(names):
             raise ValueError("sensitive fields have to be fields of the type")
         self._client, self._type, self._names, self._sensitive = (
-            client,
+            checked(client),
             type,
             names,
             frozenset(sensitive),
@@ -73,7 +75,7 @@ class Encrypted(Generic[T]):
             name: self._seal(key, name, msgspec.json.encode(getattr(value, name)))
             for name in self._names
         }
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline = in_one_step(self._client)
         pipeline.delete(key)
         pipeline.hset(key, mapping=fields)
         pipeline.expire(key, self._ttl_seconds)

@@ -9,7 +9,7 @@ one on the whole. With anything else in any of the fields it is a miss, never an
 import logging
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from demo.catalog.lease import PLAIN
+from demo.client.contract import text
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -73,13 +74,24 @@ class Entry(Generic[T]):
 class Codec(Generic[T]):
     """Entries of one type to bytes and back, for a cache of this `name`."""
 
-    def __init__(self, name: str, type: type[T], schema: str) -> None:
-        if not PLAIN.fullmatch(schema):
-            raise ValueError("schema is a few letters and digits")
+    def __init__(
+        self,
+        name: str,
+        type: type[T],
+        schema: str,
+        encode: Callable[[T], bytes] | None = None,
+        decode: Callable[[bytes], T] | None = None,
+    ) -> None:
+        if not PLAIN.fullmatch(text("schema", schema)):
+            raise ValueError("schema: a few letters and digits")
+        if (encode is None) != (decode is None):
+            raise TypeError("encode, decode: both are needed, or none")
         self.schema = schema
         self._name = name
-        self._decoder = msgspec.msgpack.Decoder(type)
-        self._encoder = msgspec.msgpack.Encoder()
+        self._read = decode or msgspec.msgpack.Decoder(type).decode
+        self._write = encode or msgspec.msgpack.Encoder().encode
+        # What a function of the caller's raises is not for us to know.
+        self._unreadable = Exception if decode else (ValueError, KeyError, msgspec.MsgspecError)
 
     def encode(
         self, value: T | None, load_ms: float, versions: Sequence[bytes]
@@ -88,7 +100,7 @@ class Codec(Generic[T]):
         kind = "N" if value is None else "V"
         head = f"{kind}|{secrets.token_hex(8)}|{self.schema}|".encode()
         tail = f"|0|{load_ms * 1000:.0f}|".encode() + b",".join(versions) + b"|"
-        return head, tail if value is None else tail + self._encoder.encode(value)
+        return head, tail if value is None else tail + self._write(value)
 
     def decode(self, raw: bytes, versions: Sequence[bytes | None]) -> Entry[T] | None:
         """The entry, or None where it does not count: another schema or none, other tokens than the
@@ -103,12 +115,12 @@ class Codec(Generic[T]):
             if stored_under != b",".join(stands):
                 return None
             negative = {b"V": False, b"N": True}[kind]
-            value = None if negative else self._decoder.decode(payload)
+            value = None if negative else self._read(payload)
             times = float(fresh_until), float(claimed_until), float(load_us) / 1000
             if not all(map(math.isfinite, times)):
                 raise ValueError("a time that is no number")
             return Entry(b"%b|%b|" % (kind, token), negative, *times, value, len(raw))
-        except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        except self._unreadable as error:
             log.warning(
                 "%s: an entry does not decode and counts as a miss: %s",
                 self._name,

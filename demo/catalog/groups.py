@@ -8,16 +8,9 @@ that expired costs hits, never the guarantee.
 import secrets
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError
-
-from demo.catalog.lease import redis_key
+from demo.client.contract import errors_of
 
 TOKEN_SECONDS = 86_400
-
-
-def version_key(name: str, group: str) -> str:
-    """Where a group's version token lies."""
-    return f"{redis_key(name, group)}:version"
 
 
 def ask_for_token(pipeline: Any, version: str) -> bytes:
@@ -37,13 +30,14 @@ def invalidate(client: Any, names: list[str], versions: list[str]) -> int:
     for version in versions:
         pipeline.set(version, secrets.token_hex(8), ex=TOKEN_SECONDS)
     replies = pipeline.execute(raise_on_error=False)
-    if any(isinstance(reply, OutOfMemoryError) for reply in replies):
+    full = errors_of(client).out_of_memory
+    if any(isinstance(reply, full) for reply in replies):
         # A full Redis still deletes, and a group without a token is a miss too.
         pipeline = client.pipeline(transaction=False)
         for version in versions:
             pipeline.delete(version)
         pipeline.execute()
     for reply in replies:
-        if isinstance(reply, Exception) and not isinstance(reply, OutOfMemoryError):
+        if isinstance(reply, Exception) and not isinstance(reply, full):
             raise reply
     return sum(replies[: len(names)])

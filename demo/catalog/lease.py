@@ -30,7 +30,17 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from redis.exceptions import RedisClusterException, RedisError
+
+from demo.client.contract import (
+    PREFIX,
+    RedisClient,
+    beginning,
+    checked,
+    errors_of,
+    plain,
+    positive,
+    text,
+)
 
 T = TypeVar("T")
 PLAIN = re.compile(r"[a-z0-9-]{1,40}")
@@ -40,7 +50,6 @@ SEEN_BYTES = 200
 LEASE = (
     b"L|"  # in msgpack L is a whole number, 76, and nothing follows it: no value begins like this
 )
-REDIS_ERRORS = (RedisError, RedisClusterException)
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 log = logging.getLogger(__name__)
 
@@ -50,30 +59,35 @@ class Busy(Exception):
 
 
 class LeasedCache(Generic[T]):
-    """Values of one type under `demo:catalog:{<name>:<key>}`, each for `ttl_seconds`.
+    """Values of one type under `<prefix>:catalog:{<name>:<key>}`, each for `ttl_seconds`.
 
-    `client` is a redis-py client of bytes. Values are msgpack, decoded strictly as `type`; what
-    does not decode is a miss. None, for what is not there, is kept like any value. A lease lasts
-    `lease_seconds`, and a reader waits `wait_seconds` at most.
+    `client` is a client of redis-py or valkey-py that takes bytes. Values are msgpack, decoded
+    strictly as `type`; what does not decode is a miss. `encode` and `decode` write and read them in
+    another way. None, for what is not there, is kept like any value. A lease lasts `lease_seconds`,
+    and a reader waits `wait_seconds` at most.
     """
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         name: str,
         type: type[T],
         *,
         ttl_seconds: float,
         lease_seconds: float = 5.0,
         wait_seconds: float = 10.0,
+        prefix: str = PREFIX,
+        encode: Callable[[T], bytes] | None = None,
+        decode: Callable[[bytes], T] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if min(ttl_seconds, lease_seconds, wait_seconds) <= 0:
-            raise ValueError("times have to be positive")
-        self._client, self._name, self._sleep = client, name, sleep
-        self._ttl_ms, self._wait_seconds = int(ttl_seconds * 1000), wait_seconds
+        positive("lease_seconds", lease_seconds)
+        self._ttl_ms = int(positive("ttl_seconds", ttl_seconds) * 1000)
+        self._wait_seconds = positive("wait_seconds", wait_seconds)
+        self._keys, self._sleep = Keys(prefix, name), sleep
+        self._client = checked(client)
         self._leases = Leases(client, lease_seconds)
-        self._decoder = msgspec.msgpack.Decoder(type | None)
+        self._encode, self._read = values(type, encode, decode)
 
     def get_or_load(self, key: str, loader: Callable[[], T | None]) -> T | None:
         """The value under `key`, from Redis or from `loader`, which returns None when there is
@@ -81,7 +95,7 @@ class LeasedCache(Generic[T]):
 
         Without Redis the loader answers. What the loader raises is raised here. Raises Busy.
         """
-        name, deadline = redis_key(self._name, key), time.monotonic() + self._wait_seconds
+        name, deadline = self._keys.of(key), time.monotonic() + self._wait_seconds
         waits = Waits()
         for pauses in count():
             try:
@@ -92,7 +106,7 @@ class LeasedCache(Generic[T]):
                     lease = self._leases.take(name)
                 elif waits.are_over(name, raw):
                     lease = self._leases.take_over(name, raw)
-            except REDIS_ERRORS as error:
+            except self._leases.errors as error:
                 log.warning("%s: reading around the cache: %s", name, type(error).__name__)
                 break
             if found:
@@ -107,14 +121,14 @@ class LeasedCache(Generic[T]):
     def invalidate(self, key: str) -> bool:
         """Drops the value, and the lease of whoever is loading it; whether there was one. One round
         trip. Raises RedisError."""
-        return bool(self._client.delete(redis_key(self._name, key)))
+        return bool(self._client.delete(self._keys.of(key)))
 
     def _decode(self, name: str, raw: bytes | None) -> tuple[bool, T | None]:
         if raw is None or raw.startswith(LEASE):
             return False, None
         try:
-            return True, self._decoder.decode(raw)
-        except msgspec.MsgspecError as error:
+            return True, self._read(raw)
+        except Exception as error:  # whatever a reader of somebody's raises
             log.warning("%s: dropped, it does not decode: %s", name, type(error).__name__)
             self._client.delete(name)
             return False, None
@@ -125,21 +139,22 @@ class LeasedCache(Generic[T]):
         try:
             value = loader()
             self._leases.took((time.perf_counter() - began) * 1000)
-            kept = msgspec.msgpack.encode(value)
+            kept = self._encode(value)
         finally:
             try:
                 self._leases.store(name, lease, kept, self._ttl_ms)
-            except REDIS_ERRORS as error:
+            except self._leases.errors as error:
                 log.warning("%s: not stored: %s", name, type(error).__name__)
         return value
 
 
 class Leases:
-    """The commands of a lease, one round trip each. Names are those of `redis_key`. All raise
-    RedisError."""
+    """The commands of a lease, one round trip each. Names are those of `Keys`. All raise
+    `errors`."""
 
     def __init__(self, client: Any, seconds: float) -> None:
         self._client, self.ms = client, int(seconds * 1000)
+        self.errors = errors_of(client).all
         self._load_ms = UNKNOWN_LOAD_MS
         self._compare_and_set = client.register_script(SCRIPT)
 
@@ -155,7 +170,12 @@ class Leases:
     def take(self, name: str) -> bytes | None:
         """A lease where nothing lies, else None."""
         lease = self.new()
-        return lease if self.ask(self._client, name, lease) is None else None
+        try:
+            return lease if self.ask(self._client, name, lease) is None else None
+        except BaseException as error:
+            if not isinstance(error, Exception):  # this reader is ended, and may have got it
+                self.store(name, lease, b"", 0)
+            raise
 
     def ask(self, commands: Any, name: str, lease: bytes) -> Any:
         """The same on a client or in a pipeline; the reply is None where the lease is taken."""
@@ -219,8 +239,52 @@ def pause(pauses: int) -> float:
     return min(0.005 * 1.5 ** min(pauses, 8), 0.1) * random.uniform(0.5, 1.0)
 
 
-def redis_key(name: str, key: str) -> str:
-    """The key in Redis. What is not plain, whatever a visitor typed, is hashed."""
-    if not PLAIN.fullmatch(key):
-        key = "_" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:39]
-    return f"demo:catalog:{{{name}:{key}}}"
+class Keys:
+    """The keys of one cache. Raises TypeError or ValueError for a prefix or a name that is none."""
+
+    def __init__(self, prefix: str, name: str) -> None:
+        self.name = plain("name", name)
+        self._beginning = f"{beginning(prefix, 'catalog')}{{{name}:"
+
+    def of(self, key: str) -> str:
+        """The key in Redis. What is not plain, whatever a visitor typed, is hashed. Raises TypeError
+        for what is no text."""
+        if not isinstance(key, str):
+            text("key", key)
+        if not PLAIN.fullmatch(key):
+            key = "_" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:39]
+        return f"{self._beginning}{key}}}"
+
+    def version(self, group: str) -> str:
+        """Where a group's version token lies."""
+        return f"{self.of(group)}:version"
+
+
+def redis_key(name: str, key: str, prefix: str = PREFIX) -> str:
+    """The key in Redis."""
+    return Keys(prefix, name).of(key)
+
+
+def values(
+    type: type[T],
+    encode: Callable[[T], bytes] | None,
+    decode: Callable[[bytes], T] | None,
+) -> tuple[Callable[[T | None], bytes], Callable[[bytes], T | None]]:
+    """How values are written and read, None included. Those that are written by a function of the
+    caller's stand within msgpack, so that none looks like a lease. Raises TypeError for one of the
+    two without the other."""
+    if (encode is None) != (decode is None):
+        raise TypeError("encode, decode: both are needed, or none")
+    if encode is None or decode is None:
+        return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(type | None).decode
+    write, read = encode, decode
+    inner = msgspec.msgpack.Decoder(bytes | None)
+
+    def written(value: T | None) -> bytes:
+        return msgspec.msgpack.encode(None if value is None else bytes(write(value)))
+
+    def found(raw: bytes) -> T | None:
+        held = inner.decode(raw)
+        return None if held is None else read(held)
+
+    return written, found

@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 
 from demo.catalog.claims import Claim, Claims
 from demo.catalog.entry import Cached, CacheStatus, Codec
-from demo.catalog.lease import REDIS_ERRORS, Leases, redis_key
+from demo.catalog.lease import Keys, Leases
 from demo.catalog.lookup import Clock, Lookup
+from demo.client.contract import positive
 
 T = TypeVar("T")
 Loader = Callable[[list[str]], Mapping[str, T | None]]
@@ -34,10 +35,12 @@ class Lives:
     jitter: float
 
     def __post_init__(self) -> None:
-        if min(self.ttl_seconds, self.negative_ttl_seconds) <= 0 or not 0 <= self.jitter < 1:
-            raise ValueError("times have to be positive, and jitter from 0 to 1")
+        positive("ttl_seconds", self.ttl_seconds)
+        positive("negative_ttl_seconds", self.negative_ttl_seconds)
+        if not 0 <= self.jitter < 1:
+            raise ValueError("jitter: zero or a positive number below 1")
         if self.stale_seconds < 0:
-            raise ValueError("stale_seconds cannot be negative")
+            raise ValueError("stale_seconds: cannot be negative")
 
     def of_one(self, *, negative: bool) -> tuple[float, float]:
         """The seconds that an entry will be fresh, and those that it will live."""
@@ -48,11 +51,11 @@ class Lives:
 
 
 class Loading(Generic[T]):
-    """The writing half of a cache of this `name`."""
+    """The writing half of a cache with these keys."""
 
     def __init__(
         self,
-        name: str,
+        keys: Keys,
         leases: Leases,
         claims: Claims[T],
         codec: Codec[T],
@@ -60,35 +63,40 @@ class Loading(Generic[T]):
         lives: Lives,
         clock: Clock,
     ) -> None:
-        self._name, self._leases, self._claims = name, leases, claims
+        self._keys, self._name, self._leases, self._claims = keys, keys.name, leases, claims
         self._codec, self._lookup, self._lives, self._clock = codec, lookup, lives, clock
 
     def load_and_store(
         self, claims: Mapping[str, Claim[T]], loader: Loader[T]
     ) -> dict[str, Cached[T]]:
         """What one call of `loader` brings for the claimed keys. Each value to store is a round
-        trip. What the loader raises is raised here, unless each of them has a stale value."""
-        began = time.perf_counter()
+        trip. What the loader raises is raised here, unless each of them has a stale value.
+
+        Whatever ends this, a value that cannot be written included, no lease is left behind."""
+        began, left = time.perf_counter(), dict(claims)
         try:
-            values = loader(list(claims))
-        except BaseException as error:
+            try:
+                values = loader(list(claims))
+            except Exception as error:
+                stale = {key: self._lookup.answer(c.old) for key, c in claims.items() if c.old}
+                if len(stale) < len(claims):
+                    raise
+                # The claims are left to run out: the next attempt is a lease time away.
+                kind = type(error).__name__
+                log.warning("%s: served stale, the loader failed: %s", self._name, kind)
+                return stale
+            load_ms = (time.perf_counter() - began) * 1000
+            self._leases.took(load_ms)
+            answers = {}
             for key, claim in claims.items():
+                answers[key] = self._store_and_tell(key, claim, values.get(key), load_ms)
+                del left[key]
+            return answers
+        except BaseException:
+            for key, claim in left.items():
                 if claim.old is None:
                     self._claims.give_back(key, claim.begins)
-            # The claims on stale values are left to run out: the next attempt is a lease time away.
-            stale = {
-                key: self._lookup.answer(claim.old) for key, claim in claims.items() if claim.old
-            }
-            if not isinstance(error, Exception) or len(stale) < len(claims):
-                raise
-            log.warning("%s: served stale, the loader failed: %s", self._name, type(error).__name__)
-            return stale
-        load_ms = (time.perf_counter() - began) * 1000
-        self._leases.took(load_ms)
-        return {
-            key: self._store_and_tell(key, claim, values.get(key), load_ms)
-            for key, claim in claims.items()
-        }
+            raise
 
     def load_only(self, keys: list[str], loader: Loader[T]) -> dict[str, Cached[T]]:
         """What one call of `loader` brings, without a claim: nothing is stored."""
@@ -104,7 +112,7 @@ class Loading(Generic[T]):
         nothing is stored. One round trip. Raises RedisError."""
         fresh, life = self._lives.of_one(negative=value is None)
         head, tail = self._codec.encode(value, load_ms, claim.versions)
-        name, fresh_ms, life_ms = redis_key(self._name, key), int(fresh * 1000), int(life * 1000)
+        name, fresh_ms, life_ms = self._keys.of(key), int(fresh * 1000), int(life * 1000)
         now_ms = self._leases.store(name, claim.begins, head, life_ms, fresh_ms, tail)
         self._clock.heard(now_ms)
         return len(head) + len("1700000000000") + len(tail), fresh if now_ms else 0.0
@@ -115,7 +123,7 @@ class Loading(Generic[T]):
         status = CacheStatus.EXPIRED if claim.old else CacheStatus.MISS
         try:
             size, fresh_seconds = self.store(key, claim, value, load_ms)
-        except REDIS_ERRORS as error:
+        except self._leases.errors as error:
             log.warning("%s: not stored: %s", self._name, type(error).__name__)
             self._claims.leave(key, claim.begins)
             return Cached(value, CacheStatus.BYPASS, 0.0, load_ms)

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from demo.catalog.entry import Cached, CacheStatus, Codec, Entry
-from demo.catalog.groups import version_key
-from demo.catalog.lease import LEASE, redis_key
+from demo.catalog.lease import LEASE, Keys
 
 if TYPE_CHECKING:
     from demo.catalog.near_cache import NearCache
@@ -53,11 +52,11 @@ class Seen(Generic[T]):
 
 
 class Lookup(Generic[T]):
-    """The reading half of a cache of this `name`."""
+    """The reading half of a cache with these keys."""
 
     def __init__(
         self,
-        name: str,
+        keys: Keys,
         codec: Codec[T],
         clock: Clock,
         near: "NearCache | None",
@@ -66,7 +65,7 @@ class Lookup(Generic[T]):
         lease_seconds: float,
         early: float,
     ) -> None:
-        self._name, self._codec, self._clock, self._near = name, codec, clock, near
+        self._keys, self._codec, self._clock, self._near = keys, codec, clock, near
         self._ttl_seconds, self._early = ttl_seconds, early
         self._lease_ms = lease_seconds * 1000 + CLOCK_MS
 
@@ -76,9 +75,9 @@ class Lookup(Generic[T]):
         fetch: Callable[[list[str]], list[bytes | None]],
     ) -> dict[str, Seen[T]]:
         """What lies under keys of these groups, by one `fetch` of all. Raises what that raises."""
-        names, near, name = {}, self._near, self._name
+        names, near, of, version = {}, self._near, self._keys.of, self._keys.version
         for key, groups in wanted.items():
-            names[key] = [redis_key(name, key), *[version_key(name, group) for group in groups]]
+            names[key] = [of(key), *map(version, groups)]
         places = (
             {key: near.reserve(all_of[0], all_of[1:]) for key, all_of in names.items()}
             if near
@@ -100,7 +99,7 @@ class Lookup(Generic[T]):
     def from_memory(self, keys: Iterable[str]) -> dict[str, Cached[T]]:
         """What is fresh in this process' own memory."""
         assert self._near
-        found = {key: self._near.get(redis_key(self._name, key)) for key in keys}
+        found = {key: self._near.get(self._keys.of(key)) for key in keys}
         return {
             key: self.answer(entry, near=True)
             for key, entry in found.items()

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ConnectionError, RedisError
+from demo.client.contract import RedisClient, checked, errors_of, text
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class NearCache:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         prefix: str,
         *,
         max_entries: int = 1000,
@@ -58,7 +58,9 @@ class NearCache:
         max_age_seconds: float = 5.0,
         heartbeat_seconds: float = 1.0,
     ) -> None:
-        self._client, self._prefix = client, prefix
+        self._client, self._prefix = checked(client), text("prefix", prefix)
+        self._errors = errors_of(client)
+        self._failures: tuple[type[Exception], ...] = (*self._errors.all, OSError)
         self.max_entries, self.max_bytes, self.max_age_seconds = (
             max_entries,
             max_bytes,
@@ -184,7 +186,7 @@ class NearCache:
         while not self._closed.is_set():
             try:
                 self._listen()
-            except (RedisError, OSError) as error:
+            except self._failures as error:
                 if said != str(error):
                     log.warning("near cache: no subscription: %s", type(error).__name__)
                 said = str(error)
@@ -200,7 +202,7 @@ class NearCache:
             self._begin_anew(subscribed=True)
             while not self._closed.is_set():
                 if not pool.owns_connection(connection):
-                    raise ConnectionError("another server is the primary by now")
+                    raise self._errors.connection("another server is the primary by now")
                 if connection.can_read(timeout=self._heartbeat_seconds):
                     connection.read_response(push_request=True)
                 else:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from redis.exceptions import RedisClusterException, RedisError
 from sqlalchemy import (
     Column,
     Connection,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.catalog.products import metadata
+from demo.client.contract import any_errors
 
 BATCH = 500
 KEPT_SECONDS = 120
@@ -137,7 +137,7 @@ class Deliverer:
                 return True
             try:
                 self._publish(events)
-            except (RedisError, RedisClusterException):
+            except any_errors():
                 return False
             with self._database.write(wait=False) as connection:
                 settle(connection, events)

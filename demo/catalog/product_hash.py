@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from demo.client.contract import RedisClient, checked, in_one_step
+
 T = TypeVar("T", bound=msgspec.Struct)
 HERE = Path(__file__)
 log = logging.getLogger(__name__)
@@ -21,8 +23,8 @@ class StringStore(Generic[T]):
     """Structs as strings of msgpack under keys that the caller names. `client` is a redis-py client
     of bytes."""
 
-    def __init__(self, client: Any, type: type[T], *, ttl_seconds: int) -> None:
-        self._client, self._ttl_seconds = client, ttl_seconds
+    def __init__(self, client: RedisClient, type: type[T], *, ttl_seconds: int) -> None:
+        self._client, self._ttl_seconds = checked(client), ttl_seconds
         self._decoder = msgspec.msgpack.Decoder(type)
         self._compare_and_set = client.register_script(HERE.with_suffix(".lua").read_text())
 
@@ -59,14 +61,14 @@ class StringStore(Generic[T]):
 class HashStore(Generic[T]):
     """The same as hashes, each attribute written as JSON."""
 
-    def __init__(self, client: Any, type: type[T], *, ttl_seconds: int) -> None:
-        self._client, self._type, self._ttl_seconds = client, type, ttl_seconds
+    def __init__(self, client: RedisClient, type: type[T], *, ttl_seconds: int) -> None:
+        self._client, self._type, self._ttl_seconds = checked(client), type, ttl_seconds
         self._names = [field.name for field in msgspec.structs.fields(type)]
 
     def put(self, key: str, value: T) -> None:
         """Writes all of it, and nothing that was there stays. One round trip."""
         fields = {name: msgspec.json.encode(getattr(value, name)) for name in self._names}
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline = in_one_step(self._client)
         pipeline.delete(key)
         pipeline.hset(key, mapping=fields)
         pipeline.expire(key, self._ttl_seconds)
@@ -96,7 +98,7 @@ class HashStore(Generic[T]):
         """Adds to one attribute where it lies. One round trip. A key that is gone would come back
         with this field alone and for ever, so it is given its TTL again, and reading it whole is
         a miss."""
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline = in_one_step(self._client)
         pipeline.hincrby(key, name, amount)
         pipeline.expire(key, self._ttl_seconds)
         number: int = pipeline.execute()[0]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
-from redis.exceptions import RedisClusterException, RedisError
 
 from demo.catalog import products
 from demo.catalog.cache_aside import Cache
@@ -18,8 +17,8 @@ from demo.catalog.no_cache import NoCache
 from demo.catalog.products import Change, Product
 from demo.catalog.write_behind import Versioned, WriteBehind
 from demo.catalog.write_through import WriteThrough
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, errors_of, plain
 
-REDIS_ERRORS = (RedisError, RedisClusterException)
 NAMES = {
     "none": "No cache",
     "recipe": "Common recipe",
@@ -112,9 +111,9 @@ class CommonRecipe:
     """GET, and SET what was loaded; on a write DEL. Without a lease a slow reader puts an old row
     back."""
 
-    def __init__(self, client: Any, name: str, rows: Rows) -> None:
-        self._client, self._rows = client, rows
-        self._key = f"demo:catalog:{{{name}:%s}}"
+    def __init__(self, client: RedisClient, name: str, rows: Rows, prefix: str = PREFIX) -> None:
+        self._client, self._rows = checked(client), rows
+        self._key = f"{beginning(prefix, 'catalog')}{{{plain('name', name)}:%s}}"
         self._decoder = msgspec.msgpack.Decoder(Product)
 
     def read(self, key: str) -> Product | None:
@@ -125,7 +124,7 @@ class CommonRecipe:
                 return self._decoder.decode(raw)
             found = self._rows.load(key)
             self._client.set(self._key % key, msgspec.msgpack.encode(found), ex=60)
-        except REDIS_ERRORS:
+        except errors_of(self._client).all:
             return self._rows.load(key)
         return found
 
@@ -137,22 +136,26 @@ class CommonRecipe:
         return changed
 
 
-def build(kind: str, client: Any, name: str, rows: Rows) -> Strategy:
+def build(kind: str, client: RedisClient, name: str, rows: Rows, prefix: str = PREFIX) -> Strategy:
     """The strategy of that name, with keys of its own: `name` is plain letters, digits and dashes."""
     if kind == "recipe":
-        return CommonRecipe(client, name, rows)
+        return CommonRecipe(client, name, rows, prefix)
     if kind == "aside":
-        return CacheAside(Cache(client, name, Product, ttl_seconds=60), rows)
+        return CacheAside(Cache(client, name, Product, ttl_seconds=60, prefix=prefix), rows)
     if kind == "through":
         return WriteThrough(
-            Cache(client, name, Product, ttl_seconds=60), rows.load, rows.change_row
+            Cache(client, name, Product, ttl_seconds=60, prefix=prefix),
+            rows.load,
+            rows.change_row,
         )
     if kind == "behind":
-        return behind(client, name, rows)
+        return behind(client, name, rows, prefix)
     return NoCache(rows.load, rows.change_row)
 
 
-def behind(client: Any, name: str, rows: Rows) -> WriteBehind[Product]:
+def behind(
+    client: RedisClient, name: str, rows: Rows, prefix: str = PREFIX
+) -> WriteBehind[Product]:
     """Write-behind, for a reader or for a worker."""
     return WriteBehind(
         client,
@@ -162,4 +165,5 @@ def behind(client: Any, name: str, rows: Rows) -> WriteBehind[Product]:
         rows.save_batch,
         keep_seconds=600,
         lease_seconds=1,
+        prefix=prefix,
     )

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
-from redis.exceptions import RedisClusterException, RedisError
 
 from demo.catalog.products import Product
 from demo.catalog.strategies import Strategy
 from demo.catalog.write_behind import Contended
 from demo.catalog.write_through import NotTold
+from demo.client.contract import any_errors
 
 PRODUCTS = 50
 SECONDS_AT_MOST = 2.0
@@ -30,7 +30,9 @@ class DatabaseGone(Exception):
     """The database is away, for this workload."""
 
 
-FAILURES = (RedisError, RedisClusterException, DatabaseGone, Contended)
+def failures() -> tuple[type[Exception], ...]:
+    """What an operation may end by, and the run goes on."""
+    return (*any_errors(), DatabaseGone, Contended)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +125,7 @@ def _operate(
     began = time.perf_counter()
     try:
         answer = _buy(strategy, key) if write else strategy.read(key)
-    except FAILURES:
+    except failures():
         with tally.lock:
             tally.errors += 1
         return

@@ -164,7 +164,7 @@ def _run_behind(
 
     def save() -> None:
         while not over.wait(0.005):
-            with contextlib.suppress(*workload.FAILURES):
+            with contextlib.suppress(*workload.failures()):
                 store.flush("one", idle_ms=0)
 
     worker = threading.Thread(target=save)

@@ -26,7 +26,17 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from redis.exceptions import ResponseError
+
+from demo.client.contract import (
+    PREFIX,
+    RedisClient,
+    beginning,
+    checked,
+    errors_of,
+    plain,
+    positive,
+    text,
+)
 
 T = TypeVar("T")
 GROUP = "savers"
@@ -59,8 +69,8 @@ class Flushed:
 
 
 class WriteBehind(Generic[T]):
-    """Values of one type under `demo:catalog:{behind-<name>}:entry:<key>`; `name` and keys are our
-    own, never typed.
+    """Values of one type under `<prefix>:catalog:{behind-<name>}:entry:<key>`; `name` and keys are
+    our own, never typed.
 
     `load(key)` gives a Versioned or None; `save_batch(changes)` writes them in one transaction,
     each only over a lower version. Clean entries live `ttl_seconds`.
@@ -68,7 +78,7 @@ class WriteBehind(Generic[T]):
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         name: str,
         type: type[T],
         load: Callable[[str], Versioned[T] | None],
@@ -78,10 +88,18 @@ class WriteBehind(Generic[T]):
         keep_seconds: float = 86_400,
         lease_seconds: float = 5,
         max_deliveries: int = 5,
+        prefix: str = PREFIX,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client, self._load, self._save_batch, self._sleep = client, load, save_batch, sleep
-        self._tag = f"demo:catalog:{{behind-{name}}}"
+        for argument, seconds in (
+            ("ttl_seconds", ttl_seconds),
+            ("keep_seconds", keep_seconds),
+            ("lease_seconds", lease_seconds),
+        ):
+            positive(argument, seconds)
+        self._client, self._response_error = checked(client), errors_of(client).response
+        self._load, self._save_batch, self._sleep = load, save_batch, sleep
+        self._tag = f"{beginning(prefix, 'catalog')}{{behind-{plain('name', name)}}}"
         self.stream, self.dead = f"{self._tag}:stream", f"{self._tag}:dead"
         self._ttl_ms, self._keep_ms, self._lease_ms = (
             int(s * 1000) for s in (ttl_seconds, keep_seconds, lease_seconds)
@@ -94,7 +112,7 @@ class WriteBehind(Generic[T]):
 
     def entry_key(self, key: str) -> str:
         """Where a value lies."""
-        return f"{self._tag}:entry:{key}"
+        return f"{self._tag}:entry:{text('key', key)}"
 
     def read(self, key: str) -> T | None:
         """The value, changes that the database has not seen included. Raises RedisError, since the
@@ -124,7 +142,7 @@ class WriteBehind(Generic[T]):
                 self.stream, GROUP, consumer, idle_ms, "0-0", count=count
             )[1]
             fresh = self._client.xreadgroup(GROUP, consumer, {self.stream: ">"}, count=count)
-        except ResponseError as error:
+        except self._response_error as error:
             if "NOGROUP" not in str(error):
                 raise
             self._make_group()
@@ -147,7 +165,7 @@ class WriteBehind(Generic[T]):
         """How many of them a worker has read and not acknowledged."""
         try:
             read: int = self._client.xpending(self.stream, GROUP)["pending"]
-        except ResponseError as error:
+        except self._response_error as error:
             if "NOGROUP" not in str(error):
                 raise
             return 0
@@ -157,7 +175,7 @@ class WriteBehind(Generic[T]):
         try:
             self._client.xgroup_create(self.stream, GROUP, "0", mkstream=True)
             self._client.pexpire(self.stream, self._keep_ms)
-        except ResponseError as error:
+        except self._response_error as error:
             if "BUSYGROUP" not in str(error):
                 raise
 
@@ -219,12 +237,13 @@ class WriteBehind(Generic[T]):
     def _load_under(self, lease: str, key: str) -> bytes | None:
         """The entry as it is stored now; empty when there is none to load, None when the lease was
         lost."""
-        loaded = None
+        loaded, version, value = None, "", b""  # nothing to store, and no lease either
         try:
             loaded = self._load(key)
+            if loaded:
+                value = self._encoder.encode(loaded.value)
+                version = str(loaded.version)
         finally:
-            version = loaded.version if loaded else ""
-            value = self._encoder.encode(loaded.value) if loaded else b""
             args = [lease, key, version, value, self._ttl_ms, self._keep_ms]
             entry: bytes | None = self._fill(keys=[self.entry_key(key), self.stream], args=args)
         return entry if loaded else b""

@@ -16,12 +16,9 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from redis.exceptions import RedisClusterException, RedisError
-
 from demo.catalog.cache_aside import Cache
 
 T = TypeVar("T")
-REDIS_ERRORS = (RedisError, RedisClusterException)
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +50,7 @@ class WriteThrough(Generic[T]):
         token: bytes | None = None
         try:
             token = self._cache.begin_write(key)
-        except REDIS_ERRORS as error:
+        except self._cache.errors as error:
             log.warning("%s: written without a lease: %s", self._cache.name, type(error).__name__)
         try:
             value = self._change_row(key, change)
@@ -65,14 +62,14 @@ class WriteThrough(Generic[T]):
                 self._cache.invalidate(key)
             else:
                 self._cache.finish_write(key, token, value)
-        except REDIS_ERRORS as error:
+        except self._cache.errors as error:
             raise NotTold(value) from error
         return value
 
     def _drop(self, key: str) -> None:
         try:
             self._cache.invalidate(key)
-        except REDIS_ERRORS as error:
+        except self._cache.errors as error:
             log.warning(
                 "%s: the lease is left to run out: %s", self._cache.name, type(error).__name__
             )

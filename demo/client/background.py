@@ -16,10 +16,8 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from redis.exceptions import RedisError
-
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, errors_of
 from demo.client.leader import Leader
 
 AGAIN_SECONDS = 0.25
@@ -47,11 +45,20 @@ class Background:
     """The jobs of one process. `elects` says whether it asks for the lead of any; `ttl_seconds` is
     how long a lead lasts without its leader."""
 
-    def __init__(self, client: Any, *, elects: bool, ttl_seconds: float = 3.0) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        elects: bool,
+        ttl_seconds: float = 3.0,
+        prefix: str = PREFIX,
+    ) -> None:
         self.elects = elects
         self.ttl_seconds = ttl_seconds
         self.jobs: dict[str, Job] = {}
-        self._client = client
+        beginning(prefix, "leader")
+        self._client, self._prefix = checked(client), prefix
+        self._errors = errors_of(client).all
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -77,7 +84,13 @@ class Background:
             mine = [job for job in self.jobs.values() if self.elects or not job.elected]
             for job in mine:
                 job.leader = (
-                    Leader(self._client, job.name, name, ttl_seconds=self.ttl_seconds)
+                    Leader(
+                        self._client,
+                        job.name,
+                        name,
+                        ttl_seconds=self.ttl_seconds,
+                        prefix=self._prefix,
+                    )
                     if job.elected
                     else None
                 )
@@ -112,7 +125,7 @@ class Background:
         for thread in self._threads:
             thread.join()
         for job in self.jobs.values():
-            with contextlib.suppress(RedisError):
+            with contextlib.suppress(*self._errors):
                 if job.leader:
                     job.leader.resign()
                 elif not job.elected:
@@ -129,7 +142,7 @@ class Background:
         had = leader.token
         try:
             wait = leader.campaign()
-        except RedisError:
+        except self._errors:
             return AGAIN_SECONDS
         if leader.token != had and leader.token:
             log.info("%s: done by this process from now on", job.name)

@@ -7,27 +7,28 @@ leader's data refuses it when `token_key` holds another token by then. Work that
 Redis must be safe to do twice.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
-redis-py client of bytes.
+client of bytes.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, plain, positive, text
 
 REMEMBERED_SECONDS = 30 * 86_400
 HERE = Path(__file__)
 
 
-def token_key(job: str) -> str:
+def token_key(job: str, prefix: str = PREFIX) -> str:
     """Where the last token lies. A script that stores a leader's data compares it with the leader's
     own token. Its other keys have the same hash tag `{job}`."""
-    return f"demo:leader:{{{job}}}:token"
+    return f"{lead_key(job, prefix)}:token"
 
 
-def lead_key(job: str) -> str:
+def lead_key(job: str, prefix: str = PREFIX) -> str:
     """Where the lead lies: token and name."""
-    return f"demo:leader:{{{job}}}"
+    return f"{beginning(prefix, 'leader')}{{{plain('job', job)}}}"
 
 
 class Leader:
@@ -36,15 +37,18 @@ class Leader:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         job: str,
         name: str,
         *,
         ttl_seconds: float = 3.0,
+        prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keys, self._name, self._clock = [lead_key(job), token_key(job)], name, clock
-        self.ttl_seconds = ttl_seconds
+        client = checked(client)
+        self._keys = [lead_key(job, prefix), token_key(job, prefix)]
+        self._name, self._clock = text("name", name), clock
+        self.ttl_seconds = positive("ttl_seconds", ttl_seconds)
         self._token, self._until = 0, 0.0
         self._take = client.register_script(HERE.with_suffix(".lua").read_text())
         self._give = client.register_script(HERE.with_name("leader_resign.lua").read_text())

@@ -131,6 +131,8 @@ def check_player(player: str) -> str:
     """The name as it is kept, composed (NFC), so that "é" is one player however it was typed.
     Raises ValueError, naming the character that is not taken, unless it is a name: 1 to 64
     characters of any language, none of them for control, and no space at the ends."""
+    if not isinstance(player, str):
+        raise ValueError(f"player: a text is needed, not {type(player).__name__}")
     if not player.isascii():
         player = unicodedata.normalize("NFC", player)
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
@@ -156,7 +158,11 @@ def _named(character: str) -> str:
 
 def check_metadata(metadata: str | None) -> None:
     """Raises ValueError past MAX_METADATA_BYTES."""
-    if metadata is not None and len(metadata.encode()) > MAX_METADATA_BYTES:
+    if metadata is None:
+        return
+    if not isinstance(metadata, str):
+        raise ValueError(f"metadata: a text is needed, not {type(metadata).__name__}")
+    if len(metadata.encode()) > MAX_METADATA_BYTES:
         raise ValueError(f"metadata: {MAX_METADATA_BYTES} bytes at most")
 
 

@@ -24,10 +24,11 @@ then earliest first. A hash leads from the player to the sequence and the score.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from demo.client.contract import RedisClient, whole
 from demo.leaderboard.answers import (
     DAY_SECONDS,
     IDEMPOTENCY_KEY,
@@ -52,12 +53,21 @@ SUM = "the sum leaves ±(2^53 − 1)"
 
 
 class Leaderboard(Upkeep):
-    """One board. Every submission is one round trip, two when it meets midnight."""
+    """One board. Every submission is one round trip, two when it meets midnight. `on_submit` hears
+    of each that was answered."""
 
     def __init__(
-        self, client: Any, board: str, *, once_seconds: int = DAY_SECONDS, **more: Any
+        self,
+        client: RedisClient,
+        board: str,
+        *,
+        once_seconds: int = DAY_SECONDS,
+        on_submit: Callable[[Submission], None] | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(client, board, **more)
+        self._on_submit = on_submit
+        whole("once_seconds", once_seconds)
         lives = (KEPT_SECONDS, *(LIFE_SECONDS[period] for period in self.periods), once_seconds)
         self._lives = " ".join(str(seconds * 1000) for seconds in lives)
         self._script = client.register_script(HERE.with_suffix(".lua").read_text())
@@ -134,7 +144,7 @@ class Leaderboard(Upkeep):
         return [
             player,
             self._sign * score,
-            mode if mode.__class__ is Mode else Mode(mode),
+            mode if mode.__class__ is Mode else _mode(mode),
             metadata or "",
         ]
 
@@ -186,7 +196,17 @@ class Leaderboard(Upkeep):
                 self._sign * stored, rank, previous or None, total, share, is_best == 1
             )
             at += width
-        return Submission(self.board, player, score, standings, reply[0] == REPLAYED)
+        done = Submission(self.board, player, score, standings, reply[0] == REPLAYED)
+        if self._on_submit:
+            self._on_submit(done)
+        return done
+
+
+def _mode(mode: str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError:
+        raise ValueError(f"mode: one of {', '.join(Mode)}") from None
 
 
 def _digest(request: bytes | list[Any], key: str | None) -> str:
@@ -194,7 +214,7 @@ def _digest(request: bytes | list[Any], key: str | None) -> str:
     none."""
     if key is None:
         return ""
-    if not IDEMPOTENCY_KEY.fullmatch(key):
+    if not isinstance(key, str) or not IDEMPOTENCY_KEY.fullmatch(key):
         raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
     return hashlib.sha256(
         request if isinstance(request, bytes) else repr(request).encode()

@@ -15,8 +15,8 @@ from typing import Any
 
 from msgspec import DecodeError
 from msgspec.msgpack import decode
-from redis.exceptions import DataError, NoScriptError, RedisError
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, errors_of, text, whole
 from demo.leaderboard.answers import (
     BOARD,
     DAY_SECONDS,
@@ -41,12 +41,13 @@ HERE = Path(__file__)
 
 
 class Periods:
-    """The keys of one board, and its scripts on the day that Redis has. `client` is a redis-py
-    client of bytes. `redis_ms` tells the time in milliseconds in place of Redis, for tests."""
+    """The keys of one board, `<prefix>:leaderboard:{<board>}:…`, and its scripts on the day that
+    Redis has. `client` is a client of redis-py or valkey-py that takes bytes. `redis_ms` tells the
+    time in milliseconds in place of Redis, for tests."""
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         board: str,
         *,
         lower_is_better: bool = False,
@@ -54,17 +55,19 @@ class Periods:
         periods: Collection[str] = tuple(Period),
         clock: Callable[[], float] = time.time,
         redis_ms: Callable[[], int] | None = None,
+        prefix: str = PREFIX,
     ) -> None:
-        if not BOARD.fullmatch(board):
+        if not BOARD.fullmatch(text("board", board)):
             raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
         self.board, self.lower_is_better = board, lower_is_better
         self.dense = Ranking(ranking) is Ranking.DENSE
         self.periods = tuple(period for period in Period if period in periods)
         if Period.ALL not in self.periods or len(self.periods) != len(periods):
             raise ValueError("periods: all, and of week and day those that are wanted")
-        self._client, self._clock, self._redis_ms = client, clock, redis_ms
+        self._client, self._clock, self._redis_ms = checked(client), clock, redis_ms
+        self._errors = errors_of(client)
         self._ahead_seconds = 0.0
-        self._beginning = f"demo:leaderboard:{{{board}}}:"
+        self._beginning = f"{beginning(prefix, 'leaderboard')}{{{board}}}:"
         self.channel = f"{self._beginning}changes"
         self._sign = 1 if lower_is_better else -1
         self._all_keys = (*self.redis_keys(Period.ALL), f"{self._beginning}metadata")
@@ -101,7 +104,7 @@ class Periods:
         if period == Period.ALL:
             return "all"
         if period not in RUNNING:
-            if not PAST.fullmatch(period):
+            if not isinstance(period, str) or not PAST.fullmatch(period):
                 raise ValueError(
                     "period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>"
                 )
@@ -132,12 +135,12 @@ class Periods:
                 return reply
             _, redis_ms = reply
             self._ahead_seconds = redis_ms / 1000 - self._clock()
-        raise RedisError("the day turned twice within one call")
+        raise self._errors.all[0]("the day turned twice within one call")
 
     def _run(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:  # a server that was restarted is told the script again
+        except self._errors.no_script:  # a server that was restarted is told the script again
             return script(keys=keys, args=args)
 
 
@@ -146,7 +149,7 @@ class Reading(Periods):
     than Redis, and raises RedisError, also for rows that others have written; ValueError for what
     it does not take."""
 
-    def __init__(self, client: Any, board: str, **more: Any) -> None:
+    def __init__(self, client: RedisClient, board: str, **more: Any) -> None:
         super().__init__(client, board, **more)
         self._page = client.register_script(HERE.with_suffix(".lua").read_text())
         self._players = client.register_script(HERE.with_name("reading_players.lua").read_text())
@@ -160,9 +163,12 @@ class Reading(Periods):
     ) -> Page:
         """`count` rows, MAX_ROWS at most: from `offset` on, or those that follow a page's `cursor`.
         By cursor every row that stays where it is comes exactly once, however the others move."""
+        if not isinstance(offset, int) or not isinstance(count, int):
+            whole("offset", offset)
+            whole("count", count)
         if offset < 0 or not 0 <= count <= MAX_ROWS:
             raise ValueError(f"offset has to be 0 or more, count from 0 to {MAX_ROWS}")
-        found = CURSOR.fullmatch(cursor) if cursor is not None else None
+        found = CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
         if cursor is not None and not found:
             raise ValueError("cursor: as a page before gave it")
         page, _ = self._read("", offset, count, period, found.groups() if found else ())
@@ -173,6 +179,8 @@ class Reading(Periods):
         """The player's row with up to `radius` neighbours on each side; None when the player is not
         on the board."""
         player = check_player(player)
+        if not isinstance(radius, int):
+            whole("radius", radius)
         if not 0 <= radius <= MAX_ROWS // 2:
             raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
         page, _ = self._read(player, radius, radius, period)
@@ -195,7 +203,7 @@ class Reading(Periods):
             raise ValueError(f"players: from 1 to {MAX_ROWS}")
         values = iter(self._run_on(period, self._players, names))
         found = [
-            (_integer(stored), sequence, names[number - 1], rank, stored, metadata)
+            (self._integer(stored), sequence, names[number - 1], rank, stored, metadata)
             for number, rank, stored, sequence, metadata in zip(*[values] * 5, strict=True)
         ]
         found.sort()  # by score as it is stored, then by sequence, which no two rows share
@@ -218,12 +226,12 @@ class Reading(Periods):
                 self._run_on(period, self._page, [player, before, after, *cursor])
             )
         except (UnicodeDecodeError, DecodeError):
-            raise DataError(NOT_UTF8) from None
+            raise self._errors.data(NOT_UTF8) from None
         if first < 0:
             return None, 0
         if first:  # the script needed the row before, the page does not
             rows = rows[2:]
-        members, scores = rows[::2], [self._sign * _integer(stored) for stored in rows[1::2]]
+        members, scores = rows[::2], [self._sign * self._integer(stored) for stored in rows[1::2]]
         if not members:
             return Page(period, total, first, ()), rank
         ranks = self._ranks(first, dense_rank if self.dense else rank, scores)
@@ -245,26 +253,24 @@ class Reading(Periods):
         return ranks
 
     def _entry(self, rank: int, player: str, stored: bytes, metadata: bytes) -> Entry:
-        return Entry(rank, player, self._sign * _integer(stored), metadata.decode() or None)
+        return Entry(rank, player, self._sign * self._integer(stored), metadata.decode() or None)
 
-
-def _integer(stored: bytes | str) -> int:
-    """A score as Redis writes it; large ones come with an exponent. Raises DataError for one that
-    is not finite."""
-    try:
-        return int(stored)
-    except ValueError:
+    def _integer(self, stored: bytes | str) -> int:
+        """A score as Redis writes it; large ones come with an exponent. Raises DataError for one
+        that is not finite."""
         try:
-            return int(float(stored))
-        except OverflowError:
-            raise DataError(
-                "a score that is not finite: others have written into this board"
-            ) from None
+            return int(stored)
+        except ValueError:
+            try:
+                return int(float(stored))
+            except OverflowError:
+                raise self._errors.data(
+                    "a score that is not finite: others have written into this board"
+                ) from None
 
-
-def name_of(member: bytes) -> str:
-    """The player of a member. Raises DataError when it is not UTF-8."""
-    try:
-        return member[SEQUENCE + 1 :].decode()
-    except UnicodeDecodeError:
-        raise DataError(NOT_UTF8) from None
+    def name_of(self, member: bytes) -> str:
+        """The player of a member. Raises DataError when it is not UTF-8."""
+        try:
+            return member[SEQUENCE + 1 :].decode()
+        except UnicodeDecodeError:
+            raise self._errors.data(NOT_UTF8) from None

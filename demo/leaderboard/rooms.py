@@ -56,7 +56,7 @@ class Rooms:
 
         with self.lock:
             self._places.take(origin)
-            room = self._rooms.setdefault((board.board, period), Room(board, period))
+            room = self._rooms.setdefault((board.channel, period), Room(board, period))
             group = room.groups.get(player)
             if group is None:
                 group = room.groups[player] = Group()
@@ -74,7 +74,7 @@ class Rooms:
         if not viewer.group.viewers:
             del room.groups[player]
         if not room.groups:
-            del self._rooms[room.board.board, room.period]
+            del self._rooms[room.board.channel, room.period]
 
     def viewers(self) -> list[Viewer]:
         """Those who are there now."""

@@ -17,7 +17,8 @@ import hashlib
 import hmac
 import re
 from pathlib import Path
-from typing import Any
+
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, text, whole
 
 WINDOW_SECONDS = 60
 NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -38,8 +39,19 @@ class Signatures:
     """Checks them. `client` is a redis-py client of bytes; `window_seconds` is how far a clock may
     be off either way."""
 
-    def __init__(self, client: Any, secret: str, *, window_seconds: int = WINDOW_SECONDS) -> None:
-        self._client, self._secret, self.window_seconds = client, secret, window_seconds
+    def __init__(
+        self,
+        client: RedisClient,
+        secret: str,
+        *,
+        window_seconds: int = WINDOW_SECONDS,
+        prefix: str = PREFIX,
+    ) -> None:
+        self._secret, self.window_seconds = (
+            text("secret", secret),
+            whole("window_seconds", window_seconds),
+        )
+        self._client, self._beginning = checked(client), beginning(prefix, "leaderboard")
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def check(
@@ -66,7 +78,7 @@ class Signatures:
             raise Unsigned(
                 "Demo-Signature does not fit this timestamp, nonce, method, path and body."
             )
-        key = f"demo:leaderboard:{{nonce:{hashlib.sha256(nonce.encode()).hexdigest()}}}"
+        key = f"{self._beginning}{{nonce:{hashlib.sha256(nonce.encode()).hexdigest()}}}"
         args = [timestamp, self.window_seconds, "" if now_ms is None else now_ms]
         answer = self._script(keys=[key], args=args)
         if answer == -1:

@@ -26,10 +26,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from redis.exceptions import RedisError
-
+from demo.client.contract import RedisClient, checked, errors_of
 from demo.leaderboard.places import Full, Origin, Places
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.rooms import Leave, Rooms
@@ -52,7 +50,7 @@ class Streams:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         *,
         places: Places | None = None,
         interval_seconds: float = 0.075,
@@ -63,7 +61,9 @@ class Streams:
         stopping: Callable[[], bool] = lambda: False,
         counted: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._client, self._watched = client, Watched(client)
+        self._client, self._watched = checked(client), Watched(client)
+        all_errors = (*errors_of(client).all, ValueError, TypeError)
+        self._unreadable: tuple[type[Exception], ...] = all_errors
         self.places = places or Places(1000)
         self._rooms = Rooms(self.places, counted)
         self._interval_seconds = interval_seconds
@@ -217,7 +217,7 @@ class Streams:
             try:
                 before = {player: group.event for player, group in groups.items()}
                 events = self._watched.read(room.board, room.period, before)
-            except (RedisError, ValueError, TypeError) as error:  # away, or not written by us
+            except self._unreadable as error:  # away, or not written by us
                 log.info(
                     "live boards: %s cannot be read: %s", room.board.board, type(error).__name__
                 )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Set
 from typing import Any
 
-from redis.exceptions import ConnectionError, ResponseError
+from demo.client.contract import RedisClient, checked, errors_of
 
 PING_SECONDS = 1.0
 
@@ -16,11 +16,12 @@ class Subscription:
     count as confirmed, and who wants to know of a change has to look now and then. Everything
     but `close` raises RedisError."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self.confirmed: set[str] = set()
         self.refused = False
         self._subscribed: Set[str] = set()
-        self._pool, self._connection = own_connection(client)
+        self._errors = errors_of(client)
+        self._pool, self._connection = own_connection(checked(client))
         self._heard = 0.0
 
     def connect(self) -> None:
@@ -45,7 +46,7 @@ class Subscription:
         """The channels of all that has arrived, confirmations included; waits so long for a first
         one."""
         if not self._pool.owns_connection(self._connection):
-            raise ConnectionError("another server is the primary by now")
+            raise self._errors.connection("another server is the primary by now")
         if not self._connection.can_read(timeout=timeout_seconds):
             if time.monotonic() - self._heard <= PING_SECONDS:
                 return set()
@@ -59,7 +60,7 @@ class Subscription:
         while True:
             try:
                 answer = self._connection.read_response(push_request=True)
-            except ResponseError:  # nothing else is asked here that could be refused
+            except self._errors.response:  # nothing else is asked here that could be refused
                 self.refused = True
                 told |= self._subscribed
             else:

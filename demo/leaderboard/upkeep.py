@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from demo.client.contract import RedisClient, text, whole
 from demo.leaderboard.answers import BOARD, KEPT_SECONDS, Period, check_player
 from demo.leaderboard.reading import Reading
 
@@ -13,7 +14,7 @@ HERE = Path(__file__)
 class Upkeep(Reading):
     """A board with what changes it, but for submitting."""
 
-    def __init__(self, client: Any, board: str, **more: Any) -> None:
+    def __init__(self, client: RedisClient, board: str, **more: Any) -> None:
         super().__init__(client, board, **more)
         self._remove = client.register_script(HERE.with_name("upkeep_remove.lua").read_text())
         self._trim = client.register_script(HERE.with_name("upkeep_trim.lua").read_text())
@@ -39,10 +40,10 @@ class Upkeep(Reading):
     def trim(self, keep: int, period: str = Period.ALL) -> int:
         """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went.
         Metadata belongs to the all-time row and goes with it."""
-        if keep < 0:
+        if whole("keep", keep) < 0:
             raise ValueError("keep has to be 0 or more")
-        whole = period == Period.ALL or period.startswith("season:")
-        args = [keep, TRIMMED_AT_ONCE, self.channel, int(whole)]
+        entire = period == Period.ALL or period.startswith("season:")
+        args = [keep, TRIMMED_AT_ONCE, self.channel, int(entire)]
         removed = step = int(self._run_on(period, self._trim, args)[0])
         while step == TRIMMED_AT_ONCE:
             step = int(self._run_on(period, self._trim, args)[0])
@@ -54,7 +55,7 @@ class Upkeep(Reading):
         KEPT_SECONDS, and returns how many played in it. The running week and day go on. Metadata
         is archived with its player, and stays on the board for who is in the running week or
         day. Raises ValueError when the name is taken."""
-        if not BOARD.fullmatch(name):
+        if not BOARD.fullmatch(text("name", name)):
             raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
         archive = f"season:{name}"
         for _ in range(2):

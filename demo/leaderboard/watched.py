@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from demo.client.contract import RedisClient, checked
 from demo.leaderboard.answers import Entry, Page
 from demo.leaderboard.ranking import Leaderboard
-from demo.leaderboard.reading import name_of
 
 ROWS, RADIUS = 10, 3
 PLAYERS_AT_ONCE = 500
@@ -49,10 +49,12 @@ class Look:
 
 
 class Watched:
-    """Reads what is watched. `client` is a redis-py client of bytes; each method raises RedisError."""
+    """Reads what is watched. `client` is a client of bytes; each method raises RedisError."""
 
-    def __init__(self, client: Any) -> None:
-        self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+    def __init__(self, client: RedisClient) -> None:
+        self._script = checked(client).register_script(
+            Path(__file__).with_suffix(".lua").read_text()
+        )
 
     def look(self, board: Leaderboard, period: str, player: str = "") -> Look:
         """The board for one page, the names of its last seasons included, in one round trip."""
@@ -123,7 +125,7 @@ def _rows(board: Leaderboard, part: list[Any]) -> tuple[Entry, ...]:
         return ()
     members, scores, described = values[::3], values[1::3], values[2::3]
     return tuple(
-        board._entry(rank, name_of(member), stored, metadata)
+        board._entry(rank, board.name_of(member), stored, metadata)
         for rank, member, stored, metadata in zip(
             board._ranks(first, rank, scores), members, scores, described, strict=True
         )

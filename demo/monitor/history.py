@@ -6,14 +6,24 @@ lead, during a pause for example. No time is stored twice.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
 from demo.client.leader import token_key
 
-STREAM = "demo:monitor:{sampler}:history"
-STATE = "demo:monitor:{sampler}:state"
+
+def stream_key(prefix: str) -> str:
+    """Where the points lie."""
+    return f"{beginning(prefix, 'monitor')}{{sampler}}:history"
+
+
+def state_key(prefix: str) -> str:
+    """Where what changes slowly lies."""
+    return f"{beginning(prefix, 'monitor')}{{sampler}}:state"
+
+
+STREAM, STATE = stream_key(PREFIX), state_key(PREFIX)
 STEP_SECONDS, POINTS, KEPT_SECONDS, STATE_SECONDS = 10, 8640, 2 * 86_400, 300
 
 
@@ -47,10 +57,11 @@ class Point(msgspec.Struct, array_like=True):
 
 
 class History:
-    """The points, by a redis-py client of bytes."""
+    """The points, by a client of bytes."""
 
-    def __init__(self, client: Any) -> None:
-        self._add = client.register_script(Path(__file__).with_suffix(".lua").read_text())
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        self._keys = [stream_key(prefix), token_key("sampler", prefix), state_key(prefix)]
+        self._add = checked(client).register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def add(self, token: int, point: Point, state: bytes = b"") -> bool:
         """Whether the point is kept: its time is new. `state` goes along, if there is any. Raises
@@ -64,7 +75,7 @@ class History:
             state,
             STATE_SECONDS * 1000,
         ]
-        done = self._add(keys=[STREAM, token_key("sampler"), STATE], args=args)
+        done = self._add(keys=self._keys, args=args)
         if done < 0:
             raise Superseded
         return bool(done)

@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-KEY = "demo:monitor:{sampler}:latest"
+from demo.client.contract import PREFIX, beginning
+
+
+def key_of(prefix: str) -> str:
+    """Where it lies."""
+    return f"{beginning(prefix, 'monitor')}{{sampler}}:latest"
+
+
+KEY = key_of(PREFIX)
 KEPT_SECONDS = 60
 
 
@@ -48,9 +56,9 @@ class Latest(msgspec.Struct, array_like=True):
     total: Flow = msgspec.field(default_factory=Flow)
 
 
-def store(pipeline: Any, latest: Latest) -> None:
+def store(pipeline: Any, latest: Latest, prefix: str = PREFIX) -> None:
     """As a command of the caller's pipeline."""
-    pipeline.set(KEY, msgspec.msgpack.encode(latest), ex=KEPT_SECONDS)
+    pipeline.set(key_of(prefix), msgspec.msgpack.encode(latest), ex=KEPT_SECONDS)
 
 
 def p95_of_bounds(counts: Mapping[int, int]) -> int:

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisClusterException, RedisError
-
 from demo.client import changes as told_changes
 from demo.client.changes import Change
+from demo.client.contract import PREFIX, errors_of
 from demo.monitor import history, reports
 from demo.monitor.advisor import advise
 from demo.monitor.facts import Facts, Finding
@@ -99,7 +98,12 @@ class Known:
 
 
 def overview(
-    client: Any, known: Known, *, span: str = "hour", clock: Callable[[], float] = time.time
+    client: Any,
+    known: Known,
+    *,
+    span: str = "hour",
+    clock: Callable[[], float] = time.time,
+    prefix: str = PREFIX,
 ) -> Overview:
     """Asks. Raises RedisError."""
     asked = {
@@ -110,7 +114,7 @@ def overview(
         "SLOWLOG GET": ("SLOWLOG GET", "10"),
     }
     began = clock()
-    told, stored = _ask(client, asked, SPANS[span])
+    told, stored = _ask(client, asked, SPANS[span], prefix)
     if isinstance(told["INFO"], Exception):
         raise told["INFO"]
     at = _time(told["TIME"], began)
@@ -159,7 +163,7 @@ def overview(
 
 
 def _ask(
-    client: Any, asked: dict[str, tuple[str, ...]], points: int
+    client: Any, asked: dict[str, tuple[str, ...]], points: int, prefix: str
 ) -> tuple[dict[str, Any], list[Any]]:
     """The answers by name, an exception for what is refused, and those from our own keys."""
     cluster = hasattr(client, "get_node_from_key")
@@ -167,9 +171,9 @@ def _ask(
     if not cluster:
         for words in asked.values():
             pipeline.execute_command(*words)
-    pipeline.xrange(reports.STREAM)  # by Redis' time, which is not known yet
-    pipeline.xrevrange(history.STREAM, count=points)
-    pipeline.get(history.STATE)
+    pipeline.xrange(reports.stream_key(prefix))  # by Redis' time, which is not known yet
+    pipeline.xrevrange(history.stream_key(prefix), count=points)
+    pipeline.get(history.state_key(prefix))
     pipeline.lrange(told_changes.KEY, 0, -1)
     replies = pipeline.execute(raise_on_error=False)
     told = {name: _of_cluster(client, words) for name, words in asked.items()} if cluster else {}
@@ -183,7 +187,7 @@ def _of_cluster(client: Any, words: tuple[str, ...]) -> Any:
         if words == ("INFO",):
             return of_cluster(client)
         return client.execute_command(*words, target_nodes=client.get_default_node())
-    except (RedisError, RedisClusterException) as error:
+    except errors_of(client).all as error:
         return error
 
 

@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
 from demo.monitor import latest
 from demo.monitor.latest import Kept
 from demo.monitor.names import shown_key
 
-STREAM = "demo:monitor:{sampler}:reports"
+
+def stream_key(prefix: str) -> str:
+    """Where the reports lie."""
+    return f"{beginning(prefix, 'monitor')}{{sampler}}:reports"
+
+
+STREAM = stream_key(PREFIX)
 EVERY_SECONDS, KEPT_SECONDS, AT_MOST, HOT_KEYS = 2.0, 120, 5_000, 5
 
 
@@ -87,12 +93,12 @@ class Gathered:
         return defaultdict(lambda: (0, 0), found | {"rate_limit": self.limited})
 
 
-def send(client: Any, report: Report) -> Any:
+def send(client: Any, report: Report, prefix: str = PREFIX) -> Any:
     """Adds a report; what was sampled last of all processes. One round trip; raises RedisError."""
-    pipeline = client.pipeline(transaction=False)
-    pipeline.xadd(STREAM, {"r": msgspec.msgpack.encode(report)}, maxlen=AT_MOST)
-    pipeline.pexpire(STREAM, KEPT_SECONDS * 1000)
-    pipeline.get(latest.KEY)
+    stream, pipeline = stream_key(prefix), client.pipeline(transaction=False)
+    pipeline.xadd(stream, {"r": msgspec.msgpack.encode(report)}, maxlen=AT_MOST)
+    pipeline.pexpire(stream, KEPT_SECONDS * 1000)
+    pipeline.get(latest.key_of(prefix))
     return pipeline.execute()[-1]
 
 
@@ -150,16 +156,18 @@ class Reporter:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         sums: Any,
         name: Callable[[], str],
         pool: Callable[[], tuple[int, int]],
-        not_sent: type[RedisError],
+        not_sent: type[Exception],
         limited: Callable[[], tuple[int, int]] = lambda: (0, 0),
         *,
         beside: Callable[[], Beside] = Beside,
+        prefix: str = PREFIX,
     ) -> None:
-        self._client, self._sums = client, sums
+        self._client, self._sums, self._prefix = checked(client), sums, prefix
+        stream_key(prefix)
         self._name, self._pool, self._not_sent = name, pool, not_sent
         self._limited, self._told = limited, (0, 0)
         self._beside, self.kept = beside, Kept()
@@ -174,10 +182,10 @@ class Reporter:
         rooms = {
             name: Room(s.commands, s.hits, s.misses, dict(s.times)) for name, s in sums.items()
         }
-        hot = {shown_key(key): count for key, count in keys.most_common(HOT_KEYS)}
+        hot = {shown_key(key, self._prefix): count for key, count in keys.most_common(HOT_KEYS)}
         report = Report(self._name(), peak, size, rooms, hot, limited, self._beside())
         try:
-            self.kept.learn(send(self._client, report))
+            self.kept.learn(send(self._client, report, self._prefix))
         except self._not_sent:
             self._told = before
             self._sums.put_back(sums)

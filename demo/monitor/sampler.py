@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError, ResponseError
 
+from demo.client.contract import PREFIX, RedisClient, checked, errors_of
 from demo.monitor import latest, reports
-from demo.monitor.history import STATE, STEP_SECONDS, History, Moment, Point
+from demo.monitor.history import STEP_SECONDS, History, Moment, Point, state_key
 from demo.monitor.latest import Flow, Latest, Node
 from demo.monitor.names import shown_client
 from demo.monitor.reports import Gathered, Room
@@ -56,17 +56,20 @@ class Sampler:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         name: Callable[[], str],
         *,
         without: Callable[[], list[str]] = list,
         survey_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        prefix: str = PREFIX,
     ) -> None:
-        self._client, self._name, self._clock, self._pause = client, name, clock, pause
+        self._client, self._name, self._clock, self._pause = checked(client), name, clock, pause
+        self._errors, self._prefix = errors_of(client), prefix
+        self._reports = reports.stream_key(prefix)
         self._survey_seconds, self._without = survey_seconds, without
-        self._history = History(client)
+        self._history = History(client, prefix=prefix)
         self._looked = float("-inf")
         self._own: Own | None = None
 
@@ -85,13 +88,13 @@ class Sampler:
         self._history.add(token, point, state)
         pipeline = self._client.pipeline(transaction=False)
         oldest = now_ms - reports.KEPT_SECONDS * 1000
-        pipeline.xtrim(reports.STREAM, minid=oldest, approximate=False)
-        latest.store(pipeline, around)
+        pipeline.xtrim(self._reports, minid=oldest, approximate=False)
+        latest.store(pipeline, around, self._prefix)
         pipeline.execute()
         return float((end_ms + whole_ms - now_ms) / 1000 + 0.05)
 
     def _point(self, end_ms: int, whole_ms: int) -> tuple[Point, Latest]:
-        entries = self._client.xrange(reports.STREAM, end_ms - whole_ms, end_ms - 1)
+        entries = self._client.xrange(self._reports, end_ms - whole_ms, end_ms - 1)
         gathered = reports.gather(entries, STEP_SECONDS)
         servers = every(self._client)
         info, own = merged(servers), self._own or Own(0, 0, 0)
@@ -124,8 +127,8 @@ class Sampler:
     def _look_around(self, now: float) -> bytes:
         found: Survey | None = None
         own = self._begin(now)
-        with contextlib.suppress(ResponseError):  # not permitted
-            found = survey(self._client, seconds=self._survey_seconds)
+        with contextlib.suppress(self._errors.response):  # not permitted
+            found = survey(self._client, seconds=self._survey_seconds, prefix=self._prefix)
         hits, misses = found.looks if found else (0, 0)
         self._own = Own(own.since, own.hits + hits, own.misses + misses)
         around = self._clients(), self._cluster(), self._without(), self._own
@@ -136,7 +139,7 @@ class Sampler:
         """What was taken off so far, under any leader; from now on where nothing was, or where the
         server has started to count again."""
         info = snapshot(self._client)
-        before = decode_state(self._client.get(STATE))
+        before = decode_state(self._client.get(state_key(self._prefix)))
         own = before.own if before else None
         return own if own and own.holds(now, info) else Own(now, info.hits, info.misses)
 
@@ -152,10 +155,10 @@ class Sampler:
         names: dict[str, int] = {}
         try:
             for connection in self._client.client_list(_type="normal"):
-                name = shown_client(connection.get("name", ""))
+                name = shown_client(connection.get("name", ""), self._prefix)
                 names[name] = names.get(name, 0) + 1
         except (
-            ResponseError,
+            self._errors.response,
             AttributeError,
         ):  # not permitted, or a cluster, which answers by node
             return {}
@@ -166,7 +169,7 @@ class Sampler:
             return {}
         try:
             told = self._client.cluster_info(**self._where())
-        except RedisError:
+        except self._errors.all:
             return {}
         wanted = (
             "cluster_state",

@@ -10,19 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis.exceptions import (
-    ConnectionError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-)
-
+from demo.client.contract import PREFIX, errors_of
 from demo.monitor import reports
 from demo.monitor.server_info import Snapshot, read_info
 
 REPLICA_ROLES = ("slave", "replica")
 PRIMARY, REPLICA, SENTINEL = "primary", "replica", "Sentinel"
+UNREACHED = ("ConnectionError", "TimeoutError")
 NAMED_OTHERWISE = {
     "is_sdown": "down, says a Sentinel",
     "is_odown": "down, say the Sentinels",
@@ -49,12 +43,12 @@ def snapshot(client: Any) -> Snapshot:
     return read_info(client.info())
 
 
-def with_reports(client: Any) -> tuple[Snapshot, list[Any]]:
+def with_reports(client: Any, *, prefix: str = PREFIX) -> tuple[Snapshot, list[Any]]:
     """The figures, and what all processes have reported, none where that may not be read. One round
     trip, in a cluster one more to each server. Raises RedisError."""
     cluster = hasattr(client, "get_node_from_key")
     pipeline = client.pipeline(transaction=False)
-    pipeline.xrange(reports.STREAM)
+    pipeline.xrange(reports.stream_key(prefix))
     if not cluster:
         pipeline.execute_command("INFO")
     reported, *info = pipeline.execute(raise_on_error=False)
@@ -79,17 +73,20 @@ def every(client: Any, info: Any = None) -> list[Server]:
 def of_cluster(client: Any) -> list[Server]:
     """What each server says of itself, a round trip each. Raises RedisError where none does."""
     found, last = list[Server](), None
+    errors = errors_of(client)
     for node in sorted(client.get_nodes(), key=lambda node: node.name):
         role = PRIMARY if node.server_type == "primary" else REPLICA
         try:
             told = read_info(client.execute_command("INFO", target_nodes=node))
             role = REPLICA if told.role in REPLICA_ROLES else PRIMARY
             found.append(Server(node.name, role, told, _link(told)))
-        except (RedisError, RedisClusterException) as error:
+        except errors.all as error:
             last = error
             found.append(Server(node.name, role, None, _why(error)))
     if not any(server.snapshot for server in found):
-        raise last if isinstance(last, RedisError) else ResponseError("no server of the cluster")
+        raise (
+            last if isinstance(last, errors.all[0]) else errors.response("no server of the cluster")
+        )
     return found + _left_out(client, {server.name for server in found})
 
 
@@ -98,7 +95,7 @@ def _left_out(client: Any, known: set[str]) -> list[Server]:
     permitted."""
     try:
         told = client.execute_command("CLUSTER NODES", target_nodes=client.get_random_node())
-    except (RedisError, RedisClusterException):
+    except errors_of(client).all:
         return []
     return [
         Server(
@@ -118,7 +115,7 @@ def of_sentinels(pool: Any) -> list[Server]:
         name = f"{options['host']}:{options['port']}"
         try:
             seen = sentinel.sentinel_slaves(service)
-        except RedisError as error:
+        except errors_of(sentinel).all as error:
             watching.setdefault(name, _why(error))
             continue
         watching[name] = ""  # with one of its logins
@@ -173,6 +170,6 @@ def _flags(told: dict[str, Any]) -> str:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, (ConnectionError, TimeoutError)):
+    if any(base.__name__ in UNREACHED for base in type(error).__mro__):
         return "does not answer"
     return f"refuses: {str(error).partition(' ')[0]}"

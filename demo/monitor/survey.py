@@ -21,10 +21,11 @@ from typing import Any
 
 import msgspec
 
+from demo.client.contract import PREFIX, RedisClient, checked
 from demo.monitor.names import shown_key
 
 BATCH, SAMPLES, SHOWN = 200, 20, 8
-ROOM = re.compile(rb"demo:([a-z_]{1,24}):")
+ROOM = re.compile(rb":([a-z_]{1,24}):")
 
 
 class Size(msgspec.Struct, array_like=True):
@@ -64,13 +65,18 @@ class Survey(msgspec.Struct, array_like=True):
 
 
 def survey(
-    client: Any, *, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
+    client: RedisClient,
+    *,
+    seconds: float = 1.0,
+    clock: Callable[[], float] = time.monotonic,
+    prefix: str = PREFIX,
 ) -> Survey:
     """Looks around for about so many seconds. Raises RedisError."""
-    until = clock() + seconds
-    cluster = hasattr(client, "get_node_from_key")
-    total = int(client.dbsize(target_nodes="primaries") if cluster else client.dbsize())
-    names = iter(client.scan_iter(count=BATCH))
+    asked: Any = checked(client)
+    until, own = clock() + seconds, f"{prefix}:".encode()
+    cluster = hasattr(asked, "get_node_from_key")
+    total = int(asked.dbsize(target_nodes="primaries") if cluster else asked.dbsize())
+    names = iter(asked.scan_iter(count=BATCH))
     sizes: dict[bytes, int] = {}
     endless: list[bytes] = []
     whole, looks = False, [0, 0]
@@ -82,16 +88,16 @@ def survey(
             looks[left_ms == -2] += 1
             if size:
                 sizes[key] = size
-                if left_ms == -1 and key.startswith(b"demo:"):
+                if left_ms == -1 and key.startswith(own):
                     endless.append(key)
     biggest = sorted(sizes.items(), key=lambda item: -item[1])[:SHOWN]
     return Survey(
         len(sizes),
         max(total, len(sizes)) if not whole else len(sizes),
-        _by_room(sizes, None if whole else total),
-        [(shown_key(key), size) for key, size in biggest],
+        _by_room(sizes, None if whole else total, prefix.encode()),
+        [(shown_key(key, prefix), size) for key, size in biggest],
         len(endless),
-        sorted(shown_key(key) for key in endless[:SHOWN]),
+        sorted(shown_key(key, prefix) for key in endless[:SHOWN]),
         _held(client, cluster),
         (looks[0], looks[1]),
     )
@@ -116,11 +122,11 @@ def _measure(client: Any, keys: list[bytes]) -> list[tuple[int | None, int]]:
     return list(zip(replies[::2], replies[1::2], strict=True))
 
 
-def _by_room(sizes: dict[bytes, int], total: int | None) -> dict[str, Size]:
+def _by_room(sizes: dict[bytes, int], total: int | None, prefix: bytes) -> dict[str, Size]:
     """Sums by use case; where `total` is given, scaled up from the sample to so many keys."""
     rooms: dict[str, list[int]] = {}
     for key, size in sizes.items():
-        named = ROOM.match(key)
+        named = ROOM.match(key, len(prefix)) if key.startswith(prefix) else None
         rooms.setdefault(named[1].decode() if named else "other", []).append(size)
     seen = len(sizes)
     if total is None or total <= seen or seen < 2:

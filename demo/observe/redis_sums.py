@@ -17,6 +17,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError
 
+from demo.client.contract import PREFIX
 from demo.client.wire import NotSent, Send, Trip
 
 OTHER = "other"
@@ -71,7 +72,8 @@ class RedisSums:
     """The sums of one process. `ask` holds, for a use case that knows better than its keys what a
     hit is, what tells its hits and misses since the process began. `chance` is from 0 to 1."""
 
-    def __init__(self, chance: Callable[[], float] | None = None) -> None:
+    def __init__(self, chance: Callable[[], float] | None = None, *, prefix: str = PREFIX) -> None:
+        self._first = f"{prefix}:"
         self._chance = chance or random.Random().random  # not of the state that all threads share
         self._lock = threading.Lock()
         self._sums: dict[str, Sums] = {}
@@ -99,11 +101,13 @@ class RedisSums:
     ) -> None:
         """One round trip: its commands, what was answered, how long it took."""
         with self._lock:
-            sums = None
+            sums, first, long = None, self._first, len(self._first)
             looks = bool(commands) and commands[0][0] == _LOOKS
             for args, reply in zip(commands, replies, strict=False):
                 name, key = args[0], _key(args)
-                room = key[5 : key.find(":", 5)] if key.startswith("demo:") and not looks else OTHER
+                room = OTHER
+                if key.startswith(first) and not looks:
+                    room = key[long : key.find(":", long)]
                 mine = self._sums.get(room)
                 if mine is None:
                     mine = self._sums[room] = Sums()

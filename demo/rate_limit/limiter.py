@@ -9,12 +9,21 @@ RedisError on: what to do without Redis is for the caller to decide.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from redis.exceptions import NoScriptError
+from demo.client.contract import (
+    PREFIX,
+    RedisClient,
+    beginning,
+    checked,
+    errors_of,
+    number,
+    text,
+    whole,
+)
 
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,40}")
 MOST_QUOTAS = 5
@@ -28,6 +37,8 @@ class Quota:
     window_seconds: float
 
     def __post_init__(self) -> None:
+        whole("limit", self.limit)
+        number("window_seconds", self.window_seconds)
         if not 1 <= self.limit <= 100_000 or not 0.001 <= self.window_seconds <= 86_400:
             raise ValueError(
                 "a limit is from 1 to 100000 hits, a window from 0.001 to 86400 seconds"
@@ -60,19 +71,37 @@ class Decision:
     blocked: bool = False
 
 
+Told = Callable[[str, Decision], None]
+
+
 class Limiter:
-    """A limiter under `demo:rate_limit:{<name>:<identity>}`. `client` is a redis-py client;
-    `count_refused` makes a refused hit count too, so that who keeps trying stays out. Subclasses
-    name their Lua file."""
+    """A limiter under `<prefix>:rate_limit:{<name>:<identity>}`, the name being its alone. `client`
+    is a client of redis-py or valkey-py; `count_refused` makes a refused hit count too, so that who
+    keeps trying stays out. `on_allowed` and `on_refused` hear of each hit's identity and decision.
+    Subclasses name their Lua file."""
 
     lua: ClassVar[Path]
 
-    def __init__(self, client: Any, name: str, *quotas: Quota, count_refused: bool = False) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        name: str,
+        *quotas: Quota,
+        count_refused: bool = False,
+        prefix: str = PREFIX,
+        on_allowed: Told | None = None,
+        on_refused: Told | None = None,
+    ) -> None:
         if not 1 <= len(quotas) <= MOST_QUOTAS:
-            raise ValueError(f"a limiter has from 1 to {MOST_QUOTAS} quotas")
+            raise ValueError(f"quotas: a limiter has from 1 to {MOST_QUOTAS} quotas")
+        if not all(isinstance(quota, Quota) for quota in quotas):
+            raise TypeError("quotas: each has to be a Quota")
         self.quotas = quotas
         self.smallest_limit = min(quota.limit for quota in quotas)
-        self._client, self._beginning = client, f"demo:rate_limit:{{{_plain(name)}:"
+        self._client, self._no_script = checked(client), errors_of(client).no_script
+        self._beginning = f"{beginning(prefix, 'rate_limit')}{{{_plain(text('name', name))}:"
+        self._on_allowed, self._on_refused = on_allowed, on_refused
+        self._is_told = bool(on_allowed or on_refused)
         numbers = [
             int(count_refused),
             *(number for quota in quotas for number in (quota.limit, quota.window_us)),
@@ -83,9 +112,14 @@ class Limiter:
 
     def hit(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
         """Counts a hit if it fits. Raises ValueError for a cost that never fits."""
-        if not 1 <= cost <= self.smallest_limit:
-            raise ValueError(f"cost has to be from 1 to the limit, {self.smallest_limit}")
-        return self._ask(identity, cost, now_us)
+        if cost.__class__ is not int or not 1 <= cost <= self.smallest_limit:
+            raise _wrong_cost(cost, self.smallest_limit)
+        decision = self._ask(identity, cost, now_us)
+        if self._is_told:
+            told = self._on_allowed if decision.allowed else self._on_refused
+            if told:
+                told(identity, decision)
+        return decision
 
     def peek(self, identity: str, *, now_us: int | None = None) -> Decision:
         """The state without counting anything; `allowed` and `retry_after_seconds` are those of a
@@ -95,8 +129,8 @@ class Limiter:
     def refund(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
         """Gives back a hit that was counted, for instance because what it paid for failed; then as
         `peek`."""
-        if not 1 <= cost <= self.smallest_limit:
-            raise ValueError(f"cost has to be from 1 to the limit, {self.smallest_limit}")
+        if cost.__class__ is not int or not 1 <= cost <= self.smallest_limit:
+            raise _wrong_cost(cost, self.smallest_limit)
         return self._ask(identity, -cost, now_us)
 
     def reset(self, identity: str) -> None:
@@ -106,6 +140,8 @@ class Limiter:
     def redis_keys(self, identity: str) -> list[str]:
         """One key a quota, all in one slot of a cluster. What is not plain, whatever a caller
         typed, is hashed."""
+        if not isinstance(identity, str):
+            text("identity", identity)
         first = f"{self._beginning}{_plain(identity)}}}"
         if len(self.quotas) == 1:
             return [first]
@@ -116,16 +152,26 @@ class Limiter:
         args = (cost, *self._arguments) if now_us is None else (cost, *self._arguments, now_us)
         try:
             reply = self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
-        except NoScriptError:  # a server that was restarted is told the script again
+        except self._no_script:  # a server that was restarted is told the script again
             reply = self._script(keys=keys, args=args)
         if len(keys) == 1:
             return _decision(self.smallest_limit, reply)
-        return tightest(
-            [
-                _decision(quota.limit, reply[4 * i : 4 * i + 4])
-                for i, quota in enumerate(self.quotas)
-            ]
-        )
+        return answered(self.quotas, reply)
+
+
+def answered(quotas: Sequence[Quota], reply: Sequence[int]) -> Decision:
+    """The answer of a script to one hit."""
+    if len(quotas) == 1:
+        return _decision(quotas[0].limit, reply)
+    return tightest(
+        [_decision(quota.limit, reply[4 * i : 4 * i + 4]) for i, quota in enumerate(quotas)]
+    )
+
+
+def _wrong_cost(cost: object, most: int) -> ValueError | TypeError:
+    if not isinstance(cost, int) or isinstance(cost, bool):
+        return TypeError(f"cost: a whole number is needed, not {type(cost).__name__}")
+    return ValueError(f"cost: has to be from 1 to the limit, {most}")
 
 
 def tightest(answers: Sequence[Decision]) -> Decision:
@@ -141,7 +187,7 @@ def tightest(answers: Sequence[Decision]) -> Decision:
     )
 
 
-def _decision(limit: int, reply: list[int]) -> Decision:
+def _decision(limit: int, reply: Sequence[int]) -> Decision:
     allowed, used, retry_us, reset_us = reply
     return Decision(
         allowed == 1,

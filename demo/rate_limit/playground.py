@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.limiter import Decision, Limiter, Quota
 
@@ -50,20 +51,26 @@ class Playground:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         quota: Quota,
         *,
         count_refused: bool = False,
         skew_seconds: float = 0.0,
+        prefix: str = PREFIX,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.quota, self._client, self._clock = quota, client, clock
+        self.quota, self._client, self._clock = quota, checked(client), clock
+        self._beginning = beginning(prefix, "rate_limit")
         self._skew_us = round(skew_seconds * 1e6)
         flags = f"{quota.limit}-{quota.window_seconds:g}{'-r' * count_refused}{'-s' * bool(skew_seconds)}"
         names = [*ALGORITHMS, *([SKEWED] if skew_seconds else [])]
         self.lanes: dict[str, Limiter] = {
             name: ALGORITHMS.get(name, ALGORITHMS["sliding_window_log"])(
-                client, f"play{number}-{flags}", quota, count_refused=count_refused
+                client,
+                f"play{number}-{flags}",
+                quota,
+                count_refused=count_refused,
+                prefix=prefix,
             )
             for number, name in enumerate(names)
         }
@@ -140,7 +147,7 @@ class Playground:
         return hits, lanes, now
 
     def _history_key(self, visitor: str) -> str:
-        return f"demo:rate_limit:{{{self._name}:{visitor}}}:history"
+        return f"{self._beginning}{{{self._name}:{visitor}}}:history"
 
     def _ask(self, history: str, *, lines: bool) -> tuple[int, Any]:
         """The time in microseconds by the server that holds the history, and its lines or their

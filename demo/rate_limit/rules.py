@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.exceptions import RedisError
-
+from demo.client.contract import PREFIX, RedisClient, errors_of
 from demo.rate_limit.algorithms import ALGORITHMS
 from demo.rate_limit.block_list import BlockList
 from demo.rate_limit.limiter import Decision, Limiter, Quota
@@ -29,7 +28,7 @@ class Outcome:
     decision: Decision | None
     fallback: Policy | None = None
     cost: int = 1
-    error: RedisError | None = None
+    error: Any = None
 
     @property
     def refused(self) -> bool:
@@ -57,7 +56,7 @@ class Rule:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         name: str,
         *quotas: Quota,
         algorithm: str = "sliding_window_log",
@@ -71,7 +70,11 @@ class Rule:
         dry_run: bool = False,
         block_after: int = 0,
         block_seconds: float = 60.0,
+        prefix: str = PREFIX,
     ) -> None:
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm: one of {', '.join(ALGORITHMS)}")
+        self._errors = errors_of(client).all
         self.name, self.by, self.cost, self.when_away = name, by, cost, when_away
         self.algorithm, self.dry_run, self.counts = algorithm, dry_run, counts
         self.spare, self.block_after, self.block_seconds, self.quotas = (
@@ -82,7 +85,9 @@ class Rule:
         )
         key = re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("*", "all"))
         key += "" if algorithm == "sliding_window_log" else f".{algorithm}"
-        limiter = ALGORITHMS[algorithm](client, key, *quotas, count_refused=count_refused)
+        limiter = ALGORITHMS[algorithm](
+            client, key, *quotas, count_refused=count_refused, prefix=prefix
+        )
         self.limiter: Limiter | BlockList = limiter
         if block_after and not dry_run:
             self.limiter = BlockList(limiter, after=block_after, seconds=block_seconds)
@@ -104,7 +109,7 @@ class Rule:
         """Counts a request. Never raises: without Redis the policy answers."""
         try:
             return Outcome(self, identity, self.limiter.hit(identity, cost), cost=cost)
-        except RedisError as error:
+        except self._errors as error:
             log.warning(
                 "rate limit %s: %s stands in: %s", self.name, self.when_away, type(error).__name__
             )
@@ -120,7 +125,7 @@ class Rule:
             return Outcome(self, outcome.identity, left, outcome.fallback, outcome.cost)
         try:
             given_back = self.limiter.refund(outcome.identity, outcome.cost)
-        except RedisError as error:
+        except self._errors as error:
             log.warning("rate limit %s: not given back: %s", self.name, type(error).__name__)
             return outcome
         return Outcome(self, outcome.identity, given_back, cost=outcome.cost)

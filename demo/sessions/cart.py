@@ -14,10 +14,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, positive, whole
 from demo.sessions import session_id
 from demo.sessions.session_id import Place
 
@@ -55,11 +56,13 @@ class Change:
 
 
 class Cart:
-    """`client` is a redis-py client of bytes; a user's cart is kept for `keep_seconds` after its
+    """`client` is a client of bytes, `prefix` that of the sessions; a user's cart is kept for `keep_seconds` after its
     last change. Each method is one round trip and raises RedisError; `now_ms` is for tests."""
 
-    def __init__(self, client: Any, *, keep_seconds: float) -> None:
-        self._keep_ms = int(keep_seconds * 1000)
+    def __init__(self, client: RedisClient, *, keep_seconds: float, prefix: str = PREFIX) -> None:
+        beginning(prefix, "sessions")
+        client, self._prefix = checked(client), prefix
+        self._keep_ms = int(positive("keep_seconds", keep_seconds) * 1000)
         self._change = client.register_script(HERE.with_name("cart.lua").read_text())
         self._merge = client.register_script(HERE.with_name("cart_merge.lua").read_text())
 
@@ -74,7 +77,9 @@ class Cart:
     ) -> Change:
         """Puts `pieces` of a product in, or takes them out when negative; `about` is needed where
         it is not in yet."""
-        place = session_id.place(sid)
+        whole("product", product)
+        whole("pieces", pieces)
+        place = session_id.place(sid, self._prefix)
         if place is None:
             return Change("gone", 0)
         known = msgspec.msgpack.encode(about) if about else b""
@@ -93,7 +98,7 @@ class Cart:
     def merge(self, sid: str, user: str, cart: Mapping[bytes, bytes]) -> int:
         """Adds the cart of the visitor whose session `sid` was to the user's; how many pieces were
         added."""
-        target = Place(session_id.owner_of(user), "")
+        target = Place(session_id.owner_of(user), "", self._prefix)
         flat = [
             part
             for line in lines(cart)

@@ -22,7 +22,7 @@ from werkzeug.local import LocalProxy
 from demo.client import refusals
 from demo.sessions import session_id, session_store
 from demo.sessions.session_store import Ended, SessionStore
-from demo.sessions.session_values import Session, encode
+from demo.sessions.session_values import Session
 from demo.web import cookies
 from demo.web.budgets import OutOfBudget
 from demo.web.formats import duration
@@ -101,8 +101,11 @@ class LazySession(SessionMixin):
         before = self._before
         if self._data is None or not (self._touched or self._nested):
             return {}, []
+        kept = self._store.kept
         changed = {
-            name: value for name, value in self.data.items() if encode(value) != before.get(name)
+            name: value
+            for name, value in self.data.items()
+            if kept(name, value) != before.get(name)
         }
         return changed, [name for name in before if name not in self.data]
 
@@ -132,7 +135,8 @@ class LazySession(SessionMixin):
         """What it holds is now what Redis holds, under this id; with None, Redis holds nothing."""
         self.sid = sid
         self.cleared = self._touched = False
-        self._before = {name: encode(value) for name, value in self.data.items()} if sid else {}
+        kept = self._store.kept
+        self._before = {name: kept(name, value) for name, value in self.data.items()} if sid else {}
         self._nested = True
         if sid is None:
             self.loaded = None

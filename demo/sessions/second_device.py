@@ -10,8 +10,8 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, text
 from demo.sessions import session_id
 from demo.sessions.session_id import Place
 
@@ -29,17 +29,19 @@ class Lent:
 
 
 class SecondDevice:
-    """`client` is a redis-py client of bytes. Each method is one round trip and raises RedisError;
+    """`client` is a client of bytes, `prefix` that of the sessions. Each method is one round trip and raises RedisError;
     `now_ms` is for tests."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+        beginning(prefix, "sessions")
+        client, self._prefix = checked(client), prefix
         self._lend = client.register_script(HERE.with_name("second_device_lend.lua").read_text())
         self._take = client.register_script(HERE.with_name("second_device.lua").read_text())
 
     def lend(self, sid: str, *, now_ms: int | None = None) -> str | None:
         """A code that may be used once within LIFE_SECONDS; None when the session is gone or
         nobody's."""
-        place = session_id.place(sid)
+        place = session_id.place(sid, self._prefix)
         if place is None:
             return None
         code = f"{place.owner}.{place.handle}.{secrets.token_urlsafe(32)}"
@@ -49,9 +51,9 @@ class SecondDevice:
     def take(self, code: str, *, now_ms: int | None = None) -> Lent | None:
         """Whom the code signs in; it is used up then. None for a code that is not, or no longer,
         good."""
-        if not CODE.fullmatch(code):
+        if not CODE.fullmatch(text("code", code)):
             return None
-        place = Place(code[:32], code[33:65])
+        place = Place(code[:32], code[33:65], self._prefix)
         found = self._take(
             keys=[place.session, place.epoch],
             args=[_digest(code), "" if now_ms is None else now_ms],

@@ -13,6 +13,8 @@ import secrets
 
 import msgspec
 
+from demo.client.contract import PREFIX, text
+
 SID = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 HANDLE = re.compile(r"[0-9a-f]{32}")
 
@@ -22,6 +24,7 @@ class Place(msgspec.Struct, frozen=True):
 
     owner: str
     handle: str
+    prefix: str = PREFIX
 
     @property
     def session(self) -> str:
@@ -45,12 +48,12 @@ class Place(msgspec.Struct, frozen=True):
 
     def keys(self, *parts: str) -> list[str]:
         """All four, and parts of the owner's."""
-        prefix = f"demo:sessions:{{{self.owner}}}:"
-        return [prefix + name for name in (self.handle, "epoch", "index", "devices", *parts)]
+        first = f"{self.prefix}:sessions:{{{self.owner}}}:"
+        return [first + name for name in (self.handle, "epoch", "index", "devices", *parts)]
 
     def part(self, name: str) -> str:
         """A key of this owner."""
-        return f"demo:sessions:{{{self.owner}}}:{name}"
+        return f"{self.prefix}:sessions:{{{self.owner}}}:{name}"
 
 
 def new(user: str | None = None) -> str:
@@ -61,12 +64,16 @@ def new(user: str | None = None) -> str:
 
 def owner_of(user: str) -> str:
     """The tag of a user's keys."""
+    if not isinstance(user, str):
+        text("user", user)
     return hashlib.sha256(f"user:{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def place(sid: str) -> Place | None:
+def place(sid: str, prefix: str = PREFIX) -> Place | None:
     """Where the session of this id lies; None for what has not the form of an id."""
-    return Place(sid[:32], handle(sid)) if SID.fullmatch(sid) else None
+    if not isinstance(sid, str):
+        text("sid", sid)
+    return Place(sid[:32], handle(sid), prefix) if SID.fullmatch(sid) else None
 
 
 def handle(sid: str) -> str:

@@ -27,15 +27,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
-
-from demo.sessions import session_id
+from demo.client.contract import (
+    PREFIX,
+    RedisClient,
+    beginning,
+    checked,
+    errors_of,
+    positive,
+    text,
+)
+from demo.sessions import session_id, session_values
 from demo.sessions.session_id import Place
 from demo.sessions.session_values import (
     Device,
     Hash,
     Session,
-    encode,
     read_device,
     read_hash,
     read_session,
@@ -73,26 +79,41 @@ class Ending:
 
 
 class SessionStore:
-    """`client` is a redis-py client of bytes, standalone, Sentinel's or a cluster's; `along` names
-    other hashes of an owner that `load` reads in the same round trip. Each method is one round
-    trip, `revoke_others`, `revoke_all` and `forget` take one or two more to tidy up. All raise RedisError;
-    `now_ms` is for tests. `outcomes` counts the loads of this process that found a session, and
-    those that did not. `ended` is called with each ending before the method returns."""
+    """Sessions under `<prefix>:sessions:{…}`: an id of one prefix is none of another. `client` is a
+    client of redis-py or valkey-py that takes bytes, standalone, Sentinel's or a cluster's; `along`
+    names other hashes of an owner that `load` reads in the same round trip.
+
+    Values are None, bools, numbers, texts, bytes, lists and dicts, tuples, sets, times, dates,
+    Decimal and UUID: each comes back as what it is, and any other is refused by its key's name,
+    unless `encode` and `decode` are given, which then write and read every value.
+
+    Each method is one round trip, `revoke_others`, `revoke_all` and `forget` take one or two more to
+    tidy up. All raise RedisError; `now_ms` is for tests. `outcomes` counts the loads of this process
+    that found a session, and those that did not; `on_load` hears of each.
+    `ended` is called with each ending before the method returns."""
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         *,
         idle_seconds: float,
         absolute_seconds: float,
         along: tuple[str, ...] = (),
         ended: Callable[[Ending], None] = lambda ending: None,
+        prefix: str = PREFIX,
+        encode: Callable[[Any], bytes] = session_values.encode,
+        decode: Callable[[bytes], Any] = session_values.decode,
+        on_load: Callable[[bool], None] | None = None,
     ) -> None:
-        if idle_seconds <= 0 or absolute_seconds <= 0:
-            raise ValueError("lifetimes have to be positive")
+        positive("idle_seconds", idle_seconds)
+        positive("absolute_seconds", absolute_seconds)
+        if isinstance(along, str):
+            raise TypeError("along: names in a tuple are needed, not a text")
+        beginning(prefix, "sessions")
+        self.prefix, self._encode, self._decode, self._on_load = prefix, encode, decode, on_load
         self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
         self.outcomes: Counter[bool] = Counter()
-        self._client, self._ended = client, ended
+        self._client, self._ended, self._errors = checked(client), ended, errors_of(client)
         self._idle_ms, self._absolute_ms = int(idle_seconds * 1000), int(absolute_seconds * 1000)
         self._load = client.register_script(HERE.with_name("session_store_load.lua").read_text())
         self._save = client.register_script(HERE.with_name("session_store.lua").read_text())
@@ -106,12 +127,17 @@ class SessionStore:
         )
         self._list = client.register_script(HERE.with_name("session_store_list.lua").read_text())
 
+    def kept(self, name: str, value: Any) -> bytes:
+        """What is stored of a value. Raises TypeError or ValueError, which name the key, for one that
+        cannot be kept as it is."""
+        return _named(name, self._encode, value)
+
     def load(self, sid: str, *, now_ms: int | None = None) -> Session | None:
         """Read the session and extend its idle timeout, at most once a minute.
 
         None when there is no such session.
         """
-        place = session_id.place(sid)
+        place = session_id.place(sid, self.prefix)
         if place is None:
             log.info("a session was asked for by what is no id")
             return None
@@ -119,17 +145,19 @@ class SessionStore:
         args = [place.handle, self._idle_ms, _now(now_ms)]
         try:
             reply = self._client.execute_command("EVALSHA", self._load.sha, len(keys), *keys, *args)
-        except NoScriptError:
+        except self._errors.no_script:
             reply = self._load(keys=keys, args=args)
-        except ResponseError as error:
+        except self._errors.response as error:
             if "WRONGTYPE" not in str(error):
                 raise
             log.warning("session %s: not what a session is, taken as none", place.handle[:8])
             return None
         self.outcomes[bool(reply)] += 1
+        if self._on_load:
+            self._on_load(bool(reply))
         if not reply:
             log.info("session %s: there is none", place.handle[:8])
-        return read_session(place, self.along, reply) if reply else None
+        return read_session(place, self.along, reply, self._decode) if reply else None
 
     def epoch(self, user: str) -> str:
         """Read the user epoch, or create it.
@@ -137,7 +165,7 @@ class SessionStore:
         Read it before the password is checked, and hand it to `begin`.
         """
         fresh = secrets.token_hex(8)
-        key = Place(session_id.owner_of(user), "").epoch
+        key = self._place(user).epoch
         there = self._client.set(key, fresh, nx=True, get=True, ex=SIGN_IN_SECONDS)
         return there.decode() if there else fresh
 
@@ -154,13 +182,20 @@ class SessionStore:
 
         None when the user epoch is no longer `epoch`.
 
-        Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
+        Raises SessionTooLarge, and TypeError, which names the key, for a value that cannot be kept.
         """
         sid = session_id.new(user)
-        place = session_id.place(sid)
+        place = session_id.place(sid, self.prefix)
         assert place is not None
         life = [self._idle_ms, self._absolute_ms, MAX_BYTES, _now(now_ms)]
-        args = [place.handle, *life, user or "", epoch, encode(dict(noted or {})), *_fields(data)]
+        args = [
+            place.handle,
+            *life,
+            user or "",
+            epoch,
+            _named("noted", session_values.encode, dict(noted or {})),
+        ]
+        args += self._fields(data)
         made = self._begin(keys=place.keys(), args=args)
         if made == -1:
             raise SessionTooLarge(f"a session may hold {MAX_BYTES} bytes")
@@ -179,16 +214,16 @@ class SessionStore:
         A visitor's session that is left empty ends. False when the session is gone: then nothing
         was written.
 
-        Raises SessionTooLarge, and TypeError for a value that msgpack does not know.
+        Raises SessionTooLarge, and TypeError, which names the key, for a value that cannot be kept.
         """
-        place = session_id.place(sid)
+        place = session_id.place(sid, self.prefix)
         if place is None:
             return False
         args = [
             MAX_BYTES,
             _now(now_ms),
             len(changed),
-            *_fields(changed),
+            *self._fields(changed),
             *(f"d:{name}" for name in removed),
         ]
         written = self._save(
@@ -203,11 +238,11 @@ class SessionStore:
 
         None when there is no such session.
         """
-        before = session_id.place(sid)
+        before = session_id.place(sid, self.prefix)
         if before is None:
             return None
         fresh = f"{before.owner}.{secrets.token_urlsafe(32)}"
-        after = Place(before.owner, session_id.handle(fresh))
+        after = Place(before.owner, session_id.handle(fresh), self.prefix)
         keys = [*before.keys(), after.session]
         if not self._rotate(keys=keys, args=[before.handle, after.handle, _now(now_ms)]):
             return None
@@ -216,26 +251,26 @@ class SessionStore:
 
     def delete(self, sid: str) -> Ended:
         """End the session."""
-        place = session_id.place(sid)
+        place = session_id.place(sid, self.prefix)
         return self._end_at(place) if place else Ended(False, {})
 
     def revoke(self, user: str, handle: str) -> bool:
         """End the user's session of this handle. True if there was one."""
-        if not session_id.HANDLE.fullmatch(handle):
+        if not session_id.HANDLE.fullmatch(text("handle", handle)):
             return False
-        return self._end_at(Place(session_id.owner_of(user), handle)).found
+        return self._end_at(self._place(user, handle)).found
 
     def revoke_others(self, sid: str, *, now_ms: int | None = None) -> int | None:
         """End the user's other sessions and return their number.
 
         None when this session itself is gone.
         """
-        place = session_id.place(sid)
+        place = session_id.place(sid, self.prefix)
         return self._replace_epoch(place, [place.session], _now(now_ms)) if place else None
 
     def revoke_all(self, user: str) -> int:
         """End all sessions of the user and return their number."""
-        return self._replace_epoch(Place(session_id.owner_of(user), ""), [], "") or 0
+        return self._replace_epoch(self._place(user), [], "") or 0
 
     def forget(self, user: str) -> None:
         """End all sessions of a user who is no more, and remove the owner's other hashes.
@@ -243,14 +278,14 @@ class SessionStore:
         Without an epoch a sign-in that is under way is refused too.
         """
         self.revoke_all(user)
-        place = Place(session_id.owner_of(user), "")
+        place = self._place(user)
         self._client.unlink(place.epoch, *map(place.part, self.along))
 
     def list_for(
         self, user: str, most: int = 50, *, now_ms: int | None = None
     ) -> tuple[list[Device], int]:
         """List up to `most` of the user's sessions, last to end first, and their total number."""
-        place = Place(session_id.owner_of(user), "")
+        place = self._place(user)
         total, *flat = self._list(keys=[place.index, place.devices], args=[_now(now_ms), most])
         rows = zip(*(flat[part::5] for part in range(5)), strict=True)
         return [read_device(*row) for row in rows], total
@@ -258,9 +293,15 @@ class SessionStore:
     def again(self, ending: Ending) -> None:
         """End once more what was ended, if it is back."""
         if ending.handle:
-            self._end_at(Place(ending.owner, ending.handle), again=True)
+            self._end_at(Place(ending.owner, ending.handle, self.prefix), again=True)
         else:
-            self._replace_epoch(Place(ending.owner, ""), [], "", ending)
+            self._replace_epoch(Place(ending.owner, "", self.prefix), [], "", ending)
+
+    def _place(self, user: str, handle: str = "") -> Place:
+        return Place(session_id.owner_of(user), handle, self.prefix)
+
+    def _fields(self, data: Mapping[str, Any]) -> list[Any]:
+        return [each for name in data for each in (f"d:{name}", self.kept(name, data[name]))]
 
     def _end_at(self, place: Place, *, again: bool = False) -> Ended:
         """End the session at `place` and return what a visitor had besides."""
@@ -286,12 +327,19 @@ class SessionStore:
         if not again and before:
             self._ended(Ending(place.owner, "", before, epoch, tuple(handles)))
         if handles:  # nobody can use them any more; this only frees their memory early
-            self._client.unlink(*(Place(place.owner, each).session for each in handles))
+            self._client.unlink(
+                *(Place(place.owner, each, self.prefix).session for each in handles)
+            )
         return len(handles)
 
 
-def _fields(data: Mapping[str, Any]) -> list[Any]:
-    return [part for name, value in data.items() for part in (f"d:{name}", encode(value))]
+def _named(name: str, encode: Callable[[Any], bytes], value: Any) -> bytes:
+    try:
+        return encode(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    except OverflowError:
+        raise ValueError(f"{name}: a whole number of more than 64 bits") from None
 
 
 def _now(now_ms: int | None) -> Any:

@@ -5,8 +5,12 @@ Bytes that do not decode are no session: nothing is guessed, and nothing is ever
 """
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -51,21 +55,70 @@ class Device:
     idle_expires_at: float
 
 
-decode = msgspec.msgpack.Decoder().decode
-
-
 def encode(value: Any) -> bytes:
-    """A value as stored. Text of a richer kind, such as Markup, is stored as the text that it is."""
-    return _encoder.encode(value)
+    """A value as stored, so that it comes back as what it is: None, bools, numbers, texts, bytes,
+    lists and dicts as msgpack has them, tuples, sets, times, dates, Decimal and UUID with a tag.
+
+    Text of a richer kind, such as Markup, is stored as the text that it is. Raises TypeError for
+    any other type, and OverflowError for a whole number of more than 64 bits.
+    """
+    return _encoder.encode(value if value.__class__ in AS_THEY_ARE else _tagged(value))
 
 
-def _plain(value: Any) -> Any:
+def decode(raw: bytes) -> Any:
+    """What `encode` has stored."""
+    return _decoder.decode(raw)
+
+
+def _tagged(value: Any) -> Any:
+    kind = type(value)
+    if kind in AS_THEY_ARE:
+        return value
+    if kind is dict:
+        for key in value:
+            if type(key) is not str and type(key) is not int:
+                raise TypeError(f"a session cannot hold a {type(key).__name__} as a key")
+        return {key: _tagged(held) for key, held in value.items()}
+    if kind is list:
+        return [_tagged(held) for held in value]
+    for code, (tagged, write, _) in TAGS.items():
+        if kind is tagged:
+            return msgspec.msgpack.Ext(code, write(value))
     if isinstance(value, str):
         return str.__str__(value)
-    raise TypeError(f"a session cannot hold a {type(value).__name__}")
+    raise TypeError(f"a session cannot hold a {kind.__name__}")
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+def _untagged(code: int, data: memoryview) -> Any:
+    return TAGS[code][2](bytes(data))
+
+
+def _listed(values: Iterable[Any]) -> bytes:
+    return encode(list(values))
+
+
+def _ordered(values: Iterable[Any]) -> bytes:
+    """The same members are the same bytes, in every process."""
+    return encode(sorted(values, key=encode))
+
+
+def _written(value: Any) -> bytes:
+    return str(value).encode()
+
+
+AS_THEY_ARE = frozenset((type(None), bool, int, float, str, bytes))
+# The numbers stand in what is stored: a new type gets a new one.
+TAGS: dict[int, tuple[type, Callable[[Any], bytes], Callable[[bytes], Any]]] = {
+    1: (tuple, _listed, lambda raw: tuple(decode(raw))),
+    2: (set, _ordered, lambda raw: set(decode(raw))),
+    3: (frozenset, _ordered, lambda raw: frozenset(decode(raw))),
+    4: (datetime, _written, lambda raw: datetime.fromisoformat(raw.decode())),
+    5: (date, _written, lambda raw: date.fromisoformat(raw.decode())),
+    6: (Decimal, _written, lambda raw: Decimal(raw.decode())),
+    7: (UUID, _written, lambda raw: UUID(raw.decode())),
+}
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ext_hook=_untagged)
 
 
 def read_hash(flat: list[bytes]) -> Hash:
@@ -74,7 +127,12 @@ def read_hash(flat: list[bytes]) -> Hash:
     return dict(zip(each, each, strict=True))
 
 
-def read_session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Session | None:
+def read_session(
+    place: Place,
+    names: tuple[str, ...],
+    reply: list[Any],
+    read: Callable[[bytes], Any] = decode,
+) -> Session | None:
     """A session from what loading returned; None, and a line in the log, for what does not decode."""
     left_ms, slid, created_ms, seen_ms, ends_ms, user, flat, *others = reply
     try:
@@ -84,9 +142,14 @@ def read_session(place: Place, names: tuple[str, ...], reply: list[Any]) -> Sess
             for name, value in zip(each, each, strict=True)
             if name[:2] == b"d:"
         }
-        data = {name: decode(value) for name, value in encoded.items()}
+        data = {name: read(value) for name, value in encoded.items()}
         name = user.decode() or None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        RecursionError,
+    ) as error:  # msgspec's are ValueErrors
         log.warning(
             "session %s: does not decode (%s), taken as none",
             place.handle[:8],
@@ -103,8 +166,10 @@ def read_device(
 ) -> Device:
     """A device from one row of the list; what was noted is left out where it does not decode."""
     try:
-        known = msgspec.msgpack.decode(noted, type=dict[str, Any]) if noted else {}
+        known = decode(noted) if noted else {}
+        if not isinstance(known, dict):
+            raise ValueError("no names and values")
         seen, created = int(seen_ms or 0) / 1000, int(created_ms or 0) / 1000
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         known, seen, created = {}, 0.0, 0.0
     return Device(handle.decode("ascii", "replace"), known, created, seen, float(expires_ms) / 1000)

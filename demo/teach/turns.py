@@ -12,15 +12,16 @@ long and another has begun, or when Redis has lost the line. `keep` says so, and
 Until it asks, both run side by side.
 
 A line is one hash of at most `at_once + most_waiting` places under one key. So one script call does
-everything, on a cluster too, and the key expires by itself. Takes a redis-py client of bytes. Every
-method is one round trip and raises RedisError; `now_ms` is for tests.
+everything, on a cluster too, and the key expires by itself. Takes a client of bytes. Every method
+is one round trip and raises RedisError; `now_ms` is for tests.
 """
 
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+
+from demo.client.contract import PREFIX, RedisClient, beginning, checked, plain, positive, whole
 
 HERE = Path(__file__)
 
@@ -64,7 +65,7 @@ class Turns:
 
     def __init__(
         self,
-        client: Any,
+        client: RedisClient,
         line: str,
         *,
         at_once: int = 1,
@@ -73,13 +74,17 @@ class Turns:
         of_network: int = 15,
         wait_seconds: float = 10.0,
         run_seconds: float = 10.0,
+        prefix: str = PREFIX,
     ) -> None:
-        self.key, self.at_once = f"demo:turns:{{{line}}}", at_once
+        positive("wait_seconds", wait_seconds)
+        positive("run_seconds", run_seconds)
+        self.key = f"{beginning(prefix, 'turns')}{{{plain('line', line)}}}"
+        self.at_once = whole("at_once", at_once)
         self.wait_seconds, self.run_seconds = wait_seconds, run_seconds
         leases = (wait_seconds, run_seconds, 2 * max(wait_seconds, run_seconds))
         self._leases = [int(seconds * 1000) for seconds in leases]
         self._bounds = (at_once, most_waiting, of_address, of_network)
-        self._client = client
+        self._client = checked(client)
         self._ask = client.register_script(HERE.with_suffix(".lua").read_text())
         self._keep = client.register_script(HERE.with_name("turns_keep.lua").read_text())
 

@@ -1066,3 +1066,131 @@ def test_no_interleaving_serves_what_was_loaded_before_an_invalidation(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+class Ended(BaseException):
+    """As gevent ends a greenlet, asyncio a task, and a timer what takes too long."""
+
+
+UNWRITABLE: Any = object()
+
+
+@pytest.mark.parametrize("ending", [Ended(), KeyboardInterrupt(), TimeoutError(), ValueError()])
+def test_whatever_ends_a_load_leaves_no_lease(client: Client, ending: BaseException) -> None:
+    cache = make(client, sleep=lambda _: must_not_load())
+
+    def load() -> Row:
+        raise ending
+
+    with pytest.raises(type(ending)):
+        cache.get_or_load("1", load)
+    assert client.get(cache.redis_key("1")) is None
+    assert ask(cache, 2).status is CacheStatus.MISS
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_value_that_cannot_be_written_leaves_no_lease(client: Client, others: int) -> None:
+    cache = make(client, sleep=lambda _: must_not_load())
+    values = {"0": UNWRITABLE, **{str(number): Row(number) for number in range(1, others + 1)}}
+    with pytest.raises(TypeError):
+        cache.get_many(dict.fromkeys(values, ()), lambda keys: values)
+    assert not any((client.get(cache.redis_key(key)) or b"").startswith(b"L|") for key in values)
+    assert cache.get_or_load("0", lambda: Row(5)).value == Row(5)
+
+
+def test_a_loader_that_answers_with_no_mapping_leaves_no_lease(client: Client) -> None:
+    cache = make(client, sleep=lambda _: must_not_load())
+    with pytest.raises(AttributeError):
+        cache.get_many({"1": ()}, lambda keys: UNWRITABLE)
+    assert ask(cache, 2).status is CacheStatus.MISS
+
+
+def test_a_value_that_cannot_be_written_is_told_where_a_stale_one_would_be_served(
+    client: Client,
+) -> None:
+    cache = make(client, stale_seconds=60)
+    ask(cache, 1)
+    age(client, cache)
+    with pytest.raises(TypeError):
+        cache.get_or_load("1", lambda: UNWRITABLE)
+    assert ask(cache, 2).value == Row(1), "stale, while the claim runs out"
+
+
+def test_a_writer_whose_value_cannot_be_written_leaves_no_lease(client: Client) -> None:
+    cache = make(client, sleep=lambda _: must_not_load())
+    with pytest.raises(TypeError):
+        cache.finish_write("1", cache.begin_write("1"), UNWRITABLE)
+    assert ask(cache, 2).status is CacheStatus.MISS
+
+
+def test_who_is_ended_while_he_takes_leases_leaves_none(client: Client) -> None:
+    """As a greenlet may be, whose request the server has carried out."""
+    cache = make(client, sleep=lambda _: must_not_load())
+    original, left = client.pipeline, [1]
+
+    def pipeline(**options: Any) -> Any:
+        made = original(**options)
+        execute = made.execute
+
+        def then_ended(*given: Any, **more: Any) -> Any:
+            execute(*given, **more)
+            raise Ended
+
+        if left:
+            left.pop()
+            made.execute = then_ended
+        return made
+
+    client.pipeline = pipeline
+    with pytest.raises(Ended):
+        ask(cache, 1)
+    assert client.get(cache.redis_key("1")) is None
+
+
+@pytest.mark.parametrize("key", [5, None, b"a", ["a"]])
+def test_a_key_that_is_no_text_is_refused_by_name(client: Client, key: Any) -> None:
+    cache = make(client)
+    for call in (
+        lambda: cache.get_or_load(key, must_not_load),
+        lambda: cache.invalidate(key),
+        lambda: cache.invalidate(groups=[key]),
+        lambda: cache.begin_write(key),
+    ):
+        with pytest.raises(TypeError, match="^key: a text is needed"):
+            call() if not isinstance(key, list) else cache.invalidate(key)  # type: ignore[no-untyped-call]
+
+
+def test_groups_as_one_text_are_refused_by_name(client: Client) -> None:
+    with pytest.raises(TypeError, match="^groups: "):
+        make(client).get_or_load("1", must_not_load, groups="ab")
+    with pytest.raises(TypeError, match="^groups: "):
+        make(client).invalidate(groups="ab")
+
+
+def test_values_are_written_and_read_by_the_callers_own_functions(client: Client) -> None:
+    def read(raw: bytes) -> Row:
+        if not raw.startswith(b"row "):
+            raise LookupError
+        return Row(int(raw[4:]))
+
+    own: dict[str, Any] = {"encode": lambda row: f"row {row.number}".encode(), "decode": read}
+    cache = make(client, **own)
+    assert ask(cache, 7).value == cache.get_or_load("1", must_not_load).value == Row(7)
+    assert client.get(cache.redis_key("1")).endswith(b"|row 7")
+    make(client, encode=lambda row: b"other", decode=read).invalidate("1")
+    make(client, encode=lambda row: b"other", decode=read).get_or_load("1", lambda: Row(1))
+    assert ask(cache, 8).value == Row(8), "what the caller cannot read is a miss"
+    with pytest.raises(TypeError, match="encode, decode"):
+        make(client, encode=own["encode"])
+
+
+def test_hooks_hear_of_hits_and_loads(client: Client) -> None:
+    told: list[tuple[str, str, CacheStatus]] = []
+    cache = make(
+        client,
+        on_hit=lambda key, answer: told.append(("hit", key, answer.status)),
+        on_load=lambda key, answer: told.append(("load", key, answer.status)),
+    )
+    ask(cache, 1)
+    ask(cache, 2)
+    assert told == [("load", "1", CacheStatus.MISS), ("hit", "1", CacheStatus.HIT)]

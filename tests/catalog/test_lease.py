@@ -308,3 +308,44 @@ def test_redis_lost_during_a_load_costs_only_the_value(
 def test_wrong_times_are_refused_when_the_cache_is_made(client: Any, wrong: str) -> None:
     with pytest.raises(ValueError, match="positive"):
         make(client, **{wrong: 0})
+
+
+class Ended(BaseException):
+    """As gevent ends a greenlet, asyncio a task, and a timer what takes too long."""
+
+
+@pytest.mark.parametrize("ending", [Ended(), TimeoutError(), None])
+def test_whatever_ends_a_load_leaves_no_lease(client: Any, ending: BaseException | None) -> None:
+    def load() -> Any:
+        if ending:
+            raise ending
+        return object()  # which cannot be written
+
+    with pytest.raises(type(ending) if ending else TypeError):
+        make(client).get_or_load("1", load)
+    assert client.get(NAME) is None
+
+
+def test_who_is_ended_while_he_takes_the_lease_leaves_none(client: Any) -> None:
+    original = client.set
+
+    def then_ended(*given: Any, **options: Any) -> Any:
+        original(*given, **options)
+        raise Ended
+
+    client.set = then_ended
+    with pytest.raises(Ended):
+        make(client).get_or_load("1", must_not_load)
+    assert client.get(NAME) is None
+
+
+def test_values_are_written_and_read_by_the_callers_own_functions(client: Any) -> None:
+    own: dict[str, Any] = {
+        "encode": lambda number: b"L|%d" % number,
+        "decode": lambda raw: int(raw[2:]),
+    }
+    cache = make(client, **own)
+    assert cache.get_or_load("1", lambda: 7) == cache.get_or_load("1", must_not_load) == 7
+    assert make(client, **own).get_or_load("2", lambda: None) is None  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match="encode, decode"):
+        make(client, decode=int)

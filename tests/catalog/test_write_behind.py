@@ -417,3 +417,21 @@ def test_no_acknowledged_change_is_lost_whoever_dies(client: Client) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_loaded_value_that_cannot_be_written_leaves_no_lease(client: Any) -> None:
+    values: list[Any] = [object(), 1]
+    queue = WriteBehind(
+        client, "unwritable", int, lambda key: Versioned(key, 1, values.pop(0)), lambda _: None
+    )
+    with pytest.raises(TypeError):
+        queue.read("a")
+    assert client.get(queue.entry_key("a")) is None
+    assert queue.read("a") == 1
+
+
+@pytest.mark.parametrize("key", [5, None, b"a"])
+def test_a_key_that_is_no_text_is_refused_by_name(client: Any, key: Any) -> None:
+    queue = WriteBehind(client, "typed", int, lambda key: None, lambda _: None)
+    with pytest.raises(TypeError, match="^key: a text is needed"):
+        queue.read(key)
