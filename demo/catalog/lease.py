@@ -25,6 +25,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -219,6 +220,7 @@ def pause(pauses: int) -> float:
     return min(0.005 * 1.5 ** min(pauses, 8), 0.1) * random.uniform(0.5, 1.0)
 
 
+@lru_cache(maxsize=4096)
 def redis_key(name: str, key: str) -> str:
     """The key in Redis. What is not plain, whatever a visitor typed, is hashed."""
     if not PLAIN.fullmatch(key):
