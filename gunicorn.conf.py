@@ -91,7 +91,10 @@ def on_starting(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """What divides something among the workers has to know how many there are, however that was
     set."""
+    from demo.web import quick_server
+
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
+    quick_server.use(worker)
 
 
 def post_worker_init(worker: Any) -> None:
