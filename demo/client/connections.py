@@ -51,6 +51,10 @@ class BoundedPool(BlockingConnectionPool):
         waits, self.waits = self.waits, 0
         return waits
 
+    def forget(self) -> None:
+        """Begins to count anew."""
+        self.fewest_free, self.taken, self.waits = None, 0, 0
+
     def get_connection(self, *_: Any, **__: Any) -> Any:
         self._checkpid()
         try:
