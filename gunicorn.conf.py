@@ -81,33 +81,43 @@ def on_starting(server: Any) -> None:
     _start_metrics(Path(_instance))
     if not os.environ.get("REDIS_URL"):
         _start_engine(_instance)
-    if not server.cfg.reload:  # a worker that has to load new code must not find the old
-        _import(server.cfg.worker_class_str)
-    if not _checks():
+    # before the app is made, which divides by it; again in each worker, as it may have changed
+    os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
+    if server.cfg.reload:  # a worker that has to load new code must not find the old
+        if not _checks():
+            _stop_engine()
+            sys.exit(1)
+        return
+    _import(server.cfg.worker_class_str)
+    try:
+        _make(server.app.app_uri)
+    except BaseException:
         _stop_engine()
-        sys.exit(1)
+        raise
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """What divides something among the workers has to know how many there are, however that was
     set."""
+    from demo.web import quick_server
+
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
+    quick_server.use(worker)
 
 
 def post_worker_init(worker: Any) -> None:
     """The app is told of its server; templates are looked up before the first request: beside
     requests a compiler would hold up gevent's hub, and replies of Redis would count as late."""
     from demo.observe import logs
-    from demo.web import server, slow_clients, unviewed
+    from demo.web import forks, server, slow_clients, unviewed
     from demo.web.services import services
 
     app = worker.app.wsgi()
     logs.in_batches()
+    forks.take(app)
     server.tell(app, worker)
     slow_clients.guard(worker, unviewed.guard(worker))
-    environment = app.jinja_env
-    for name in environment.list_templates(extensions=["html"]):
-        environment.get_template(name)
+    _look_up_templates(app)
     # what is there by now stays: the collector need not look at it while somebody waits
     gc.freeze()
     if app.config["BACKGROUND"] != "none":
@@ -220,6 +230,31 @@ def _import(worker_class: str) -> None:
     pattern_zip.offered()
     gc.freeze()
     gc.enable()
+
+
+def _make(uri: str) -> None:
+    """The app, where gunicorn's workers will find it: they import the module that is loaded already.
+    Where it cannot be shared, or another one is served, it was only tried, and each makes its own."""
+    gc.disable()
+    from demo.app import close
+    from demo.web import forks
+
+    made = importlib.import_module("wsgi")
+    if uri == wsgi_app and forks.can_share(made.app):
+        forks.let_go(made.app)
+        _look_up_templates(made.app)
+    else:
+        close(made.app)
+        del sys.modules["wsgi"]
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def _look_up_templates(app: Any) -> None:
+    environment = app.jinja_env
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
 
 
 def _checks() -> bool:

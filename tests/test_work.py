@@ -18,12 +18,12 @@ from demo.observe.log_batches import Batches
 PATH = "/leaderboard/api/boards/main"
 # On Python 3.11, and on 3.13, which makes fewer calls for comprehensions and more elsewhere.
 MOST_CALLS = {
-    "product page, without x-ray": (166, 160),
-    "product page, with x-ray": (1131, 1165),
-    "product as JSON": (167, 158),
-    "read of a board": (565, 605),
-    "post of a score": (615, 657),
-    "refused hit": (597, 631),
+    "product page, without x-ray": (147, 142),
+    "product page, with x-ray": (1076, 1115),
+    "product as JSON": (142, 133),
+    "read of a board": (522, 567),
+    "post of a score": (555, 602),
+    "refused hit": (519, 560),
 }
 
 

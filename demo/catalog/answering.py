@@ -121,12 +121,8 @@ def whole(
     gzipped = rendered.gzipped and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
     etag = rendered.etag(gzipped=gzipped)
     headers = [
-        ("ETag", etag),
-        ("Cache-Control", "no-cache"),
-        ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
+        *_constant(etag, content_type, groups, search),
         ("Cache-Status", cache_status(cached)),
-        ("Cache-Groups", groups),
-        ("No-Vary-Search", search),
     ]
     if not preconditions.FIELDS.isdisjoint(environ):
         written = datetime.fromtimestamp(rendered.modified, UTC) if rendered.modified else None
@@ -178,6 +174,18 @@ def _lessons(template: str) -> str:
             stale_seconds=current_app.config["CATALOG_STALE_SECONDS"],
         )
     return str(rendered[template])
+
+
+@lru_cache(maxsize=4096)
+def _constant(etag: str, content_type: str, groups: str, search: str) -> list[tuple[str, str]]:
+    """The headers that are the same as long as the answer is."""
+    return [
+        ("ETag", etag),
+        ("Cache-Control", "no-cache"),
+        ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
+        ("Cache-Groups", groups),
+        ("No-Vary-Search", search),
+    ]
 
 
 _date = lru_cache(maxsize=4096)(http_date)

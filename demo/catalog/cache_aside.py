@@ -127,14 +127,18 @@ class Cache(Generic[T]):
         """
         if isinstance(groups, str):
             raise TypeError(ONE_TEXT)
-        return self.get_many({key: groups}, lambda _: {key: loader()})[key]
+        held = self._lookup.near(key) if self._near else None
+        return held or self.get_many({key: groups}, lambda _: {key: loader()})[key]
 
     def get_many(
         self, wanted: Mapping[str, Sequence[str]], loader: Loader[T]
     ) -> dict[str, Cached[T]]:
         """The same for many keys and their groups: one round trip when all are there, and one call
         of `loader` with those that are not. Each value to store is a round trip."""
-        answers = self._lookup.from_memory(wanted) if self._near else {}
+        answers: dict[str, Cached[T]] = {}
+        if self._near:
+            held = {key: self._lookup.near(key) for key in wanted}
+            answers = {key: found for key, found in held.items() if found}
         pending = {
             key: tuple(dict.fromkeys(groups))
             for key, groups in wanted.items()

@@ -297,6 +297,7 @@ def changed_groups(product_id: int) -> str:
     return f'"product-{product_id}", "{block}", "list-{category}", "list-all"'
 
 
+@lru_cache(maxsize=4096)
 def groups_of(product_id: int) -> tuple[str, str]:
     """The groups of a product's answers."""
     return products.category_of(product_id), block_group(product_id)

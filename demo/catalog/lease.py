@@ -25,6 +25,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -239,6 +240,13 @@ def pause(pauses: int) -> float:
     return min(0.005 * 1.5 ** min(pauses, 8), 0.1) * random.uniform(0.5, 1.0)
 
 
+@lru_cache(maxsize=4096)
+def _redis_key(beginning: str, key: str) -> str:
+    if not PLAIN.fullmatch(key):
+        key = "_" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:39]
+    return f"{beginning}{key}}}"
+
+
 class Keys:
     """The keys of one cache. Raises TypeError or ValueError for a prefix or a name that is none."""
 
@@ -251,9 +259,7 @@ class Keys:
         for what is no text."""
         if not isinstance(key, str):
             text("key", key)
-        if not PLAIN.fullmatch(key):
-            key = "_" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:39]
-        return f"{self._beginning}{key}}}"
+        return _redis_key(self._beginning, key)
 
     def version(self, group: str) -> str:
         """Where a group's version token lies."""

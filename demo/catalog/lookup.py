@@ -9,7 +9,7 @@ Source: Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -96,15 +96,12 @@ class Lookup(Generic[T]):
                 near.fill(places[key], entry if hold else None, entry.size if entry else 0)
         return found
 
-    def from_memory(self, keys: Iterable[str]) -> dict[str, Cached[T]]:
+    def near(self, key: str) -> Cached[T] | None:
         """What is fresh in this process' own memory."""
         assert self._near
-        found = {key: self._near.get(self._keys.of(key)) for key in keys}
-        return {
-            key: self.answer(entry, near=True)
-            for key, entry in found.items()
-            if entry and self._is_fresh(entry)
-        }
+        entry = self._near.get(self._keys.of(key))
+        found = self.answer(entry, near=True) if entry else None
+        return found if found and found.ttl_seconds > 0 else None
 
     def is_due(self, entry: Entry[T]) -> bool:
         """Whether somebody has to load it again, and nobody is at it."""

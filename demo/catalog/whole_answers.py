@@ -3,7 +3,7 @@ anybody."""
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from flask import Flask
@@ -24,15 +24,15 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
     shown = bool(app.config["XRAY"])
 
     def look(environ: dict[str, Any]) -> Callable[[], Whole | None] | None:
-        path = PATH.fullmatch(environ["PATH_INFO"])
-        if path is None or int(path["id"]) > products.MAX_ID:
+        number, json = _asked(environ["PATH_INFO"])
+        if not number:
             return None
         query, cookies = environ.get("QUERY_STRING"), environ.get("HTTP_COOKIE")
-        if path["api"]:
+        if json:
             anybodys = not query and f"{pull_the_plug.COOKIE}=" not in (cookies or "")
         else:
             anybodys = cookies is None and (query == "xray=0" or not (query or shown))
-        return partial(answer, environ, int(path["id"]), bool(path["api"])) if anybodys else None
+        return partial(answer, environ, number, json) if anybodys else None
 
     def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
         def draw_in_context(page: ProductPage) -> str:
@@ -70,3 +70,12 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
         )
 
     return look
+
+
+@lru_cache(maxsize=4096)
+def _asked(path: str) -> tuple[int, bool]:
+    """The product that a path names, 0 for none, and whether as JSON."""
+    found = PATH.fullmatch(path)
+    if found is None or int(found["id"]) > products.MAX_ID:
+        return 0, False
+    return int(found["id"]), bool(found["api"])

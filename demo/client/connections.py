@@ -11,6 +11,7 @@ these paths.
 import contextlib
 import queue
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
@@ -49,6 +50,10 @@ class BoundedPool(BlockingConnectionPool):
         """How often somebody found none free and had to wait since this was asked last."""
         waits, self.waits = self.waits, 0
         return waits
+
+    def forget(self) -> None:
+        """Begins to count anew."""
+        self.fewest_free, self.taken, self.waits = None, 0, 0
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
         self._checkpid()
@@ -126,12 +131,26 @@ def is_cluster(client: Any) -> bool:
     return hasattr(type(client), "get_node_from_key")
 
 
+def usage(client: Any) -> Callable[[], tuple[int, int]]:
+    """What tells how many connections of a client are out now, and how many it may have: asked with
+    every answer."""
+    if is_cluster(client):
+        return lambda: _sums(pools(client))
+
+    def one() -> tuple[int, int]:
+        pool = client.connection_pool
+        return pool.max_connections - len(pool.pool.queue), pool.max_connections
+
+    return one
+
+
 def use(client: Any) -> tuple[int, int]:
-    """How many connections of a client are out now, and how many it may have."""
-    if not is_cluster(client):  # asked with every answer, so without a list of one
-        most = int(client.connection_pool.max_connections)
-        return most - client.connection_pool.pool.qsize(), most
-    each = [(int(pool.max_connections), pool.pool.qsize()) for pool in pools(client)]
+    """The same once."""
+    return usage(client)()
+
+
+def _sums(those: Sequence["BoundedPool"]) -> tuple[int, int]:
+    each = [(int(pool.max_connections), pool.pool.qsize()) for pool in those]
     return sum(most - free for most, free in each), sum(most for most, _ in each)
 
 

@@ -112,7 +112,6 @@ def beside(client: Client, around: Sequence[Around], guard: Guard = OPEN) -> Cli
 
 def connection_options(address: Address, timeout_seconds: float) -> dict[str, Any]:
     """What each connection to Redis is made with."""
-    name = f"demo:{socket.gethostname()[:32].replace(' ', '-')}:{os.getpid()}"
     return {
         "username": address.username,
         "password": address.password,
@@ -121,9 +120,14 @@ def connection_options(address: Address, timeout_seconds: float) -> dict[str, An
         "retry": Retry(NoBackoff(), 0),
         "driver_info": None,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "client_name": name,
+        "client_name": process_name(),
         **_spoken(address),
     }
+
+
+def process_name() -> str:
+    """What connections of this process are called in Redis' list of them."""
+    return f"demo:{socket.gethostname()[:32].replace(' ', '-')}:{os.getpid()}"
 
 
 def _spoken(address: Address) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Counts each answer for /metrics, and how this process stands with Redis."""
 
+from functools import lru_cache
 from typing import Any
 
 from demo.client import connections
@@ -15,39 +16,39 @@ class HttpMetrics:
 
     def __init__(self, client: Any, breaker: Breaker | Breakers) -> None:
         self._client, self._breaker = client, breaker
-        self._told: tuple[bool, int] | None = (
-            None  # not at the start: gauges belong to the process that serves
-        )
+        self._use = connections.usage(client)
+        # not at the start: gauges belong to the process that serves
+        self._told: tuple[bool, int, int] | None = None
         self._answered: dict[int, int] = {}
 
     def __call__(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         """One answer."""
-        endpoint, method = environ.get(ENDPOINT) or "none", environ["REQUEST_METHOD"]
-        metrics.count(
-            metrics.REQUESTS, endpoint, method if method in METHODS else "other", str(status)
-        )
-        metrics.observe(metrics.LATENCY, seconds, endpoint)
+        method = environ["REQUEST_METHOD"]
+        endpoint = environ.get(ENDPOINT) or "none"
+        answered, took = _of(endpoint, method if method in METHODS else "other", status)
+        answered(1)
+        took(seconds)
         trace: Trace | None = environ.get(TRACE)
         if trace:
-            metrics.observe(metrics.ROUND_TRIPS, trace.round_trips, endpoint)
+            metrics.observer(metrics.ROUND_TRIPS, endpoint)(trace.round_trips)
         self.stand()
 
     def stand(self) -> None:
         """Sets the gauges: as an answer goes out, and now and then, as a quiet process has them
         too."""
-        used, most = connections.use(self._client)
-        told = self._breaker.is_open, most
+        used, most = self._use()
+        told = self._breaker.is_open, most, used
         if self._told != told:
             self._told = told
             metrics.BREAKERS_OPEN.set(int(told[0]))
             metrics.POOL_SIZE.set(most)
-        metrics.POOL_IN_USE.set(used)
+            metrics.POOL_IN_USE.set(used)
 
     def use(self) -> tuple[int, int]:
         """How many connections were out at once at most since this was asked last, and how many
         there may be; of a cluster the sums of all nodes."""
         peaks = [pool.peak() for pool in connections.pools(self._client)]
-        return sum(peaks), connections.use(self._client)[1]
+        return sum(peaks), self._use()[1]
 
     def waited(self) -> int:
         """How often a call found no connection free since this was asked last."""
@@ -61,3 +62,12 @@ class HttpMetrics:
         return {
             bound: n - before.get(bound, 0) for bound, n in now.items() if n > before.get(bound, 0)
         }
+
+
+@lru_cache(maxsize=4096)
+def _of(endpoint: str, method: str, status: int) -> tuple[metrics.Add, metrics.Add]:
+    # looked up once: what takes an answer, and what its seconds
+    return (
+        metrics.adder(metrics.REQUESTS, endpoint, method, str(status)),
+        metrics.observer(metrics.LATENCY, endpoint),
+    )

@@ -11,10 +11,10 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from demo.observe.addresses import shorten
 from demo.observe.log_batches import Batches
@@ -27,8 +27,7 @@ WERKZEUG = re.compile(r"\S+ - - \[")
 _LEVELS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO"}
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What the lines of one request have in common."""
 
     request_id: str
@@ -44,10 +43,11 @@ class Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    def line(self, level: str, text: str, figures: Figures) -> str:
+    def line(self, level: str, text: str, _: Figures | None = None) -> str:
         """The line of a request, as `format` makes it of its record."""
         seconds = time.time()
-        text = ADDRESS.sub(_network, text)
+        if "ip=" in text:
+            text = _masked(text)
         current = context.get()
         end = f" [{current.request_id}]" if current else ""
         return (
@@ -113,24 +113,31 @@ def in_batches() -> None:
             handler.may_wait = True
 
 
-def tell(level: int, text: str, figures: Figures) -> None:
+def tell(level: int, text: str, figures: Figures | Callable[[], Figures]) -> None:
     """The line of a request. Where nobody else listens it is handed over as it is; a handler of
-    somebody's gets a record."""
+    somebody's gets a record. Figures that a function makes are made where somebody reads them."""
     if not requests.isEnabledFor(level):
         return
-    ours = logging.root.handlers[0] if len(logging.root.handlers) == 1 else None
-    if type(ours) is Batches and isinstance(ours.formatter, Text | Json) and _plain(ours):
-        ours.line(ours.formatter.line(_LEVELS[level], text, figures))
-    else:
-        requests.log(level, "%s", text, extra={"figures": figures})
+    listening = logging.root.handlers
+    ours = listening[0] if len(listening) == 1 else None
+    if type(ours) is Batches and not (
+        requests.handlers or requests.filters or ours.filters or ours.level
+    ):
+        if type(ours.formatter) is Text:
+            ours.line(ours.formatter.line(_LEVELS[level], text))
+            return
+        if type(ours.formatter) is Json:
+            ours.line(ours.formatter.line(_LEVELS[level], text, _made(figures)))
+            return
+    requests.log(level, "%s", text, extra={"figures": _made(figures)})
+
+
+def _made(figures: Figures | Callable[[], Figures]) -> Figures:
+    return figures() if callable(figures) else figures
 
 
 def _is_no_request(record: logging.LogRecord) -> bool:
     return not WERKZEUG.match(str(record.msg))
-
-
-def _plain(ours: Batches) -> bool:
-    return not (requests.handlers or requests.filters or ours.filters or ours.level)
 
 
 def _masked(message: str) -> str:

@@ -2,7 +2,8 @@
 
 Under gunicorn every worker writes into files of one folder (PROMETHEUS_MULTIPROC_DIR, set before
 the workers start), so that /metrics tells the sum whichever of them answers, and nothing is lost
-when a worker is recycled. Without that variable there is one process, and it counts for itself.
+when a worker is recycled or killed: it adds in the file itself, see `cells.py`. Without that variable
+there is one process, and it counts for itself.
 """
 
 import collections
@@ -24,8 +25,9 @@ from prometheus_client import (
     multiprocess,
 )
 
-from demo.observe import metric_files
+from demo.observe import cells, metric_files
 
+cells.in_place()
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 registry = CollectorRegistry()
 
@@ -107,32 +109,40 @@ POOL_IN_USE = Gauge(
 )
 
 
+Add = Callable[[float], None]
+
+
 @lru_cache(maxsize=4096)
-def _adder(counter: Counter, labels: tuple[str, ...]) -> Callable[[float], None]:
+def adder(counter: Counter, *labels: str) -> Add:
+    """Adds under these values of the labels, in their order."""
     # The value itself: what prometheus_client checks around it each time is known here.
-    add: Callable[[float], None] = counter.labels(*labels)._value.inc
+    add: Add = counter.labels(*labels)._value.inc
     return add
 
 
-@lru_cache(maxsize=4096)
-def _adders(
-    histogram: Histogram, labels: tuple[str, ...]
-) -> tuple[Callable[[float], None], list[float], list[Callable[[float], None]]]:
-    child = histogram.labels(*labels)
-    buckets: Any = child._buckets
-    return child._sum.inc, list(child._upper_bounds), [bucket.inc for bucket in buckets]
-
-
 def count(counter: Counter, *labels: str) -> None:
-    """Adds one under these values of the labels, in their order."""
-    _adder(counter, labels)(1)
+    """Adds one."""
+    adder(counter, *labels)(1)
 
 
 def observe(histogram: Histogram, value: float, *labels: str) -> None:
     """Notes a value."""
-    add, bounds, buckets = _adders(histogram, labels)
-    add(value)
-    buckets[bisect_left(bounds, value)](1)
+    observer(histogram, *labels)(value)
+
+
+@lru_cache(maxsize=4096)
+def observer(histogram: Histogram, *labels: str) -> Add:
+    """Notes values under these of the labels."""
+    child = histogram.labels(*labels)
+    add, bounds = child._sum.inc, list(child._upper_bounds)
+    found: Any = child._buckets
+    buckets: list[Add] = [bucket.inc for bucket in found]
+
+    def note(value: float) -> None:
+        add(value)
+        buckets[bisect_left(bounds, value)](1)
+
+    return note
 
 
 def by_bound(histogram: Histogram) -> dict[int, int]:

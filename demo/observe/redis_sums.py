@@ -7,6 +7,7 @@ to within an eighth, sums of many processes stay right, and noting costs about a
 Nothing is asked of Redis here; `take` hands the sums over to whoever carries them there.
 """
 
+import os
 import random
 import threading
 import time
@@ -22,6 +23,8 @@ from demo.client.wire import NotSent, Send, Trip
 
 OTHER = "other"
 HOT_EACH, HOT_AT_MOST = 16, 500
+_random = random.Random()  # of each process its own, and not of the state that all threads share
+os.register_at_fork(after_in_child=_random.seed)
 _LOOKUPS = {"GET", "GETEX", "HGET", "HGETALL", "HMGET", "MGET", "EXISTS", "ZSCORE", "SISMEMBER"}
 _ANY_VALUE = {"GET", "GETEX", "HGET", "ZSCORE"}  # an empty string and a score of 0 are found
 _SCRIPTS = {"EVALSHA", "EVAL", "FCALL"}
@@ -74,7 +77,7 @@ class RedisSums:
 
     def __init__(self, chance: Callable[[], float] | None = None, *, prefix: str = PREFIX) -> None:
         self._first = f"{prefix}:"
-        self._chance = chance or random.Random().random  # not of the state that all threads share
+        self._chance = chance or _random.random
         self._lock = threading.Lock()
         self._sums: dict[str, Sums] = {}
         self._keys: Counter[str] = Counter()

@@ -42,10 +42,11 @@ class RequestLog:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Passes on."""
         began = time.perf_counter()
-        request_id = environ.get("HTTP_X_REQUEST_ID", "")
-        if not REQUEST_ID.fullmatch(request_id):
+        request_id = environ.get("HTTP_X_REQUEST_ID")
+        if request_id is None or not REQUEST_ID.fullmatch(request_id):
             request_id = _new_id()
-        parent = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
+        told = environ.get("HTTP_TRACEPARENT")
+        parent = told and TRACEPARENT.fullmatch(told)
         context = logs.Context(request_id, parent[1] if parent else "")
         logs.context.set(context)
         self._open[id(environ)] = environ, began, context
@@ -58,11 +59,15 @@ class RequestLog:
             return answer
 
         try:
-            return _Body(self._inner(environ, start))
+            answer = self._inner(environ, start)
         except BaseException:  # the server may end what takes too long
             if self._open.pop(id(environ), None):
                 self._tell(environ, 500, time.perf_counter() - began)
             raise
+        if type(answer) is list:  # it is whole: nothing runs any more that could have a line
+            logs.context.set(None)
+            return answer
+        return _Body(answer)
 
     def _tell(self, environ: dict[str, Any], status: int, seconds: float) -> None:
         for tell in self.ended:
@@ -108,27 +113,27 @@ class _Body:
 def log_line(environ: dict[str, Any], status: int, seconds: float) -> None:
     """One line: what was asked, without its query, what was answered, what it took, and from which
     network."""
-    path = (
-        environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")[:200]
-    )
-    figures: logs.Figures = {
-        "method": environ["REQUEST_METHOD"][:16],
-        "path": path,
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-        "client": shorten(environ.get("REMOTE_ADDR", "")),
-    }
-    if environ.get(ENDPOINT):
-        figures["endpoint"] = environ[ENDPOINT]
+    path = environ.get("PATH_INFO", "")[:600]  # a character may be three of them
+    if not path.isascii():
+        path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+    path = path[:200]
+    method, ms = environ["REQUEST_METHOD"][:16], round(seconds * 1000, 2)
+    client = shorten(environ.get("REMOTE_ADDR", ""))
     trace: Trace | None = environ.get(TRACE)
-    trips = ""
-    if trace:
-        figures["redis_trips"], figures["redis_ms"] = trace.round_trips, round(trace.redis_ms, 2)
-        figures["db_visits"], figures["db_ms"] = trace.visits, round(trace.database_ms, 2)
-        trips = f", {trace.round_trips} round trips {figures['redis_ms']} ms"
+    trips = f", {trace.round_trips} round trips {round(trace.redis_ms, 2)} ms" if trace else ""
+
+    def figures() -> logs.Figures:
+        told = {"method": method, "path": path, "status": status, "ms": ms, "client": client}
+        if environ.get(ENDPOINT):
+            told["endpoint"] = environ[ENDPOINT]
+        if trace:
+            told["redis_trips"], told["redis_ms"] = trace.round_trips, round(trace.redis_ms, 2)
+            told["db_visits"], told["db_ms"] = trace.visits, round(trace.database_ms, 2)
+        return told
+
     quiet = path in QUIET and status < 500
     logs.tell(
         logging.DEBUG if quiet else logging.INFO,
-        f"{status} {figures['method']} {quoted(path)} {figures['ms']} ms{trips}, {figures['client']}",
+        f"{status} {method} {quoted(path)} {ms} ms{trips}, {client}",
         figures,
     )

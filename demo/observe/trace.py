@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -24,13 +24,13 @@ TRACE, ENDPOINT = "demo.trace", "demo.endpoint"  # where a request's environment
 Asked = tuple[tuple[Any, ...], Any]
 LATE_SHARE, PATIENCE_SHARE = 0.4, 0.8  # of the timeout
 DEMO = Path(__file__).resolve().parent.parent
+_adding = threading.Lock()  # of all traces: it is held for a moment
 PASSES_ON = tuple(
     str(DEMO / name) for name in ("client/", "observe/", "teach/faults.py", "database.py")
 )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One visit to Redis or to the database. `start_ms` counts from the request's beginning."""
 
     kind: str
@@ -43,7 +43,7 @@ class Step:
     sent: bool = True
 
 
-@dataclass
+@dataclass(slots=True)
 class Trace:
     """All steps of one request; `detailed` ones with their commands and the lines that sent them.
 
@@ -67,11 +67,10 @@ class Trace:
     late_ms: float = 0.0
     recording: bool = False
     inside: dict[int, Inside] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, step: Step) -> None:
         """Takes a step down. Threads that a request has begun add to the same trace."""
-        with self._lock:
+        with _adding:
             self.steps.append(step)
             if step.sent and step.kind == "redis":
                 self.round_trips += 1

@@ -3,7 +3,7 @@ seen by the x-ray."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
@@ -118,4 +118,4 @@ def own_trace() -> Iterator[None]:
 
 def _shifted(inner: Trace, outer: Trace) -> list[Step]:
     offset_ms = (inner.started - outer.started) * 1000
-    return [replace(step, start_ms=step.start_ms + offset_ms) for step in inner.steps]
+    return [step._replace(start_ms=step.start_ms + offset_ms) for step in inner.steps]

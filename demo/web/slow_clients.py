@@ -6,6 +6,7 @@ socket that knows until when. What comes too late for headers ends the connectio
 comes too late is answered 408, or, where the view never asked for it, not waited for any longer.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +44,10 @@ class TimedSocket:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Passed on: found here, as it is asked for with every answer."""
+        self._inner.sendall(data)
 
     def begin_body(self, request: Any, seconds: float) -> None:
         """What is read from now on is the body of this request of gunicorn's."""
@@ -131,6 +136,7 @@ def guard(worker: Any, broken_off: Callable[[Any, float], None] = lambda *_: Non
 
     if not worker.cfg.is_ssl:  # TLS wraps the socket that it is given
         worker.handle = gthread if hasattr(worker, "tpool") else others
+        worker.timeout_ctx = contextlib.nullcontext  # gevent's: one bound for headers is enough
 
 
 def begin(request: Any, seconds: float) -> None:
@@ -149,8 +155,9 @@ def end(request: Any, answer: Any) -> None:
         return
     timed.hurry(UNREAD_SECONDS)
     left = UNREAD_BYTES
+    nothing = getattr(request.body.reader, "length", None) == 0
     try:
-        while left > 0 and (came := request.body.read(1024)):
+        while not nothing and left > 0 and (came := request.body.read(1024)):
             left -= len(came)
     except Exception:  # malformed or late: where the next request would begin is not known
         left = 0

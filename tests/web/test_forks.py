@@ -1,0 +1,127 @@
+"""One app for all workers: what processes must not share, they do not."""
+
+import os
+import re
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+
+from demo.client import connections
+from demo.observe import redis_sums, request_log
+from demo.observe.database_visits import DatabaseVisits
+from demo.web import forks
+from demo.web.services import part, services
+from tests.serving import Server, descendants, serve
+from tests.servers import REPOSITORY, until
+
+QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    with serve(workers=2, REDIS_URL="", **QUIET) as server:
+        yield server
+
+
+def test_nothing_of_the_making_is_left_where_a_fork_would_share_it(app: Flask) -> None:
+    web, made = app.test_client(), services(app)
+    assert web.get("/catalog/products/42").status_code == 200
+    (pool,) = connections.pools(made.redis)
+    assert any(each is not None and each.is_connected for each in pool.pool.queue)
+    assert made.database.engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    forks.let_go(app)
+    assert not any(each is not None and each.is_connected for each in pool.pool.queue)
+    assert made.database.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+    assert (made.sums.take()[0], part(DatabaseVisits, app).take()) == ({}, {})
+    assert (pool.taken, pool.peak(), pool.waited()) == (0, 0, 0)
+    assert web.get("/catalog/products/42").status_code == 200  # it goes on
+
+
+def test_an_app_that_a_fork_would_break_is_not_shared(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, alone = make_app(), [threading.main_thread()]
+    monkeypatch.setattr(threading, "enumerate", lambda: alone)
+    assert forks.can_share(app)
+    alone.append(threading.main_thread())
+    assert not forks.can_share(app)
+    alone.pop()
+    with monkeypatch.context() as traced:
+        traced.setenv("OTEL_TRACES_EXPORTER", "console")
+        assert not forks.can_share(app)
+    services(app).breaker.failed()  # type: ignore[union-attr]
+    assert not forks.can_share(app)
+
+
+@pytest.mark.parametrize("uri", ["wsgi:app", "another:app"])
+def test_who_cannot_share_it_makes_his_own(
+    uri: str, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module:
+        pass
+
+    module: Any = Module()
+    module.app = app
+    monkeypatch.setitem(sys.modules, "wsgi", module)
+    monkeypatch.setattr(forks, "can_share", lambda _: True)
+    for name in ("freeze", "disable", "enable"):
+        monkeypatch.setattr(f"gc.{name}", lambda: None)
+    runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["_make"](uri)
+    assert ("wsgi" in sys.modules) == (uri == "wsgi:app")
+
+
+@pytest.mark.parametrize("dice", [request_log._random, redis_sums._random])
+def test_no_two_processes_throw_the_same_dice(dice: Any) -> None:
+    def thrown() -> bytes:
+        out, told = os.pipe()
+        if not (child := os.fork()):
+            os.write(told, dice.getrandbits(128).to_bytes(16, "big"))
+            os._exit(0)
+        os.close(told)
+        os.waitpid(child, 0)
+        with open(out, "rb") as said:
+            return said.read()
+
+    assert len({thrown() for _ in range(4)}) == 4
+
+
+def test_each_worker_has_connections_of_its_own_and_the_master_none(running: Server) -> None:
+    master = running.process.pid
+    workers = set(map(int, re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))))
+    seen = set()
+
+    def all_answered() -> bool:
+        text = running.request("/catalog/products/7").text
+        seen.update(map(int, re.findall(r"Answered by process (\d+)", text)))
+        return seen == workers
+
+    until(all_answered, 30)
+    socket = next(running.temporary.glob("*/redis.sock"))
+    with redis.Redis(unix_socket_path=str(socket)) as client:
+        names = {each["name"].rpartition(":")[2] for each in client.client_list() if each["name"]}
+    assert names == {str(pid) for pid in workers}
+    assert len(list(Path(f"/proc/{master}/task").iterdir())) == 1
+
+
+def test_a_worker_that_takes_anothers_place_serves_as_the_first_did(running: Server) -> None:
+    (first, *_) = re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))
+    count = sum("Booting worker" in line for line in running.lines)
+    os.kill(int(first), signal.SIGKILL)
+    until(lambda: sum("Booting worker" in line for line in running.lines) > count, 20)
+    fresh = int(re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))[-1])
+    assert fresh in descendants(running.process.pid)
+
+    def answers() -> bool:
+        answer = running.request("/catalog/products/7")
+        assert answer.status == 200
+        return f"Answered by process {fresh}" in answer.text
+
+    until(answers, 30)
