@@ -16,6 +16,7 @@ SAMPLES = {
     "use_case": "rate_limit",
     "pattern": "sliding_window",
     "token": "0" * 16,
+    "lesson": "recipe",
 }
 BOARD = "/leaderboard/api/boards/main"
 # What stands below the things that people come for when all is well.

@@ -22,6 +22,8 @@ from demo.catalog import (
     api_views,
     encryption_views,
     hashes_views,
+    lesson_recipe,
+    lesson_stale_set,
     pictures,
     product_views,
     products,
@@ -56,6 +58,10 @@ from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
 STEPS = show_me.STEPS
+LESSONS = {
+    "recipe": lesson_recipe.EXPERIMENT,
+    "stale-set": lesson_stale_set.EXPERIMENT,
+}
 TITLE = "Catalog"
 LABS = (
     (
