@@ -24,7 +24,6 @@ from demo.client.wire import Client
 from demo.config import SETTINGS
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
-from demo.learn.counters import Counter
 from demo.limits import RateLimit
 from demo.monitor.reports import Reporter
 from demo.monitor.sampler import Sampler
@@ -165,7 +164,6 @@ def test_every_key_of_a_run_stands_in_the_table_and_expires(
     web.get("/catalog/products/999999")
     web.patch("/catalog/api/products/42", json={"price_cents": 1})
     web.get("/catalog/lab/encryption/")
-    Counter(wired, "demo:learn:{learn-1}:counter").script()
     run = web.post("/catalog/lab/", data={"operations": "20", "latency_ms": "0"}).location
     until(lambda: "Refresh" not in web.get(run).headers, 60)  # its keys are gone when it is over
     web.post("/catalog/products/42/missing")

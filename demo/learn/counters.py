@@ -53,7 +53,7 @@ class Counter:
     def watch(self) -> int:
         """Three round trips for each try. Raises Contended."""
         for tries in range(MOST_TRIES):
-            with self._client.pipeline() as pipeline:
+            with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.watch(self._key)
                 number = int(pipeline.get(self._key) or 0)
                 pipeline.multi()

@@ -16,10 +16,10 @@ from itsdangerous import BadData
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
 
-from demo.learn import api_views, lesson_atomic, notebook
+from demo.learn import api_views, lesson_atomic, lesson_pools, notebook
 from demo.learn.notebook import Note, Notes
 from demo.learn.reader import Lesson, lessons, lines_of
-from demo.teach import experiments, labs, listing, sketches, waiting
+from demo.teach import experiments, labs, listing, waiting
 from demo.teach.busy_runner import Errand
 from demo.teach.experiments import Experiment, Found
 from demo.teach.home import Home
@@ -30,7 +30,7 @@ from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert
 
 TITLE = "Learn"
-LESSONS = {"atomic": lesson_atomic.EXPERIMENT}
+LESSONS = {"atomic": lesson_atomic.EXPERIMENT, "pools": lesson_pools.EXPERIMENT}
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "GET INCR PEXPIRE SET UNLINK UNWATCH WATCH"
 LINK_SECONDS = 30 * 86_400
@@ -74,7 +74,7 @@ def errands() -> list[Errand]:
 
 def card(_: object) -> tuple[str, str, str]:
     """The home page's figure and picture."""
-    return "Lessons, each with an experiment", str(len(lessons())), sketches.verdicts(8, 0)
+    return "Lessons, each with an experiment", str(len(lessons())), ""
 
 
 @bp.get("/")

@@ -6,6 +6,7 @@ else. What cannot be shown here and now is said in a sentence, and the rest goes
 """
 
 import contextvars
+import logging
 import math
 import secrets
 import time
@@ -26,6 +27,8 @@ Value = float | str | None
 RUN_SECONDS = 8.0  # after that an experiment begins nothing new
 KEY_SECONDS = 60  # the longest that a key of an experiment lives
 MOST_CHARACTERS = 60
+BROKE_OFF = "This experiment broke off, and its keys were removed. Run it again."
+log = logging.getLogger(__name__)
 AWAY = (RedisError, RedisClusterException, SQLAlchemyError, ServiceUnavailable)
 
 
@@ -132,12 +135,17 @@ def run(experiment: Experiment, client: Any) -> tuple[Found, str]:
     def measure() -> tuple[Found, str]:
         begin_trace(detailed=False).timeout_ms = math.inf
         bench = Bench(client)
+        found: Found | None = None
         try:
-            found = bench.part("This experiment", lambda: experiment.measure(bench)) or Found()
-            found.cannot = [*bench.cannot, *found.cannot]
-            return found, engine_of(client)
+            found = bench.part("This experiment", lambda: experiment.measure(bench))
+        except Exception:
+            log.exception("an experiment broke off")
+            bench.cannot.append(BROKE_OFF)
         finally:
             bench.clean()
+        shown = found or Found()
+        shown.cannot = [*bench.cannot, *shown.cannot]
+        return shown, engine_of(client)
 
     return contextvars.copy_context().run(measure)
 
@@ -154,12 +162,12 @@ def engine_of(client: Any) -> str:
     return f"{name.partition('_')[0].capitalize()} {info.get(name, '')}".strip()
 
 
-def counter() -> Callable[[], tuple[int, int]]:
-    """A function that tells how many round trips and commands this thread, and those begun in its
-    context, have sent since."""
+def counter() -> Callable[[], int]:
+    """A function that tells how many round trips this thread, and those begun in its context, have
+    made since."""
     trace = current_trace()
-    trips, commands = (trace.round_trips, trace.commands) if trace else (0, 0)
-    return lambda: (trace.round_trips - trips, trace.commands - commands) if trace else (0, 0)
+    before = trace.round_trips if trace else 0
+    return lambda: trace.round_trips - before if trace else 0
 
 
 def milliseconds(do: Callable[[], Any]) -> float:
