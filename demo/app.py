@@ -66,7 +66,7 @@ from demo.web.security import SAFE_METHODS
 from demo.web.services import Services, part, services
 from demo.web.simulated import Simulated
 
-USE_CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
+USE_CASES = ("learn", "catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor")
 MAX_BODY_BYTES = 64 * 1024
 
 

@@ -11,6 +11,8 @@ from demo.catalog.write_behind import Versioned, WriteBehind
 from demo.client.leader import Leader
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, Unsigned, sign
+from demo.learn.counters import Counter
+from demo.learn.fenced_lock import FencedLock
 from demo.monitor.sampler import Sampler
 from demo.observe.trace import begin_trace, end_trace
 from demo.sessions.session_store import SessionStore
@@ -59,6 +61,9 @@ def run_every_script(web: FlaskClient, wired: Any) -> None:
     )
     sessions = SessionStore(wired, idle_seconds=60, absolute_seconds=60)
     sessions.save(str(sessions.begin({"a": 1})), {"b": 2}, [])
+    Counter(wired, "demo:learn:{slots}:counter").script()
+    lock = FencedLock(wired, "slots", hold_ms=1000)
+    lock.store(lock.acquire() or 0, b"x")
     board.top(1)
     leader = Leader(wired, "sampler", "slots")
     leader.campaign()

@@ -18,6 +18,7 @@ SAMPLES = {
     "token": "0" * 16,
     "name": "deploy",
     "path": "demo/client/wire.py",
+    "lesson": "recipe",
 }
 BOARD = "/leaderboard/api/boards/main"
 # What stands below the things that people come for when all is well.

@@ -40,6 +40,8 @@ from demo.leaderboard import board_access, boards
 from demo.leaderboard.answers import Mode, Post, Ranking
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
+from demo.learn.counters import Counter
+from demo.learn.fenced_lock import FencedLock
 from demo.monitor import eviction_views, history, latest, reports
 from demo.monitor.eviction import Options, Outcome
 from demo.monitor.history import History, Point
@@ -200,6 +202,27 @@ def pages_of_the_app(room: Room) -> Iterator[Lives]:
             lives[name] = ("2 min", 114, 120)
     assert [*lives.values()].count("10 s") == 2
     yield lives
+
+
+@write
+def a_counter_in_each_way(room: Room) -> Iterator[Lives]:
+    key = "demo:learn:{learn-1}:counter"
+    made = Counter(room.client, key)
+    for way in (made.get_and_set, made.incr, made.watch, made.script):
+        way()
+        yield {key: "1 min"}
+        room.aged()
+
+
+@write
+def a_lock_with_a_token(room: Room) -> Iterator[Lives]:
+    lock = FencedLock(room.client, "learn-1", hold_ms=60_000)
+    token = lock.acquire()
+    yield {lock.lock_key: "1 min", lock.token_key: "1 min"}
+    left = room.aged()
+    assert token and lock.store(token, b"x")
+    held: Lives = {key: ("1 min", left[key]) for key in (lock.lock_key, lock.token_key)}
+    yield {**held, lock.value_key: "1 min"}
 
 
 @write

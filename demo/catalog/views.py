@@ -22,6 +22,16 @@ from demo.catalog import (
     api_views,
     encryption_views,
     hashes_views,
+    lesson_invalidation,
+    lesson_pros,
+    lesson_recipe,
+    lesson_sensitive,
+    lesson_serialisation,
+    lesson_stale_set,
+    lesson_stampede,
+    lesson_strategies,
+    lesson_structures,
+    lesson_ttl,
     pictures,
     product_views,
     products,
@@ -56,6 +66,18 @@ from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
 
 STEPS = show_me.STEPS
+LESSONS = {
+    "recipe": lesson_recipe.EXPERIMENT,
+    "pros": lesson_pros.EXPERIMENT,
+    "ttl": lesson_ttl.EXPERIMENT,
+    "invalidation": lesson_invalidation.EXPERIMENT,
+    "stale-set": lesson_stale_set.EXPERIMENT,
+    "stampede": lesson_stampede.EXPERIMENT,
+    "strategies": lesson_strategies.EXPERIMENT,
+    "structures": lesson_structures.EXPERIMENT,
+    "serialisation": lesson_serialisation.EXPERIMENT,
+    "sensitive": lesson_sensitive.EXPERIMENT,
+}
 TITLE = "Catalog"
 LABS = (
     (

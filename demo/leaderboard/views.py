@@ -15,6 +15,7 @@ from demo.leaderboard import (
     api_views,
     boards,
     game_views,
+    lesson_scores,
     play,
     players_views,
     reading,
@@ -53,6 +54,7 @@ from demo.web.services import Services, get_redis, part, services
 from demo.web.simulated import MARK
 
 STEPS = show_me.STEPS
+LESSONS = {"scores": lesson_scores.EXPERIMENT}
 TITLE = "Leaderboard"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "EXISTS EXPIRE UNLINK ZADD ZCARD ZRANGE ZREM ZREVRANGE"

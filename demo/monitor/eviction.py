@@ -51,7 +51,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def room(self) -> int:
         """About how many entries fit."""
-        return self.memory_kb * 1024 // ENTRY_BYTES
+        return self.room_for(len(VALUE))
+
+    def room_for(self, value_bytes: int) -> int:
+        """The same for values of this size."""
+        return self.memory_kb * 1024 // (ENTRY_BYTES - len(VALUE) + value_bytes)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -87,16 +91,24 @@ class Outcome(msgspec.Struct, frozen=True):
 class Subject:
     """One engine under one policy, with people signed in before the cache comes."""
 
-    def __init__(self, client: redis.Redis, policy: str, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        policy: str,
+        memory_bytes: int,
+        sessions: int = SESSIONS,
+        value: bytes = VALUE,
+    ) -> None:
+        self._value = value
         self.client, self.policy = client, policy
         self.answered: list[bool] = []
         self.refused = self.entries = self._keys = 0
-        self.signed_in = [f"session:{number}" for number in range(SESSIONS)]
-        for name, value in {"maxmemory-policy": policy, **SETTINGS}.items():
-            client.config_set(name, value)
+        self.signed_in = [f"session:{number}" for number in range(sessions)]
+        for name, setting in {"maxmemory-policy": policy, **SETTINGS}.items():
+            client.config_set(name, setting)
         pipeline = client.pipeline(transaction=False)
         for name in self.signed_in:
-            pipeline.set(name, VALUE, ex=SESSION_SECONDS)
+            pipeline.set(name, value, ex=SESSION_SECONDS)
         pipeline.execute()
         client.config_set("maxmemory", client.info("memory")["used_memory"] + memory_bytes)
 
@@ -107,7 +119,7 @@ class Subject:
         found = [value is not None for value in asked]
         pipeline = self.client.pipeline(transaction=False)
         for key in dict.fromkeys(key for key, hit in zip(keys, found, strict=True) if not hit):
-            pipeline.set(f"cache:{key}", VALUE, ex=CACHE_SECONDS)
+            pipeline.set(f"cache:{key}", self._value, ex=CACHE_SECONDS)
         pipeline.dbsize()
         *written, size = pipeline.execute(raise_on_error=False)
         self.answered += found

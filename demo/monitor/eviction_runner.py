@@ -29,6 +29,8 @@ from demo.monitor.eviction import (
     NEWER_POLICIES,
     POLICIES,
     SECONDS,
+    SESSIONS,
+    VALUE,
     Options,
     Outcome,
     Subject,
@@ -46,13 +48,27 @@ CONNECTIONS = 8
 
 class Task(msgspec.Struct, frozen=True):
     """What the process is to do, with which server binary; after `longest_seconds` it tells what it
-    has."""
+    has. A run may be smaller than the form lets visitors choose: of so many `requests`, in batches,
+    with so much memory for the cache and so many sessions beside it."""
 
     binary: str
     folder: str
     options: Options
     seconds: float = SECONDS
     longest_seconds: float = 24.0
+    batch: int = BATCH
+    sessions: int = SESSIONS
+    value_bytes: int = len(VALUE)
+    requests: int | None = None
+    memory_kb: int | None = None
+
+    def chosen(self) -> Options:
+        """The options as they are meant."""
+        return msgspec.structs.replace(
+            self.options,
+            requests=self.requests or self.options.requests,
+            memory_kb=self.memory_kb or self.options.memory_kb,
+        )
 
 
 def main() -> None:
@@ -87,9 +103,12 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
     places = [_begin(task.binary, folder, engines) for _ in newer]
     until = time.monotonic() + START_SECONDS
     clients += [_client(place, until) for place in places]
-    room = task.options.memory_kb * 1024
+    room = task.chosen().memory_kb * 1024
     chosen = zip(clients, (*POLICIES, *newer), strict=True)
-    return [Subject(client, policy, room) for client, policy in chosen]
+    return [
+        Subject(client, policy, room, task.sessions, b"v" * task.value_bytes)
+        for client, policy in chosen
+    ]
 
 
 def _begin(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) -> Path:
@@ -142,8 +161,9 @@ def _answers(client: redis.Redis) -> bool:
 def _measure(task: Task, subjects: list[Subject]) -> None:
     """The same batch to each engine in turn, at the same pace; then the optimum over what all were
     asked."""
-    options = task.options
-    keys = trace(options.trace, options.requests, options.room, options.seed)
+    options, batch = task.chosen(), task.batch
+    room = options.room_for(task.value_bytes)
+    keys = trace(options.trace, options.requests, room, options.seed)
     began = reported = time.monotonic()
     info = subjects[0].client.info("server")
     name = f"{'Valkey' if 'valkey_version' in info else 'Redis'} {info.get('valkey_version', info['redis_version'])}"
@@ -151,8 +171,8 @@ def _measure(task: Task, subjects: list[Subject]) -> None:
     while done < len(keys) and time.monotonic() - began < task.longest_seconds:
         time.sleep(max(0.0, began + task.seconds * done / len(keys) - time.monotonic()))
         for subject in subjects:
-            subject.ask(keys[done : done + BATCH])
-        done = min(done + BATCH, len(keys))
+            subject.ask(keys[done : done + batch])
+        done = min(done + batch, len(keys))
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
             _tell(
@@ -161,7 +181,7 @@ def _measure(task: Task, subjects: list[Subject]) -> None:
     results = [subject.result(len(keys)) for subject in subjects]
     # A batch is a small memory of its own: what was missed early in it is written after what was
     # found late in it.
-    capacity = max(result.entries for result in results) + BATCH
+    capacity = max(result.entries for result in results) + batch
     best = belady.hits(keys[:done], capacity)
     seconds = round(time.monotonic() - began, 1)
     points = in_points(best, len(keys))

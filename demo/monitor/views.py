@@ -17,7 +17,14 @@ from demo.client.breaker import BreakerOpen
 from demo.client.connections import is_cluster
 from demo.client.memory import LESSONS_SHARE, Memory
 from demo.client.probe import ask_each
-from demo.monitor import columns, eviction_views, latest, metrics_views
+from demo.monitor import (
+    columns,
+    eviction_views,
+    latest,
+    lesson_memory_full,
+    lesson_monitoring,
+    metrics_views,
+)
 from demo.monitor.history import STEP_SECONDS
 from demo.monitor.overview import SPANS, Known, Overview, overview
 from demo.monitor.reports import KEPT_SECONDS, Beside, Gathered, Reporter, gather
@@ -48,6 +55,7 @@ from demo.web.services import (
 )
 from demo.web.validation import read_query
 
+LESSONS = {"memory-full": lesson_memory_full.EXPERIMENT, "monitoring": lesson_monitoring.EXPERIMENT}
 TITLE = "Monitor"
 LABS = (
     (

@@ -13,7 +13,7 @@ from demo.client import refusals
 from demo.client.wire import Client
 from demo.limits import Algorithm
 from demo.observe import metrics
-from demo.rate_limit import api_views, guard, headers, limits_table, show_me
+from demo.rate_limit import api_views, guard, headers, lesson_windows, limits_table, show_me
 from demo.rate_limit.algorithms import ALGORITHMS, bytes_of
 from demo.rate_limit.caller import caller
 from demo.rate_limit.limiter import Decision, Quota
@@ -29,6 +29,7 @@ from demo.web.services import Services, get_redis, part
 from demo.web.validation import Invalid, convert, read_query
 
 STEPS = show_me.STEPS
+LESSONS = {"windows": lesson_windows.EXPERIMENT}
 TITLE = "Rate limit"
 # What this use case sends itself; what its scripts run is read from them.
 NEEDS = "LTRIM PEXPIRE PTTL RPUSH TYPE UNLINK"

@@ -19,6 +19,7 @@ from demo.sessions import (
     device_views,
     interface,
     lab_views,
+    lesson_races,
     sign_in_views,
 )
 from demo.sessions.account_use import Unused
@@ -39,6 +40,7 @@ from demo.web.security import came_from
 from demo.web.services import Services, get_database, part
 from demo.web.validation import Invalid, convert
 
+LESSONS = {"sessions": lesson_races.EXPERIMENT}
 TITLE = "Sessions"
 LABS = (("sessions.lab", "Races", "Two requests that meet, on stock Flask-Session and on ours."),)
 # What Redis keeps for a session with its place on the user's list, and for a line of a cart.

@@ -1,0 +1,29 @@
+"""The plain recipe: GET, else load, and SET with a TTL. What most applications begin with.
+
+It is right while nothing changes, one process reads, and Redis is there. What it does not do: a
+slow reader can store an old value after a delete, many readers of a cold key all load, and without
+Redis it raises. `lease.py` does these.
+
+Takes a redis-py client of bytes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def get_or_load(
+    client: Any, key: str, load: Callable[[], bytes], *, ttl_seconds: float = 60.0
+) -> bytes:
+    """The value under `key`, from Redis or from `load`. A hit is one round trip, a miss two. Raises
+    RedisError."""
+    found: bytes | None = client.get(key)
+    if found is not None:
+        return found
+    value = load()
+    client.set(key, value, px=int(ttl_seconds * 1000))
+    return value
+
+
+def invalidate(client: Any, key: str) -> None:
+    """After a change: deletes, so that the next reader loads anew. Raises RedisError."""
+    client.delete(key)

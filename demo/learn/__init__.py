@@ -1,0 +1,1 @@
+"""Questions that a measurement of the visitor answers."""

@@ -1,0 +1,129 @@
+"""What happens when memory is full? Every eviction policy on one trace, with sessions in the same
+Redis, on engines of the run's own, and the offline optimum beside them."""
+
+import contextlib
+import subprocess
+import threading
+
+import msgspec
+from werkzeug.exceptions import ServiceUnavailable
+
+from demo.client import children, engine, folders
+from demo.monitor.eviction import Options, Outcome, Result
+from demo.monitor.eviction_runner import Task
+from demo.teach.experiments import Bench, Experiment, Found, Row
+
+REQUESTS, MEMORY_KB, BATCH = 280, 512, 10
+SESSIONS, VALUE_BYTES = 20, 4000
+SECONDS, LONGEST_SECONDS, KILL_SECONDS = 2.5, 5.0, 7.5
+
+
+def outcome() -> Outcome:
+    """A small run in a process of its own. Raises ServiceUnavailable."""
+    try:
+        binary = engine.find_engine()
+    except engine.EngineError:
+        raise ServiceUnavailable(
+            "No engine is installed here, and an engine that is used cannot be filled."
+        ) from None
+    last = b""
+    with folders.scratch("eviction") as folder:
+        task = Task(
+            binary,
+            str(folder),
+            Options(),
+            SECONDS,
+            LONGEST_SECONDS,
+            batch=BATCH,
+            sessions=SESSIONS,
+            value_bytes=VALUE_BYTES,
+            requests=REQUESTS,
+            memory_kb=MEMORY_KB,
+        )
+        try:
+            process = children.start("demo.monitor.eviction_runner")
+        except OSError:
+            raise ServiceUnavailable("This machine has no room for a run now.") from None
+        assert process.stdin and process.stdout
+        late = threading.Timer(KILL_SECONDS, process.kill)
+        late.start()
+        try:
+            process.stdin.write(msgspec.json.encode(task) + b"\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                last = line
+        except OSError:
+            last = b""
+        finally:
+            _end(process)
+            late.cancel()
+    if not last:
+        raise ServiceUnavailable("The run could not be finished.")
+    return msgspec.json.decode(last, type=Outcome)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin and process.stdout
+    with contextlib.suppress(OSError):
+        process.stdin.close()  # the process takes this as the word to end
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+
+
+def measure(bench: Bench) -> Found:
+    """What each policy answered, forgot and refused."""
+    done = bench.part("The policies", outcome)
+    if done is None or not done.results:
+        return Found()
+    rows = [_row(result) for result in sorted(done.results, key=_rank)]
+    asked = done.results[0].asked
+    optimum = 100 * done.optimum_hits / max(1, asked)
+    rows.append(Row("Offline optimum", [optimum, None, None]))
+    counts: dict[str, float] = {"requests": asked, "optimum": optimum}
+    for result in done.results:
+        counts[f"gone {result.policy}"] = SESSIONS - result.sessions
+        counts[f"refused {result.policy}"] = result.refused
+    return Found(rows, counts)
+
+
+def _rank(result: Result) -> tuple[bool, int]:
+    """Who lost nothing comes first, then who answered most."""
+    return result.sessions < SESSIONS or result.refused > 0, -result.hits
+
+
+def _row(result: Result) -> Row:
+    share = 100 * result.hits / max(1, result.asked)
+    return Row(result.policy, [share, SESSIONS - result.sessions, result.refused])
+
+
+def verdict(found: Found) -> str:
+    """Which policy lost no session and refused no write."""
+    well = [row.name for row in found.rows if row.values[1] == 0 and row.values[2] == 0]
+    if not found.rows:
+        return ""
+    return {"allkeys-lru": "lru", "noeviction": "noeviction", "volatile-ttl": "ttl"}.get(
+        well[0] if well else "", "none"
+    )
+
+
+def tell(found: Found) -> str:
+    """The cost of each."""
+    if not found.rows:
+        return ""
+    *policies, _ = found.rows
+    cost = "; ".join(
+        f"{row.name} answered {row.values[0]:.0f} %, signed out {row.values[1]:.0f} of {SESSIONS}, refused "
+        f"{row.values[2]:.0f} writes"
+        for row in policies
+        if row.name in ("volatile-ttl", "allkeys-lru", "noeviction")
+    )
+    return f"{cost}. No policy could have answered more than {found.counts['optimum']:.0f} %."
+
+
+EXPERIMENT = Experiment(
+    measure, verdict, tell, ("Answered %", "Sessions lost", "Writes refused"), drawn=0
+)

@@ -1,0 +1,1 @@
+"""Lessons: as files, as pages, and what each measures."""
