@@ -19,8 +19,8 @@ from demo.observe import redis_sums, request_log
 from demo.observe.database_visits import DatabaseVisits
 from demo.web import forks
 from demo.web.services import part, services
-from tests.serving import Server, descendants, serve
 from tests.servers import REPOSITORY, until
+from tests.serving import Server, descendants, serve
 
 QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
 
