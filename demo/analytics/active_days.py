@@ -1,5 +1,5 @@
-"""Who came back: a bitmap for each day, in which each visitor of the day has set one bit, at a
-place that is his all month.
+"""Who came back: a bitmap for each day, in which each visitor of the day has set one bit, at an
+offset that stays the same all month.
 
 The place is the visitor's hash modulo POSITIONS, so nothing has to be looked up and no list of
 visitors is kept: a bitmap cannot say whose bit it is. Two may share a place; linear counting

@@ -1,9 +1,9 @@
 """Gathers in the process, and writes once a second and at the end, in one pipeline: no request
 waits for it.
 
-A process that is killed loses what it has gathered since, a second's worth. While Redis is away
-what was gathered is let go and counted as dropped, in the minute it belongs to, and told when Redis
-is back: a number that is known to be missing. Of a pipeline that is refused in part, only the views
+A process that is killed loses what it has gathered since, a second's worth. While Redis is away,
+what was gathered is dropped. The drops are counted in the minute they belong to and reported when
+Redis is back, so the missing number is known. Of a pipeline that is refused in part, only the views
 that were refused are dropped. A write is never tried twice, it may have arrived: views whose answer
 is lost count as dropped, drops whose answer is lost are told no more.
 """
@@ -73,7 +73,7 @@ class Collector:
         return self._clock() + self._ahead_seconds
 
     def note(self, name: str, visitor: str | None = None, product: str | None = None) -> None:
-        """One view, of `product` perhaps, by `visitor` where he may be counted."""
+        """One view, perhaps of `product`, by `visitor` where counting is permitted."""
         if self._pid != os.getpid():
             self._start()
         with self._lock:

@@ -49,9 +49,9 @@ SEEN = (200, 304)
 
 
 class Visits:
-    """Notes a page that was answered with what was asked for; one that a script fetches again is
-    not looked at anew. Names are the app's, and who sends DNT or Sec-GPC is counted as a view and
-    as nobody."""
+    """Notes a page that was answered with what was asked for; one that a script fetches again does
+    not count again. Names are the app's, and who sends DNT or Sec-GPC is counted as a view and as
+    nobody."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector

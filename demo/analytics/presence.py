@@ -1,4 +1,4 @@
-"""Who is here now: a sorted set of visitors by when they were seen last, those of long ago removed
+"""Visitors who are here now: a sorted set by the time they were last seen. Old members are removed
 as others come.
 
 They are known by their month's hashes, as those of a day change at midnight, when many are here.

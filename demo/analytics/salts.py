@@ -1,10 +1,9 @@
-"""Who a visitor is, without keeping who it is: a keyed hash of address and browser, whose key is
-thrown away.
+"""Tell visitors apart without keeping who they are: a keyed hash of address and browser, whose key
+is destroyed.
 
-Redis holds the salt of a period, made by the first process that asks (SET NX), and forgets it when
-the period is over: what was hashed with it can then be tied to no address any more, not even by
-trying them all. A visitor has another hash in each period, so those of two periods cannot be joined
-either.
+The first process that asks makes the salt of a period (SET NX), and Redis drops it when the period
+is over. After that no hash can be tied to an address, not even by trying all addresses. A visitor
+has another hash in each period, so those of two periods cannot be joined either.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""A few minutes of history on a fresh start, so that a chart has something to show: made-up views,
-under a name of their own, which no figure of real views takes in."""
+"""A few minutes of history on a fresh start, so that a chart has something to show. They are
+made-up views under a separate name, which no figure of real views includes."""
 
 import time
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class SampleHistory:
         self._counters, self._done = Counters(client), False
 
     def step(self) -> float:
-        """Writes it where the last hour is empty but for the running minute, or takes it away, the
-        first time that it is called; however many processes do so, it counts once. Raises
-        RedisError."""
+        """On its first call, writes the history where the last hour is empty except for the running
+        minute, or removes it where it is not wanted. With many processes it still counts once.
+        Raises RedisError."""
         now = self._clock()
         if self._done:
             return AGAIN_SECONDS

@@ -1,5 +1,5 @@
-"""What is looked at most of late: a sorted set for each stretch of time, those of the last hour or
-day united when asked.
+"""What is viewed most at the moment: a sorted set for each stretch of time, and a union of those of
+the last hour or day.
 
 A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The
 running one has just begun, so the hour is the last 55 to 60 minutes, the day the last 22 to 24

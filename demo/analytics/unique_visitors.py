@@ -1,10 +1,10 @@
 """How many different visitors: a HyperLogLog for each day, 12 kB however many come, with a standard
 error of 0.81 %.
 
-A week and a month are the union of their days, so somebody who comes daily counts once; on the
-first of a month everybody is new, as the salt of their names is. While they are few an exact set
-stands beside, to show what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog
-cannot say who was counted; the set could, by the day's hash, so it goes with the day's salt.
+A week and a month are the union of their days, so a daily visitor counts once. On the first of a
+month everybody is new, because the salt is. While they are few an exact set stands beside, to show
+what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog cannot say who was
+counted; the set could, by the day's hash, so it goes with the day's salt.
 
 Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentation, "HyperLogLog".
 """

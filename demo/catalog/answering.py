@@ -80,9 +80,9 @@ def looked_for() -> Cached[Rendered] | None:
 
 
 def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Response:
-    """A page from the cache: compressed and with its ETag where nothing of this visitor has to be
-    in it, else filled, and with the x-ray come the `lessons` of a template, which are the same
-    on every page of its kind."""
+    """A page from the cache: compressed and with its ETag where it holds nothing of this visitor,
+    otherwise filled. With the x-ray come the `lessons` of a template, which are the same on every
+    page of its kind."""
     assert cached.value is not None
     if panel.may_go_out_whole():
         g.whole = True

@@ -10,9 +10,9 @@ do; read that first. `Cache` puts these around it, each of which can be read by 
 - `claims.py`: the right to load, where nothing lies and where something stale does;
 - `loading.py`: what is done with it: load, store, and stale values when the loader fails.
 
-What weakens the guarantee: a failover to a replica that had not yet seen the delete, and a delete
-that Redis never got (`invalidate` raises then, and an outbox delivers it later), both bounded by
-the fresh and the stale time; a near cache, by its lag.
+Two things weaken the guarantee, both bounded by the fresh and the stale time. The first is a
+failover to a replica that had not yet seen the delete. The second is a delete that Redis never got
+(`invalidate` raises then, and an outbox delivers it later). A near cache weakens it by its lag.
 """
 
 import logging

@@ -54,8 +54,8 @@ class Claims(Generic[T]):
         return {key: begin for key, begin in begins.items() if begin}
 
     def take_over(self, key: str, seen: Seen[T]) -> bytes | None:
-        """The right to load in the place of what was seen, unless somebody else was quicker: a
-        stale value stays readable meanwhile, one that is out of date gives way to a lease."""
+        """The right to replace what was seen, unless another reader was quicker. A stale value
+        stays readable during the load, an outdated one gives way to a lease."""
         assert seen.raw is not None
         if not seen.entry:
             return self._leases.take_over(self._keys.of(key), seen.raw)

@@ -1,5 +1,5 @@
-"""Field-level encryption of what is sensitive before it goes into a cache: who reads Redis reads no
-address and no account.
+"""Field-level encryption of what is sensitive before it goes into a cache: a reader of Redis sees
+no address and no account.
 
 Each sensitive field is a Fernet token of its own (AES-128-CBC and HMAC-SHA256), with a key that is
 derived from the master key, the Redis key and the field's name by HKDF. Fernet has no associated
@@ -8,8 +8,8 @@ does not decrypt. Before the token stands a short id of the master key, so that 
 what still has to be rotated. The first key encrypts, all of them decrypt.
 
 What does not decrypt, or is not what it says, is a miss, and is logged without its value. Times,
-sizes and plain fields stay visible. Whoever has the master keys reads everything: they come from
-outside of Redis, and never go there.
+sizes and plain fields stay visible. With the master keys everything can be read: they come from
+outside Redis, and never go there.
 
 Sources: Fernet specification, https://github.com/fernet/spec; RFC 5869 (HKDF); cryptography's
 MultiFernet.

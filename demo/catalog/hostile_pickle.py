@@ -1,8 +1,8 @@
 """What a hostile pickle would have done, in a process with nothing to harm.
 
-The payload is fixed and ours. A child without the site's packages, with an empty environment, in a
-folder of its own that is removed afterwards, and with little memory, time and disk, unpickles it
-and tells what happened.
+The payload is fixed and ours. A child process unpickles it and tells what happened. It has no site
+packages, an empty environment, a folder of its own that is removed afterwards, and little memory,
+time and disk.
 """
 
 import io

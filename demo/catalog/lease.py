@@ -8,8 +8,8 @@ loaded the old row finds its lease gone and stores nothing.
 
 The lease is the single flight too: who meets somebody else's waits for the value with backoff and
 jitter. Each lease says how long that is reasonable, which is a few times what loads have taken: its
-holder may have died. Who has waited so long takes it over, and his own lease says twice as much, so
-that a loader that is only slow costs a few loads more and no stampede. No clock is asked.
+holder may have died. A reader that has waited that long takes it over with a lease of twice the
+time. So a slow loader costs a few more loads and no stampede. No clock is asked.
 
 What weakens the guarantee: a failover to a replica that had not yet seen the delete, and a delete
 that Redis never got (`invalidate` raises then), both bounded by the time that a value lives.
@@ -120,8 +120,8 @@ class LeasedCache(Generic[T]):
         return loader()
 
     def invalidate(self, key: str) -> bool:
-        """Drops the value, and the lease of whoever is loading it; whether there was one. One round
-        trip. Raises RedisError."""
+        """Drops the value, or the lease of the reader that is loading it. Returns whether there was
+        one. One round trip. Raises RedisError."""
         return bool(self._client.delete(self._keys.of(key)))
 
     def _decode(self, name: str, raw: bytes | None) -> tuple[bool, T | None]:
@@ -199,8 +199,8 @@ class Leases:
 
 
 class Waits:
-    """How long one reader has waited for each lease that he met: the time that he slept while the
-    same one lay there."""
+    """How long one reader has waited for each lease that it met: the time it slept while the same
+    lease was there."""
 
     def __init__(self) -> None:
         self._slept_ms = 0.0
@@ -224,7 +224,7 @@ class Waits:
 
 
 def lease_of(token: str, patience_ms: int) -> bytes:
-    """What lies in Redis while the holder of the token loads, and how long others wait for him."""
+    """What lies in Redis while the holder of the token loads, and how long others wait."""
     return b"%b%b|%d|" % (LEASE, token.encode(), patience_ms)
 
 

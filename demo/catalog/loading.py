@@ -1,4 +1,4 @@
-"""Loading: what whoever holds a claim does with it.
+"""Loading: what the holder of a claim does with it.
 
 The value is stored if the claim still lies there. When the loader fails, a lease is given back; a
 claim on a stale value is left to run out, and that reader gets the stale one like the others.

@@ -2,14 +2,14 @@
 says that they changed.
 
 One connection per process asks for CLIENT TRACKING in broadcast mode: Redis then tells it of every
-key with our prefix that is written, deleted, expired or evicted, whoever did it. A reader reserves
-a place before it asks Redis and fills it only if no message took it away meanwhile, so a message
-that overtakes the reply is not lost. While there is no subscription nothing is held, and when it
-breaks all is dropped.
+key with our prefix that any client writes or deletes, and of every one that expires or is evicted.
+A reader reserves a place before it asks Redis and fills it only if no message took it away
+meanwhile, so a message that overtakes the reply is not lost. While there is no subscription nothing
+is held, and when it breaks all is dropped.
 
-What it costs in freshness: after an invalidation by another process an old value can be served
-until the message is here, usually for less than a millisecond, on a connection that died in silence
-for `heartbeat_seconds` and one timeout of the connection, and never for longer than
+The cost in freshness: after an invalidation by another process an old value can be served until the
+message arrives. That is usually less than a millisecond. On a connection that died in silence it
+takes `heartbeat_seconds` and one timeout of the connection, and never for longer than
 `max_age_seconds`. An invalidation by this process takes effect at once.
 
 Source: Redis documentation, "Client-side caching in Redis". Not for a cluster, where each node

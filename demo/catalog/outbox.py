@@ -2,9 +2,9 @@
 delivered until it was.
 
 Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches
-would go on showing what is no more. So the event is a row: whoever commits also tells the caches
-and removes the row; where that fails, or nobody lives to do it, a pass in the background does, of
-one process for all. Telling twice does no harm.
+would go on showing what is no more. So the event is a row. The process that commits also tells the
+caches and removes the row. Where that fails, a background pass of one elected process does it.
+Telling twice does no harm.
 
 Source: C. Richardson, "Transactional outbox",
 https://microservices.io/patterns/data/transactional-outbox.html

@@ -1,8 +1,8 @@
 """The plain recipe: GET, else load, and SET with a TTL. What most applications begin with.
 
-It is right while nothing changes, one process reads, and Redis is there. What it does not do: a
-slow reader can store an old value after a delete, many readers of a cold key all load, and without
-Redis it raises. `lease.py` does these.
+It is right while values stay the same, one process reads, and Redis is there. Three things go
+wrong: a slow reader can store an old value after a delete, many readers of a cold key all load, and
+without Redis it raises. `lease.py` mends these.
 
 Takes a redis-py client of bytes.
 """
@@ -25,5 +25,5 @@ def get_or_load(
 
 
 def invalidate(client: Any, key: str) -> None:
-    """After a change: deletes, so that the next reader loads anew. Raises RedisError."""
+    """After a change: deletes, so that the next reader loads again. Raises RedisError."""
     client.delete(key)

@@ -131,7 +131,7 @@ def _cents(text: str) -> int:
 
 
 def _written(number: int, message: str, told: bool) -> Any:
-    """After a write; who has chosen write-through puts the new page into the cache at once."""
+    """After a write. With write-through chosen, puts the new page into the cache at once."""
     done = ""
     if not told:
         message += " Redis is away: cached pages may show the old one until it is back."

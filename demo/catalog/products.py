@@ -1,7 +1,7 @@
 """The products: a table, what a page needs of it, and the rule which products are related.
 
 Related are the other products of the same category in the same block of `BLOCK` ids. The rule is
-symmetric, so whoever edits a product knows without asking which cached pages show it: those of its
+symmetric, so an edit of a product knows without asking which cached pages show it: those of its
 block.
 """
 

@@ -1,5 +1,5 @@
-"""Whole answers as they go over the wire: rendered and compressed once, by whoever loads them, with
-a strong ETag.
+"""Whole answers as they go over the wire: rendered and compressed once, by the reader that loads
+them, with a strong ETag.
 
 Compressing costs more than everything else in a cached request, so it is done where a miss is paid
 for anyway. A strong ETag names bytes, so the compressed answer has another one than the plain (RFC
@@ -17,9 +17,9 @@ LEAST_BYTES = 600
 
 
 class Rendered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`body` is compressed by gzip when `gzipped`; `digest` is that of the plain bytes. `modified` is
-    the full second by which what it shows had been written last, since 1970; 0 where it is not
-    known. Until that second has come, others may write in it, and no date tells them apart."""
+    """`body` is compressed by gzip when `gzipped`; `digest` is that of the plain bytes. `modified`
+    is the full second by which what it shows had been written last, since 1970; 0 where that is
+    unknown. Until that second has come, others may write in it, and no date tells them apart."""
 
     body: bytes
     digest: str

@@ -1,5 +1,4 @@
-"""Makes the catalog from a seed: product N is the same on every machine, whoever makes it, in any
-order."""
+"""Makes the catalog from a seed: product N is the same on every machine, in any order."""
 
 import random
 from collections.abc import Callable

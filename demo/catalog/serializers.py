@@ -1,9 +1,9 @@
 """How a value is written into Redis: JSON, MessagePack and pickle, plain and compressed, measured
 on real values.
 
-Nothing in this app reads pickle from Redis. Here it is written, and read back from its own bytes a
-moment later, only to be measured: whoever can write to a Redis from which pickle is read runs any
-code that he likes (see hostile_pickle.py).
+Nothing in this app reads pickle from Redis. Here pickle only reads back its own bytes, to be
+measured. A person who can write to a Redis from which an app unpickles can run any code in it (see
+hostile_pickle.py).
 
 Source: Python documentation, "pickle": "Only unpickle data you trust".
 """

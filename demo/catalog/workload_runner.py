@@ -1,10 +1,10 @@
 """The workload's own process: a line of options on standard input; on standard output, with each
 strategy that is done, a line of all outcomes so far. All of it JSON.
 
-It has a database of its own in the folder that it is given, and keys of its own in Redis, so nobody
-else is affected, and its load is not on the worker that serves pages. As a worker of write-behind
-it saves batches until it is killed. It ends as soon as standard input is closed, which the kernel
-does with the process that started it, and takes its folder and its own worker with it.
+It has its own database in the folder that it is given and its own keys in Redis, so nobody else is
+affected. Its load is not on the worker that serves pages. As a worker of write-behind it saves
+batches until it is killed. It ends as soon as standard input is closed, which the kernel does with
+the process that started it, and takes its folder and its own worker with it.
 """
 
 import contextlib

@@ -3,7 +3,7 @@ batches.
 
 One script changes the entry and adds the change to a stream, so there is never one without the
 other. A worker of a consumer group reads a batch, saves it in one transaction, and only then
-acknowledges; what a worker that died had read is claimed by another, and saved again, which does no
+acknowledges it. Another worker claims what a dead one had read and saves it again. That does no
 harm: a row takes a change only if its version is higher. So changes of one key arrive in their
 order, with two workers and after a crash too. A miss looks through the changes that wait before it
 believes the database. A change that cannot be saved does not hold up the others: after
@@ -122,7 +122,7 @@ class WriteBehind(Generic[T]):
 
     def update(self, key: str, change: Callable[[T], T]) -> T | None:
         """The changed value, None when there is none. Nothing is written when it raises RedisError
-        or Contended, but for a reply that was lost on its way."""
+        or Contended, unless only the reply was lost."""
         for _ in range(100):
             found = self._get(key)
             if found is None:

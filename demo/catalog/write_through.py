@@ -2,10 +2,10 @@
 hit.
 
 Setting after the commit is not enough: two writers can set in another order than they committed,
-and a reader who loaded before can set after. So the writer first puts a lease in the place of the
-entry, which ends every load that is under way; commits; and stores the value only if its own lease
-is still there. If it is not, another writer began meanwhile, nobody can tell whose commit came
-last, and the entry is dropped.
+and a reader who loaded before can set after. So the writer first replaces the entry by a lease,
+which ends every load that is under way. It commits, and stores the value only if its own lease is
+still there. If it is not, another writer began meanwhile, nobody can tell whose commit came last,
+and the entry is dropped.
 
 When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written, and what
 lies in the cache is a lease, or, where the lease was not taken either, the old value until its time

@@ -190,8 +190,8 @@ def _refuse_mixing() -> None:
 
 
 def _take_room(board: str, key: str | None, scores: int) -> None:
-    """Raises OutOfBudget where no more keys, or boards that this process has not met, may be kept for
-    who asks, and RedisAway for a new board where what is left is kept for others."""
+    """Raises OutOfBudget where no more keys or new boards may be kept for this client. Raises
+    RedisAway for a new board where the room that is left is kept for others."""
     if board in _met and key is None:
         return
     kept = part(Budgets)

@@ -1,9 +1,9 @@
 """What gives way when memory is short: boards that nobody has used for days, the longest unused
 first, then the last rows of the longest boards.
 
-A board's first players are what it is for, so each keeps its best KEEP, of each period. What goes was
-acknowledged: how much is told. Nothing goes while there is room, but for boards past the MOST that
-are listed.
+A board's first players are what it is for, so each keeps its best KEEP, of each period. What goes
+was acknowledged: how much is told. Nothing is removed while there is room, except boards beyond the
+MOST that are listed.
 """
 
 import time

@@ -9,12 +9,12 @@ trip; or all-time alone.
 - Many submissions go in steps of STEP, so that no script holds Redis for long: a few milliseconds.
   Each step is atomic, and each submission has its own result; one that is refused undoes none of
   the others.
-- A board that is made with dense ranking keeps its distinct scores in a sorted set of their own, in
-  the same step: it has to be so from its first score on.
+- A board with dense ranking keeps its distinct scores in a separate sorted set, in the same step.
+  It has to be dense from its first score on.
 - A submission with an idempotency key counts once: sent again within `once_seconds`, a day, it is
   answered as it was the first time.
 - Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names
-  those of the day that it believes in, and the script refuses when that is another one; then the
+  those of the day that it believes in. The script refuses when Redis has another day, and the
   caller asks again, once, with the day that Redis told. Keys of a past day live on for a week, of a
   past week for four.
 
@@ -108,10 +108,9 @@ class Leaderboard(Upkeep):
         now_ms: int | None = None,
     ) -> list[Submission | Refused]:
         """Submits up to MOST scores, in their order, STEP in a round trip, and returns a result for
-        each. Raises ValueError for none or too many, and Conflict as `submit` does, before
-        anything is written. With an idempotency key each step counts once: who sends the same
-        again after an error in between is answered for the steps that were done, and the others
-        are done."""
+        each. Raises ValueError for none or too many, and Conflict as `submit` does, before anything
+        is written. With an idempotency key each step counts once. The same batch sent again after
+        an error gets the kept answers of the steps that were done, and the other steps are done."""
         if not 1 <= len(posts) <= MOST:
             raise ValueError(f"scores: from 1 to {MOST}")
         results: list[Submission | Refused | None] = [None] * len(posts)

@@ -42,8 +42,8 @@ HERE = Path(__file__)
 
 class Periods:
     """The keys of one board, `<prefix>:leaderboard:{<board>}:…`, and its scripts on the day that
-    Redis has. `client` is a client of redis-py or valkey-py that takes bytes. `redis_ms` tells the
-    time in milliseconds in place of Redis, for tests."""
+    Redis has. `client` is a client of redis-py or valkey-py that takes bytes. `redis_ms` replaces
+    Redis' time, in milliseconds, for tests."""
 
     def __init__(
         self,

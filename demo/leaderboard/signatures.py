@@ -1,16 +1,16 @@
-"""Signed submissions: who has the secret made the request, exactly this one, just now, and it is
-taken once.
+"""Signed submissions: a holder of the secret made exactly this request just now, and it is accepted
+once.
 
 A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-Nonce`, 16 to 64
 letters, digits, - or _ of its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the
 secret, of the lines timestamp, nonce, method, path with its query, and the SHA-256 of the body in
 hex. The path is that which the client asks for, with whatever a proxy takes off its beginning. The
-time is compared with Redis', and the nonce is remembered for as long as the signature would be
-taken: one round trip, before anything is counted, for what bears a right signature alone.
+time is compared with Redis', and the nonce is remembered for as long as the signature is valid.
+That takes one round trip, before anything is counted, and only for a request with a right
+signature.
 
-So a nonce is used up whatever comes after it, a request that then fails included: who sends it
-again signs it anew, with another nonce and the same Idempotency-Key, which is what makes it count
-once.
+So a nonce is used up even if the request then fails. To send it again, sign it again with another
+nonce and the same Idempotency-Key, which makes it count once.
 """
 
 import hashlib

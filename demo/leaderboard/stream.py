@@ -1,17 +1,18 @@
 """Live boards: one subscriber for the whole process, which fans out to all who watch.
 
-Whoever changes a board publishes a hint on its channel. A hint says nothing but "look": the board
-is read then, once for all viewers and at most once in `interval_seconds` however many posts there
-are, and who sees something new is sent it. So a hint that comes twice, late or not at all does no
-harm: every board is also read after each (re)connect, once its channel is confirmed, and every
-`again_seconds`, for what nobody publishes: a key that expires, midnight, a server that forgets.
-Where the server does not let us subscribe, every board is read once a second instead.
+Each change of a board publishes a hint on its channel. A hint only says "look". The board is then
+read once for all viewers, and at most once in `interval_seconds` however many posts there are, and
+each viewer is sent what is new to it. So a hint that comes twice, late or not at all does no harm.
+Every board is also read after each (re)connect, once its channel is confirmed. It is read again
+every `again_seconds`, for changes that nobody publishes: a key that expires, midnight, a server
+that lost data. Where the server does not let us subscribe, every board is read once a second
+instead.
 
 Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
 keeps a place. Nor does one that is dead and does not show it, as behind a proxy: after
 `life_seconds` at most every stream ends, and a client that is there comes again. When the streams
-end, whoever is in the middle of a write is cut off, so that a
-client that does not read holds no server up.
+end, a client in the middle of a write is disconnected, so that a client that does not read holds no
+server up.
 
 A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is
 back.
@@ -154,7 +155,7 @@ class Streams:
         return False
 
     def _cut_off(self) -> None:
-        """Who has not left within END_SECONDS of being let go is in the middle of a write."""
+        """A viewer that has not left END_SECONDS after its end is in the middle of a write."""
         deadline = time.monotonic() + END_SECONDS
         while self._rooms.count and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)

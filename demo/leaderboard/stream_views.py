@@ -51,10 +51,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Line:
-    """The connection of a request, where gunicorn tells it: whether the client has left, which a
-    write finds out too late, hanging up, so that a server that ends does not wait for a next
-    request, and cutting it. What lies there unread is bounded: it grows to megabytes else; so is
-    the time for which it is not acknowledged."""
+    """The connection of a request, where gunicorn gives access to it. It tells whether the client
+    has left, which a write finds out too late. It can hang up, so that an ending server does not
+    wait for a next request, and it can cut the connection. What lies there unread is bounded: it
+    grows to megabytes else; so is the time for which it is not acknowledged."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         given = environ.get("gunicorn.socket")
@@ -119,8 +119,8 @@ class Answer:
     media="text/event-stream",
 )
 def stream(board: str) -> Response:
-    """The top ten and, with a player, his row and his neighbours: now, and whenever something of it
-    has changed."""
+    """The top ten and, with a player, that player's row and neighbours: now, and after each
+    change."""
     name, wanted = known(board, field=True), read_query(Wanted)
     player = wanted.player
     if player:
@@ -186,8 +186,8 @@ def _streams() -> Streams:
 
 
 def _places(config: Mapping[str, Any], open_answers: int) -> Places:
-    """The places of this process. However few these are, one address holds half of them at most, a
-    network three quarters: others find one too."""
+    """The places of this process. However few places there are, one address holds at most half, a
+    network three quarters, so others find a place too."""
     most = min(config["STREAM_VIEWERS"], open_answers)
     of_address = config["STREAM_VIEWERS_PER_ADDRESS"]
     return Places(

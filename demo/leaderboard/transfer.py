@@ -3,9 +3,9 @@ metadata) as spreadsheets know it, or JSON lines.
 
 Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how
 far it came. A batch of an import that was cut off between Redis and that note is sent again. That
-changes nothing of what is best or latest; batches in which scores are added up bear an idempotency
+changes nothing of what is best or latest; batches in which scores are added up have an idempotency
 key, so that they count once. A key is of one import, by a random number in the note: the same file
-imported anew counts anew.
+imported again counts again.
 """
 
 import csv
@@ -115,7 +115,7 @@ def load(
     if before == 0:
         note.write(**last)
     elif last.get("passed") != passed.hexdigest():
-        raise Stopped(f"{note.path} tells of another file. Without it the import begins anew.")
+        raise Stopped(f"{note.path} tells of another file. Without it the import starts again.")
     moved(before)
     done = before
     while batch := list(itertools.islice(lines, MOST)):

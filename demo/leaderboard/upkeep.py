@@ -12,7 +12,7 @@ HERE = Path(__file__)
 
 
 class Upkeep(Reading):
-    """A board with what changes it, but for submitting."""
+    """A board with everything that changes it, except submitting."""
 
     def __init__(self, client: RedisClient, board: str, **more: Any) -> None:
         super().__init__(client, board, **more)

@@ -1,8 +1,8 @@
 """Who looks at a live board: a group for all who watch the same, and for each viewer an endless
 answer.
 
-A viewer has no queue. It remembers what it was sent last, and when it is its turn it takes what is
-the newest then: who reads slowly gets fewer events, holds nobody up and costs no more memory.
+A viewer has no queue. It remembers what it was sent last and takes the newest event when it is its
+turn. So a slow reader gets fewer events, holds nobody up and costs no more memory.
 """
 
 import math
@@ -23,8 +23,8 @@ AWAY = b"event: away\ndata: {}\n\n"
 
 class Group:
     """All who watch the same player of the same board and period. `turn` grows with each change,
-    which one thread alone makes; `changed` is set then, and another takes its place: who takes
-    it before he looks at the turn misses nothing."""
+    which one thread alone makes; `changed` is set then, and another takes its place. A viewer that
+    takes it before looking at the turn misses nothing."""
 
     def __init__(self) -> None:
         self.changed = threading.Event()
@@ -61,9 +61,9 @@ class Group:
 
 class Viewer:
     """One answer, as WSGI iterates over it: events when there are any, a comment when there are
-    none for a while. `gone` tells whether the client has left, `cut` ends its connection, be it
-    in the middle of a write, `leave` is called once, at the end. At `until`, by the monotonic
-    clock, it has to come again."""
+    none for a while. `gone` tells whether the client has left, `cut` ends its connection, even in
+    the middle of a write, `leave` is called once, at the end. At `until`, by the monotonic clock,
+    it has to come again."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Viewer:
         return HEARTBEAT
 
     def close(self) -> None:
-        """Gives the place back; WSGI servers call this at the end, whoever ended it."""
+        """Gives the place back; WSGI servers call this at the end, for whatever reason."""
         if not self._closed:
             self._closed = True
             self._leave(self)

@@ -2,8 +2,8 @@
 a page once, and for live pages written as events.
 
 An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows
-everything. Its id is a digest of what it says, so that a viewer who comes back can tell what he
-has, and two processes agree on it.
+everything. Its id is a digest of its content, so that a returning viewer can tell what it has, and
+two processes agree on it.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ class Watched:
         self, board: Leaderboard, period: str, before: Mapping[str, Event | None]
     ) -> dict[str, Event]:
         """An event for each player, "" stands for none, with the events that they had before: what
-        has not changed is not written anew. One round trip for PLAYERS_AT_ONCE."""
+        has not changed is not written again. One round trip for PLAYERS_AT_ONCE."""
         events: dict[str, Event] = {}
         players = list(before)
         for at in range(0, max(1, len(players)), PLAYERS_AT_ONCE):

@@ -1,7 +1,8 @@
-"""A lock with a fencing token: who was paused past his time cannot write over who came after him.
+"""A lock with a fencing token: a holder that was paused past its time cannot overwrite its
+successor.
 
 A lock alone is no proof. Its holder may be paused for longer than the lock lives, by a garbage
-collector or a full disk; another takes it, and then both write. So each hold bears a token that is
+collector or a full disk; another takes it, and then both write. So each hold has a token that is
 higher than all before, and the store refuses a write whose token is lower than the last one that it
 has seen. The store has to be the one that refuses: here it is Redis, in a script.
 

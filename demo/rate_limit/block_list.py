@@ -1,5 +1,5 @@
-"""A block list: who is refused so many times in a row is refused for a while without Redis being
-asked.
+"""A block list: a caller who is refused several times in a row is refused for a while without
+asking Redis.
 
 It stands in front of any limiter and has its interface. What it knows lies in this process: each
 worker learns by itself, so a caller whose requests are spread over workers is blocked after at most

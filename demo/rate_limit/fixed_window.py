@@ -1,9 +1,8 @@
 """The fixed window: a counter for each window of the clock. The cheapest, and the one that can be
 cheated.
 
-Who sends `limit` hits just before a window ends and `limit` just after gets twice the limit through
-within moments: in a window of any other position up to 2 × limit are admitted. Its place is
-counting, for instance hits by the hour.
+A caller can send `limit` hits just before a window ends and `limit` just after it. So a window of
+any other position admits up to 2 × limit. Use it to count, for example hits by the hour.
 
 Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an admitted hit.
 """

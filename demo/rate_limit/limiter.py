@@ -127,7 +127,7 @@ class Limiter:
         return self._ask(identity, 0, now_us)
 
     def refund(self, identity: str, cost: int = 1, *, now_us: int | None = None) -> Decision:
-        """Gives back a hit that was counted, for instance because what it paid for failed; then as
+        """Gives back a hit that was counted, for example because what it paid for failed; then as
         `peek`."""
         if cost.__class__ is not int or not 1 <= cost <= self.smallest_limit:
             raise _wrong_cost(cost, self.smallest_limit)

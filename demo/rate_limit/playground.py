@@ -2,9 +2,9 @@
 
 Every hit is really sent to every lane, at one time that was read from Redis' clock for all of them.
 Patterns that would take a while, a steady stream or a burst around a window's edge, are sent with
-the clock set back, so that they lie in the moments just past and whoever looks need not wait. A
-sixth lane asks the application's clock in place of Redis': two workers take turns, a limit's worth
-of hits each, and the clock of one is ahead.
+the clock set back. So they lie in the recent past and a visitor need not wait. A sixth lane asks
+the application's clock instead of Redis': two workers take turns, with a limit's worth of hits
+each, and one clock is ahead.
 """
 
 import time

@@ -2,9 +2,9 @@
 still covers.
 
 It takes the hits of the window before as evenly spread. Where they are, it admits what the log
-does, give or take one hit; the worst traffic, all of them late in one window, gets up to 2 × limit
-− 1 through in a window of some position. It never resets at an edge, so the burst that cheats a
-fixed window does not pass.
+does, give or take one hit. With the worst traffic, all of them late in one window, a window of some
+position admits up to 2 × limit − 1. It never resets at an edge, so the burst that cheats a fixed
+window does not pass.
 
 Memory of an identity: one short string, whatever the limit. Commands: TIME, GET, and SET with PX
 for an admitted hit.

@@ -42,8 +42,8 @@ class Timeline:
         return 100 - 100 * (self.now_us - at_us) / 1e6 / self.span_seconds
 
     def dots(self, lane: int) -> list[Dot]:
-        """Each hit that is in sight, none upon another: few hits of one moment stand side by side,
-        many in rows, away from their neighbours and from the right edge."""
+        """Each visible hit, without overlap: few hits of one moment stand side by side, many in
+        rows, away from their neighbours and from the right edge."""
         dense = len(self._groups(by_edges=False)) > MOST_APART
         groups = self._groups(by_edges=not dense)
         places = [self.x(group[0].at_us) for group in groups]

@@ -7,7 +7,8 @@ name after.
   What lies in Redis goes first, then the row, if the account still is due: a sign-in in between
   keeps it, and one that comes later finds no account. So there is never a session of an account
   that is no more.
-- Who takes a name has what Redis may hold of it removed once more, before his row is written.
+- When a name is taken, what Redis may still hold of it is removed once more, before the new row is
+  written.
 """
 
 import logging

@@ -3,8 +3,8 @@
 - Passwords are hashed by werkzeug.security (scrypt, RFC 7914: N 2^15, r 8, p 1, 32 MB), a few at a
   time (`hashing`) and with no transaction open; they stand nowhere else.
 - An unknown name costs the same visit and the same hash as a known one.
-- The demo accounts are everybody's, so their password stays; who wants one of his own makes one,
-  and may change it.
+- Everybody shares the demo accounts, so their password stays. Visitors can make an account of their
+  own and change its password.
 - An account of one's own that nobody uses is dropped (`account_use`).
 """
 

@@ -1,11 +1,10 @@
 """Password hashes, made and checked a few at a time, and never in the thread that serves others.
 
-A hash by scrypt keeps a core busy for some 60 ms and takes 32 MB. Under gevent all requests of a
-worker share one thread, and all of them would wait for it; so there it is done in threads of a pool
-of gevent's, which the system runs after those that serve, where it can (Linux). hashlib lets go of
-the interpreter's lock meanwhile. AT_ONCE hashes are worked on
-at the same time in a process; who finds no place waits for one, WAIT_SECONDS at most, and no more
-wait than could have their turn by then.
+A hash by scrypt keeps a core busy for about 60 ms and takes 32 MB. Under gevent all requests of a
+worker share one thread, and all of them would wait for it. So gevent's thread pool does it, and on
+Linux with a lower priority than the threads that serve. hashlib releases the interpreter's lock in
+that time. AT_ONCE hashes are worked on at the same time in a process; who finds no place waits for
+one, WAIT_SECONDS at most, and no more wait than could have their turn by then.
 """
 
 import os

@@ -84,7 +84,7 @@ class LazySession(SessionMixin):
         return self._data
 
     def _find(self) -> Session | None:
-        """The first that is one of all that were sent."""
+        """The first of the sent ids that is a session."""
         for sid in self.offered:
             found = self._store.load(sid)
             if found:
@@ -161,8 +161,8 @@ class LazySession(SessionMixin):
 
 class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
     """Flask-Session's interface with the store behind it. Views that must know that a change was
-    kept call `commit`. `visited` is told of a user once in each day, of 24 hours, of a session's
-    life in which it is visited, but for the first."""
+    kept call `commit`. `visited` is told of a user once in each day, of 24 hours, in which the
+    session is visited, except for the first."""
 
     session_class = LazySession
 
@@ -174,7 +174,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         visited: Callable[[str], None] = lambda user: None,
         why: Callable[[str], str | None] = lambda handle: None,
     ) -> None:
-        """`room` raises OutOfBudget where no more sessions may be kept for whoever asks. `why` tells
+        """`room` raises OutOfBudget where no more sessions may be kept for this client. `why` tells
         why a session was ended, None for one that nobody ended."""
         super().__init__(app, key_prefix="", permanent=True)
         self.store, self._room, self._visited, self._told_why = store, room, visited, why
@@ -189,7 +189,7 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         return LazySession(self.store, offered, old, self._why)
 
     def begin(self, session: LazySession) -> None:
-        """Makes sure that there is a session in Redis, be it empty. Raises RedisError,
+        """Makes sure that there is a session in Redis, even an empty one. Raises RedisError,
         SessionTooLarge."""
         data = session.data
         if session.sid is None and not session.away:

@@ -15,8 +15,8 @@ from demo.teach.describe import commands_of
 
 @dataclass(frozen=True)
 class Did:
-    """One moment of a race: which lane, what was asked of Redis or, without a key, what the lane
-    did; the value that it read or wrote, and the other lane's that it wrote over unread."""
+    """One moment of a race: its lane, what it asked of Redis or, without a key, what it did. With
+    the value that it read or wrote, and the other lane's value that it overwrote unread."""
 
     lane: int
     command: str

@@ -53,7 +53,7 @@ def revived(race: Race) -> tuple[bool, str]:
 
 
 def fixation(race: Race) -> tuple[bool, str]:
-    """Somebody plants an id of his own and waits until its new owner signs in."""
+    """An attacker plants a known id and waits until its new owner signs in."""
     attacker = race.client()
     race.ask(0, attacker, "/start")
     planted = _sid(attacker)

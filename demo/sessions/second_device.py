@@ -1,8 +1,8 @@
 """A second device: a signed-in session lends a code that signs in one more browser, once, within a
 minute.
 
-The code is noted in the session that lends it, as a hash: it ends with that session, with the
-user's epoch, when it is used and when its time is over. Redis never holds the code itself.
+The session that lends the code keeps its hash. So the code ends with that session, with the user's
+epoch, when it is used and when its time is over. Redis never holds the code itself.
 """
 
 import hashlib

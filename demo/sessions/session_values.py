@@ -24,7 +24,7 @@ class Session(msgspec.Struct, frozen=True):
     """A session as it was loaded. Times are seconds: since the epoch for `created_at`, `seen_at`
     (the visit before) and `absolute_expires_at` (Redis' clock), from the load on for
     `idle_seconds_left`. `encoded` holds the stored bytes by field, `along` the owner's other
-    hashes, `slid` tells that the idle time began anew."""
+    hashes, `slid` tells that the idle time started again."""
 
     handle: str
     user: str | None

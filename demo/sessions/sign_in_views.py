@@ -3,7 +3,7 @@
 A sign-in reads the account's epoch before it checks the password, and is refused when the epoch has
 moved on by the time the session is made. So a change of password, which writes the new hash and
 then moves the epoch on, leaves no session behind that the old password has opened, however the two
-interleave. Whoever has told the right password gets a cookie that makes the browser known to that
+interleave. A visitor who gave the right password gets a cookie that makes the browser known to that
 account with that very password (`known_devices`).
 """
 

@@ -115,7 +115,7 @@ def _reason() -> str:
 
 
 def _visited(database: Database) -> Callable[[str], None]:
-    """What notes that somebody who signed in days ago still uses his account."""
+    """Returns what notes that a user who signed in days ago still uses the account."""
 
     def note(name: str) -> None:
         if name in accounts.DEMO_NAMES:
@@ -216,8 +216,8 @@ class InCart(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """A visitor; times in seconds since the epoch, but for the moment of signing in, which is ISO
-    8601."""
+    """A visitor; times in seconds since the epoch, except for the moment of signing in, which is
+    ISO 8601."""
 
     user: str | None
     cart: list[InCart]

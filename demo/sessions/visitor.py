@@ -1,5 +1,5 @@
-"""What the rooms of the sessions share: the blueprint, who asks, how somebody is signed in, where
-an answer goes."""
+"""What the modules of the sessions share: the blueprint, the visitor, how a user is signed in,
+where an answer goes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ bp.before_request(refuse_http)
 
 @dataclass(frozen=True)
 class Parts:
-    """The patterns of this use case. A cart that fails by the visitor's own choice must not keep him from
+    """The patterns of this use case. A cart that fails by the visitor's own choice must not prevent
     signing in."""
 
     store: SessionStore
@@ -47,14 +47,15 @@ def parts() -> Parts:
 
 
 def user() -> str | None:
-    """Who is signed in, by Redis; not by a value that any view may have put into the session."""
+    """The name of the signed-in user, by Redis; not by a value that any view may have put into the
+    session."""
     session.get("user")
     loaded = interface.current().loaded
     return loaded.user if loaded else None
 
 
 def signed_in() -> str:
-    """Who is signed in. Raises RedisAway, and Conflict for nobody."""
+    """The name of the signed-in user. Raises RedisAway, and Conflict for nobody."""
     name = user()
     away = interface.current().away
     if away:
@@ -72,9 +73,9 @@ def cart_lines() -> list[Line]:
 
 
 def sign_in(name: str, epoch: str) -> str:
-    """Signs the visitor in: a new id, the one before ended, his cart added to the account's.
-    Returns a sentence that names both ids by their handles. Raises RedisAway, RedisError, and
-    Conflict when the user's epoch has moved on."""
+    """Signs the visitor in: a new id, the one before ended, the visitor's cart added to the
+    account's. Returns a sentence that names both ids by their handles. Raises RedisAway,
+    RedisError, and Conflict when the user's epoch has moved on."""
     session.get("user")
     visitor = interface.current()
     if visitor.away:

@@ -136,7 +136,7 @@ def _signer() -> URLSafeTimedSerializer:
 
 class Waits:
     """How many visitors may be made to wait by their own choice at once, in this process: `most` is
-    asked anew each time. A wait holds a thread or a place of the server, and nothing else."""
+    asked again each time. A wait holds a thread or a place of the server, and nothing else."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most, self._lock, self.waiting = most, threading.Lock(), 0
