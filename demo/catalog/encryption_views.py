@@ -114,7 +114,7 @@ def change() -> Any:
     key, store = _key(deed.customer), _store(1)
     if deed.what == "drop":
         get_redis().unlink(key)
-        said = "Dropped. The next visit encrypts it anew."
+        said = "Dropped. The next visit encrypts it again."
     elif deed.what == "rotate":
         said = _rotate(key, deed.customer)
     else:
@@ -125,7 +125,7 @@ def change() -> Any:
         get_redis().hset(key, "email", stolen)
         refused = store.get(key) is None
         said = f"{other}’s encrypted email was copied into {deed.customer}’s profile in Redis: " + (
-            "it does not decrypt there, so the profile counts as a miss and is made anew."
+            "it does not decrypt there, so the profile counts as a miss and is made again."
             if refused
             else "it was accepted."
         )

@@ -56,7 +56,7 @@ class ProcessLocks:
 
 
 class RedisLock:
-    """SET NX with a time to live; who does not get it polls for the value."""
+    """SET NX with a TTL. A reader that does not get it polls for the value."""
 
     def __init__(self, bench: Bench, lock_seconds: float) -> None:
         self._client, self._lock_ms = bench.client, int(lock_seconds * 1000)
@@ -65,7 +65,7 @@ class RedisLock:
         )
 
     def get_or_load(self, _: str, load: Load) -> Got:
-        """From Redis, or loaded by whoever holds the lock. Raises Busy."""
+        """From Redis, or loaded by the holder of the lock. Raises Busy."""
         until = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < until:
             if self._client.get(self._key) is not None:
@@ -96,7 +96,7 @@ def lease(bench: Bench, *, after_quick_loads: bool = False) -> Any:
 
 
 def measure(bench: Bench) -> Found:
-    """Each way with a quick load, and the two that have a time to live with a slow one."""
+    """Each way with a quick load, and the two that have a TTL with a slow one."""
     ways: dict[str, tuple[Callable[[], Any], float]] = {
         "Nothing": (lambda: None, LOAD_SECONDS),
         f"A lock in each of {PROCESSES} processes": (lambda: ProcessLocks(bench), LOAD_SECONDS),

@@ -166,7 +166,7 @@ def _sell(product: Product) -> Product:
 
 
 def verdict(found: Found) -> str:
-    """Who has lost writes that were acknowledged."""
+    """The strategies that lost acknowledged writes."""
     if not found.has("lost Write-behind", "lost Write-through"):
         return ""
     lost = {row.name for row in found.rows if found.counts[f"lost {row.name}"]}

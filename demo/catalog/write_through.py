@@ -7,9 +7,9 @@ which ends every load that is under way. It commits, and stores the value only i
 still there. If it is not, another writer began meanwhile, nobody can tell whose commit came last,
 and the entry is dropped.
 
-When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written, and what
-lies in the cache is a lease, or, where the lease was not taken either, the old value until its time
-is over. An outbox closes that.
+When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written. The cache
+holds a lease then, or, where no lease could be taken, the old value until its time is over. An
+outbox closes that.
 """
 
 import logging

@@ -52,7 +52,7 @@ class BoundedPool(BlockingConnectionPool):
         return waits
 
     def forget(self) -> None:
-        """Begins to count anew."""
+        """Begins to count again."""
         self.fewest_free, self.taken, self.waits = None, 0, 0
 
     def get_connection(self, *_: Any, **__: Any) -> Any:

@@ -148,7 +148,7 @@ def measure(bench: Bench) -> Found:
 
 
 def verdict(found: Found) -> str:
-    """Who was wrong in any of them."""
+    """Those that were wrong in any of them."""
     if not found.has(*SIDES):
         return ""
     plain, script = (found.counts[side] > 0 for side in SIDES)

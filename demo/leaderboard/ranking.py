@@ -18,8 +18,8 @@ trip; or all-time alone.
   caller asks again, once, with the day that Redis told. Keys of a past day live on for a week, of a
   past week for four.
 
-How ties are kept in order: the member is "<sequence>:<player>" and the score is stored negated (as
-it is where lower is better), so the sorted set's own order (by score, then by bytes) is best first,
+How ties are kept in order: the member is "<sequence>:<player>", and the score is stored negated (as
+it is where lower is better). So the sorted set's own order, by score, then by bytes, is best first,
 then earliest first. A hash leads from the player to the sequence and the score.
 """
 

@@ -12,9 +12,9 @@ PING_SECONDS = 1.0
 
 class Subscription:
     """`confirmed` are the channels that the server says it tells of. `refused` is whether it does
-    not let us subscribe, as Redis 7 does with new users that were given no channels: then all
-    count as confirmed, and who wants to know of a change has to look now and then. Everything
-    but `close` raises RedisError."""
+    not let us subscribe, as Redis 7 does with new users that were given no channels. Then all count
+    as confirmed, and a caller has to look for changes now and then. Everything but `close` raises
+    RedisError."""
 
     def __init__(self, client: RedisClient) -> None:
         self.confirmed: set[str] = set()

@@ -24,7 +24,7 @@ PLAYERS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Event:
-    """The state of a board for one player, or for nobody: all viewers share `head`, those of one
+    """The state of a board for one player, or for nobody. All viewers share `head`, those of one
     player `tail`, which is made from the rows that are kept in `part` to see whether they have
     changed."""
 

@@ -83,7 +83,7 @@ def get_and_set_together(bench: Bench) -> Row:
 
 
 def late_writer(bench: Bench) -> tuple[bytes, bytes]:
-    """What two stores hold after their first holder was paused past his time and wrote at last: one
+    """What two stores hold after their first holder was paused past its time and wrote late: one
     that asks for no token, and one that does."""
     lock = FencedLock(bench.client, bench.name, hold_ms=HOLD_MS)
     bench.take(lock.lock_key, lock.token_key, lock.value_key)

@@ -50,7 +50,7 @@ def measure(bench: Bench) -> Found:
 
 
 def each_its_own(url: str) -> list[float]:
-    """Connects, asks and closes, for each request anew."""
+    """Connects, asks and closes for each request."""
 
     def ask() -> None:
         client = connect(url, pool_size=1, timeout_seconds=1.0)

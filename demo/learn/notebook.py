@@ -55,7 +55,7 @@ def read() -> Notes:
 
 
 def predict(notes: Notes, lesson: str, option: str) -> None:
-    """Notes a prediction; one that comes after a run begins anew."""
+    """Notes a prediction. One that comes after a run starts the lesson again."""
     notes[lesson] = Note(option)
 
 

@@ -1,8 +1,8 @@
 """The lessons as data: one file of TOML each, read strictly, in their order.
 
-A file holds the question, the answer in at most WORDS words, what is to be predicted, the name of
-the experiment and what it does, the lines and the tests to read, and the lesson that follows. What
-an experiment comes to, and which prediction is right, is never in a file: it is measured.
+A file holds the question, the answer in at most WORDS words, and the prediction. It also has the
+name of the experiment and what it does, the lines and tests to read, and the next lesson. What an
+experiment comes to, and which prediction is right, is never in a file: it is measured.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """Learn: questions that a measurement answers. A visitor predicts, runs, sees, reads and takes.
 
-What a run has come to travels in the address of its page, signed: nothing is stored, nobody sees
-another visitor's figures, and who is sent the address sees the same ones.
+The result of a run travels in the address of its page, signed. So nothing is stored, nobody sees
+another visitor's figures, and a reader of a shared address sees the same ones.
 """
 
 import json

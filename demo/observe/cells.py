@@ -2,9 +2,9 @@
 mapped in memory.
 
 Its own way of adding packs a value and its time, and copies both into the file, for more than the
-answer costs that is counted. Adding to the eight bytes themselves says the same: whoever reads the
-file sees it at once, and a process that is killed in the next moment has told it. The place is looked
-for once, and anew after a fork, as each process has files of its own. This leans on names that
+answer costs that is counted. Adding to the eight bytes themselves has the same effect. A reader of
+the file sees it at once, even if the process is killed in the next moment. The place is looked up
+once, and again after a fork, because each process has files of its own. This leans on names that
 prometheus_client keeps to itself, so its tests force growth, forks and threads.
 """
 

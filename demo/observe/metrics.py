@@ -1,8 +1,8 @@
 """What is counted for operators, in the words of Prometheus, over all workers.
 
 Under gunicorn every worker writes into files of one folder (PROMETHEUS_MULTIPROC_DIR, set before
-the workers start), so that /metrics tells the sum whichever of them answers, and nothing is lost
-when a worker is recycled or killed: it adds in the file itself, see `cells.py`. Without that variable
+the workers start), so /metrics tells the sum, no matter which worker answers. Nothing is lost when
+a worker is recycled or killed: it adds in the file itself, see `cells.py`. Without that variable
 there is one process, and it counts for itself.
 """
 

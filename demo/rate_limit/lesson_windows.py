@@ -44,7 +44,8 @@ def _edge(bench: Bench) -> dict[str, int]:
 
 
 def _waits(bench: Bench) -> dict[str, tuple[float, bool]]:
-    """What each tells a caller of cost 3 who is refused, in seconds, and whether he passes then."""
+    """The wait in seconds that each tells a refused caller of cost 3, and whether the caller passes
+    then."""
     told = {}
     seconds, microseconds = bench.client.time()
     for name, kind in ALGORITHMS.items():

@@ -84,7 +84,7 @@ class SessionStore:
     names other hashes of an owner that `load` reads in the same round trip.
 
     Values are None, bools, numbers, texts, bytes, lists and dicts, tuples, sets, times, dates,
-    Decimal and UUID: each comes back as what it is, and any other is refused by its key's name,
+    Decimal and UUID: each comes back with its type. Any other is refused with its key's name,
     unless `encode` and `decode` are given, which then write and read every value.
 
     Each method is one round trip, `revoke_others`, `revoke_all` and `forget` take one or two more to

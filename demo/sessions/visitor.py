@@ -55,7 +55,7 @@ def user() -> str | None:
 
 
 def signed_in() -> str:
-    """The name of the signed-in user. Raises RedisAway, and Conflict for nobody."""
+    """The name of the signed-in user. Raises RedisAway, and Conflict without one."""
     name = user()
     away = interface.current().away
     if away:

@@ -74,7 +74,7 @@ class Experiment:
 
 class Bench:
     """What an experiment works with: the visitor's Redis, a name that is its own, and a clock. Keys
-    that it takes here are removed when the run is over; each has to bear a TTL all the same."""
+    that it takes here are removed when the run is over; each needs a TTL all the same."""
 
     def __init__(self, client: Any, seconds: float = RUN_SECONDS) -> None:
         self.client, self.name = client, f"learn-{secrets.token_hex(6)}"

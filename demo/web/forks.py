@@ -40,7 +40,7 @@ def let_go(app: Flask) -> None:
 
 
 def take(app: Flask) -> None:
-    """After the fork: connections bear the name of this process."""
+    """After the fork: connections get the name of this process."""
     for pool in connections.pools(services(app).redis):
         if pool.connection_kwargs.get("client_name", "").startswith("demo:"):
             pool.connection_kwargs["client_name"] = process_name()

@@ -1,8 +1,8 @@
-"""What gunicorn would do anew for each answer, done once: an answer from the cache costs less than
+"""What gunicorn would repeat for each answer, done once: an answer from the cache costs less than
 what the server does around it.
 
-It checks every header of every answer by two patterns, though most of ours never change; makes the
-date of the second for each; looks each of its settings up through a method; and sends head and body
+gunicorn checks every header of every answer by two patterns, though most of ours never change. It
+formats the date for each, looks each of its settings up through a method, and sends head and body
 one after the other. Here it judges such a header once, the same pair is known from then on, and a
 body that is whole goes out with its head. What is judged, dropped or refused stays gunicorn's own
 decision. Used by `gunicorn.conf.py`, in each worker.
