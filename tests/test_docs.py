@@ -135,7 +135,7 @@ def test_every_section_of_patterns_says_what_is_guaranteed_and_what_is_not() -> 
         assert "](../demo/" in table, section
         assert told[::2] == ["It guarantees", "It does not guarantee", "Round trips"]
         assert told[1].count("\n- ") > 2 < told[3].count("\n- ")
-        assert re.search(r"\d", told[5])
+        assert all(re.search(r"\d|apart", line) for line in told[5].split("\n- ")[1:])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -147,6 +147,53 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 def test_the_readme_is_one_screen_and_leads_to_every_page() -> None:
     assert len(README.split()) <= 1200
     assert all(f"(docs/{path.name})" in README for path in PAGES if path.parent.name == "docs")
+
+
+def glossary() -> dict[str, re.Pattern[str]]:
+    """By anchor of the glossary, the forms of its term in a text."""
+    page = PAGES[REPOSITORY / "docs" / "glossary.md"]
+    forms = {
+        "Circuit breaker": "(?:circuit )?breakers?",
+        "Evicted": "evict(?:s|ed|ing|ion)?",
+        "Expired": "expire[sd]?",
+        "Invalidate": "invalidat(?:e|es|ed|ing|ions?)",
+        "Lock": "locks?(?!-)",
+        "Median, p95": "median|p95",
+        "Miss": "miss(?:es)?",
+        "Primary": "primar(?:y|ies)",
+        "Replication id": "replication ids?",
+        "Server-sent events": "server-sent events|SSE",
+        "Stale": "stale",
+        "Stream": "Redis streams?",  # live boards have streams of another kind
+    }
+    found = {}
+    for term in re.findall(r"(?m)^## (.+)$", page):
+        form = forms.get(term, rf"{re.escape(term)}s?")
+        anchor = re.sub(r"[^\w -]", "", term.lower()).replace(" ", "-")
+        exact = 0 if term.isupper() else re.IGNORECASE
+        found[anchor] = re.compile(rf"(?<![\w/-])(?:{form})(?!\w)", exact)
+    return found
+
+
+def prose(page: str) -> str:
+    """Its text without its first lines, headings, tables, code and other links."""
+    page = page.split("\n", 3)[3]
+    page = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    page = re.sub(r"(?m)^(\||#).*$", "", page)
+    page = re.sub(r"\[[^]]*\]\((?!glossary\.md#)[^)]*\)", "", page)
+    return re.sub(r"(?<!\[)`[^`]*`", "", page)
+
+
+def test_the_first_use_of_a_term_on_a_page_leads_to_the_glossary() -> None:
+    for path, text in PAGES.items():
+        if path.parent.name != "docs" or path.name == "glossary.md":
+            continue
+        left = " ".join(prose(text).split())
+        for anchor, form in glossary().items():
+            plain = re.sub(r"\]\(glossary\.md#[^)]*\)", lambda link: " " * len(link[0]), left)
+            if first := form.search(plain):
+                after = left[first.end() :]
+                assert after.startswith(f"](glossary.md#{anchor})"), (path.name, first[0])
 
 
 def test_every_page_says_first_who_it_is_for() -> None:
