@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +74,10 @@ class App(Flask):
     """Flask, with the x-ray finished after everything else, the saving of the session included."""
 
     reached_by = ""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No function of ours is a coroutine; that would be looked up a dozen times a request."""
+        return func
 
     def raise_routing_exception(self, request: Request) -> NoReturn:
         """A redirect to an address of ours names no host: that of a request is its client's word."""

@@ -2,6 +2,7 @@
 answer goes out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from time import time as now
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, render_template, request
+from jinja2 import Template
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
 from werkzeug.http import http_date, parse_accept_header
@@ -89,7 +91,10 @@ def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Re
         return deliver(cached, HTML, groups, search)
     if panel.wanted():
         parts = g.setdefault("parts", {})
-        parts["cached"] = render_template("catalog/_cache_status.html", cached=cached)
+        template = current_app.jinja_env.get_template("catalog/_cache_status.html")
+        left = cached.ttl_seconds  # it says the full ones, and whether there is anything left
+        told = replace(cached, value=None, ttl_seconds=int(left) or (left and 0.5), bytes=0)
+        parts["cached"] = _status(template, told)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
@@ -159,6 +164,11 @@ def cache_status(cached: Cached[Any]) -> str:
         }[cached.status]
         words = f"fwd={forwarded}{'; stored' if cached.ttl_seconds else ''}"
     return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
+
+
+@lru_cache(maxsize=1024)
+def _status(template: Template, cached: Cached[None]) -> str:
+    return template.render(cached=cached)
 
 
 def _lessons(template: str) -> str:

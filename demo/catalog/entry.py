@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -57,8 +57,7 @@ class Cached(Generic[T]):
     near: bool = False
 
 
-@dataclass(frozen=True)
-class Entry(Generic[T]):
+class Entry(NamedTuple, Generic[T]):
     """An entry of the schema and the groups' tokens that hold now. `begins` is its kind and token,
     `size` its bytes in Redis."""
 

@@ -10,8 +10,8 @@ Source: Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from demo.catalog.entry import Cached, CacheStatus, Codec, Entry
 from demo.catalog.lease import LEASE, Keys
@@ -40,8 +40,7 @@ class Clock:
         return until_ms - self._seconds() * 1000 - self._ahead_ms
 
 
-@dataclass(frozen=True)
-class Seen(Generic[T]):
+class Seen(NamedTuple, Generic[T]):
     """What lay under a key, the tokens of its groups, and the entry if it is one and those are its
     tokens; `due` when there is none, or somebody has to load it again and nobody is at it."""
 
@@ -75,9 +74,8 @@ class Lookup(Generic[T]):
         fetch: Callable[[list[str]], list[bytes | None]],
     ) -> dict[str, Seen[T]]:
         """What lies under keys of these groups, by one `fetch` of all. Raises what that raises."""
-        names, near, of, version = {}, self._near, self._keys.of, self._keys.version
-        for key, groups in wanted.items():
-            names[key] = [of(key), *map(version, groups)]
+        near = self._near
+        names = {key: _names(self._keys, key, tuple(groups)) for key, groups in wanted.items()}
         places = (
             {key: near.reserve(all_of[0], all_of[1:]) for key, all_of in names.items()}
             if near
@@ -127,3 +125,9 @@ class Lookup(Generic[T]):
 
     def _is_fresh(self, entry: Entry[T]) -> bool:
         return self._clock.left_ms(entry.fresh_until_ms) > 0
+
+
+@lru_cache(maxsize=4096)
+def _names(keys: Keys, key: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a key and those of its groups' tokens, as Redis knows them."""
+    return keys.of(key), *map(keys.version, groups)

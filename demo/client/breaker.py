@@ -200,4 +200,8 @@ class Breakers:
 
 
 def _is_away(replies: Sequence[Any]) -> bool:
-    return any(isinstance(reply, RedisError) and refusals.of(reply).away for reply in replies)
+    # a generator would cost each round trip more than what it looks at
+    for reply in replies:  # noqa: SIM110
+        if isinstance(reply, RedisError) and refusals.of(reply).away:
+            return True
+    return False

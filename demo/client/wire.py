@@ -15,9 +15,8 @@ pings (`probe.py`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from redis import Redis
 from redis.client import Pipeline
@@ -43,8 +42,7 @@ class LateInAll(NotSent):
     """Several replies that are late, each within the timeout, would hold a page up for their sum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
+class Trip(NamedTuple):
     """One round trip: `commands` as a caller gave them, name first; `atomic` if all or none count.
 
     `parts` are redis-py's own records of the commands, in the same order; `carry` sends them.
@@ -59,15 +57,14 @@ class Trip:
     def only(self, places: Sequence[int]) -> "Trip":
         """The same trip with the commands at these places alone."""
         commands, parts = self.commands, self.parts
-        return replace(
-            self,
+        return self._replace(
             commands=[commands[place] for place in places],
             parts=[parts[place] for place in places],
         )
 
     def instead(self, args: Args) -> "Trip":
         """The trip of a single command, with another command in its place."""
-        return replace(self, commands=[args], parts=[(args, self.parts[0][1])])
+        return self._replace(commands=[args], parts=[(args, self.parts[0][1])])
 
 
 Send: TypeAlias = Callable[[Trip], list[Any]]

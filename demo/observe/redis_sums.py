@@ -165,7 +165,7 @@ class RedisSums:
             return
         name, asked = args[0], 1
         if name == "MGET":
-            found, asked = sum(part is not None for part in reply), len(reply)
+            found, asked = len(reply) - reply.count(None), len(reply)
         elif name == "EXISTS":
             found, asked = int(reply), len(args) - 1
         elif name == "HMGET":
