@@ -103,7 +103,10 @@ class Lookup(Generic[T]):
 
     def is_due(self, entry: Entry[T]) -> bool:
         """Whether somebody has to load it again, and nobody is at it."""
-        if entry.negative or 0 < self._clock.left_ms(entry.claimed_until_ms) <= self._lease_ms:
+        if entry.negative:
+            return False
+        claimed = entry.claimed_until_ms  # 0 by nobody
+        if claimed and 0 < self._clock.left_ms(claimed) <= self._lease_ms:
             return False
         early_ms = self._early * entry.load_ms * -math.log(1.0 - random.random())
         left_ms = self._clock.left_ms(entry.fresh_until_ms)

@@ -67,7 +67,8 @@ class Breaker(Guard):
         """Judges what has become of a trip: replies, or the error that kept them away."""
         if not _is_away(replies):
             self._came_back_at = self._clock()
-            self.succeeded()
+            if self._open_until is not None:
+                self.succeeded()
         elif not (
             isinstance(replies[0], TimeoutError)
             and self._clock() - self._came_back_at < JUST_NOW_SECONDS

@@ -30,7 +30,7 @@ from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, bp, cart_lines, forth, gone, parts, user
-from demo.teach import home, sketches
+from demo.teach import home, panel, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import known_devices
 from demo.web.budgets import Budgets, network
@@ -84,6 +84,8 @@ def init(app: Flask, services: Services) -> None:
     services.told_again.again.append(lambda: endings.again(store))
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
     unused = Unused(database, store.forget)
+    # what every page's header shows of the visitor
+    services.keep(panel.Visitor(user, lambda: sum(line.pieces for line in cart_lines())))
     services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
     services.background.elect("accounts", unused.step)
     services.keep(
@@ -157,14 +159,6 @@ def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
         return f"Known again, {scope}", "nobody", ""
     share = known / (known + unknown)
     return f"Known again, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
-
-
-@bp.app_context_processor
-def visitor() -> dict[str, Any]:
-    """What every page's header shows of the visitor: looked up only where a template asks for it."""
-    return {
-        "visitor": {"user": user, "cart_count": lambda: sum(line.pieces for line in cart_lines())}
-    }
 
 
 @bp.get("/")

@@ -11,11 +11,14 @@ import json
 import os
 import re
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Response, current_app, g, render_template, request
+from flask import Response, current_app, g, render_template, request, url_for
+from jinja2 import Template
 
 from demo.client.breaker import Breaker, Breakers
 from demo.observe.trace import Trace, end_trace
@@ -25,7 +28,7 @@ from demo.teach.faults import LOST, SLOW_SECONDS
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
 from demo.web.freshness import KEPT_BY_NOBODY, PERSONAL
-from demo.web.services import get_breaker, get_redis, part
+from demo.web.services import get_breaker, get_redis, part, services
 from demo.web.simulated import seen
 
 BEGIN, END = b"<!--", b"-->"
@@ -46,6 +49,15 @@ NOTED = (
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 ALL_AWAY = b"Redis is away."
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """What a page's header shows of a visitor with a session: who is signed in, and how many pieces
+    the cart holds."""
+
+    user: Callable[[], str | None]
+    pieces: Callable[[], int]
 
 
 def wanted() -> bool:
@@ -124,7 +136,17 @@ def _with_visitor(body: bytes) -> bytes:
     before, _, rest = body.partition(VISITOR)
     if not rest:
         return body
-    return before + render_template("_visitor.html").encode() + rest.partition(VISITOR_END)[2]
+    known, chip = services().parts.get(Visitor), b""
+    if known is not None:
+        template = current_app.jinja_env.get_template("_visitor.html")
+        count = known.pieces()  # which reads the session, and so who it is
+        chip = _chip(template, url_for("sessions.index"), known.user(), count)
+    return before + chip + rest.partition(VISITOR_END)[2]
+
+
+@lru_cache(maxsize=256)
+def _chip(template: Template, href: str, user: str | None, count: int) -> bytes:
+    return template.render(href=href, user=user, count=count).encode()
 
 
 def _put(body: bytes, parts: dict[bytes, str]) -> bytes:

@@ -13,6 +13,7 @@ from werkzeug import Response
 PREFIX = "redis-in-practice-"
 SESSION = PREFIX + "session"
 MOST = 4
+KNOWN = "demo.has_session"  # in a request's environment
 # What sessions were kept under before, and what could be one of ours: others have such a cookie too.
 OLD_SESSION, OLD_ID = "session", re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 
@@ -27,7 +28,7 @@ def full(name: str) -> str:
 
 def sent(name: str) -> list[str]:
     """What came under this name, each once and MOST at most; empty ones are none."""
-    if "HTTP_COOKIE" not in request.environ:
+    if name not in request.environ.get("HTTP_COOKIE", ""):  # most are not: no need to take it apart
         return []
     found = request.cookies.getlist(full(name))
     return [value for value in dict.fromkeys(found) if value][:MOST]
@@ -42,9 +43,14 @@ def old_sessions() -> list[str]:
 
 def has_session() -> bool:
     """Whether this may be somebody whom we know."""
-    if "HTTP_COOKIE" not in request.environ:
+    environ = request.environ
+    if "HTTP_COOKIE" not in environ:
         return False
-    return is_sent(current_app.config["SESSION_COOKIE_NAME"]) or bool(old_sessions())
+    known: bool | None = environ.get(KNOWN)  # asked by several, each time for the same
+    if known is None:
+        known = is_sent(current_app.config["SESSION_COOKIE_NAME"]) or bool(old_sessions())
+        environ[KNOWN] = known
+    return known
 
 
 def is_sent(name: str) -> bool:
