@@ -21,7 +21,7 @@ check: $(VENV)/.dev ## ruff on everything, mypy --strict on demo/
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## print ratios against neighbours measured in the same run (ARGS=pages http stampede load patterns limiters sessions leaderboard streams xray)
+bench: $(VENV)/.dev ## print ratios against neighbours measured in the same run (ARGS=pages http stampede load patterns limiters sessions leaderboard streams xray shown logging builds, or goals; BENCH_BUILD=commit of an older build)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 screenshots: $(VENV)/.dev ## every page in both themes, phone and desktop, into screenshots/
