@@ -190,7 +190,7 @@ def _named(result: Any, policy: str) -> Any:
 
 
 def nobody_else_on_the_server(patch: Patch) -> None:
-    patch.setattr(lesson_monitoring, "TOUCHED", 0)
+    patch.setattr(lesson_monitoring, "touched", 0)
 
 
 # The naive one in its place, and what is shown then.
@@ -306,7 +306,6 @@ def test_without_an_engine_of_its_own_a_lesson_says_so(app: Flask, monkeypatch: 
         raise lesson_memory_full.engine.EngineError("none here")
 
     monkeypatch.setattr(lesson_memory_full.engine, "find_engine", refuse)
-    monkeypatch.setattr(lesson_monitoring.engine, "start", refuse)
     for name in ("memory-full", "monitoring"):
         experiment, found = measured(app, name)
         assert experiment.verdict(found) == "" and "No engine is installed here" in str(
