@@ -67,6 +67,7 @@ DEFAULTS: dict[str, Any] = {
         {"limit": 20, "window_seconds": 3600, "by": "everyone"},
     ],
     "show_me.measure": {"limit": 30, "window_seconds": 60},
+    "learn.run": {"limit": 20, "window_seconds": 60},
     "show_me.go_on": {"limit": 30, "window_seconds": 60},
     "catalog.trials.burst": {"limit": 10, "window_seconds": 60},
     "catalog.lab.run": {"limit": 10, "window_seconds": 60},

@@ -96,13 +96,13 @@ def main() -> None:
 def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> list[Subject]:
     """One engine a policy, all begun before the first is waited for; those of newer policies when
     the first has said that it knows them. Raises RedisError when one does not answer."""
-    places = [_begin(task.binary, folder, engines) for _ in POLICIES]
+    places = [begin_engine(task.binary, folder, engines) for _ in POLICIES]
     until = time.monotonic() + START_SECONDS
-    clients = [_client(place, until) for place in places]
+    clients = [client_of(place, until) for place in places]
     newer = NEWER_POLICIES if _knows(clients[0], NEWER_POLICIES[0]) else ()
-    places = [_begin(task.binary, folder, engines) for _ in newer]
+    places = [begin_engine(task.binary, folder, engines) for _ in newer]
     until = time.monotonic() + START_SECONDS
-    clients += [_client(place, until) for place in places]
+    clients += [client_of(place, until) for place in places]
     room = task.chosen().memory_kb * 1024
     chosen = zip(clients, (*POLICIES, *newer), strict=True)
     return [
@@ -111,7 +111,7 @@ def _start(task: Task, folder: Path, engines: list[subprocess.Popen[bytes]]) -> 
     ]
 
 
-def _begin(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) -> Path:
+def begin_engine(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) -> Path:
     """One more engine; the place of its socket."""
     place = folder / f"{len(engines)}.sock"
     settings = {
@@ -136,7 +136,7 @@ def _begin(binary: str, folder: Path, engines: list[subprocess.Popen[bytes]]) ->
     return place
 
 
-def _client(place: Path, until: float) -> redis.Redis:
+def client_of(place: Path, until: float) -> redis.Redis:
     """A client of an engine, which has answered or has had the time of all."""
     client = redis.Redis(unix_socket_path=str(place), socket_timeout=5, retry=Retry(NoBackoff(), 0))
     while not _answers(client) and time.monotonic() < until:

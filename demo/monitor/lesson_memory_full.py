@@ -1,8 +1,6 @@
 """What happens when memory is full? Every eviction policy on one trace, with sessions in the same
 Redis, on engines of the run's own, and the offline optimum beside them."""
 
-import contextlib
-import subprocess
 import threading
 
 import msgspec
@@ -11,6 +9,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from demo.client import children, engine, folders
 from demo.monitor.eviction import Options, Outcome, Result
 from demo.monitor.eviction_runner import Task
+from demo.monitor.lesson_monitoring import end
 from demo.teach.experiments import Bench, Experiment, Found, Row
 
 REQUESTS, MEMORY_KB, BATCH = 280, 512, 10
@@ -55,23 +54,11 @@ def outcome() -> Outcome:
         except OSError:
             last = b""
         finally:
-            _end(process)
+            end(process)
             late.cancel()
     if not last:
         raise ServiceUnavailable("The run could not be finished.")
     return msgspec.json.decode(last, type=Outcome)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin and process.stdout
-    with contextlib.suppress(OSError):
-        process.stdin.close()  # the process takes this as the word to end
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
 
 
 def measure(bench: Bench) -> Found:
@@ -87,7 +74,7 @@ def measure(bench: Bench) -> Found:
     for result in done.results:
         counts[f"gone {result.policy}"] = SESSIONS - result.sessions
         counts[f"refused {result.policy}"] = result.refused
-    return Found(rows, counts)
+    return Found(rows, counts, engine=done.engine)
 
 
 def _rank(result: Result) -> tuple[bool, int]:

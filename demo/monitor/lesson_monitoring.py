@@ -1,99 +1,87 @@
 """How do you monitor a cache? Each figure provoked on an engine of the run's own, and read back."""
 
-import statistics
-import time
-from typing import Any
+import contextlib
+import subprocess
+import threading
 
+import msgspec
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo.client import engine, folders
-from demo.client.pool import connect
+from demo.client import children, engine, folders
+from demo.monitor.monitoring_runner import TOUCHED, Task, Told
 from demo.teach.experiments import Bench, Experiment, Found, Row
 
-READS, MISSES, TOUCHED, FILLED, FILL_BYTES = 40, 10, 30, 60, 100_000
-MAXMEMORY_MB, SHORT_MS, SLOW_US, DEADLINE_SECONDS = 4, 20, 2000, 3.0
-# A loop of so many steps, as TIME stands still within a script on newer engines.
-SLOW_LOOP = "local n = 0 for i = 1, ARGV[1] do n = n + i % 7 end return n"
-STEPS = 3_000_000
+KILL_SECONDS = 7.5
+touched = TOUCHED
 
 
 def measure(bench: Bench) -> Found:
     """Everything, where an engine can be started."""
-    return bench.part("The figures", provoke) or Found()
-
-
-def provoke() -> Found:
-    """Starts an engine and ends it. Raises RedisError, ServiceUnavailable."""
-    with folders.scratch("monitoring") as folder:
-        try:
-            url = engine.start(folder, keep=False, maxmemory_mb=MAXMEMORY_MB)
-        except engine.EngineError:
-            raise ServiceUnavailable(
-                "No engine is installed here, and figures of a shared one are not this run's."
-            ) from None
-        client = connect(url, pool_size=2, timeout_seconds=2.0)
-        try:
-            return _provoked(client)
-        finally:
-            client.close()
-            engine.release(folder, wait_seconds=2)
-
-
-def cached_reads(client: Any) -> tuple[int, int, list[float]]:
-    """What an application sees of its cache: hits, reads, and the time of each in ms."""
-    hits, times = 0, list[float]()
-    for number in range(READS):
-        key = f"cache:{number % (READS - MISSES)}" if number < READS - MISSES else f"no:{number}"
-        if number < READS - MISSES:
-            client.set(key, b"x", px=60_000)
-        began = time.perf_counter()
-        hits += client.get(key) is not None
-        times.append(1000 * (time.perf_counter() - began))
-    return hits, READS, times
-
-
-def _provoked(client: Any) -> Found:
-    client.config_set("slowlog-log-slower-than", SLOW_US)
-    client.config_set("maxmemory-policy", "allkeys-lru")
-    before = client.info("stats")
-    hits, reads, times = cached_reads(client)
-    for number in range(TOUCHED):  # others read on the same server, and do not find
-        client.exists(f"session:{number}")
-    after = client.info("stats")
-    found_there = after["keyspace_hits"] - before["keyspace_hits"]
-    missed_there = after["keyspace_misses"] - before["keyspace_misses"]
-    client.set("short", b"x", px=SHORT_MS)
-    until = time.monotonic() + DEADLINE_SECONDS
-    while client.exists("short") and time.monotonic() < until:
-        time.sleep(SHORT_MS / 1000)
-    for number in range(FILLED):
-        client.set(f"big:{number}", b"x" * FILL_BYTES, px=60_000)
-    client.eval(SLOW_LOOP, 1, "short", STEPS)
-    told, memory = client.info("stats"), client.info("memory")
-    slow = client.slowlog_get(1)
-    own, server = 100 * hits / reads, 100 * found_there / max(1, found_there + missed_there)
-    slow_ms = slow[0]["duration"] / 1000 if slow else 0.0
-    p95 = statistics.quantiles(times, n=20)[-1]
+    told = bench.part("The figures", provoked)
+    if told is None:
+        return Found()
     rows = [
-        Row("Hit ratio of the cache", [own, "hits / (hits + misses), counted by the application"]),
         Row(
-            "Hit ratio of the server",
-            [server, "keyspace_hits / (hits + misses), of all its clients"],
+            "Hit ratio of the cache, %",
+            [told.own_ratio, "hits / (hits + misses) of the application"],
         ),
-        Row("Evicted keys", [told["evicted_keys"], "INFO stats; memory was full"]),
-        Row("Expired keys", [told["expired_keys"], "INFO stats; a TTL had passed"]),
-        Row("Memory used, MB", [memory["used_memory"] / 2**20, "INFO memory, beside maxmemory"]),
-        Row("Slowest command, ms", [slow_ms, "SLOWLOG GET: a script that counted"]),
-        Row("p95 of a read, ms", [p95, "the client’s clock, with the network"]),
+        Row(
+            "Hit ratio of the server, %", [told.server_ratio, "INFO: keyspace_hits, of all clients"]
+        ),
+        Row("Evicted keys", [told.evicted, "INFO stats: memory was full"]),
+        Row("Expired keys", [told.expired, "INFO stats: a TTL had passed"]),
+        Row("Memory used, MB", [told.memory_bytes / 2**20, "INFO memory, beside maxmemory"]),
+        Row("Slowest command, ms", [told.slow_ms, "SLOWLOG GET: a script that counted"]),
+        Row("p95 of a read, ms", [told.p95_ms, "the client’s clock, network included"]),
     ]
     counts = {
-        "own": own,
-        "server": server,
-        "evicted": told["evicted_keys"],
-        "expired": told["expired_keys"],
-        "slow_ms": slow_ms,
+        "own": told.own_ratio,
+        "server": told.server_ratio,
+        "evicted": told.evicted,
+        "expired": told.expired,
+        "slow_ms": told.slow_ms,
     }
-    return Found(rows, counts)
+    return Found(rows, counts, engine=told.engine)
+
+
+def provoked() -> Told:
+    """In a process of its own. Raises ServiceUnavailable."""
+    try:
+        binary = engine.find_engine()
+    except engine.EngineError:
+        raise ServiceUnavailable(
+            "No engine is installed here, and figures of a shared one are not this run’s."
+        ) from None
+    with folders.scratch("monitoring") as folder:
+        try:
+            process = children.start("demo.monitor.monitoring_runner")
+        except OSError:
+            raise ServiceUnavailable("This machine has no room for a run now.") from None
+        assert process.stdin and process.stdout
+        late = threading.Timer(KILL_SECONDS, process.kill)
+        late.start()
+        try:
+            process.stdin.write(msgspec.json.encode(Task(binary, str(folder), touched)) + b"\n")
+            process.stdin.flush()
+            return msgspec.json.decode(process.stdout.readline(), type=Told)
+        except (OSError, msgspec.MsgspecError):
+            raise ServiceUnavailable("The run could not be finished.") from None
+        finally:
+            end(process)
+            late.cancel()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Closes what the process reads, which it takes as the word to end."""
+    assert process.stdin and process.stdout
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
 
 
 def verdict(found: Found) -> str:

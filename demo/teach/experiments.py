@@ -44,11 +44,12 @@ class Row(msgspec.Struct, array_like=True):
 
 class Found(msgspec.Struct, array_like=True):
     """What an experiment has come to. `cannot` holds a sentence for each part that could not be
-    shown."""
+    shown; `engine` names the one of the run's own, where it had one."""
 
     rows: list[Row] = []
     counts: dict[str, float] = {}
     cannot: list[str] = []
+    engine: str = ""
 
     def __post_init__(self) -> None:
         self.counts = {name: float(count) for name, count in self.counts.items()}
@@ -145,7 +146,7 @@ def run(experiment: Experiment, client: Any) -> tuple[Found, str]:
             bench.clean()
         shown = found or Found()
         shown.cannot = [*bench.cannot, *shown.cannot]
-        return shown, engine_of(client)
+        return shown, shown.engine or engine_of(client)
 
     return contextvars.copy_context().run(measure)
 

@@ -141,6 +141,7 @@ def labs(stranger: Stranger) -> None:
         ("/sessions/lab", {"race": "lost-update"}),
         ("/monitor/eviction", {"trace": "zipf"}),
         ("/catalog/lab/serializers/pickle", {}),
+        ("/learn/stampede/run", {}),
     ):
         if not stranger.stop.wait(0.2):
             stranger.ask(path, form, FORM)
