@@ -14,8 +14,10 @@ from flask import Flask
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from demo.catalog import outbox, products
 from demo.config import ConfigError
 from demo.database import Database, _use_wal
+from demo.sessions import accounts, endings
 from demo.web.services import services
 from tests.servers import until
 from tests.web.test_preconditions import two_that_read_the_same
@@ -241,3 +243,29 @@ def test_a_file_that_another_one_is_just_changing_the_mode_of_is_waited_for(tmp_
         _use_wal(locked)
         assert locked.times == 0
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_database_of_an_earlier_build_goes_on_being_read() -> None:
+    """Its tables and columns keep their names, and what a row always had it has. Another name would
+    be another, empty table beside the old one."""
+    assert endings.metadata is accounts.metadata and outbox.metadata is products.metadata
+    found = {
+        table.name: {column.name: column.nullable for column in table.columns}
+        for each in (products.metadata, accounts.metadata)
+        for table in each.tables.values()
+    }
+    event = dict.fromkeys(("id", "product_id", "category"), False)
+    wanted = ("sku", "name", "category", "description", "price_cents", "stock", "version")
+    assert found == {
+        "products": {"id": False, **dict.fromkeys(wanted, False), "updated_at": False},
+        "catalog_outbox": event,
+        "catalog_told": {**event, "told_at": False},
+        "accounts": {
+            **dict.fromkeys(("name", "password_hash", "is_shared", "signed_in_at"), False),
+            "new_since": True,
+        },
+        "session_endings": dict.fromkeys(
+            ("id", "owner", "handle", "before", "epoch", "ended_at"), False
+        ),
+        "session_reasons": dict.fromkeys(("handle", "reason", "ended_at"), False),
+    }

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from demo import limits
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
 from demo.client import changes, engine, refusals, told_again
@@ -465,3 +466,27 @@ def test_the_changelog_names_the_version_of_the_project() -> None:
         r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE
     )
     assert version and f"## {version[1]}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_a_sign_in_has_the_limits_that_are_told() -> None:
+    seconds = {"a minute": 60, "an hour": 3600, "in ten minutes": 600}
+    told = [
+        (
+            [
+                (int(each.split()[0]), seconds[each.partition(" ")[2]])
+                for each in text.split(" and ")
+            ],
+            by,
+        )
+        for text, by, _ in rows("Wrong passwords")
+    ]
+    names = {"": "by address", "field:name+address": "by name with address"}
+    names |= {"field:name": "by name", "device:name": "by device"}
+    found = [
+        (
+            [(quota["limit"], quota["window_seconds"]) for quota in limit.get("quotas", [limit])],
+            names[limit.get("by", "")],
+        )
+        for limit in limits.DEFAULTS["sessions.login"]
+    ]
+    assert found == told

@@ -68,8 +68,8 @@ def checked_id(text: str) -> int:
 
 
 def is_integer(text: str) -> bool:
-    """Whether it is one, of a sensible length."""
-    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 12
+    """Whether it is a whole number that is not negative, of a sensible length."""
+    return text.isdecimal() and text.isascii() and len(text) <= 12
 
 
 def looked_for() -> Cached[Rendered] | None:

@@ -108,7 +108,7 @@ def answer(error: HTTPException) -> Response:
         response = page(status, detail, wait_seconds, errors)
     vary_by_accept(response)
     for name, value in error.get_headers():
-        if name not in ("Content-Type", "Content-Length"):
+        if name != "Content-Type":
             response.headers[name] = value
     if wait_seconds is not None:
         response.headers["Retry-After"] = str(wait_seconds)

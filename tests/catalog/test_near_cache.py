@@ -341,3 +341,12 @@ def test_it_refuses_a_cluster_with_one_sentence(
     monkeypatch.setattr(Client, "get_node_from_key", None, raising=False)
     with pytest.raises(ConfigError, match="DEMO_NEAR_CACHE works with one server"):
         make_app(NEAR_CACHE=True)
+
+
+def test_a_value_that_is_too_large_takes_no_room_from_the_others(client: Client) -> None:
+    with near_of(client, max_bytes=100) as near:
+        put(near, f"{PREFIX}small}}", Row(1), 60)
+        put(near, f"{PREFIX}large}}", Row(2), 101)
+        assert near.get(f"{PREFIX}small}}") == Row(1) and near.get(f"{PREFIX}large}}") is None
+        put(near, f"{PREFIX}fits}}", Row(3), 100)
+        assert near.get(f"{PREFIX}fits}}") == Row(3)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from demo.catalog import write_behind
 from demo.catalog.write_behind import GROUP, Contended, Versioned, WriteBehind
 from tests.servers import Client, clean, connect, lives
 
@@ -435,3 +436,18 @@ def test_a_key_that_is_no_text_is_refused_by_name(client: Any, key: Any) -> None
     queue = WriteBehind(client, "typed", int, lambda key: None, lambda _: None)
     with pytest.raises(TypeError, match="^key: a text is needed"):
         queue.read(key)
+
+
+def test_what_was_given_up_is_bounded(
+    store: WriteBehind[Row], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much there is of it: the newest is kept, and the oldest goes by the hundred."""
+    monkeypatch.setattr(write_behind, "DEAD_AT_MOST", 100)
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(350):
+            pipeline.xadd(store.stream, {"x": number})
+        pipeline.execute()
+    store.update("b", add)
+    store.flush("one", count=400)
+    dead = [int(fields[b"x"]) for _, fields in client.xrange(store.dead)]
+    assert 100 <= len(dead) <= 200 and dead == list(range(350 - len(dead), 350))

@@ -114,6 +114,18 @@ def test_a_cluster_of_which_no_server_answers_is_an_error() -> None:
         client.close()
 
 
+def test_a_primary_that_does_not_answer_is_one_still() -> None:
+    with topology("cluster", nodes=2) as given:
+        client = connect(given.url(), pool_size=2, timeout_seconds=0.5, open_seconds=0.01)
+        until(lambda: _mapped(client) == 2)
+        shut_down(given.ports[1])
+        found = {server.name: server for server in of_cluster(client)}
+        away = found[f"127.0.0.1:{given.ports[1]}"]
+        assert (away.role, away.snapshot) == (PRIMARY, None) and away.trouble
+        assert found[f"127.0.0.1:{given.ports[0]}"].snapshot
+        client.close()
+
+
 def test_a_limit_that_one_server_lacks_is_none_for_all() -> None:
     with tcp_server("--maxmemory", "64mb") as first, tcp_server() as second:
         told = []

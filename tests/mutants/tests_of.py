@@ -99,8 +99,9 @@ class Record:
     def _of_line(self, fault: Fault) -> set[str]:
         by_line = self.lines.contexts_by_lineno(fault.file)
         everything = {test for tests in by_line.values() for test in tests if test}
-        # What runs in a process that a test has started is not seen: its own file of tests may know.
-        everything |= {test for test in self.notes if _distance(_file(test), fault.file) == 0}
+        # What runs in a process that a test has started is not seen: its own file of tests may know,
+        # or that of what it begins like.
+        everything |= {test for test in self.notes if _distance(_file(test), fault.file) <= 1}
         source, line = (REPOSITORY / fault.file).read_text(), fault.change[0]
         if self.hashes.get(fault.file) != _hash(fault.file) or not in_a_function(source, line):
             return everything

@@ -274,3 +274,14 @@ def test_traces_without_their_package_end_the_start_with_one_sentence(
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(Exception, match="pip install -r requirements-otel.txt"):
         make_app()
+
+
+def test_a_line_names_a_trace_where_there_is_one_alone() -> None:
+    for context, named in (
+        (logs.Context("r"), {"request_id": "r"}),
+        (logs.Context("r", TRACE_ID), {"request_id": "r", "trace_id": TRACE_ID}),
+    ):
+        token = logs.context.set(context)
+        line = json.loads(logs.Json().line("INFO", "asked", {}))
+        logs.context.reset(token)
+        assert {name: line[name] for name in line if name.endswith("_id")} == named

@@ -254,3 +254,23 @@ def test_under_gevent_the_threads_that_hash_run_after_those_that_serve() -> None
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_of_threads_that_would_serve_others_two_wait_at_most(monkeypatch: Any) -> None:
+    """And whoever comes then is told so, before anybody is done."""
+    monkeypatch.setattr(hashing.places, "_wait_seconds", LONG)
+    over = threading.Event()
+    threads = [
+        threading.Thread(target=hashing.places.run, args=(lambda: over.wait(LONG),))
+        for _ in range(hashing.AT_ONCE + 2)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: not hashing.places._all._value)
+        with pytest.raises(hashing.Busy):
+            hashing.places.run(lambda: None)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(LONG)

@@ -23,7 +23,7 @@ from redis.sentinel import Sentinel
 from demo.sessions import session_id
 from demo.sessions.session_id import Place, owner_of, place
 from demo.sessions.session_store import MAX_BYTES, SessionStore, SessionTooLarge
-from demo.sessions.session_values import encode
+from demo.sessions.session_values import encode, read_device
 from tests.servers import (
     Client,
     clean,
@@ -458,6 +458,11 @@ def test_lifetimes_have_to_be_positive(client: Client, idle: float, absolute: fl
         SessionStore(client, idle_seconds=idle, absolute_seconds=absolute)
 
 
+def test_a_second_is_a_lifetime(client: Client) -> None:
+    store = SessionStore(client, idle_seconds=1, absolute_seconds=1)
+    assert lives(client, key_of(begin(store, a=1)), 1)
+
+
 def test_a_visitors_session_that_lost_its_last_value_ends_but_not_one_that_another_request_added_to(
     store: SessionStore, client: Client
 ) -> None:
@@ -780,3 +785,8 @@ def test_any_interleaving_agrees_with_a_model(client: Client) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_of_a_device_that_nothing_was_noted_of_nothing_is_told() -> None:
+    device = read_device(b"handle", b"60000", b"", b"", b"")
+    assert (device.created_at, device.seen_at, device.noted) == (0.0, 0.0, {})

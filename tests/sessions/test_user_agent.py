@@ -44,3 +44,8 @@ def test_only_the_beginning_of_a_text_is_looked_at() -> None:
 @given(st.text(max_size=2000))
 def test_any_text_gives_a_short_answer(text: str) -> None:
     assert 0 < len(describe(text)) <= 40
+
+
+def test_what_comes_after_512_characters_is_not_read() -> None:
+    assert describe("x" * 512 + "Firefox/131.0") == "A browser"
+    assert describe("x" * 499 + "Firefox/131.0") == "Firefox 131"

@@ -230,3 +230,9 @@ def test_a_redis_that_is_late_in_time_takes_nothing_away(
     choose(web, redis="slow")
     assert "straight from the database" not in told(web, PRODUCT)
     assert ">HIT<" in web.get(PRODUCT).text
+
+
+def test_a_choice_lasts_ten_minutes(web: FlaskClient) -> None:
+    answer = web.post("/choices", data={"back": PRODUCT, "redis": "slow"})
+    (told,) = [each for each in answer.headers.getlist("Set-Cookie") if "choices=" in each]
+    assert "Max-Age=600;" in told

@@ -38,3 +38,7 @@ def test_people_are_counted_to_eight(count: int, shapes: int) -> None:
 @pytest.mark.parametrize("places", [0, 1, 2, 3])
 def test_a_podium_has_as_many_steps_as_there_are_places_taken(places: int) -> None:
     assert sketches.podium(places).count("<rect") == places
+
+
+def test_a_meter_shows_the_share_in_another_colour_than_the_whole() -> None:
+    assert re.findall(r'class="([\w-]+)"', sketches.meter(0.5)) == ["f-track", "f-redis"]

@@ -79,3 +79,17 @@ def test_the_log_says_once_what_to_set(
 def test_what_a_client_writes_into_the_header_is_never_repeated() -> None:
     seen = Proxies(1).undeclared({"HTTP_X_FORWARDED_FOR": "evil,evil"})
     assert seen == "X-Forwarded-For with 2 addresses"
+
+
+def test_what_proxies_of_every_kind_add_is_known() -> None:
+    """By its name as their documentation writes it: one that is not known makes its proxy unseen."""
+    assert set(HEADERS.values()) == {
+        *("Forwarded", "Forwarded-For", "Via"),
+        *("X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port"),
+        *("X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server"),
+        *("X-Forwarded-Ssl", "X-Original-Forwarded-For", "X-Original-Host", "X-Scheme"),
+        *("X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-ProxyUser-IP"),
+        *("X-Azure-ClientIP", "X-Envoy-External-Address", "Fastly-Client-IP", "Fly-Client-IP"),
+        *("CF-Connecting-IP", "CF-Connecting-IPv6", "True-Client-IP"),
+    }
+    assert set(HEADERS) == {"HTTP_" + name.upper().replace("-", "_") for name in HEADERS.values()}

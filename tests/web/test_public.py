@@ -145,3 +145,11 @@ def test_the_check_of_a_public_host_names_them(make_app: MakeApp) -> None:
     told = run(args=["check", "--public"])
     assert told.exit_code == 1 and "no   DEMO_PUBLIC is not set" in told.output
     assert run(args=["check"]).exit_code == 0
+
+
+def test_a_check_that_is_asked_both_answers_both(make_app: MakeApp) -> None:
+    run = make_app().test_cli_runner().invoke
+    explained = run(args=["check", "--explain"]).output.splitlines()[:-1]
+    both = run(args=["check", "--explain", "--public"]).output.splitlines()
+    assert explained and both[: len(explained)] == explained
+    assert "no   DEMO_PUBLIC is not set" in both[len(explained)]
