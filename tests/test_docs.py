@@ -194,7 +194,8 @@ def test_the_first_use_of_a_term_on_a_page_leads_to_the_glossary() -> None:
             plain = re.sub(r"\]\(glossary\.md#[^)]*\)", lambda link: " " * len(link[0]), left)
             if first := form.search(plain):
                 after = left[first.end() :]
-                assert after.startswith(f"](glossary.md#{anchor})"), (path.name, first[0])
+                linked = after.startswith(f"](glossary.md#{anchor})")
+                assert linked, f"{path.name}: link the first “{first[0]}” to glossary.md#{anchor}"
 
 
 def test_every_page_says_first_who_it_is_for() -> None:
