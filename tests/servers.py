@@ -108,9 +108,14 @@ def shared_url() -> str:
     if not url:
         return ""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return with_database(url, FIRST_DATABASE + number)
+
+
+def with_database(url: str, number: int) -> str:
+    """A server's URL with this database."""
     if url.startswith("unix:"):
-        return f"{url}{'&' if '?' in url else '?'}db={FIRST_DATABASE + number}"
-    return urlunsplit(urlsplit(url)._replace(path=f"/{FIRST_DATABASE + number}"))
+        return f"{url}{'&' if '?' in url else '?'}db={number}"
+    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
 
 
 def clean(client: redis.Redis) -> None:

@@ -15,10 +15,11 @@ failover to a replica that had not yet seen the delete. The second is a delete t
 (`invalidate` raises then, and an outbox delivers it later). A near cache weakens it by its lag.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from demo.catalog.claims import Claim, Claims
 from demo.catalog.entry import Cached, CacheStatus, Codec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Busy", "Cache", "CacheStatus", "Cached"]
 T = TypeVar("T")
+P = ParamSpec("P")
 ONE_TEXT = "groups: a list of texts is needed, not a text"
 FOUND = (CacheStatus.HIT, CacheStatus.STALE, CacheStatus.NEGATIVE)
 log = logging.getLogger(__name__)
@@ -129,6 +131,16 @@ class Cache(Generic[T]):
             raise TypeError(ONE_TEXT)
         held = self._lookup.near(key) if self._near else None
         return held or self.get_many({key: groups}, lambda _: {key: loader()})[key]
+
+    def cached(
+        self,
+        *,
+        key: Callable[P, str],
+        groups: Callable[P, Sequence[str]] | Sequence[str] = (),
+    ) -> Callable[[Callable[P, T | None]], "CachedFunction[P, T]"]:
+        """A decorator: the function loads, under the key and in the groups that `key` and `groups`
+        make of its arguments."""
+        return lambda function: CachedFunction(self, function, key, groups)
 
     def get_many(
         self, wanted: Mapping[str, Sequence[str]], loader: Loader[T]
@@ -260,6 +272,38 @@ class Cache(Generic[T]):
         for name in names:
             pipeline.get(name)
         return [_bytes_or_none(reply) for reply in pipeline.execute(raise_on_error=False)]
+
+
+class CachedFunction(Generic[P, T]):
+    """A function whose values a cache keeps. It is called as it was before, raises what it did, and
+    Busy; `invalidate`, with the same arguments, drops the value."""
+
+    def __init__(
+        self,
+        cache: Cache[T],
+        function: Callable[P, T | None],
+        key: Callable[P, str],
+        groups: Callable[P, Sequence[str]] | Sequence[str],
+    ) -> None:
+        if not callable(key):
+            raise TypeError("key: a function of the same arguments is needed")
+        if isinstance(groups, str):
+            raise TypeError(ONE_TEXT)
+        self._cache, self._function, self._key, self._groups = cache, function, key, groups
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **options: P.kwargs) -> T | None:
+        groups = self._groups(*args, **options) if callable(self._groups) else self._groups
+        return self._cache.get_or_load(
+            self._key(*args, **options),
+            lambda: self._function(*args, **options),
+            groups=groups,
+        ).value
+
+    def invalidate(self, *args: P.args, **options: P.kwargs) -> bool:
+        """Drops the value of these arguments; whether there was one. One round trip. Raises
+        RedisError."""
+        return self._cache.invalidate(self._key(*args, **options)) > 0
 
 
 def _bytes_or_none(reply: Any) -> bytes | None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from demo.client.contract import (
     PREFIX,
@@ -146,6 +146,22 @@ class Limiter:
         if len(self.quotas) == 1:
             return [first]
         return [first, *(f"{first}:{number}" for number in range(2, len(self.quotas) + 1))]
+
+    def check_cost(self, cost: int) -> None:
+        """Raises TypeError or ValueError for a cost that never fits."""
+        if cost.__class__ is not int or not 1 <= cost <= self.smallest_limit:
+            raise _wrong_cost(cost, self.smallest_limit)
+
+    def call(
+        self, identity: str, cost: int, now_us: int | None
+    ) -> tuple[list[str], tuple[Any, ...]]:
+        """Keys and arguments of the script."""
+        keys = self.redis_keys(identity)
+        return keys, (cost, *self._arguments) if now_us is None else (
+            cost,
+            *self._arguments,
+            now_us,
+        )
 
     def _ask(self, identity: str, cost: int, now_us: int | None) -> Decision:
         keys = self.redis_keys(identity)
