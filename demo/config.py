@@ -264,7 +264,7 @@ def load(
     if values["PUBLIC"] and not values["SECURE_COOKIES"]:
         raise ConfigError("DEMO_PUBLIC needs DEMO_SECURE_COOKIES: sign-ins have to go over https.")
     if values["PUBLIC"] and not values["ORIGIN"].startswith("https://"):
-        raise ConfigError("DEMO_PUBLIC needs DEMO_ORIGIN, the https:// address that links bear.")
+        raise ConfigError("DEMO_PUBLIC needs DEMO_ORIGIN, the https:// address that links have.")
     values["INSTANCE_PATH"] = values["INSTANCE_PATH"] or str(REPOSITORY / "instance")
     return values
 

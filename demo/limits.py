@@ -1,5 +1,5 @@
 """What the setting RATE_LIMITS may say, and which of its entries an endpoint falls under. A request
-is let through or refused in `rate_limit/guard.py`."""
+is allowed or refused in `rate_limit/guard.py`."""
 
 import re
 from collections.abc import Iterable, Mapping

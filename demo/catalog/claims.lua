@@ -1,4 +1,4 @@
--- claims.lua: takes the right to load an entry anew, which one caller at a time can have.
+-- claims.lua: takes the right to load an entry again, which one caller at a time can have.
 -- KEYS[1]  the entry
 -- ARGV[1]  how the value there has to begin: what the caller saw
 -- ARGV[2]  the caller's token

@@ -8,7 +8,7 @@
 -- Returns Redis' time in milliseconds when done, 0 when something else, or nothing, is there by now.
 local key, claim, value, life_ms, fresh_ms, rest = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
--- An invalidation deletes the claim, and who comes after it puts one of his own there. In both cases
+-- An invalidation deletes the claim, and the next reader puts its own there. In both cases
 -- the caller may have loaded what was there before, and nobody may read that any more.
 if redis.call('GETRANGE', key, 0, #claim - 1) ~= claim then
   return 0

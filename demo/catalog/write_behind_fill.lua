@@ -1,4 +1,4 @@
--- write_behind_fill.lua: stores what a reader loaded, if his lease is still there; a change that
+-- write_behind_fill.lua: stores what a reader loaded, if its lease is still there; a change that
 -- waits goes first.
 -- KEYS[1]  the entry, a string: a lease, or "<version>|C|<value>" clean, "<version>|D|<value>"
 --          changed
@@ -13,7 +13,7 @@
 local entry, stream, lease, database_key = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local loaded_version, loaded_value, ttl_ms, keep_ms = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
--- Who lost his lease may have loaded something old: what is there by now stays.
+-- A reader that lost its lease may have loaded something old: what is there by now stays.
 if redis.call('GET', entry) ~= lease then
   return nil
 end

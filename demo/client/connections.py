@@ -168,8 +168,8 @@ def _is_stale(connection: Any) -> bool:
 
 
 def _poll() -> Any:
-    """What looks at a socket, None where there is no such thing. gevent's own, in the place of this
-    one, takes forty times as long, as it goes round by the hub even where nobody waits."""
+    """What looks at a socket, None where there is no such thing. gevent's own check takes forty
+    times as long, because it passes by the hub even where nobody waits."""
     monkey = sys.modules.get("gevent.monkey")
     poll = monkey.get_original("select", "poll") if monkey else getattr(select, "poll", None)
     return poll() if poll else None

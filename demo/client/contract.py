@@ -56,7 +56,7 @@ def checked(client: Any, *, asynchronous: bool = False) -> Any:
         )
     if _is_asynchronous(client.__class__) != asynchronous:
         raise TypeError(
-            "client: an asynchronous client is needed here, redis.asyncio.Redis for instance"
+            "client: an asynchronous client is needed here, for example redis.asyncio.Redis"
             if asynchronous
             else "client: an asynchronous client cannot be used here, a synchronous one is needed"
         )

@@ -38,7 +38,7 @@ class Plain:
         return int(self._client.zscore(self._key, player) or 0)
 
     def order(self) -> list[str]:
-        """Who is first."""
+        """The members, the best first."""
         return [member.decode() for member in self._client.zrevrange(self._key, 0, -1)]
 
 
@@ -81,7 +81,7 @@ class Scripted:
         )
 
     def order(self) -> list[str]:
-        """Who is first."""
+        """The members, the best first."""
         return [each.player for each in self._board.page(0, 10).entries]
 
 

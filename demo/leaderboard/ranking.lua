@@ -195,7 +195,7 @@ for at = 8, #ARGV, 4 do
           dense_rank = dense_before
         end
       end
-      -- An unchanged score keeps its sequence: whoever reached it first stays ahead.
+      -- An unchanged score keeps its sequence: the player who reached it first stays ahead.
       if result ~= before then
         sequence = sequence or next_sequence()
         -- The caller's own digits where possible: they need no formatting.

@@ -36,7 +36,7 @@ if day ~= '' then
 end
 
 -- Among equal scores the sequence decides, and ZRANK cannot find the cursor: its row may be gone.
--- A binary search takes some 20 reads where a million players have the same score.
+-- A binary search takes about 20 reads where a million players have the same score.
 local function index_behind(score, sequence)
   local asked = tonumber(sequence, 16)
   local low = call('ZCOUNT', board, '-inf', '(' .. score)
@@ -93,5 +93,5 @@ if call('EXISTS', metadata) == 1 then
   end
   described = call('HMGET', metadata, unpack(players))
 end
--- One string leaves Redis sooner than a list of some hundred values.
+-- One string leaves Redis sooner than a list of hundreds of values.
 return pack({total, first, 1 + better, dense_rank, rows, described})

@@ -1,4 +1,4 @@
--- reading_players.lua: reads the rows of some players, friends for instance, in one step.
+-- reading_players.lua: reads the rows of some players, friends for example, in one step.
 -- KEYS[1]  the board of a period, a sorted set
 -- KEYS[2]  its members, a hash of player -> sequence (12 hex digits), and more
 -- KEYS[3]  metadata, a hash of player -> JSON

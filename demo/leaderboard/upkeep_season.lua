@@ -81,7 +81,7 @@ end
 call('ZADD', seasons, now, name)
 -- RENAME takes the same time for any number of rows, and needs no memory for a second copy.
 call('RENAME', board, archive.board)
--- The members may be gone, by eviction for instance, and RENAME raises for a key that is not there.
+-- The members may be gone, by eviction for example, and RENAME raises for a key that is not there.
 if call('EXISTS', members) == 1 then
   call('RENAME', members, archive.members)
 end

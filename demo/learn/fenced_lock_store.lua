@@ -7,7 +7,7 @@
 -- Returns 1 when it is stored, 0 when it is refused.
 local token_key, value_key, token, value, keep_ms = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 
--- Whoever asks late has the lower token: somebody else holds the lock by now, or has held it.
+-- A late holder has the lower token: another process holds the lock by now, or has held it.
 local last = redis.call('GET', token_key)
 if not last or tonumber(token) < tonumber(last) then
   return 0

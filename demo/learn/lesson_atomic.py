@@ -141,7 +141,7 @@ def tell(found: Found) -> str:
         late = "was overwritten" if found.counts["plain late"] else "was kept"
         fenced = "overwrote it too" if found.counts["fenced late"] else "was refused"
         told.append(
-            f"The newer value {late} by the holder who had been paused; with a token his write {fenced}."
+            f"The newer value {late} by the holder that was paused; with a token its write {fenced}."
         )
     return " ".join(told)
 

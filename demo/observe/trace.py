@@ -47,11 +47,10 @@ class Step(NamedTuple):
 class Trace:
     """All steps of one request; `detailed` ones with their commands and the lines that sent them.
 
-    Sums cover what was really sent: how often and how long this request waited for Redis, how many
-    commands went along, how often and how long it waited for the database. `late_ms` is the time of
-    round trips that took a good part of `timeout_ms`, the longest wait for one; without an end to
-    it none is late. Where `recording`, scripts note what they run: `inside`, by the identity of the
-    call's arguments.
+    Sums cover what was really sent: how often and how long this request waited for Redis and the
+    database, and how many commands it sent. `late_ms` is the time of round trips that took a good
+    part of `timeout_ms`, the longest wait for one; without an end to it none is late. Where
+    `recording`, scripts note what they run: `inside`, by the identity of the call's arguments.
     """
 
     detailed: bool = True

@@ -42,7 +42,7 @@ class BlockList:
         self._blocked: OrderedDict[str, float] = OrderedDict()
 
     def hit(self, identity: str, cost: int = 1) -> Decision:
-        """As the limiter's, but for who is blocked. Raises RedisError, ValueError."""
+        """As the limiter's, except for a blocked caller. Raises RedisError, ValueError."""
         blocked = self.blocked(identity)
         if blocked:
             return blocked
@@ -61,7 +61,7 @@ class BlockList:
         )
 
     def peek(self, identity: str) -> Decision:
-        """As the limiter's, but for who is blocked. Raises RedisError."""
+        """As the limiter's, except for a blocked caller. Raises RedisError."""
         return self.blocked(identity) or self.limiter.peek(identity)
 
     def refund(self, identity: str, cost: int = 1) -> Decision:

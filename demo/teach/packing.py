@@ -98,7 +98,7 @@ def is_takeable(path: Path) -> bool:
 
 def modules(patterns: Iterable[tuple[str, str]], examples: Iterable[str] = ()) -> set[Path]:
     """The Python files that run, those that examples are of, and the few that only the patterns'
-    tests need: who has a cart has sessions."""
+    tests need: a zip with the cart has the sessions too."""
     patterns = tuple(patterns)
     shown = {file for name in examples for file in imports(EXAMPLES / f"{name}.py")[0]}
     tested = {file for test in tests_of(patterns) for file in imports(test)[0]}

@@ -53,7 +53,7 @@ AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 @dataclass(frozen=True)
 class Visitor:
-    """What a page's header shows of a visitor with a session: who is signed in, and how many pieces
+    """What a page's header shows of a visitor with a session: the user's name, and how many pieces
     the cart holds."""
 
     user: Callable[[], str | None]

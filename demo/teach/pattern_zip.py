@@ -90,7 +90,7 @@ def wished() -> Wish:
     )
 
 
-@bp.cli.command("take", help="Take patterns into a folder, for instance rate_limit/sliding_window.")
+@bp.cli.command("take", help="Take patterns into a folder, for example rate_limit/sliding_window.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="An existing folder.")
 @click.option("--package", default="", help="What the package is called.")
