@@ -41,7 +41,7 @@ RUN_AS_A_FILE = "    sys.path.insert(0, str(Path(__file__).resolve().parent.pare
 RUN_IN_THE_PACKAGE = """    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = Path(__file__).resolve().parent.name
 """
-OURS = re.compile(r"\bdemo:(?=[a-z_]+:|\*)")
+OURS = re.compile(r"\bdemo:(?!<)")
 
 
 class CannotTake(ValueError):
@@ -175,6 +175,7 @@ def scripts_of(path: Path) -> list[Path]:
 
 def _of_package(text: str, wish: Wish) -> str:
     text = text.replace(RUN_AS_A_FILE, RUN_IN_THE_PACKAGE)
+    text = re.sub(r"^import demo\.\w+\.(\w+)", r"from . import \1", text, flags=re.MULTILINE)
     text = re.sub(r"\bfrom demo(?:\.\w+)?\.(\w+) import", r"from .\1 import", _module_imports(text))
     return _with_prefix(text, wish)
 
@@ -200,7 +201,8 @@ def _with_prefix(text: str, wish: Wish) -> str:
 
 
 def _flat(module: str) -> str:
-    return module.replace(".", "_")
+    last = module.rpartition(".")[2]
+    return last if last.startswith("test_") else module.replace(".", "_")
 
 
 def _name_of_test(path: Path) -> str:

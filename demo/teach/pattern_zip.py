@@ -78,7 +78,7 @@ def index() -> str | tuple[str, int]:
 def wished() -> Wish:
     """What this request's query asks for. Raises CannotTake."""
     words = [word.partition("/") for word in request.args.getlist("pattern")[:MOST_PATTERNS]]
-    patterns = tuple(dict.fromkeys((case, name) for case, _, name in words))
+    patterns = tuple(sorted({(case, name) for case, _, name in words}))
     for case, name in patterns:
         if (case, name) not in offered():
             raise CannotTake(f"patterns: there is no {case}/{name}"[:120])
@@ -86,7 +86,7 @@ def wished() -> Wish:
         patterns,
         request.args.get("package", ""),
         request.args.get("prefix", "") or PREFIX,
-        tuple(dict.fromkeys(request.args.getlist("example")[:MOST_PATTERNS])),
+        tuple(sorted(set(request.args.getlist("example")[:MOST_PATTERNS]))),
     )
 
 
