@@ -7,7 +7,7 @@ import pytest
 from demo.analytics import unique_visitors
 from demo.analytics.salts import hashed
 from demo.analytics.unique_visitors import MAX_EXACT, STANDARD_ERROR, UniqueVisitors
-from tests.servers import Client
+from tests.servers import Client, lives
 
 WEDNESDAY = date(2026, 11, 25)
 
@@ -82,3 +82,11 @@ def test_a_month_holds_its_days_when_they_are_gone(client: Client) -> None:
     december = uniques.count(date(2026, 12, 31))
     assert near(december.last_month, 350) and december.month == 0
     assert client.ttl(month) > client.ttl("demo:analytics:{visitors}:day:2026-11-02") > 31 * 86_400
+
+
+def test_who_visited_by_name_is_known_no_longer_than_the_days_salt(client: Client) -> None:
+    """The estimates outlive it: nobody can be found in them."""
+    uniques = UniqueVisitors(client)
+    add(uniques, client, 0, 3, WEDNESDAY)
+    exact, day = uniques._exact(WEDNESDAY), uniques._day(WEDNESDAY)
+    assert lives(client, exact, 2 * 86_400) and lives(client, day, 40 * 86_400)
