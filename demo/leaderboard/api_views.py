@@ -47,7 +47,7 @@ from demo.web.validation import Invalid, decode, fields, read_json, read_query
 MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header(
     "Idempotency-Key",
-    "a request counts once under it, for an hour",
+    "requests with the same key count once within an hour",
     r"^[\x21-\x7e]{1,255}$",
     "game-7-of-mara",
 )
@@ -55,7 +55,7 @@ SIGNED = tuple(
     Header(f"Demo-{name}", about, pattern, example, "SIGNING_SECRET")
     for name, about, pattern, example in (
         ("Timestamp", "seconds since the epoch", r"^[0-9]{1,12}$", "1795392000"),
-        ("Nonce", "taken once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
+        ("Nonce", "a value that is accepted once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
         (
             "Signature",
             "HMAC-SHA-256 of timestamp, nonce, method, path and body",
@@ -65,7 +65,8 @@ SIGNED = tuple(
     )
 )
 REPLAYED = {
-    "Idempotency-Replayed": "true, when nothing was counted now because the same was counted before under the key"
+    "Idempotency-Replayed": "true when this score was already counted under the same key, and "
+    "nothing was counted now"
 }
 BOARD = {"board": "main"}
 
@@ -119,7 +120,9 @@ def submit_score(board: str, many: bool = False) -> Response:
             name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key
         )
     except Conflict:
-        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+        raise Invalid(
+            {"Idempotency-Key": "this key was already used for another request"}
+        ) from None
     except ValueError as error:
         field, _, detail = str(error).partition(": ")
         raise Invalid({field: detail}) from None
@@ -146,7 +149,9 @@ def _submit_batch(name: str, key: str | None) -> Response:
         said = _said(given, places, posts) if key else b""
         done = submit_many(name, posts, key, said, request.get_data()) if posts else []
     except Conflict:
-        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+        raise Invalid(
+            {"Idempotency-Key": "this key was already used for another request"}
+        ) from None
     for index, result in zip(places, done, strict=True):
         results[index] = _result(index, result)
     body = Results(

@@ -145,7 +145,7 @@ def _away_and_back(board: Leaderboard, mode: str) -> None:
 
 TIES: dict[str, tuple[Callable[[Board], Any], str]] = {
     "nothing": (lambda given: None, "bc"),
-    "the same again": (lambda given: given.post(Post("b", 7)), "bc"),
+    "the same batch again": (lambda given: given.post(Post("b", 7)), "bc"),
     "the same as the latest": (lambda given: given.post(Post("b", 7, "latest")), "bc"),
     "a worse one": (lambda given: given.post(Post("b", 2)), "bc"),
     "nothing added": (lambda given: given.post(Post("b", 0, "sum")), "bc"),
