@@ -91,9 +91,9 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 @documented(
-    "Takes up to 1,000 scores, each with a result of its own. One that is wrong undoes none of the others. They count in "
-    "steps of 100; with an Idempotency-Key each step counts once. A batch takes as much of the rate limit as it has scores, "
-    "and its body is 1 MB at most.",
+    "Posts up to 1,000 scores, each with its own result. An invalid score does not undo the "
+    "others. Scores are counted in steps of 100; with an Idempotency-Key each step counts once. A "
+    "batch uses as much of the rate limit as it has scores. Its body may have 1 MB.",
     ":batch",
     body=Scores,
     answer=Results,
@@ -104,8 +104,8 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 def submit_score(board: str, many: bool = False) -> Response:
-    """Takes a score. With an Idempotency-Key it counts once: sent again within an hour it is answered
-    as the first time."""
+    """Posts a score. With an Idempotency-Key it counts once: the same request within an hour gets
+    the first answer again."""
     name = known(board, field=True)
     _check_signature()
     key = _idempotency_key()
@@ -185,7 +185,7 @@ def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
 @bp.get("/api/boards/<board>")
 @documented(query=Window, answer=Rows, path=BOARD, errors=(503,))
 def read_board(board: str) -> Response:
-    """A part of a board: from `offset` on, or what follows a `cursor`."""
+    """Rows of a board, from `offset` or after a `cursor`."""
     name, window = known(board, field=True), read_query(Window)
     seen = top(name, window.period, window.offset, window.limit, window.cursor)
     response = _answer(rows(name, seen.page))
@@ -197,7 +197,7 @@ def read_board(board: str) -> Response:
 @bp.get("/api/boards/<board>/players/<player:player>")
 @documented(query=Around, answer=Own, path={"board": "main", "player": "mara"}, errors=(404, 503))
 def read_player(board: str, player: str) -> Response:
-    """A player's own row and its neighbours, `around` on each side."""
+    """A player's own row and `around` neighbours on each side."""
     name, window = known(board, field=True), read_query(Around)
     try:
         player = check_player(player)

@@ -90,7 +90,7 @@ def running() -> str:
 def command(
     players: int, rate: float | None, board: str, url: str | None, seed: int | None
 ) -> None:
-    """Post a score for each of N simulated players."""
+    """Post one score for each simulated player."""
     url = url or running()
     dice = random.Random(seed)
     bodies = [

@@ -97,7 +97,7 @@ bp = Blueprint("pattern_zip", __name__, cli_group=None)
 def download(use_case: str, pattern: str) -> Response:
     """The zip of one pattern."""
     if (use_case, pattern) not in offered():
-        raise NotFound("There is no such pattern to take.")
+        raise NotFound("This pattern does not exist.")
     response = Response(pack(use_case, pattern), mimetype="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="{pattern}.zip"'
     return response
