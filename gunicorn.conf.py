@@ -18,7 +18,7 @@ def _number(name: str, default: int, most: int) -> int:
     """A setting of the server's own. A wrong one ends the start with one sentence."""
     text = os.environ.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
-        sys.exit(f"{name} has to be from 1 to {most}.")
+        sys.exit(f"{name} must be from 1 to {most}.")
     return int(text)
 
 

@@ -261,7 +261,7 @@ def _check_limits(app: Flask, left_out: set[str]) -> None:
     pattern = limits.without_target(app.config["RATE_LIMITS"], app.view_functions, left_out)
     if pattern is not None:
         raise ConfigError(
-            f"DEMO_RATE_LIMITS: there is no endpoint {pattern}, the limit would protect nothing."
+            f"DEMO_RATE_LIMITS: the endpoint {pattern} does not exist, so this limit would protect nothing."
         )
 
 

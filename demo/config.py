@@ -258,13 +258,13 @@ def load(
     known = {setting.env for setting in SETTINGS.values()}
     for variable in environ:
         if variable.startswith("DEMO_") and variable not in known:
-            raise ConfigError(f"{variable} is no setting of this app.")
+            raise ConfigError(f"{variable} is not a setting of this app.")
     if overrides:
-        raise ConfigError(f"{next(iter(overrides))} is no setting of this app.")
+        raise ConfigError(f"{next(iter(overrides))} is not a setting of this app.")
     if values["PUBLIC"] and not values["SECURE_COOKIES"]:
-        raise ConfigError("DEMO_PUBLIC needs DEMO_SECURE_COOKIES: sign-ins have to go over https.")
+        raise ConfigError("DEMO_PUBLIC needs DEMO_SECURE_COOKIES, because sign-ins must use https.")
     if values["PUBLIC"] and not values["ORIGIN"].startswith("https://"):
-        raise ConfigError("DEMO_PUBLIC needs DEMO_ORIGIN, the https:// address that links have.")
+        raise ConfigError("DEMO_PUBLIC needs DEMO_ORIGIN, the https:// address for links.")
     values["INSTANCE_PATH"] = values["INSTANCE_PATH"] or str(REPOSITORY / "instance")
     return values
 
@@ -292,7 +292,7 @@ def _checked(name: str, setting: Setting, given: Any) -> Any:
         return _origin(setting, value)
     if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
         least, most = BOUNDS[name]
-        raise ConfigError(f"{setting.env} has to be from {least} to {most}.")
+        raise ConfigError(f"{setting.env} must be from {least} to {most}.")
     return value
 
 
@@ -300,7 +300,7 @@ def _origin(setting: Setting, text: str) -> str:
     found = canonical(text)
     if found is None:
         raise ConfigError(
-            f"{setting.env} has to be a scheme and a host such as https://demo.example.org, without a path."
+            f"{setting.env} must be a scheme and a host such as https://demo.example.org, without a path."
         )
     return found
 
@@ -309,6 +309,4 @@ def _network(setting: Setting, text: str) -> ipaddress.IPv4Network | ipaddress.I
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ConfigError(
-            f"{setting.env} has to be a list of networks such as 10.0.0.0/8."
-        ) from None
+        raise ConfigError(f"{setting.env} must be a list of networks such as 10.0.0.0/8.") from None

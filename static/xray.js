@@ -95,7 +95,7 @@ const show = (request, answer, told) => {
   const what = `${request.method} ${new URL(request.url).pathname}`;
   for (const old of all(".req.own")) if (old.querySelector(".grow").textContent === what) old.remove(); // asked again and again
   const head = make("summary", "", make("span", "grow", what), make("span", "badge", answer.status), make("span", "label", `${told.ms} ms`));
-  const sum = `${told.trips} round trips, ${told.redis_ms} ms in Redis${told.redis_ms > told.ms ? ", summed over calls at once" : ""}${told.more ? `, ${told.more} more commands` : ""}`;
+  const sum = `${told.trips} round trips, ${told.redis_ms} ms in Redis${told.redis_ms > told.ms ? ", summed over parallel calls" : ""}${told.more ? `, ${told.more} more commands` : ""}`;
   panel().querySelector(".req").before(make("details", "req own", head, make("div", "in", make("p", "label", sum), make("ol", "cmds", "", ...rows))));
   for (const old of [...all(".req.own")].slice(5)) old.remove();
 };

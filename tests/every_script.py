@@ -51,7 +51,7 @@ def run_every_script(web: FlaskClient, wired: Any) -> None:
     board.season("one")
     board.remove("mara")
     board.trim(0)
-    with pytest.raises(Unsigned, match="seconds off"):
+    with pytest.raises(Unsigned, match="seconds from"):
         Signatures(wired, "x").check(
             "5", "n" * 16, sign("x", "5", "n" * 16, "GET", "/", b""), "GET", "/", b""
         )

@@ -305,7 +305,7 @@ def test_a_kept_home_holds_nothing_of_a_visitor(
     visitor.post("/sessions/login", data=FORMS["sessions.login"])
     assert ">mara<" in visitor.get("/").text
     page = other.get("/").text
-    assert "mara" not in page and "Known again, this worker" in page
+    assert "mara" not in page and "Sessions resumed, this worker" in page
 
 
 def test_every_lab_is_one_click_from_any_page_and_on_the_home_page(web: FlaskClient) -> None:

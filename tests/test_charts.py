@@ -57,8 +57,8 @@ def test_a_level_stretch_is_one_stroke(draw: Any) -> None:
 
 def test_a_line_of_nothing_is_drawn_and_says_so(draw: Any) -> None:
     for values, said in (
-        ([None] * 5, "nothing known"),
-        ([0] * 5, "0 all along"),
+        ([None] * 5, "no data"),
+        ([0] * 5, "0 throughout"),
         ([None] * 4 + [3], "only 3, at 10:04"),
     ):
         html = draw("c.line('Views', labels, [('views', 'redis', values)])", values=values)

@@ -27,19 +27,19 @@ WRONG: dict[Any, list[str]] = {
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("DEMO_POOL_SIZE", "0", "DEMO_POOL_SIZE has to be from 1 to"),
+        ("DEMO_POOL_SIZE", "0", "DEMO_POOL_SIZE must be from 1 to"),
         ("DEMO_POOL_SIZE", "many", "DEMO_POOL_SIZE is wrong"),
         ("DEMO_POOL_SIZE", "1.5", "DEMO_POOL_SIZE is wrong"),
         ("DEMO_XRAY", "maybe", "DEMO_XRAY is wrong"),
         ("DEMO_RATE_LIMITS", "{", "DEMO_RATE_LIMITS is wrong"),
-        ("DEMO_DB_LATENCY_MS", "-1", "DEMO_DB_LATENCY_MS has to be"),
+        ("DEMO_DB_LATENCY_MS", "-1", "DEMO_DB_LATENCY_MS must be"),
         (
             "DEMO_METRICS_ALLOW",
             '["10.0.0.0/99"]',
-            "DEMO_METRICS_ALLOW has to be a list of networks",
+            "DEMO_METRICS_ALLOW must be a list of networks",
         ),
         ("DEMO_METRICS_ALLOW", "[1]", "DEMO_METRICS_ALLOW is wrong"),
-        ("DEMO_COLOUR", "red", "DEMO_COLOUR is no setting"),
+        ("DEMO_COLOUR", "red", "DEMO_COLOUR is not a setting"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
@@ -65,7 +65,7 @@ def test_settings_come_from_the_environment_and_overrides_win() -> None:
         "123",
     )
     assert values["PRODUCTS"] == 10_000
-    with pytest.raises(ConfigError, match="COLOUR is no setting"):
+    with pytest.raises(ConfigError, match="COLOUR is not a setting"):
         config.load({"COLOUR": "red"}, {})
 
 
@@ -133,7 +133,7 @@ def test_every_variable_has_a_name_that_a_typo_is_noticed_by() -> None:
 def test_a_value_of_the_wrong_type_is_refused_for_every_setting(name: str, text: str) -> None:
     variable = SETTINGS[name].env
     with pytest.raises(
-        ConfigError, match=rf"^{variable} (is wrong: .*|has to be from .*)\.$"
+        ConfigError, match=rf"^{variable} (is wrong: .*|must be from .*)\.$"
     ) as told:
         config.load(environ={variable: text})
     assert "\n" not in str(told.value)
@@ -147,7 +147,7 @@ def test_bounds_hold_at_both_ends(name: str) -> None:
     for value in (least, most):
         assert config.load({}, {variable: json.dumps(value)})[name] == value
     for value in (least - step, most + step):
-        with pytest.raises(ConfigError, match=f"{variable} has to be from {least} to {most}"):
+        with pytest.raises(ConfigError, match=f"{variable} must be from {least} to {most}"):
             config.load({}, {variable: json.dumps(value)})
 
 
@@ -176,7 +176,7 @@ def test_what_is_wrong_never_shows_a_secret(name: str) -> None:
 
 @pytest.mark.parametrize("variable", ["DEMO_", "DEMO_POOLSIZE", "DEMO_xray", "DEMO_REDIS_URL"])
 def test_a_variable_that_is_no_setting_ends_the_start(variable: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{variable} is no setting of this app.$"):
+    with pytest.raises(ConfigError, match=f"^{variable} is not a setting of this app.$"):
         config.load({}, {variable: "1"})
 
 
@@ -300,7 +300,7 @@ def test_two_workers_without_a_set_key_sign_alike(make_app: Callable[..., Flask]
 @pytest.mark.parametrize("content", ["", " \n", "short"])
 def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "secret_key").write_text(content)
-    with pytest.raises(ConfigError, match="holds no key"):
+    with pytest.raises(ConfigError, match="contains no key"):
         secret_key(tmp_path)
 
 

@@ -234,7 +234,7 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme has to be"),
+        ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme must be"),
         ({"REDIS_URL": "redis://127.0.0.1?colour=red"}, "REDIS_URL is wrong: an option"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
         (
@@ -243,15 +243,15 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
         ),
         ({"DEMO_POOL_SIZE": "many"}, "DEMO_POOL_SIZE is wrong"),
         ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is no setting"),
-        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY has to be from 1 to 256."),
-        ({"PORT": "70000"}, "PORT has to be from 1 to 65535."),
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY must be from 1 to 256."),
+        ({"PORT": "70000"}, "PORT must be from 1 to 65535."),
         (
             {"DEMO_ENGINE_MAXMEMORY_MB": "x", "REDIS_URL": ""},
-            "DEMO_ENGINE_MAXMEMORY_MB has to be from",
+            "DEMO_ENGINE_MAXMEMORY_MB must be from",
         ),
         (
             {"DEMO_RATE_LIMITS": '{"nowhere.at_all": {"limit": 1, "window_seconds": 1}}'},
-            "no endpoint nowhere.at_all",
+            "the endpoint nowhere.at_all does not exist",
         ),
     ],
 )

@@ -114,3 +114,24 @@ def test_a_field_of_a_form_is_drawn_by_the_macro(path: Path) -> None:
     drawn = re.findall(r"<(?:input|select|textarea)\b[^>]*>", path.read_text())
     by_hand = [tag for tag in drawn if not NO_FIELDS.search(tag)]
     assert not by_hand or path.name == FIELD_MACRO
+
+
+def test_a_term_of_a_page_is_explained_in_the_glossary() -> None:
+    """Each `m.term('leases', 'lease')` of a template leads to a word of docs/glossary.md."""
+    glossary = (REPOSITORY / "docs" / "glossary.md").read_text().lower()
+    used = {
+        (named(path), entry or text)
+        for path in TEMPLATES
+        for text, entry in re.findall(r"m\.term\('([^']+)'(?:, '([^']+)')?\)", path.read_text())
+    }
+    assert len(used) > 20
+    assert not [
+        (page, term)
+        for page, term in sorted(used)
+        if not re.search(rf"(?<![\w-]){re.escape(term.lower())}(?![\w-])", glossary)
+    ]
+    assert "m.term('" not in "".join(
+        heading
+        for path in TEMPLATES
+        for heading in re.findall(r"<(?:h\d|button)\b.*?</", path.read_text(), re.DOTALL)
+    )

@@ -104,7 +104,7 @@ def test_keys_and_signatures_are_asked_for_under_each_choice(
     }
     assert web.post(SCORES, data=body, headers=headers).status_code in (201, 503)
     again = web.post(SCORES, data=body, headers=headers)
-    assert again.status_code == 401 and "sent before" in again.json["detail"]
+    assert again.status_code == 401 and "already used" in again.json["detail"]
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=ids)

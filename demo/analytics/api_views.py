@@ -27,8 +27,8 @@ def get_dashboard() -> Response:
 @bp.get("/views.csv")
 @documented(query=Asked, answer=str, errors=(503,), media="text/csv")
 def get_views() -> Response:
-    """The chart's buckets, a line each; nothing stands where views were dropped and none was
-    written."""
+    """The chart as CSV, one line for each bucket. A bucket is empty where all views were
+    dropped."""
     asked = read_query(Asked)
     found, _ = read(asked.resolution)
     text = io.StringIO()

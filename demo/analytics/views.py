@@ -30,7 +30,7 @@ NEEDS = """
 EXPIRE GET HDEL HGETALL HINCRBY HSETNX PFADD PFMERGE PTTL SADD SCARD SET SETBIT UNLINK ZADD ZCOUNT ZINCRBY
 ZREMRANGEBYRANK ZREMRANGEBYSCORE
 """
-NOT_ALL = "Not all visits were counted."
+NOT_ALL = "Some of the visits may not have been counted."
 HERE = Path(__file__).parent
 VISITORS, PRODUCTS = 60, 20
 bp = Blueprint("analytics", __name__, url_prefix="/analytics", cli_group=None)
@@ -57,8 +57,8 @@ def card(_: object) -> tuple[str, str, str]:
     try:
         here = collector().presence.count(collector().now())
     except RedisError:
-        return "Visitors now", "–", ""
-    return "Visitors now", str(here), sketches.people(here)
+        return "Visitors, last 5 minutes", "–", ""
+    return "Visitors, last 5 minutes", str(here), sketches.people(here)
 
 
 @bp.get("/")
@@ -106,7 +106,9 @@ def visit() -> Any:
         raise RedisAway(by if isinstance(by, RedisError) else ResponseError(), NOT_ALL)
     response = redirect(url_for("analytics.index", resolution=made.resolution), 303)
     flash_cookie.put(
-        response, "message", f"{made.count} visits made up, by {len(batch.visitors)} visitors."
+        response,
+        "message",
+        f"{made.count} made-up visits by {len(batch.visitors)} visitors were added.",
     )
     return response
 

@@ -63,7 +63,7 @@ def known_category(slug: str) -> str:
 def checked_id(text: str) -> int:
     """The id in a path. Raises NotFound for what cannot be one."""
     if not is_integer(text) or not 1 <= int(text) <= products.MAX_ID:
-        raise NotFound("There is no such product.")
+        raise NotFound("This product does not exist.")
     return int(text)
 
 

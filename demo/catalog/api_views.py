@@ -78,7 +78,7 @@ class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @bp.get("/products")
 @documented(query=Query, answer=ProductList, errors=(503,))
 def list_products() -> Response:
-    """A list of products by category and words, or those of `ids` that there are."""
+    """A list of products by category and words, or the existing products of `ids`."""
     if "ids" in request.args:
         return _by_ids(request.args["ids"])
     words = read_words({})
@@ -103,7 +103,7 @@ def get_product(product_id: str) -> Response:
     below = request.script_root
     cached = looked_for() or catalog().products_json([number], corner=corner(), below=below)[number]
     if cached.value is None:
-        raise NotFound("There is no such product.")
+        raise NotFound("This product does not exist.")
     return deliver(cached, JSON, cache_groups(number), ONE_JSON)
 
 
@@ -117,17 +117,19 @@ def get_product(product_id: str) -> Response:
     errors=(400, 404, 413, 503),
 )
 def patch_product(product_id: str) -> Response:
-    """Changes a product; the answer is sent when no reader can get the old one from the cache any
-    more."""
+    """Changes a product. The answer is sent when the cache can no longer return the old
+    product."""
     refuse_without_key()
     number = checked_id(product_id)
     change = read_json(Change)
     if all(value is msgspec.UNSET for value in msgspec.structs.asdict(change).values()):
-        raise Invalid({"body": "name, description, price_cents or stock: at least one of them"})
+        raise Invalid(
+            {"body": "at least one of name, description, price_cents and stock is required"}
+        )
     for field in ("name", "description"):
         given = getattr(change, field)
         if isinstance(given, str) and ("\x00" in given or not given.strip()):
-            raise Invalid({field: "has to hold a visible character and no NUL"})
+            raise Invalid({field: "must contain a visible character and no NUL"})
     changed, told = change_product(number, change, _as_the_client_says())
     shown = render(msgspec.json.encode(placed(changed, request.script_root)))
     response = Response(shown.plain, mimetype="application/json")
@@ -142,7 +144,7 @@ def patch_product(product_id: str) -> Response:
 @bp.post("/invalidations")
 @documented(body=Invalidation, answer=Dropped, example={"product": 42}, errors=(400, 413, 503))
 def invalidate() -> tuple[dict[str, int], dict[str, str]]:
-    """Drops from the cache by hand: `{"product": id}` or `{"category": slug}`."""
+    """Invalidates cached pages: `{"product": id}` or `{"category": slug}`."""
     refuse_without_key()
     what = read_json(Invalidation)
     if (what.product is None) == (what.category is None):
@@ -161,7 +163,7 @@ def change_product(
     """Writes a change, if it is allowed; whether the caches could be told. Raises NotFound."""
     changed, told = catalog().change(number, change, allowed)
     if changed is None:
-        raise NotFound("There is no such product.")
+        raise NotFound("This product does not exist.")
     return changed, told
 
 
@@ -192,7 +194,7 @@ def read_words(fixed: dict[str, int]) -> Words:
     words = msgspec.structs.replace(words, **changes)
     for character in words.q:  # a joiner is a part of words
         if not (character.isprintable() or character in "\u200c\u200d"):
-            raise Invalid({"q": f"U+{ord(character):04X} cannot be looked for"})
+            raise Invalid({"q": f"U+{ord(character):04X} cannot be searched for"})
     return words
 
 

@@ -11,19 +11,19 @@ from demo.catalog.workload import Options, Outcome
 STALE = {
     "recipe": {"": "a slow reader put an old row back after a write had deleted the entry"},
     "aside": {
-        "redis": "a write could not delete the entry while Redis was gone, and its outcome was told "
-        "as unknown",
+        "redis": "a write could not delete the entry while Redis was away, and reported its "
+        "outcome as unknown",
     },
     "through": {
-        "redis": "writes went to the database alone while Redis was gone; it came back with the old "
-        "entries, which live until their time is up",
+        "redis": "writes reached only the database while Redis was away; Redis came back with the "
+        "old entries, which stay until they expire",
     },
     "behind": {
-        "memory": "Redis forgot changes that were nowhere else yet, so the database answered with the "
-        "rows from before them",
+        "memory": "Redis lost changes that were stored nowhere else yet, so the database answered "
+        "with the older rows",
     },
 }
-OTHERWISE = "a write was saved and the cache could not be told"
+OTHERWISE = "a write was saved but the cache could not be invalidated"
 
 
 def conclusion(outcomes: Sequence[Outcome], options: Options) -> list[str]:
@@ -64,11 +64,13 @@ def _told(outcome: Outcome, options: Options) -> str:
         said.append(f"it lost {outcome.lost_writes} acknowledged writes")
     if outcome.operations < options.operations:
         said.append(
-            f"{outcome.operations} of {options.operations} operations fitted into "
+            f"{outcome.operations} of {options.operations} operations finished in "
             f"{workload.SECONDS_AT_MOST:g} s"
         )
     why = ""
     if outcome.stale_reads:
         known = STALE.get(outcome.kind, {})
-        why = f" Stale because {known.get(options.failure) or known.get('') or OTHERWISE}."
+        why = (
+            f" Reads were stale because {known.get(options.failure) or known.get('') or OTHERWISE}."
+        )
     return f"{'; '.join(said)}.{why}"

@@ -114,7 +114,7 @@ def change() -> Any:
     key, store = _key(deed.customer), _store(1)
     if deed.what == "drop":
         get_redis().unlink(key)
-        said = "Dropped. The next visit encrypts it again."
+        said = "The profile is invalidated. The next request loads and encrypts it again."
     elif deed.what == "rotate":
         said = _rotate(key, deed.customer)
     else:
@@ -125,7 +125,7 @@ def change() -> Any:
         get_redis().hset(key, "email", stolen)
         refused = store.get(key) is None
         said = f"{other}’s encrypted email was copied into {deed.customer}’s profile in Redis: " + (
-            "it does not decrypt there, so the profile counts as a miss and is made again."
+            "it does not decrypt there, so the profile counts as a miss and is loaded again."
             if refused
             else "it was accepted."
         )
@@ -142,7 +142,7 @@ def _rotate(key: str, customer: str) -> str:
     after.rotate(key)
     new = {each.key_id for each in after.held(key) if each.key_id}
     was, now = ", ".join(sorted(old)), ", ".join(sorted(new))
-    return f"Written with key {was}, read with both keys, encrypted again with key {now}."
+    return f"The profile was written with key {was}, read with both keys, and encrypted again with key {now}."
 
 
 def _store(version: int) -> Encrypted[Profile]:

@@ -55,8 +55,8 @@ def index() -> Response:
     short = msgspec.structs.replace(product, description=product.description[:SHORT])
     try:
         tables = {
-            "As it is": _measure(product),
-            f"With its description cut to {SHORT} characters": _measure(short),
+            "Original product": _measure(product),
+            f"Product with its description cut to {SHORT} characters": _measure(short),
         }
     except RedisError as error:
         current_app.logger.warning("hashes: nothing measured: %s", refusals.of(error).name)
@@ -138,13 +138,13 @@ def _verdicts(string: Shape, table: Shape) -> list[str]:
     """What these figures say, in words."""
     said = []
     for what, field in (
-        ("Reading all", "read_all_us"),
+        ("Reading the whole product", "read_all_us"),
         ("Reading one field", "read_one_us"),
-        ("Adding to one", "change_one_us"),
+        ("Incrementing one field", "change_one_us"),
         ("Memory", "bytes"),
     ):
         ours, theirs = getattr(string, field), getattr(table, field)
         times = max(ours, theirs) / min(ours, theirs)
-        better = f"the {'string' if ours < theirs else 'hash'} needs less, by {times:.1f} times"
-        said.append(f"{what}: {better if times >= 1.1 else 'no difference to speak of'}.")
+        better = f"the {'string' if ours < theirs else 'hash'} needs {times:.1f} times less"
+        said.append(f"{what}: {better if times >= 1.1 else 'no significant difference'}.")
     return said

@@ -58,13 +58,13 @@ def set_price(product_id: str) -> Any:
     except Invalid as error:
         found = catalog().load_page(number)
         if found is None:
-            raise NotFound("There is no such product.") from None
+            raise NotFound("This product does not exist.") from None
         return Response(draw_product(found, errors=error.errors, given=given), 422)
     changed, told = change_product(number, change)
     euros = current_app.jinja_env.filters["euros"]
     return _written(
         number,
-        f"Price changed to {euros(changed.price_cents)}; this is version {changed.version}.",
+        f"The price is now {euros(changed.price_cents)}, in version {changed.version}.",
         told,
     )
 
@@ -77,9 +77,9 @@ def buy(product_id: str) -> Any:
     bought, told = catalog().take_one(number)
     if bought is None:
         if catalog().load_page(number) is None:
-            raise NotFound("There is no such product.")
-        raise Conflict("It is sold out.")
-    return _written(number, f"Bought. {bought.stock} left.", told)
+            raise NotFound("This product does not exist.")
+        raise Conflict("This product is sold out. Nothing was bought.")
+    return _written(number, f"You bought one. {bought.stock} left.", told)
 
 
 @bp.post("/products/<product_id>/drop")
@@ -89,8 +89,8 @@ def drop(product_id: str) -> Any:
     number = checked_id(product_id)
     dropped = catalog().drop_product(number, corner(), request.script_root)
     if not dropped:
-        return back(number, "It was not in the cache.")
-    return back(number, "Dropped from the cache.", "You dropped the cached page")
+        return back(number, "The page was not in the cache.")
+    return back(number, "The cached page is invalidated.", "You invalidated the cached page")
 
 
 def _read(number: int) -> Any:
@@ -124,7 +124,7 @@ def _cents(text: str) -> int:
         most = f"{products.MAX_PRICE_CENTS // 100:,}".replace(",", "\u202f")
         raise Invalid(
             {
-                "price": f"Price: an amount from 0 to {most} with at most two decimals, such as 38.50."
+                "price": f"Price: enter an amount from 0 to {most} with at most two decimals, such as 38.50."
             }
         )
     return cents
@@ -134,10 +134,10 @@ def _written(number: int, message: str, told: bool) -> Any:
     """After a write. With write-through chosen, puts the new page into the cache at once."""
     done = ""
     if not told:
-        message += " Redis is away: cached pages may show the old one until it is back."
+        message += " Redis is away, so cached pages may show the old version until it is back."
     elif pull_the_plug.current().strategy == "write-through":
         _read(number)
-        message += " The new page is in the cache already."
+        message += " The new page is already in the cache."
     else:
         done = "The write invalidated the cached page"
     response = back(number, message, done)
@@ -149,10 +149,10 @@ def _effect(done: str, cached: Cached[Any]) -> str:
     """What a drop has led to, by what the next reader met."""
     took = f"{ms(cached.load_ms)} ms"
     if cached.status in (CacheStatus.MISS, CacheStatus.EXPIRED):
-        return f"{done}; you were the next reader, and loaded it again in {took}."
+        return f"{done}. You were the next reader and loaded it again in {took}."
     if cached.status == CacheStatus.HIT:
-        return f"{done}; the next reader loaded it again in {took}, before you."
-    return f"{done}; this page came straight from the database, in {took}."
+        return f"{done}. Another reader loaded it again before you, in {took}."
+    return f"{done}. This page was read from the database in {took}."
 
 
 def back(number: int, message: str, done: str = "") -> Any:

@@ -68,7 +68,7 @@ def _let_it_run(_: str, __: Run) -> Any:
     try:
         deed = hostile_pickle.let_it_run()
     except (OSError, subprocess.SubprocessError) as error:
-        raise ServiceUnavailable("The child process could not be run.") from error
+        raise ServiceUnavailable("The child process could not be started.") from error
     response = redirect(url_for("catalog.serializers.index", _anchor="pickle"), 303)
     flash_cookie.put(
         response, "pickle", {"file": deed.file, "content": deed.content, "error": deed.error}

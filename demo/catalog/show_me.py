@@ -95,7 +95,7 @@ def page_cold_and_cached() -> Found:
         cached = shop.clock.times(lambda: found.append(shop.read()), CACHED)
         hits = found.count(CacheStatus.HIT)
     counts: dict[str, float] = {"hits": hits, "reads": len(found)}
-    return [Row("Cold", cold, "db"), Row("Cached", cached, "redis")], counts
+    return [Row("Miss", cold, "db"), Row("Hit", cached, "redis")], counts
 
 
 def _tell_page(found: Measured) -> str:
@@ -103,12 +103,12 @@ def _tell_page(found: Measured) -> str:
     hits = f"{found.counts['hits']:.0f} of {found.counts['reads']:.0f}"
     if found.counts["hits"] < found.counts["reads"]:
         return (
-            f"Cold, the page took {told(cold)}. After that the cache answered {hits} times, and each took "
-            f"{told(cached)}: Redis keeps nothing just now."
+            f"Without a cached entry, the page took {told(cold)}. After that the cache answered "
+            f"{hits} reads, and each took {told(cached)}: Redis stores nothing now."
         )
     return (
-        f"Cold, the page took {told(cold)}; cached, {told(cached)}: {cold / max(cached, 0.001):.0f} times as "
-        f"fast, in {hits} reads."
+        f"The page took {told(cold)} on a miss and {told(cached)} on a hit: "
+        f"{cold / max(cached, 0.001):.0f} times as fast, in {hits} reads."
     )
 
 
@@ -143,9 +143,9 @@ def price_change() -> Found:
                 thread.join()
     after = [look for look in looks if look[0] >= done_at]
     rows = [
-        Row("Reads before it", [e - b for b, e, _ in looks if e < asked_at], "redis"),
-        Row("The change", [done_at - asked_at], "app"),
-        Row("Reads after it", [ended - began for began, ended, _ in after], "ok"),
+        Row("Reads before the change", [e - b for b, e, _ in looks if e < asked_at], "redis"),
+        Row("Price change", [done_at - asked_at], "app"),
+        Row("Reads after the change", [ended - began for began, ended, _ in after], "ok"),
     ]
     counts = {
         "after": len(after),
@@ -162,15 +162,17 @@ def _dearer(product: Product) -> Product:
 
 def _tell_price(found: Measured) -> str:
     counts, change = found.counts, found.rows[1].median
-    untold = ", though Redis could not be told of it" if counts["untold"] else ""
-    beginning = f"The change took {told(change)}{untold}."
+    untold = ", but Redis could not be told" if counts["untold"] else ""
+    beginning = f"The price change took {told(change)}{untold}."
     if not counts["after"]:
-        return f"{beginning} No read that began after it has ended within {LONGEST_SECONDS:.0f} s."
+        return (
+            f"{beginning} No read that began after the change ended within {LONGEST_SECONDS:.0f} s."
+        )
     seen = f"{counts['stale']:.0f} showed the old price"
-    beginning = f"{beginning} Of {counts['after']:.0f} reads that began after it {seen}"
+    beginning = f"{beginning} Of {counts['after']:.0f} reads that began after the change, {seen}"
     if counts["stale"]:
         return f"{beginning}."
-    return f"{beginning}; the first to end had the new one after {told(counts['seen_ms'])}."
+    return f"{beginning}; the first of them showed the new price after {told(counts['seen_ms'])}."
 
 
 def fifty_readers() -> Found:
@@ -180,8 +182,8 @@ def fifty_readers() -> Found:
         bare, loads = stampede.run(None, shop.name, shop.load, READERS, failures)
         cached, loads_cached = stampede.run(shop.cache, shop.name, shop.load, READERS, failures)
     rows = [
-        Row("Without the cache", [reader.took_ms for reader in bare], "db"),
-        Row("With it", [reader.took_ms for reader in cached], "redis"),
+        Row("Without cache", [reader.took_ms for reader in bare], "db"),
+        Row("With cache", [reader.took_ms for reader in cached], "redis"),
     ]
     failed = sum(reader.status == FAILED for reader in (*bare, *cached))
     return rows, {"readers": len(bare), "loads": loads, "cached": loads_cached, "failed": failed}
@@ -190,11 +192,11 @@ def fifty_readers() -> Found:
 def _tell_readers(found: Measured) -> str:
     bare, cached = (max(row.ms, default=0.0) for row in found.rows)
     counts = found.counts
-    failed = f" {counts['failed']:.0f} got nothing, as the database was too slow."
+    failed = f" {counts['failed']:.0f} got no value, because the database was too slow."
     return (
-        f"Without the cache {counts['readers']:.0f} readers loaded {counts['loads']:.0f} times and the last "
-        f"waited {told(bare)}; with it they loaded {_times(counts['cached'])}, and the last waited {told(cached)}."
-        f"{failed if counts['failed'] else ''}"
+        f"Without the cache, {counts['readers']:.0f} readers loaded {counts['loads']:.0f} times "
+        f"and the last waited {told(bare)}. With it, they loaded {_times(counts['cached'])} and "
+        f"the last waited {told(cached)}.{failed if counts['failed'] else ''}"
     )
 
 
@@ -219,10 +221,10 @@ def plug_pulled() -> Found:
             pull_the_plug.take(chosen)
         again = shop.clock.times(shop.read, PULLED)
     rows = [
-        Row("Plugged in", plugged, "redis"),
-        Row("Pulled: the first", pulled[:1], "bad"),
-        Row("Pulled: the others", pulled[1:], "db"),
-        Row("Plugged in again", again, "ok"),
+        Row("Before the failure", plugged, "redis"),
+        Row("During it: first read", pulled[:1], "bad"),
+        Row("During it: other reads", pulled[1:], "db"),
+        Row("After the failure", again, "ok"),
     ]
     past = found.count(CacheStatus.BYPASS)
     return rows, {"asked": len(pulled), "came": len(found), "past": past}
@@ -231,9 +233,10 @@ def plug_pulled() -> Found:
 def _tell_plug(found: Measured) -> str:
     _, first, others, again = (row.median for row in found.rows)
     return (
-        f"With Redis hanging {found.counts['came']:.0f} of {found.counts['asked']:.0f} reads were answered, "
-        f"{found.counts['past']:.0f} of them past it: the first after {told(first)}, as Redis was waited for, the "
-        f"others after {told(others)}; plugged in again, {told(again)}."
+        f"While Redis hung, {found.counts['came']:.0f} of {found.counts['asked']:.0f} reads were "
+        f"answered, {found.counts['past']:.0f} of them from the database. The first took "
+        f"{told(first)}, because it waited for Redis; the others took {told(others)}. When Redis "
+        f"was back, a read took {told(again)}."
     )
 
 
@@ -257,32 +260,32 @@ STEPS = (
     Step(
         1,
         "page",
-        "A page cold, the same page cached",
-        f"A product is read from the database {COLD} times, then from the cache {CACHED} times.",
+        "Cache a page",
+        f"Reads a product {COLD} times from the database, then {CACHED} times from the cache.",
         page_cold_and_cached,
         _tell_page,
     ),
     Step(
         2,
         "price",
-        "A price change is seen at once",
-        f"{LOOKERS} readers look all the time while the price changes.",
+        "Change a price",
+        f"{LOOKERS} readers read all the time while the price changes.",
         price_change,
         _tell_price,
     ),
     Step(
         3,
         "readers",
-        f"{READERS} readers, with and without the cache",
-        f"{READERS} readers ask for one product at the same moment, twice.",
+        f"Send {READERS} readers, with and without the cache",
+        f"{READERS} readers ask for one product at the same moment: once without the cache, once with it.",
         fifty_readers,
         _tell_readers,
     ),
     Step(
         4,
         "plug",
-        "The plug is pulled",
-        "Redis hangs for this run alone, and the product is read on.",
+        "Pull the plug on Redis",
+        "Redis hangs for this run only, while readers keep reading the product.",
         plug_pulled,
         _tell_plug,
     ),

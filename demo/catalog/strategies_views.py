@@ -42,10 +42,10 @@ REFRESH_SECONDS = 1
 RUN = re.compile(r"[0-9a-f]{16}")
 FAILURES = {
     "none": "nothing",
-    "redis": "Redis is gone for the middle third",
-    "database": "the database is gone for the middle third",
-    "memory": "Redis forgets everything, once",
-    "worker": "the worker of write-behind is killed",
+    "redis": "Redis is away for the middle third",
+    "database": "the database is away for the middle third",
+    "memory": "Redis loses all data once",
+    "worker": "the write-behind worker is killed",
 }
 bp = Blueprint("lab", __name__, url_prefix="/lab", cli_group=None)
 

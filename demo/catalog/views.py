@@ -83,22 +83,22 @@ LABS = (
     (
         "catalog.lab.index",
         "Five strategies",
-        "One workload, trouble in the middle: what each costs, serves stale, loses.",
+        "One workload with a failure in the middle: what each strategy costs, serves stale and loses.",
     ),
     (
         "catalog.serializers.index",
-        "How a value is written",
-        "JSON, MessagePack, pickle: bytes, time, types, and what a hostile pickle does.",
+        "Serialization",
+        "Bytes, time and types of JSON, MessagePack and pickle, and what a hostile pickle can do.",
     ),
     (
         "catalog.hashes.index",
         "Strings and hashes",
-        "The same product both ways: reading, changing, memory.",
+        "One product as a string and as a hash: time to read and change it, and memory.",
     ),
     (
         "catalog.encryption.index",
-        "Sensitive data",
-        "A profile encrypted field by field, rotated, and bound to its place.",
+        "Encrypted cache",
+        "A profile encrypted field by field, with key rotation, where each ciphertext fits only its own place.",
     ),
 )
 # What this use case sends itself; what its scripts run is read from them.
@@ -163,7 +163,7 @@ def busy(_: Busy) -> Response:
     """A reader has waited long enough: better to come back than to add to what makes the database
     slow."""
     return errors.answer(
-        ServiceUnavailable("The database is too slow just now. Nothing was changed.")
+        ServiceUnavailable("The database is too slow now. Nothing was changed. Try again.")
     )
 
 
@@ -176,7 +176,7 @@ def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture."""
     served, loaded, scope = home.scoped(told, catalog().lookups())
     if not served + loaded:
-        return f"Hit ratio, {scope}", "no visit", ""
+        return f"Hit ratio, {scope}", "no reads yet", ""
     share = served / (served + loaded)
     return f"Hit ratio, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
 
@@ -192,7 +192,7 @@ def index() -> Response:
     draw = partial(_draw_list, words, number)
     cached = catalog().listing(words, "html", draw, corner=corner(), below=request.script_root)
     if cached.value is None:
-        raise NotFound("This list has no such page.")
+        raise NotFound("This page of the list does not exist.")
     return page(cached, "catalog/_list_lessons.html", list_groups(words.category), PAGES)
 
 
@@ -200,7 +200,7 @@ def index() -> Response:
 def image(product_id: int) -> Response:
     """The product's picture."""
     if not 1 <= product_id <= products.MAX_ID:
-        raise NotFound("There is no such picture.")
+        raise NotFound("This picture does not exist.")
     response = Response(pictures.draw(product_id), mimetype="image/svg+xml")
     response.cache_control.public = True
     response.cache_control.max_age = 86_400
@@ -217,14 +217,14 @@ def drop_category() -> Any:
     text = request.form.get("product", "")
     if text:
         return product_views.back(
-            checked_id(text), "Every cached page and list of this category is out of date now."
+            checked_id(text), "Every cached page and list of this category is invalidated."
         )
     response = redirect(url_for("catalog.index", category=category or None), 303)
-    flash_cookie.put(response, "message", "Every cached list of this category is out of date now.")
+    flash_cookie.put(response, "message", "Every cached list of this category is invalidated.")
     return response
 
 
-@bp.cli.command("seed", help="Make products until there are N.")
+@bp.cli.command("seed", help="Create products until the catalog has N.")
 @click.option(
     "--products", "wanted", type=click.IntRange(1, 5_000_000), default=10_000, show_default=True
 )
@@ -236,8 +236,8 @@ def seed_command(wanted: int) -> None:
     try:
         catalog().drop_all_lists()
     except (RedisError, RedisClusterException):
-        click.echo("Redis is away: cached lists show the new products when they expire.")
-    click.echo(f"{made} made, {wanted} or more are there.")
+        click.echo("Redis is away. Cached lists show the new products after they expire.")
+    click.echo(f"{made} products created. The catalog has at least {wanted}.")
 
 
 def _draw_list(words: Words, number: int, listing: Listing) -> bytes | None:

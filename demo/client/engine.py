@@ -201,7 +201,7 @@ class Keeper:
             self.data.rename(aside)
             self.data.mkdir(mode=0o700)
             print(
-                f"The engine's data could not be read and was moved to {aside}.",
+                f"The engine could not read its data and moved it to {aside}.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -231,7 +231,7 @@ class Keeper:
             if time.monotonic() - started < 1:
                 time.sleep(0.5)
             print(
-                f"The embedded engine ended ({code}) and is started again.",
+                f"The embedded engine ended ({code}) and is restarting.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -282,7 +282,7 @@ def main() -> None:
     else:
         keeper.end()
         lines = (args.run / "engine.log").read_text(errors="replace").strip().splitlines()
-        print(lines[-1] if lines else "it said nothing", flush=True)
+        print(lines[-1] if lines else "it gave no reason", flush=True)
     shutil.rmtree(args.run, ignore_errors=True)
     if link.is_symlink() and not link.exists():
         link.unlink(missing_ok=True)

@@ -83,10 +83,10 @@ def _files(address: Address) -> Iterator[Told]:
                 ssl.create_default_context().load_cert_chain(
                     options[name], options.get("ssl_keyfile"), options.get("ssl_password", "")
                 )
-            yield Told(f"{name}: its file can be used.")
+            yield Told(f"{name}: its file is usable.")
         except (OSError, ValueError):
             what = "certificate" if name == "ssl_ca_certs" else "certificate with its key"
-            yield Told(f"{name}: its file holds no {what} that can be used.", False, True)
+            yield Told(f"{name}: its file holds no usable {what}.", False, True)
 
 
 def _asked(
@@ -144,12 +144,12 @@ def _of_sentinel(client: Client, *, where: str, service: str, primaries: list[Ho
     primary = str(state["ip"]), int(state["port"])
     primaries.append(primary)
     if state["is_sdown"] or state["is_odown"]:
-        return Told(f"{where} says that the primary {shown(primary)} is down.", False)
+        return Told(f"{where} reports that the primary {shown(primary)} is down.", False)
     try:
         client.sentinel_ckquorum(service)
     except ResponseError as error:
         if refusals.of(error) is not NO_PERMISSION:
-            return Told(f"{where} could not replace a primary: no quorum.", False)
+            return Told(f"{where} could not replace a primary, because there is no quorum.", False)
     return Told(f"{where} names the primary {shown(primary)}.")
 
 
@@ -160,7 +160,7 @@ def _cluster(address: Address, timeout_seconds: float) -> Iterator[Told]:
         state = client.execute_command("CLUSTER INFO")["cluster_state"]
         found.extend(_nodes(client.execute_command("CLUSTER SLOTS")))
         well = state == "ok"
-        return Told(f"{where} says that the cluster is {'up' if well else 'down'}.", well)
+        return Told(f"{where} reports that the cluster is {'up' if well else 'down'}.", well)
 
     def ping(client: Client, where: str) -> Told:
         client.ping()
@@ -193,9 +193,9 @@ def _refused(where: str, address: Address, error: RedisError) -> Told:
     if kind is LOGIN:
         return Told(f"{where} {NOT_LET_IN}.", False, True)
     if kind is NO_PERMISSION:
-        return Told(f"{where} answers, and does not permit all that was asked.")
+        return Told(f"{where} answers, but does not permit every command that was sent.")
     if "cluster support disabled" in text:
-        return Told(f"{where} is no cluster; use redis:// or rediss:// for it.", False, True)
+        return Told(f"{where} is not a cluster; use redis:// or rediss:// for it.", False, True)
     if isinstance(error, MovedError):
         return Told(f"{where} is a node of a cluster; use redis+cluster:// for it.", False, True)
     if kind is NO_COMMAND and "hello" in text.lower():
@@ -206,7 +206,7 @@ def _refused(where: str, address: Address, error: RedisError) -> Told:
     if kind is UNREACHABLE:
         return Told(f"{where} does not answer ({_reason(error, address)}).", False)
     if kind is LATE:
-        silent = ", as one does that speaks no TLS at this port" if address.tls else ""
+        silent = ", like a server without TLS at this port" if address.tls else ""
         return Told(f"{where} does not answer in time{silent}.", False)
     return Told(f"{where}: {kind.sentence}", False)
 
@@ -218,14 +218,14 @@ def _tls(error: ssl.SSLError, address: Address) -> str:
         if error.verify_code == NOT_YET:
             return "has a certificate that is not valid yet"
         if error.verify_code in OTHER_NAME:
-            return "has a certificate for another name than the one in the URL"
+            return "has a certificate for a different name than the one in the URL"
         return (
-            "has a certificate that ssl_ca_certs does not vouch for"
+            "has a certificate that ssl_ca_certs does not trust"
             if address.options.get("ssl_ca_certs")
-            else "has a certificate that is not trusted here; name its authority’s file in ssl_ca_certs"
+            else "has a certificate that is not trusted here; set ssl_ca_certs to the file of its authority"
         )
     if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error):
-        return "demands a certificate of ours: ssl_certfile and ssl_keyfile"
+        return "requires a client certificate: set ssl_certfile and ssl_keyfile"
     if "UNKNOWN_CA" in str(error) or "BAD_CERTIFICATE" in str(error):
         return "does not accept the certificate of ssl_certfile"
     return "speaks no TLS at this port; use a URL that begins with redis"
@@ -234,13 +234,13 @@ def _tls(error: ssl.SSLError, address: Address) -> str:
 def _reason(error: BaseException, address: Address) -> str:
     for cause in refusals.causes(error):
         if isinstance(cause, socket.gaierror):
-            return "its name is not known"
+            return "its name cannot be resolved"
         if isinstance(cause, ConnectionRefusedError):
             return "nobody listens there"
         if isinstance(cause, FileNotFoundError):
-            return "there is no such socket"
+            return "the socket does not exist"
     if address.tls and "ssl_certfile" not in address.options:
-        return "it ends the connection, as where a certificate of ours is demanded: ssl_certfile"
+        return "it closes the connection, as a server does that requires a client certificate: ssl_certfile"
     if address.tls:
-        return "it ends the connection"
-    return "the connection ends at once, as it does where TLS is spoken: rediss"
+        return "it closes the connection"
+    return "the connection closes at once, as with a server that requires TLS: rediss"

@@ -29,8 +29,7 @@ SCHEMES = (
 )
 DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379, "": 6379}
 WRITTEN = (
-    "in a user, a password or an option # has to be written as %23, % as %25, / as %2F, ? as %3F "
-    "and @ as %40"
+    "in a user, a password or an option, write # as %23, % as %25, / as %2F, ? as %3F and @ as %40"
 )
 BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -89,7 +88,7 @@ def _parse(url: str) -> Address:
     # By hand: urllib takes an IPv6 address for the only host that there is.
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
-        raise ValueError(f"its scheme has to be one of {', '.join(SCHEMES)}")
+        raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}")
     _refuse_bare_characters(rest, scheme == "unix")
     place, slash, path = rest.partition("?")[0].partition("/")
     login, _, names = place.rpartition("@")
@@ -98,12 +97,12 @@ def _parse(url: str) -> Address:
     kind = scheme.partition("+")[2]
     if scheme == "unix":
         if names or not path.strip("/"):
-            raise ValueError("it is of the form unix:///path/to/socket?db=0")
+            raise ValueError("it must have the form unix:///path/to/socket?db=0")
         found["path"] = unquote(slash + path)
     else:
         found["hosts"] = tuple(_host(item, DEFAULT_PORTS[kind]) for item in names.split(","))
         if kind == "" and len(found["hosts"]) > 1:
-            raise ValueError("it names several hosts, which only +sentinel and +cluster take")
+            raise ValueError("it names several hosts, which only +sentinel and +cluster accept")
         found.update(_path(kind, [part for part in path.split("/") if part]))
     options = _options(rest.partition("?")[2])
     _refuse_misplaced(options, found, scheme, kind)
@@ -117,15 +116,15 @@ def _refuse_bare_characters(rest: str, is_socket: bool) -> None:
     """A password that is not written as it has to be would end where one of these stands, and what
     is behind it would be taken for a host."""
     if "#" in rest:
-        raise ValueError(f"a # stands in it: {WRITTEN}")
+        raise ValueError(f"it contains a #: {WRITTEN}")
     place = re.split("[/?]", rest, maxsplit=1)[0]
     tail = rest[len(place) :]
     if "@" in (tail.partition("?")[2] if is_socket and not place else tail):
-        raise ValueError(f"an @ stands behind a {tail[0]}: {WRITTEN}")
+        raise ValueError(f"it contains an @ after a {tail[0]}: {WRITTEN}")
     if place.count("@") > 1:
-        raise ValueError(f"two @ stand in it: {WRITTEN}")
+        raise ValueError(f"it contains two @: {WRITTEN}")
     if BARE_PERCENT.search(rest):
-        raise ValueError(f"a bare % stands in it: {WRITTEN}")
+        raise ValueError(f"it contains a bare %: {WRITTEN}")
 
 
 def _path(kind: str, parts: list[str]) -> dict[str, Any]:
@@ -134,9 +133,9 @@ def _path(kind: str, parts: list[str]) -> dict[str, Any]:
     if kind == "sentinel":
         found["service"], parts = unquote(parts[0]) if parts else "", parts[1:]
         if not found["service"]:
-            raise ValueError("a Sentinel URL ends in /<service name>")
+            raise ValueError("a Sentinel URL must end in /<service name>")
     if len(parts) > 1 or (parts and (kind == "cluster" or not parts[0].isdecimal())):
-        raise ValueError("what follows the hosts has to be a database number")
+        raise ValueError("after the hosts there must be a database number")
     return {**found, "db": int(parts[0]) if parts else 0}
 
 
@@ -144,20 +143,20 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     if text.startswith("["):
         host, end, rest = text[1:].partition("]")
         if not end or (rest and not rest.startswith(":")):
-            raise ValueError("an IPv6 address stands in brackets")
+            raise ValueError("an IPv6 address must be in brackets")
         port = rest.removeprefix(":")
     else:
         host, _, port = text.partition(":")
     if not host:
         raise ValueError("a host is missing")
     if port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError("a port has to be a number from 1 to 65535")
+        raise ValueError("a port must be a number from 1 to 65535")
     return host, int(port) if port else default_port
 
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise ValueError("has to be a whole number")
+        raise ValueError("must be a whole number")
     return int(text)
 
 
@@ -172,7 +171,7 @@ def _file(text: str) -> str:
 def _one_of(**values: Any) -> Callable[[str], Any]:
     def choose(text: str) -> Any:
         if text not in values:
-            raise ValueError(f"has to be {' or '.join(values)}")
+            raise ValueError(f"must be {' or '.join(values)}")
         return values[text]
 
     return choose
@@ -180,7 +179,7 @@ def _one_of(**values: Any) -> Callable[[str], Any]:
 
 def _name(text: str) -> str:
     if not re.fullmatch(r"[!-~]{1,64}", text):
-        raise ValueError("has to be of 1 to 64 characters without spaces")
+        raise ValueError("must have 1 to 64 characters without spaces")
     return text
 
 
@@ -202,11 +201,11 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 # What the pool promises, and where it is set instead.
 FIXED = {
-    "decode_responses": "decode_responses has to stay off, since sessions and pages share the pool",
+    "decode_responses": "decode_responses must stay off, because sessions and pages share the pool",
     "max_connections": "max_connections is set by DEMO_POOL_SIZE",
     "socket_timeout": "socket_timeout is set by DEMO_REDIS_TIMEOUT_SECONDS",
     "socket_connect_timeout": "socket_connect_timeout is set by DEMO_REDIS_TIMEOUT_SECONDS",
-    "retry_on_timeout": "retry_on_timeout has to stay off, since a write would count twice",
+    "retry_on_timeout": "retry_on_timeout must stay off, because a write would count twice",
 }
 
 
@@ -218,9 +217,11 @@ def _options(query: str) -> dict[str, Any]:
             raise ValueError(FIXED[name])
         # Not said again: it may be the rest of a password that has an & in it.
         if name not in OPTIONS:
-            raise ValueError(f"an option in it is not known; known are {', '.join(OPTIONS)}")
+            raise ValueError(
+                f"it contains an unknown option; known options are {', '.join(OPTIONS)}"
+            )
         if name in found:
-            raise ValueError(f"its option {name} stands there twice")
+            raise ValueError(f"it contains the option {name} twice")
         try:
             found[name] = OPTIONS[name](unquote(text))
         except ValueError as error:
@@ -233,10 +234,10 @@ def _refuse_misplaced(
 ) -> None:
     for name in options:
         if name.startswith("ssl_") and not scheme.startswith("rediss"):
-            raise ValueError(f"its option {name} needs TLS, a scheme that begins with rediss")
+            raise ValueError(f"its option {name} needs TLS; use a scheme that begins with rediss")
         if name.startswith("sentinel_") and kind != "sentinel":
-            raise ValueError(f"its option {name} is for a Sentinel's URL")
+            raise ValueError(f"its option {name} works only in a Sentinel URL")
         if found.get(name):
-            raise ValueError(f"it names its {name} twice")
+            raise ValueError(f"it contains the {name} twice")
     if kind == "cluster" and options.get("db"):
-        raise ValueError("a cluster has no other database than 0")
+        raise ValueError("a cluster has only database 0")

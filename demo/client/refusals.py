@@ -44,7 +44,7 @@ class Refusal:
 
 BUSY_POOL = Refusal(
     "pool exhausted",
-    "All connections to Redis are taken. Nothing was changed.",
+    "All connections to Redis are in use. Nothing was changed.",
     1,
     away=False,
 )

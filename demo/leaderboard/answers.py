@@ -141,12 +141,12 @@ def check_player(player: str) -> str:
         return player
     for character in player:
         if not (character.isprintable() or character in JOINERS + INSIDE):
-            raise ValueError(f"player: {_named(character)} is not taken")
+            raise ValueError(f"player: {_named(character)} is not allowed")
     if not player.strip(JOINERS + BLANKS + INSIDE + " "):
-        raise ValueError(f"player: nothing in it can be seen, it begins with {_named(player[0])}")
+        raise ValueError(f"player: it has no visible character; it begins with {_named(player[0])}")
     for end in (player[0], player[-1]):
         if end in BLANKS + INSIDE + " ":
-            raise ValueError(f"player: {_named(end)} is not taken at the ends")
+            raise ValueError(f"player: {_named(end)} is not allowed at the start or end")
     return player
 
 
@@ -163,7 +163,7 @@ def check_metadata(metadata: str | None) -> None:
     if not isinstance(metadata, str):
         raise ValueError(f"metadata: a text is needed, not {type(metadata).__name__}")
     if len(metadata.encode()) > MAX_METADATA_BYTES:
-        raise ValueError(f"metadata: {MAX_METADATA_BYTES} bytes at most")
+        raise ValueError(f"metadata: at most {MAX_METADATA_BYTES} bytes")
 
 
 def check_score(score: int) -> None:

@@ -47,7 +47,7 @@ from demo.web.validation import Invalid, decode, fields, read_json, read_query
 MAX_BATCH_BYTES = 1024 * 1024
 KEY = Header(
     "Idempotency-Key",
-    "a request counts once under it, for an hour",
+    "requests with the same key count once within an hour",
     r"^[\x21-\x7e]{1,255}$",
     "game-7-of-mara",
 )
@@ -55,7 +55,7 @@ SIGNED = tuple(
     Header(f"Demo-{name}", about, pattern, example, "SIGNING_SECRET")
     for name, about, pattern, example in (
         ("Timestamp", "seconds since the epoch", r"^[0-9]{1,12}$", "1795392000"),
-        ("Nonce", "taken once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
+        ("Nonce", "a value that is accepted once", r"^[A-Za-z0-9_-]{16,64}$", "0123456789abcdef"),
         (
             "Signature",
             "HMAC-SHA-256 of timestamp, nonce, method, path and body",
@@ -65,7 +65,8 @@ SIGNED = tuple(
     )
 )
 REPLAYED = {
-    "Idempotency-Replayed": "true, when nothing was counted now because the same was counted before under the key"
+    "Idempotency-Replayed": "true when this score was already counted under the same key, and "
+    "nothing was counted now"
 }
 BOARD = {"board": "main"}
 
@@ -90,9 +91,9 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 @documented(
-    "Takes up to 1,000 scores, each with a result of its own. One that is wrong undoes none of the others. They count in "
-    "steps of 100; with an Idempotency-Key each step counts once. A batch takes as much of the rate limit as it has scores, "
-    "and its body is 1 MB at most.",
+    "Posts up to 1,000 scores, each with its own result. An invalid score does not undo the "
+    "others. Scores are counted in steps of 100; with an Idempotency-Key each step counts once. A "
+    "batch uses as much of the rate limit as it has scores. Its body may have 1 MB.",
     ":batch",
     body=Scores,
     answer=Results,
@@ -103,8 +104,8 @@ def widen(_: str | None, values: dict[str, Any] | None) -> None:
     answer_headers=REPLAYED,
 )
 def submit_score(board: str, many: bool = False) -> Response:
-    """Takes a score. With an Idempotency-Key it counts once: sent again within an hour it is answered
-    as the first time."""
+    """Posts a score. With an Idempotency-Key it counts once: the same request within an hour gets
+    the first answer again."""
     name = known(board, field=True)
     _check_signature()
     key = _idempotency_key()
@@ -119,7 +120,9 @@ def submit_score(board: str, many: bool = False) -> Response:
             name, posted.player, posted.score, metadata, mode=posted.mode, idempotency_key=key
         )
     except Conflict:
-        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+        raise Invalid(
+            {"Idempotency-Key": "this key was already used for another request"}
+        ) from None
     except ValueError as error:
         field, _, detail = str(error).partition(": ")
         raise Invalid({field: detail}) from None
@@ -146,7 +149,9 @@ def _submit_batch(name: str, key: str | None) -> Response:
         said = _said(given, places, posts) if key else b""
         done = submit_many(name, posts, key, said, request.get_data()) if posts else []
     except Conflict:
-        raise Invalid({"Idempotency-Key": "it was used for another request"}) from None
+        raise Invalid(
+            {"Idempotency-Key": "this key was already used for another request"}
+        ) from None
     for index, result in zip(places, done, strict=True):
         results[index] = _result(index, result)
     body = Results(
@@ -180,7 +185,7 @@ def _result(index: int, done: Submission | Refused) -> Counted | Uncounted:
 @bp.get("/api/boards/<board>")
 @documented(query=Window, answer=Rows, path=BOARD, errors=(503,))
 def read_board(board: str) -> Response:
-    """A part of a board: from `offset` on, or what follows a `cursor`."""
+    """Rows of a board, from `offset` or after a `cursor`."""
     name, window = known(board, field=True), read_query(Window)
     seen = top(name, window.period, window.offset, window.limit, window.cursor)
     response = _answer(rows(name, seen.page))
@@ -192,7 +197,7 @@ def read_board(board: str) -> Response:
 @bp.get("/api/boards/<board>/players/<player:player>")
 @documented(query=Around, answer=Own, path={"board": "main", "player": "mara"}, errors=(404, 503))
 def read_player(board: str, player: str) -> Response:
-    """A player's own row and its neighbours, `around` on each side."""
+    """A player's own row and `around` neighbours on each side."""
     name, window = known(board, field=True), read_query(Around)
     try:
         player = check_player(player)

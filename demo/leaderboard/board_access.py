@@ -48,11 +48,17 @@ KEY_BYTES, ANSWER_BYTES = (
 BOARD_BYTES = 4000
 ROW_BYTES, ROW_SECONDS = 1700, 60  # of a new player, with as much metadata as may be
 REFUSED = "Nothing was changed."
-_NOT_KNOWN = "Whether the score counts is not known:"
-LOST = f"{_NOT_KNOWN} look at the board before you send it again."
-LOST_ONCE = f"{_NOT_KNOWN} sent again, with the same Idempotency-Key, it counts once."
-NOT_ALL = "Some may count. Send the same again: with an Idempotency-Key nothing counts twice."
-BY_API = "Scores are taken by the API alone here: each needs a key or a signature, which a page does not have."
+_NOT_KNOWN = "The score may or may not have been counted."
+LOST = f"{_NOT_KNOWN} Look at the board before you send it again."
+LOST_ONCE = f"{_NOT_KNOWN} Send it again with the same Idempotency-Key: it counts once."
+NOT_ALL = (
+    "Some scores may have been counted. "
+    "Send the same batch again: with an Idempotency-Key nothing counts twice."
+)
+BY_API = (
+    "Scores are accepted only through the API here. "
+    "Each needs an API key or a signature, which this page does not have."
+)
 bp = Blueprint("leaderboard", __name__, url_prefix="/leaderboard", cli_group=None)
 
 
@@ -67,7 +73,7 @@ class Seen:
 
 _snapshots: OrderedDict[tuple[str, str, int, int, str | None], Seen] = OrderedDict()
 _keeping = threading.Lock()
-SAMPLE = "Everybody on this board is made up. Scores are taken on every other board."
+SAMPLE = "All players on this board are sample data. Post scores to any other board."
 PLAYER_RULE = "1 to 64 visible characters."
 _unlisted: set[str] = set()
 _met: set[str] = set()  # boards that somebody has posted to in this process
@@ -236,8 +242,8 @@ def known(board: str, *, field: bool = False) -> str:
     if BOARD.fullmatch(board):
         return board
     if field:
-        raise Invalid({"board": "lower-case letters, digits and inner hyphens, 40 at most"})
-    raise NotFound("A board's name has lower-case letters, digits and inner hyphens, 40 at most.")
+        raise Invalid({"board": "up to 40 lower-case letters, digits and inner hyphens"})
+    raise NotFound("A board's name has up to 40 lower-case letters, digits and inner hyphens.")
 
 
 def by_api() -> str:
@@ -260,10 +266,12 @@ def as_sentence(error: ValueError) -> str:
 def sentence(standing: Standing, player: str, score: int) -> str:
     """What a submission has moved, for the player."""
     if not standing.is_best and standing.best == score:
-        return f"{player} stays at rank {standing.rank}: {score} equals the best so far."
+        return f"{player} stays at rank {standing.rank}: {score} equals their best score."
     if not standing.is_best:
-        return f"{player} stays at rank {standing.rank}: {standing.best} was better."
+        return (
+            f"{player} stays at rank {standing.rank}: their best score, {standing.best}, is better."
+        )
     if not standing.previous_rank:
-        return f"{player}: rank {standing.rank}, a new player, of {standing.total}."
+        return f"{player} is new on this board: rank {standing.rank} of {standing.total}."
     share = max(1, math.ceil(100 * standing.rank / standing.total))
     return f"{player}: rank {standing.previous_rank} → {standing.rank} of {standing.total}, new best, top {share}\u202f%."

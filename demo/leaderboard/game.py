@@ -67,7 +67,7 @@ def read(secret: str, board: str, ticket: str) -> Round:
     if not found or not hmac.compare_digest(
         found["mac"], _mac(secret, board, int(found["ms"]), found["number"])
     ):
-        raise Refused("This is no ticket of this board: start again.")
+        raise Refused("This is not a ticket of this board. Nothing was counted. Start a new game.")
     return _round(ticket, found["number"], int(found["ms"]))
 
 
@@ -75,7 +75,7 @@ def judge(game: Round, typed: str, now_ms: int) -> Result:
     """What an answer is worth: the words that are right, in their order. Raises Refused."""
     seconds = (now_ms - game.began_ms) / 1000
     if not 0 <= seconds <= SECONDS + GRACE_SECONDS:
-        raise Refused("The ten seconds are over: start again.")
+        raise Refused("The ten seconds are over. Nothing was counted. Start a new game.")
     characters = 0
     for word, wanted in zip(typed[:MOST_CHARACTERS].split(), game.words, strict=False):
         if word != wanted:
@@ -83,7 +83,8 @@ def judge(game: Round, typed: str, now_ms: int) -> Result:
         characters += len(word)
     if characters > MOST_PER_SECOND * seconds:
         raise Refused(
-            f"{characters} characters in {seconds:.1f} s: nobody types so fast. Not counted."
+            f"{characters} characters in {seconds:.1f} s: nobody types that fast. Nothing was "
+            "counted."
         )
     return Result(POINTS * characters, characters, seconds)
 

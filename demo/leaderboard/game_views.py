@@ -59,7 +59,12 @@ def answer_game(board: str) -> Any:
     except game.Refused as error:
         return _page(name, None, str(error)), 422
     except Conflict:
-        return _page(name, None, "This ticket has been used: start again."), 422
+        return _page(
+            name,
+            None,
+            "This ticket has already been used for other words. Nothing more "
+            "was counted. Start a new game.",
+        ), 422
     except ValueError as error:
         return _page(name, None, player_error=as_sentence(error)), 422
     response = redirect(url_for("leaderboard.board", board=name, player=player), 303)

@@ -77,15 +77,20 @@ def running() -> str:
     "--rate",
     type=click.FloatRange(0.1, 10_000),
     default=None,
-    help="posts a second at most; as fast as it goes",
+    help="maximum posts per second; unlimited by default",
 )
 @click.option("--board", default="main", show_default=True)
-@click.option("--url", default=None, help="where the app answers; by itself the one that runs here")
-@click.option("--seed", type=int, default=None, help="the same scores again")
+@click.option("--url", default=None, help="address of the app; by default the one that runs here")
+@click.option(
+    "--seed",
+    type=int,
+    default=None,
+    help="seed of the random scores: the same seed posts the same scores",
+)
 def command(
     players: int, rate: float | None, board: str, url: str | None, seed: int | None
 ) -> None:
-    """Post a score for each of N simulated players."""
+    """Post one score for each simulated player."""
     url = url or running()
     dice = random.Random(seed)
     bodies = [
@@ -114,8 +119,8 @@ def command(
             f"{url} does not answer ({error}). Is the app running?"
         ) from None
     except (ValueError, http.client.HTTPException) as error:
-        raise click.ClickException(f"{target} is no address ({error}).") from None
+        raise click.ClickException(f"{target} is not a valid address ({error}).") from None
     done = statuses.count(201)
     click.echo(f"{done} of {players} scores posted to {url}/leaderboard/boards/{board}")
     if done < players:
-        raise click.ClickException(f"answers: {sorted(set(statuses) - {201})}")
+        raise click.ClickException(f"other status codes: {sorted(set(statuses) - {201})}")

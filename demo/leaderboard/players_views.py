@@ -22,7 +22,7 @@ def add_players(board: str) -> Response:
     refuse_pages()
     submit_many(name, made_up(PLAYERS, random.Random()), None, b"", b"")
     response = redirect(url_for("leaderboard.board", board=name), 303)
-    told = f"{PLAYERS} made-up players were added: their names begin with {BOT}"
+    told = f"{PLAYERS} made-up players were added. Their names begin with {BOT}"
     flash_cookie.put(response, "message", told)
     return response
 

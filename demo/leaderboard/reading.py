@@ -58,7 +58,7 @@ class Periods:
         prefix: str = PREFIX,
     ) -> None:
         if not BOARD.fullmatch(text("board", board)):
-            raise ValueError("board: lower-case letters, digits and inner hyphens, 40 at most")
+            raise ValueError("board: up to 40 lower-case letters, digits and inner hyphens")
         self.board, self.lower_is_better = board, lower_is_better
         self.dense = Ranking(ranking) is Ranking.DENSE
         self.periods = tuple(period for period in Period if period in periods)

@@ -64,7 +64,7 @@ def score() -> tuple[list[Row], dict[str, float]]:
     }
     rows = [
         Row("The score", [done_at - asked_at], "ok"),
-        Row("Reads of the board", [ended - began for began, ended in looks], "redis"),
+        Row("Board reads", [ended - began for began, ended in looks], "redis"),
     ]
     return rows, counts
 
@@ -72,11 +72,11 @@ def score() -> tuple[list[Row], dict[str, float]]:
 def _tell(found: Measured) -> str:
     counts = found.counts
     moved = (
-        f"One score, taken in {told(found.rows[0].median)}, moved you from rank {counts['before']:.0f} to "
-        f"{counts['rank']:.0f} of {counts['total']:.0f}"
+        f"One score, posted in {told(found.rows[0].median)}, moved you from rank "
+        f"{counts['before']:.0f} to {counts['rank']:.0f} of {counts['total']:.0f}"
     )
     if counts["seen_ms"] < 0:
-        return f"{moved}; the reader did not see it within {LONGEST_SECONDS:.0f} s."
+        return f"{moved}; a reader of the board did not see it within {LONGEST_SECONDS:.0f} s."
     return f"{moved}; a reader of the board saw it {told(counts['seen_ms'])} later."
 
 
@@ -84,8 +84,8 @@ STEPS = (
     Step(
         6,
         "score",
-        "A score moves the board",
-        f"A score is posted to a board of {OTHERS + 1} while somebody reads it.",
+        "Post a score",
+        f"Posts a score to a board of {OTHERS + 1} players while another client reads the board.",
         score,
         _tell,
     ),

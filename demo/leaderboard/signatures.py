@@ -68,20 +68,24 @@ class Signatures:
         """Raises Unsigned unless it is signed, on time and not seen before; RedisError. One round
         trip, none for a signature that is wrong."""
         if not timestamp or not nonce or not signature:
-            raise Unsigned("Demo-Timestamp, Demo-Nonce and Demo-Signature are needed.")
+            raise Unsigned(
+                "The headers Demo-Timestamp, Demo-Nonce and Demo-Signature are required."
+            )
         if not TIMESTAMP.fullmatch(timestamp):
-            raise Unsigned("Demo-Timestamp has to be whole seconds since the epoch.")
+            raise Unsigned("Demo-Timestamp must be whole seconds since the epoch.")
         if not NONCE.fullmatch(nonce):
-            raise Unsigned("Demo-Nonce has to be 16 to 64 letters, digits, - or _.")
+            raise Unsigned("Demo-Nonce must have 16 to 64 letters, digits, - or _.")
         expected = sign(self._secret, timestamp, nonce, method, path, body)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
             raise Unsigned(
-                "Demo-Signature does not fit this timestamp, nonce, method, path and body."
+                "Demo-Signature does not match this timestamp, nonce, method, path and body."
             )
         key = f"{self._beginning}{{nonce:{hashlib.sha256(nonce.encode()).hexdigest()}}}"
         args = [timestamp, self.window_seconds, "" if now_ms is None else now_ms]
         answer = self._script(keys=[key], args=args)
         if answer == -1:
-            raise Unsigned(f"Demo-Timestamp is more than {self.window_seconds} seconds off.")
+            raise Unsigned(
+                f"Demo-Timestamp is more than {self.window_seconds} seconds from the server's time."
+            )
         if answer == 0:
-            raise Unsigned("This request was sent before: each nonce is taken once.")
+            raise Unsigned("This nonce was already used. Sign the request again with a new nonce.")

@@ -42,7 +42,7 @@ def lines(file: Path, *, newline: str = "") -> Iterator[tuple[int, bytes, str | 
                 line = (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
                 yield number, raw, line if raw.isascii() or _is_text(line) else None
         except UnicodeDecodeError:
-            raise NoTable(f"{file}: begins as UTF-16 and does not go on so.") from None
+            raise NoTable(f"{file}: begins as UTF-16, but the rest is not UTF-16.") from None
 
 
 def _is_text(line: str) -> bool:
@@ -68,7 +68,7 @@ def rows(file: Path) -> Iterator[tuple[int, bytes, dict[str, str] | str]]:
         try:
             cells = _cells(text, delimiters)
         except csv.Error as error:
-            yield number, raw, f"no CSV: {error}"
+            yield number, raw, f"not CSV: {error}"
             continue
         given = {n: cell for n, cell in zip_longest(names, cells, fillvalue="") if cell.strip()}
         if given or not cells:
@@ -93,16 +93,18 @@ def _heading(where: str, text: str, delimiters: str) -> tuple[str, list[str]]:
     twice = [name for name in COLUMNS if names.count(name) > 1]
     missing = [name for name in NEEDED if name not in names]
     if not known:
-        wrong = "this is no heading"
+        wrong = "no known column name"
     elif unknown:
-        wrong = f"there is no column {unknown[0][:40]!r}"
+        wrong = f"unknown column {unknown[0][:40]!r}"
     elif twice:
-        wrong = f"{twice[0]} stands there twice"
+        wrong = f"the column {twice[0]} is there twice"
     elif missing:
-        wrong = f"{missing[0]} is missing"
+        wrong = f"the column {missing[0]} is missing"
     else:
         return delimiter, names
-    raise NoTable(f"{where}: {wrong}. It has to name columns, as in: {','.join(COLUMNS)}")
+    raise NoTable(
+        f"{where}: {wrong}. The heading must name the columns, for example: {','.join(COLUMNS)}"
+    )
 
 
 def whole(cell: str) -> int:
@@ -114,11 +116,11 @@ def whole(cell: str) -> int:
     if LOST.fullmatch(cell):
         raise ValueError(f"score: {cell} {SHORT}")
     raise ValueError(
-        f"score: {cell[:40]!r} is no whole number of at most 16 digits, without a separator"
+        f"score: {cell[:40]!r} is not a whole number of at most 16 digits without separators"
     )
 
 
-SHORT = "is a number of which a spreadsheet left digits out: format its column as a whole number or text"
+SHORT = "is a number from which a spreadsheet dropped digits: format its column as a whole number or as text"
 
 
 def bare(cell: str) -> str:

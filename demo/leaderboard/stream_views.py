@@ -36,7 +36,7 @@ UNACKNOWLEDGED_SECONDS = 20
 RETRY_SECONDS = 30
 LAST = Header(
     "Last-Event-ID",
-    "the last event that the client has: it is not sent again",
+    "the last event that the client has received, so that it is not sent again",
     rf"^.{{0,{EVENT_ID_CHARACTERS}}}$",
     "0",
 )
@@ -150,14 +150,14 @@ def stream(board: str) -> Response:
     except Crowded as error:
         raise TryLater(
             429,
-            f"{error.most} streams are open from this address or its network, as many as one may "
-            "hold of this process. Read the board instead.",
+            f"Your address or its network already has {error.most} open streams in this process, "
+            "the maximum. Read the board instead.",
             RETRY_SECONDS,
         ) from None
     except Full:
         raise TryLater(
             503,
-            f"This process has {streams.places.most} places for viewers, and all are taken. "
+            f"No stream is free: this process serves at most {streams.places.most} at a time. "
             "Read the board instead.",
             RETRY_SECONDS,
         ) from None

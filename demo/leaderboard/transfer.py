@@ -115,7 +115,9 @@ def load(
     if before == 0:
         note.write(**last)
     elif last.get("passed") != passed.hexdigest():
-        raise Stopped(f"{note.path} tells of another file. Without it the import starts again.")
+        raise Stopped(
+            f"{note.path} belongs to another file. Delete it to start this import from the beginning."
+        )
     moved(before)
     done = before
     while batch := list(itertools.islice(lines, MOST)):
@@ -143,8 +145,9 @@ def _key(last: dict[str, Any], good: list[tuple[int, Post]], first: int, to: int
         return None
     if time.time() - last["at"] > DAY_SECONDS:
         raise Stopped(
-            f"The import was broken off more than a day ago. The lines before {first} are counted, of those from "
-            f"{first} to {to} it is no longer known. Import what is left from a file of its own."
+            f"The import was interrupted more than a day ago. The lines before {first} were "
+            f"counted. Lines {first} to {to} may or may not have been counted. Import the rest "
+            "from a file of its own."
         )
     return hashlib.sha256(f"{last['run']} {good}".encode()).hexdigest()
 

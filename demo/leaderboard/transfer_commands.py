@@ -19,13 +19,13 @@ from demo.web.services import get_redis
 TOLD = 100
 CLEAR = "\033[1G\033[K"  # the progress bar's line, on a terminal
 group = AppGroup(
-    "leaderboard", help="Scores out of files and into files, .csv or .jsonl; the end of a season."
+    "leaderboard", help="Import and export scores as .csv or .jsonl files, and close a season."
 )
 
 
 def _board(_: click.Context, __: click.Parameter, name: str) -> str:
     if not BOARD.fullmatch(name):
-        raise click.BadParameter("lower-case letters, digits and inner hyphens, 40 at most")
+        raise click.BadParameter("up to 40 lower-case letters, digits and inner hyphens")
     return name
 
 
@@ -48,7 +48,7 @@ def _told() -> Iterator[None]:
         yield
     except RedisError as error:
         raise click.ClickException(
-            f"Redis went away ({type(error).__name__}). The same command goes on."
+            f"Redis went away ({type(error).__name__}). Run the same command again to continue."
         ) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
@@ -83,10 +83,10 @@ def _rate(a_second: float | None) -> str | None:
     "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_file
 )
 @click.option("--board", default="main", show_default=True, callback=_board)
-@click.option("--raw", is_flag=True, help="Take the cells of a .csv as they are.")
+@click.option("--raw", is_flag=True, help="Import the cells of a .csv unchanged.")
 def load(file: Path, board: str, raw: bool) -> None:
-    """Submit each line; broken off, the same command goes on. Lines that are wrong are told and
-    left out. Of a .csv the delimiter, the encoding and the order of the columns are found out."""
+    """Post the score of each line. If interrupted, the same command continues. Invalid lines are
+    reported and skipped. The delimiter, encoding and column order of a .csv are detected."""
     faults = 0
 
     def say(number: int, fault: str) -> None:
@@ -106,9 +106,9 @@ def load(file: Path, board: str, raw: bool) -> None:
                 click.echo(f"and {faults - TOLD} more", err=True)
         if done.counted or done.before:
             boards.remember(get_redis(), board)
-    more = f", {done.before} were done before" if done.before else ""
+    more = f", {done.before} were imported earlier" if done.before else ""
     click.echo(
-        f"{done.counted} of {length} lines counted on board {board}, {done.refused} left out{more}"
+        f"{done.counted} of {length} lines counted on board {board}, {done.refused} skipped{more}"
     )
     if not (done.counted or done.before):
         raise click.exceptions.Exit(1)
@@ -119,17 +119,21 @@ def load(file: Path, board: str, raw: bool) -> None:
 @click.option("--board", default="main", show_default=True, callback=_board)
 @click.option("--period", default="all", show_default=True, callback=_period)
 @click.option(
-    "--raw", is_flag=True, help="Leave cells of a .csv that a spreadsheet would run as a formula."
+    "--raw",
+    is_flag=True,
+    help="Write cells of a .csv unchanged, even those that a spreadsheet would run as a formula.",
 )
 @click.option(
-    "--excel", is_flag=True, help="Begin a .csv with the mark by which Excel knows UTF-8."
+    "--excel",
+    is_flag=True,
+    help="Start a .csv with the byte order mark by which Excel recognizes UTF-8.",
 )
 def save(file: Path, board: str, period: str, raw: bool, excel: bool) -> None:
-    """Write the rows, best first; broken off, the same command goes on. What moves meanwhile may be
-    there twice or not. In a .csv a cell that a spreadsheet would run stands behind an apostrophe,
-    which import takes off."""
+    """Write the rows, best first. If interrupted, the same command continues. A player whose score
+    changes meanwhile may appear twice or be missing. In a .csv, a cell that a spreadsheet would run
+    gets an apostrophe in front, which import removes."""
     if excel and not transfer.is_csv(file):
-        raise click.UsageError("--excel is for .csv")
+        raise click.UsageError("--excel works only with .csv")
     with _told(), _bar("Rows", 1) as moved:
         written = transfer.save(leaderboard(board), file, period, moved, raw=raw, mark=excel)
     click.echo(f"{written} rows of board {board} written to {file}")
@@ -139,7 +143,7 @@ def save(file: Path, board: str, period: str, raw: bool, excel: bool) -> None:
 @click.argument("name")
 @click.option("--board", default="main", show_default=True, callback=_board)
 def season(name: str, board: str) -> None:
-    """Close the all-time board into the archive of that name; the next score begins a new one."""
+    """Move the all-time board into an archive of this name. The next score starts a new board."""
     with _told():
         try:
             players = leaderboard(board).season(name)

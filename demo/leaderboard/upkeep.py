@@ -56,7 +56,7 @@ class Upkeep(Reading):
         is archived with its player, and stays on the board for who is in the running week or
         day. Raises ValueError when the name is taken."""
         if not BOARD.fullmatch(text("name", name)):
-            raise ValueError("season: lower-case letters, digits and inner hyphens, 40 at most")
+            raise ValueError("season: up to 40 lower-case letters, digits and inner hyphens")
         archive = f"season:{name}"
         for _ in range(2):
             running = [self.redis_keys(period)[0] for period in self.periods[1:]]
@@ -76,7 +76,7 @@ class Upkeep(Reading):
         else:
             raise RuntimeError("the day turned twice within one closing")
         if total < 0:
-            raise ValueError("season: there is one of this name")
+            raise ValueError("season: a season of this name already exists")
         return int(total)
 
     def seasons(self) -> list[str]:

@@ -158,7 +158,11 @@ def card(_: object) -> tuple[str, str, str]:
         entries = top(MAIN, Period.ALL, 0, 3).page.entries
     except RedisError:
         return "Leader", "–", ""
-    return "Leader", entries[0].player if entries else "nobody yet", sketches.podium(len(entries))
+    return (
+        "Leader",
+        entries[0].player if entries else "no players yet",
+        sketches.podium(len(entries)),
+    )
 
 
 @bp.get("/")

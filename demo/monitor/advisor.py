@@ -14,19 +14,19 @@ from demo.monitor.facts import NOT_KNOWN, Facts, Finding, Limits, Outcome
 
 Check = Callable[[Facts, Limits], Outcome]
 CHECKS: dict[str, Check] = {
-    "memory has a limit": checks_memory.no_maxmemory,
-    "no session can be evicted": checks_memory.evicts_sessions,
-    "the cache has room": checks_memory.noeviction_with_a_cache,
-    "connections suffice": checks_server.too_many_connections,
-    "what must survive is on disk": checks_server.nothing_persists,
-    "nobody gets in without a password": checks_server.no_password,
-    "every key expires": checks_memory.endless_keys,
-    "no key is big": checks_memory.big_key,
-    "no key is hot": checks_memory.hot_key,
-    "the version is a tested one": checks_server.untested_version,
+    "memory is limited": checks_memory.no_maxmemory,
+    "sessions cannot be evicted": checks_memory.evicts_sessions,
+    "the cache can evict entries": checks_memory.noeviction_with_a_cache,
+    "enough connections": checks_server.too_many_connections,
+    "data is saved to disk": checks_server.nothing_persists,
+    "a password is set": checks_server.no_password,
+    "all keys have a TTL": checks_memory.endless_keys,
+    "no big key": checks_memory.big_key,
+    "no hot key": checks_memory.hot_key,
+    "the version is tested": checks_server.untested_version,
     "the clocks agree": checks_server.clocks_apart,
-    "copies are made": checks_server.replica_cut_off,
-    "every server answers": checks_server.server_away,
+    "replication and snapshots work": checks_server.replica_cut_off,
+    "all servers answer": checks_server.server_away,
 }
 WEIGHTS = ("act", "heed", "note")
 

@@ -10,8 +10,8 @@ def no_maxmemory(facts: Facts, _: Limits) -> Outcome:
     return Finding(
         "no-maxmemory",
         "heed",
-        "Memory has no limit",
-        "The server grows until the machine has nothing left and the system kills it, with all that it holds.",
+        "Redis has no memory limit",
+        "The server grows until the machine has no memory left and the system kills it. All its data is then lost.",
         "CONFIG SET maxmemory 1gb",
     )
 
@@ -24,9 +24,10 @@ def evicts_sessions(facts: Facts, _: Limits) -> Outcome:
     return Finding(
         "evicts-sessions",
         "act" if facts.server.maxmemory_bytes else "heed",
-        f"{policy} can throw out a session",
-        "When memory is full the server makes room with whatever the policy picks. Sessions expire too, so no policy but "
-        "noeviction leaves them alone: visitors would be signed out by somebody else’s cache.",
+        f"{policy} can evict sessions",
+        "When memory is full, the server evicts the keys that the policy picks. Sessions have a "
+        "TTL, so only noeviction spares them. With any other policy, a full cache signs visitors "
+        "out.",
         "CONFIG SET maxmemory-policy noeviction",
     )
 
@@ -45,8 +46,9 @@ def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Outcome:
         return Finding(
             "noeviction-cache",
             "heed",
-            "A cache that cannot make room",
-            "Under noeviction a full server refuses every write. No session lies here: the least used entries could go.",
+            "The cache cannot evict old entries",
+            "With noeviction, a full server refuses every write. No sessions are stored here, so "
+            "it can evict the least used entries.",
             "CONFIG SET maxmemory-policy allkeys-lfu",
         )
     if share < limits.full:
@@ -54,9 +56,10 @@ def noeviction_with_a_cache(facts: Facts, limits: Limits) -> Outcome:
     return Finding(
         "noeviction-cache",
         "act" if share > 0.9 else "heed",
-        f"Memory is {share:.0%} full, and nothing may be evicted",
-        "noeviction is right beside sessions, but when memory is full every write is refused, those of the cache and of "
-        "sign-in alike. Entries that expire make room; more memory, or a server of its own for the cache, is safer.",
+        f"Memory is {share:.0%} full, and no key may be evicted",
+        "noeviction is right for sessions, but when memory is full every write is refused, for "
+        "the cache and for sign-in. Expired entries free memory. More memory, or a separate "
+        "server for the cache, is safer.",
         f"CONFIG SET maxmemory {2 * server.maxmemory_bytes // 1_000_000}mb",
     )
 
@@ -71,7 +74,7 @@ def endless_keys(facts: Facts, _: Limits) -> Outcome:
         "no-ttl",
         "heed",
         f"{facts.survey.endless} of this app’s keys never expire",
-        "Every key of this app is meant to end by itself; these stay until somebody removes them: "
+        "Every key of this app should have a TTL. These keys stay until you remove them: "
         + ", ".join(facts.survey.endless_names[:3])
         + ".",
         "EXPIRE <key> 86400",
@@ -90,7 +93,7 @@ def big_key(facts: Facts, limits: Limits) -> Outcome:
         "big-key",
         "heed",
         f"One key holds {size / 1e6:.0f} MB",
-        f"{name}: everybody waits while it is read in full or freed, and in a cluster it cannot be divided.",
+        f"{name}: all clients wait while it is read in full or freed, and a cluster cannot split it.",
         "UNLINK <key>",
         of_one_server=False,
     )
@@ -112,8 +115,8 @@ def hot_key(facts: Facts, limits: Limits) -> Outcome:
         "hot-key",
         "heed",
         f"One key is in {min(1.0, count / commands):.0%} of all commands",
-        f"{name}, at {rate:.0f} commands a second: one core of one node does all of that, whatever the cluster’s size. "
-        "A near cache takes it off the network.",
+        f"{name}, at {rate:.0f} commands per second: one core of one node does all this work, in a "
+        "cluster of any size. A near cache avoids these round trips.",
         "DEMO_NEAR_CACHE=true",
         of_one_server=False,
     )

@@ -20,9 +20,9 @@ def too_many_connections(facts: Facts, _: Limits) -> Outcome:
     return Finding(
         "pool-above-maxclients",
         "act",
-        "The pools can ask for more connections than there are",
-        f"{facts.workers} workers with {facts.pool_size} each make {wanted}, of a cluster to each server; "
-        f"it takes {most} and refuses the rest.",
+        "The pools can open more connections than the server accepts",
+        f"{facts.workers} workers with {facts.pool_size} connections each can open {wanted}, in a "
+        f"cluster to each server. The server accepts {most} and refuses the rest.",
         f"CONFIG SET maxclients {wanted * 2}",
     )
 
@@ -38,10 +38,10 @@ def nothing_persists(facts: Facts, _: Limits) -> Outcome:
     return Finding(
         "no-persistence",
         "note" if facts.embedded else "heed",
-        "A restart of the server signs everybody out",
-        "It writes nothing to disk, neither a log nor a snapshot, and sessions and scores lie only there."
+        "A restart of the server signs out all visitors",
+        "The server writes neither a log nor a snapshot to disk, and it holds the only copy of sessions and scores."
         + (
-            " That was chosen here, by DEMO_KEEP_DATA=false, and is fine in development."
+            " DEMO_KEEP_DATA=false chose this here, which is fine in development."
             if facts.embedded
             else ""
         ),
@@ -64,9 +64,10 @@ def no_password(facts: Facts, _: Limits) -> Outcome:
         "no-password",
         "note" if near else "act",
         "The default user has no password",
-        "It answers this machine only, which is fine in development; give it a password before another machine can reach it."
+        "The server answers only this machine, which is fine in development. Set a password "
+        "before another machine can reach it."
         if near
-        else "Whoever can reach the port can read every session and change every score.",
+        else "Anyone who can reach the port can read every session and change every score.",
         "ACL SETUSER default resetpass >a-long-secret",
     )
 
@@ -86,8 +87,9 @@ def untested_version(
     return Finding(
         "untested-version",
         "heed" if version < least else "note",
-        f"{facts.server.engine} {facts.server.version} is {'older' if version < least else 'newer'} than what was tested",
-        f"This app was tested from {least[0]}.{least[1]} to {most[0]}.x; it may do well, nobody has looked.",
+        f"{facts.server.engine} {facts.server.version} is "
+        f"{'older' if version < least else 'newer'} than the tested versions",
+        f"This app was tested with versions {least[0]}.{least[1]} to {most[0]}.x. This version may work, but is untested.",
         "TEST_REDIS_URL=redis://… make test",
     )
 
@@ -103,8 +105,9 @@ def clocks_apart(facts: Facts, limits: Limits) -> Outcome:
         "clocks-apart",
         "heed",
         f"The clocks are {abs(apart):.1f} s apart",
-        f"This machine is {'ahead of' if apart > 0 else 'behind'} the server. Limits and boards go by the server’s clock, "
-        "but cookies, certificates and logs go by this one.",
+        f"This machine is {'ahead of' if apart > 0 else 'behind'} the server. Rate limits and "
+        "boards use the server’s clock, but cookies, certificates and logs use this machine’s "
+        "clock.",
         "timedatectl set-ntp true",
         of_one_server=False,
     )
@@ -116,8 +119,8 @@ def replica_cut_off(facts: Facts, _: Limits) -> Outcome:
         return Finding(
             "not-replicated",
             "act",
-            "This replica has lost its master",
-            "It answers with what it had, and takes no writes.",
+            "This replica has lost its primary",
+            "It answers with old data and refuses writes.",
             "INFO replication",
         )
     if facts.server.last_save_ok:
@@ -126,7 +129,8 @@ def replica_cut_off(facts: Facts, _: Limits) -> Outcome:
         "save-failed",
         "act",
         "The last save failed",
-        "What is only in memory is lost when the server ends. Often the disk is full, or its folder cannot be written.",
+        "Data that is only in memory is lost when the server stops. Often the disk is full or the "
+        "folder is not writable.",
         "INFO persistence",
     )
 
@@ -140,9 +144,9 @@ def server_away(facts: Facts, _: Limits) -> Outcome:
     return Finding(
         "server-away",
         "act",
-        f"{len(away)} of {len(facts.servers)} servers {'are' if several else 'is'} not well",
+        f"{len(away)} of {len(facts.servers)} servers {'have' if several else 'has'} a problem",
         "; ".join(f"{server.role} {server.name}: {server.trouble}" for server in away)
-        + ". What it holds, or stands ready for, is missing until it is back.",
+        + ". Its data, or its service as a standby, is missing until it is back.",
         "CLUSTER NODES, or SENTINEL REPLICAS",
         of_one_server=False,
     )

@@ -18,13 +18,13 @@ from demo.monitor.traces import Kind
 POLICIES = ("allkeys-lfu", "allkeys-lru", "allkeys-random", "volatile-ttl", "noeviction")
 NEWER_POLICIES = ("allkeys-lrm", "volatile-lrm")  # of Redis 8.6 and later
 DEFINED = {
-    "allkeys-lfu": "throws out a key that was used least often, whatever it holds",
-    "allkeys-lru": "throws out a key whose last use is longest ago, whatever it holds",
-    "allkeys-random": "throws out any key, by chance",
-    "volatile-ttl": "throws out a key that would expire soonest; keys without an expiry stay",
-    "noeviction": "throws out nothing: a write that needs memory is refused",
-    "allkeys-lrm": "throws out a key whose last change is longest ago, however often it is read",
-    "volatile-lrm": "does the same among keys with an expiry; all keys of this lab have one",
+    "allkeys-lfu": "evicts a key that was used least often, of all keys",
+    "allkeys-lru": "evicts a key whose last use is longest ago, of all keys",
+    "allkeys-random": "evicts a random key, of all keys",
+    "volatile-ttl": "evicts the key that would expire soonest; keys without a TTL stay",
+    "noeviction": "evicts nothing and refuses writes that need memory",
+    "allkeys-lrm": "evicts a key whose last change is longest ago, however often it is read",
+    "volatile-lrm": "does the same among keys with a TTL; all keys of this lab have one",
 }
 SETTINGS = {"maxmemory-samples": "10", "lfu-log-factor": "1", "lfu-decay-time": "1"}
 SECONDS = 15.0
@@ -154,7 +154,7 @@ def in_points(answered: Sequence[bool], requests: int) -> list[float | None]:
 def price(found: Result) -> str:
     """What a policy has lost, in words; empty when it lost nothing."""
     gone = SESSIONS - found.sessions
-    lost = [f"signed out {gone} of {SESSIONS} people"] if gone else []
+    lost = [f"signed out {gone} of {SESSIONS} visitors"] if gone else []
     if found.refused:
         count = f"{found.refused:,}".replace(",", "\u202f")
         lost.append(f"refused {count} write{'s' * (found.refused != 1)}")
@@ -170,17 +170,17 @@ def verdict(outcome: Outcome) -> str:
     """A finished run in a few sentences: an answer more is not worth a person signed out, nor a
     write refused."""
     order = ranked(outcome.results)
-    found = [(f"{each.policy} {_percent(each):.1f} %", price(each)) for each in order]
-    well = [told for told, lost in found if not lost]
+    found = [(each.policy, f"{_percent(each):.1f} %", price(each)) for each in order]
+    well = [f"{policy} {ratio}" for policy, ratio, lost in found if not lost]
     best = 100 * outcome.optimum_hits / max(1, outcome.results[0].asked if outcome.results else 0)
     return " ".join(
         [
-            f"Where a cache shares its server with sessions, take {order[0].policy}. "
-            f"Answered from memory, with nobody signed out and no write refused: {', '.join(well)}."
+            f"If a cache and sessions share a server, use {order[0].policy}. "
+            f"Hit ratio of the policies that signed out nobody and refused no write: {', '.join(well)}."
             if well
-            else "Each policy signed people out or refused writes.",
-            *(f"Under {told}, but it {lost}." for told, lost in found if lost),
-            f"Nobody could have done better than {best:.1f} %.",
+            else "Each policy signed out visitors or refused writes.",
+            *(f"{policy} reached {ratio}, but it {lost}." for policy, ratio, lost in found if lost),
+            f"No policy could have reached more than {best:.1f} %.",
         ]
     )
 

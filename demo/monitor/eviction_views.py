@@ -34,15 +34,17 @@ COLOURS = dict(
     )
 )
 TRACES = {
-    "zipf": "favourites that stay (Zipf)",
-    "scan": "favourites, and a scan in the middle third",
+    "zipf": "stable favourites (Zipf)",
+    "scan": "favourites, with a scan in the middle third",
     "loop": "a loop larger than memory",
     "shift": "favourites that change twice",
 }
 SETTINGS = {
-    "maxmemory-samples": "looks at more keys than by itself, so that what is seen is the policy and not the sampling",
-    "lfu-log-factor": "a counter that rises after few uses: a short run has no millions of them",
-    "lfu-decay-time": "minutes until a counter falls by one, the shortest there is: old favourites hardly fade in one run",
+    "maxmemory-samples": "Redis samples more keys than by default, so that the result shows the "
+    "policy and not the sampling",
+    "lfu-log-factor": "the use counter rises after few uses, because a short run does not have millions of them",
+    "lfu-decay-time": "the use counter falls by one every minute, the shortest interval: old "
+    "favourites hardly fade in one run",
 }
 bp = Blueprint("eviction", __name__, url_prefix="/monitor/eviction", cli_group=None)
 
@@ -101,7 +103,7 @@ EVICTION = labs.add(
 def _found_binary() -> str:
     binary = _binary()
     if binary is None:
-        raise ServiceUnavailable("No engine is installed here, so there is nothing to run.")
+        raise ServiceUnavailable("The lab cannot run, because no engine is installed here.")
     return binary
 
 
@@ -129,7 +131,9 @@ def _begin(options: Options, binary: str, turn: Run) -> None:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise ServiceUnavailable("This machine has no room for a run now.") from error
+            raise ServiceUnavailable(
+                "This machine has no free capacity for a run now. Try again later."
+            ) from error
         raise
     task = msgspec.json.encode({"binary": binary, "folder": str(folder), "options": options})
     shared = get_redis()

@@ -19,8 +19,9 @@ def exposition() -> Response:
     up now."""
     if not (_bears_the_token() or _comes_from_there()):
         raise Forbidden(
-            "These figures are for operators: DEMO_METRICS_ALLOW names their addresses, DEMO_METRICS_TOKEN a token. "
-            "Behind a proxy that DEMO_TRUSTED_PROXIES does not count, the token alone."
+            "These figures are for operators. Allow their addresses in DEMO_METRICS_ALLOW, or set "
+            "a token in DEMO_METRICS_TOKEN. Behind a proxy that DEMO_TRUSTED_PROXIES does not "
+            "count, only the token works."
         )
     for look_up in services().before_scrape:
         look_up()

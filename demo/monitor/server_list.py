@@ -18,9 +18,9 @@ REPLICA_ROLES = ("slave", "replica")
 PRIMARY, REPLICA, SENTINEL = "primary", "replica", "Sentinel"
 UNREACHED = ("ConnectionError", "TimeoutError")
 NAMED_OTHERWISE = {
-    "is_sdown": "down, says a Sentinel",
-    "is_odown": "down, say the Sentinels",
-    "is_disconnected": "out of reach of a Sentinel",
+    "is_sdown": "down according to one Sentinel",
+    "is_odown": "down according to the Sentinels",
+    "is_disconnected": "unreachable for a Sentinel",
 }
 
 
@@ -85,7 +85,7 @@ def of_cluster(client: Any) -> list[Server]:
             found.append(Server(node.name, role, None, _why(error)))
     if not any(server.snapshot for server in found):
         raise (
-            last if isinstance(last, errors.all[0]) else errors.response("no server of the cluster")
+            last if isinstance(last, errors.all[0]) else errors.response("not part of the cluster")
         )
     return found + _left_out(client, {server.name for server in found})
 
@@ -99,7 +99,10 @@ def _left_out(client: Any, known: set[str]) -> list[Server]:
         return []
     return [
         Server(
-            name, REPLICA if "slave" in each["flags"] else PRIMARY, None, "failed, say the others"
+            name,
+            REPLICA if "slave" in each["flags"] else PRIMARY,
+            None,
+            "failed according to the others",
         )
         for name, each in sorted(told.items())
         if name not in known and {"fail", "fail?"} & set(each["flags"].split(","))

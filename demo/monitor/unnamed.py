@@ -22,7 +22,7 @@ def unnamed(seen: Overview) -> Overview:
         around = state.survey
         state = msgspec.structs.replace(
             state,
-            by="one of the processes",
+            by="one process",
             survey=around and msgspec.structs.replace(around, biggest=[], endless_names=[]),
             clients={"all": sum(state.clients.values())} if state.clients else {},
         )

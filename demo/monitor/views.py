@@ -61,7 +61,7 @@ LABS = (
     (
         "monitor.eviction.index",
         "Eviction",
-        "A full server under each policy: what it throws out, and what that costs.",
+        "A full server under each policy: which keys it evicts, and what that costs.",
     ),
 )
 NOW = {"Cache-Control": KEPT_BY_NOBODY}  # probes ask how things are now
@@ -215,10 +215,10 @@ def verdict(seen: Overview) -> str:
         sum(finding.weight == weight for finding in seen.findings) for weight in ("act", "heed")
     )
     if acts:
-        return f"{acts} thing{'s' * (acts > 1)} should be done now"
+        return f"{acts} problem{'s' * (acts > 1)} to fix now"
     if heeds:
-        return f"All is well, {heeds} thing{'s' * (heeds > 1)} to heed"
-    return "All is well"
+        return f"No problems, {heeds} warning{'s' * (heeds > 1)}"
+    return "No problems found"
 
 
 @bp.get("/monitor/api/snapshot")
@@ -228,7 +228,7 @@ def api_snapshot() -> Response:
     try:
         seen = _overview(read_query(Asked).span)
     except RedisError as error:
-        raise ServiceUnavailable(f"{_why(error)}, so there is nothing to tell.") from None
+        raise ServiceUnavailable(f"{_why(error)}, so there are no figures.") from None
     return Response(msgspec.json.encode(columns.twin(seen)), mimetype="application/json")
 
 
@@ -242,8 +242,8 @@ def livez() -> Any:
 @bp.get("/readyz")
 @documented(answer=Ready, also={503: Ready})
 def readyz() -> Any:
-    """200 when Redis, each server of a cluster, and the database answer and the process is not about
-    to end, else 503; the body says what is not well."""
+    """200 if the process can serve requests, else 503. It can if Redis, each server of a cluster
+    and the database answer, and the process is not stopping. The body names what is wrong."""
     state, missing = {"redis": "ok", "database": "ok"}, dict[str, list[str]]()
     try:
         client = get_protected_redis()

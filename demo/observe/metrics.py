@@ -40,7 +40,7 @@ RATE_LIMIT_DECISIONS = Counter(
 )
 STREAMS_OPEN = Gauge(
     "demo_streams_open",
-    "Viewers of live boards, now",
+    "Current viewers of live boards",
     registry=registry,
     multiprocess_mode="livesum",
 )
@@ -48,62 +48,62 @@ STREAMS_OPEN = Gauge(
 
 REQUESTS = Counter(
     "demo_http_requests",
-    "Answers, by endpoint (none: no endpoint was found), method and status",
+    "Responses, by endpoint (none if no endpoint matched), method and status",
     ("endpoint", "method", "status"),
     registry=registry,
 )
 LATENCY = Histogram(
     "demo_http_request_seconds",
-    "Time until the head of an answer goes out, by endpoint",
+    "Time until the response headers are sent, by endpoint",
     ("endpoint",),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=registry,
 )
 ROUND_TRIPS = Histogram(
     "demo_redis_round_trips",
-    "How often a request waited for Redis, by endpoint",
+    "Round trips to Redis in requests, by endpoint",
     ("endpoint",),
     buckets=(0, 1, 2, 3, 5, 8, 13),
     registry=registry,
 )
 CACHE_OUTCOMES = Counter(
     "demo_cache_outcomes",
-    "Where the answers of a cache came from: HIT, MISS, EXPIRED, STALE, NEGATIVE, BYPASS",
+    "Cache lookups by result: HIT, MISS, EXPIRED, STALE, NEGATIVE, BYPASS",
     ("cache", "outcome"),
     registry=registry,
 )
 ANALYTICS_DROPPED = Counter(
     "demo_analytics_dropped",
-    "Views that were not counted, because Redis did not take them or too many came within a second",
+    "Views that were not counted, because Redis did not accept them or too many arrived within a second",
     registry=registry,
 )
 OUTBOX_PENDING = Gauge(
     "demo_outbox_pending",
-    "Changes in the database that the caches have not been told of, when somebody asked last; NaN without a database",
+    "Changes in the database that are not yet delivered to the caches, at the last check; NaN without a database",
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
 GIVEN_UP = Counter(
     "demo_leaderboard_given_up",
-    "Boards, and rows of boards, that had to go as Redis' memory was short, by what",
+    "Boards and rows of boards that were deleted because Redis was short of memory, by kind",
     ("what",),
     registry=registry,
 )
 BREAKERS_OPEN = Gauge(
     "demo_breakers_open",
-    "Workers for whom Redis is away",
+    "Workers that cannot reach Redis",
     multiprocess_mode="livesum",
     registry=registry,
 )
 POOL_SIZE = Gauge(
     "demo_pool_connections_max",
-    "Connections to Redis that all workers together may hold",
+    "Maximum number of connections to Redis of all workers together",
     multiprocess_mode="livesum",
     registry=registry,
 )
 POOL_IN_USE = Gauge(
     "demo_pool_connections_in_use",
-    "Connections to Redis that were busy when each worker answered or reported last",
+    "Busy connections to Redis at each worker's last answer or report",
     multiprocess_mode="livesum",
     registry=registry,
 )

@@ -56,7 +56,8 @@ class Hit(Question, frozen=True, forbid_unknown_fields=True):
     errors=(400, 413, 429, 503),
 )
 def hit() -> Response:
-    """Counts a hit. Identities are each caller's own: nobody uses up those of another."""
+    """Counts a hit. Each caller has its own identities, so no caller can use up another's
+    limit."""
     wanted = read_json(Hit)
     if wanted.cost > wanted.limit:
         raise Invalid({"cost": f"at most the limit, {wanted.limit}"})
@@ -73,7 +74,7 @@ def hit() -> Response:
 @bp.get("/hits")
 @documented(query=Question, answer=Answer, example={"identity": "me"}, errors=(503,))
 def peek() -> Response:
-    """The state, without counting anything."""
+    """The state of a limit. Nothing is counted."""
     wanted = read_query(Question)
     limiter = _limiter(wanted)
     response = _answer(wanted, limiter, limiter.peek(_identity(wanted)), status=200)

@@ -86,7 +86,9 @@ def _cost(rule: Rule) -> int:
     cost = max(1, len(listed)) if isinstance(listed, list) else 1
     if cost <= rule.most or rule.dry_run:
         return min(cost, rule.most)
-    raise Invalid({name: f"{rule.most} at once at most: more never fit into the limit"})
+    raise Invalid(
+        {name: f"{rule.most} at most in one request, because more never fit into the limit"}
+    )
 
 
 def _before() -> Response | None:

@@ -61,10 +61,10 @@ def problem(
     seconds = retry_after(decision)
     if decision.blocked:
         kind, title = ABNORMAL_USAGE, "Abnormal usage detected"
-        detail = f"Refused {block_after} times in a row, and shut out for a while. Try again in {seconds} s."
+        detail = f"You were refused {block_after} times in a row, so you are blocked. Try again in {seconds} s."
     else:
         kind, title = QUOTA_EXCEEDED, "Quota exceeded"
-        detail = f"At most {decision.limit} in this window. Try again in {seconds} s."
+        detail = f"The limit is {decision.limit} in this window. Try again in {seconds} s."
     return {
         "type": kind,
         "title": title,

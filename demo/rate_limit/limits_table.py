@@ -31,7 +31,7 @@ def rows() -> list[tuple[str, ...]]:
     return found
 
 
-@click.command("limits", help="List what is limited where, by whose count.")
+@click.command("limits", help="List the rate limits of each endpoint and what they count by.")
 @with_appcontext
 def command() -> None:
     """One line for each limit of each endpoint."""

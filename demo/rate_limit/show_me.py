@@ -35,15 +35,15 @@ def hits() -> tuple[list[Row], dict[str, float]]:
         "refused": len(refused),
         "retry_s": found[-1][1].retry_after_seconds,
     }
-    return [Row("Passed", passed, "ok"), Row("Refused", refused, "bad")], counts
+    return [Row("Allowed", passed, "ok"), Row("Refused", refused, "bad")], counts
 
 
 def _tell(found: Measured) -> str:
     passed, refused = found.rows
     counts = found.counts
     return (
-        f"Of {HITS} hits {counts['passed']:.0f} passed and {counts['refused']:.0f} were refused, each after "
-        f"{told(max(passed.ms + refused.ms))} at most; the next one passes in {counts['retry_s']:.1f} s."
+        f"Of {HITS} requests, {counts['passed']:.0f} were allowed and {counts['refused']:.0f} refused, each within "
+        f"{told(max(passed.ms + refused.ms))}. The next request is allowed in {counts['retry_s']:.1f} s."
     )
 
 
@@ -51,8 +51,8 @@ STEPS = (
     Step(
         5,
         "limit",
-        "A limit is hit",
-        f"{HITS} hits go to a limit of {QUOTA.limit} in {QUOTA.window_seconds:.0f} s.",
+        "Hit a rate limit",
+        f"Sends {HITS} requests against a limit of {QUOTA.limit} in {QUOTA.window_seconds:.0f} s.",
         hits,
         _tell,
     ),

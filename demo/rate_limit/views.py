@@ -80,7 +80,7 @@ def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     """The home page's figure and picture."""
     passed, refused, scope = home.scoped(told, metrics.limited())
     return (
-        f"Requests that the app’s own limits refused, {scope}",
+        f"Requests refused by the app’s own limits, {scope}",
         str(refused),
         sketches.verdicts(passed, refused),
     )

@@ -34,11 +34,11 @@ from sqlalchemy.exc import IntegrityError
 from demo.sessions import hashing
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{2,23}")
-NAME_RULE = "3 to 24 small letters, digits, - and _, a letter first."
+NAME_RULE = "3 to 24 lower-case letters, digits, - and _, starting with a letter."
 LEAST_CHARACTERS, MOST_CHARACTERS = 10, 256
 PASSWORD_RULE = f"{LEAST_CHARACTERS} to {MOST_CHARACTERS} characters."
 MOST_ACCOUNTS = 100_000
-TAKEN = "Somebody has that name already."
+TAKEN = "This name is already taken."
 ADVISORY_LOCK = 7_233_915
 DEMO_NAMES = ("mara", "noor", "sven", "yuki")
 DEMO_PASSWORD = "correct horse"
@@ -152,7 +152,7 @@ def add(connection: Connection, name: str, hashed: str) -> None:
     """Makes an account of a name that was checked. Raises Refused."""
     if (connection.scalar(select(func.count()).select_from(accounts)) or 0) >= MOST_ACCOUNTS:
         raise Refused(
-            "name", "There are too many accounts here already. Please use one of the demo accounts."
+            "name", "No more accounts can be created on this server. Use one of the demo accounts."
         )
     now = datetime.now(UTC)
     row = {
@@ -174,11 +174,11 @@ def hash_password(name: str, password: str) -> str:
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
         raise Refused("password", PASSWORD_RULE)
     if name in password.casefold() or len(set(password)) < 4 or password == DEMO_PASSWORD:
-        raise Refused("password", "Too easy to guess.")
+        raise Refused("password", "This password is too easy to guess.")
     try:
         password.encode()
     except UnicodeEncodeError:
-        raise Refused("password", "Holds what is no character.") from None
+        raise Refused("password", "The password contains an invalid character.") from None
     return hashing.make(password, HASHING)
 
 

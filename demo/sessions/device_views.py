@@ -71,7 +71,8 @@ def devices() -> str:
 @bp.get("/api/devices")
 @documented(answer=list[ListedDevice], errors=(503,))
 def list_devices() -> FlaskResponse:
-    """The devices of the visitor; none for who is not signed in. Times are seconds since the epoch."""
+    """The sessions of the visitor's account; an empty list if the visitor is not signed in. Times
+    are seconds since the epoch."""
     name, this = user(), handle()
     rows = [
         ListedDevice(
@@ -95,9 +96,9 @@ def revoke(handle: str) -> Response:
     """Ends one session of the account."""
     name = signed_in()
     if not parts().store.revoke(name, handle):
-        raise NotFound("There is no such session, or it has ended already.")
+        raise NotFound("This session does not exist or has already ended.")
     return back(
-        f"Session {handle[:8]} has ended: its next click finds nobody signed in.",
+        f"Session {handle[:8]} has ended. That browser is signed out at its next request.",
         "sessions.devices",
     )
 
@@ -118,7 +119,7 @@ def revoke_all() -> Response:
     count = parts().store.revoke_all(signed_in())
     interface.current().moved(None)
     interface.current().data.clear()
-    return back(f"Ended: all sessions of this account, {count} in number, this one too.")
+    return back(f"All sessions of this account have ended, including this one: {count} in total.")
 
 
 @bp.post("/devices/link")
@@ -128,7 +129,9 @@ def lend() -> Response:
     code = parts().second_device.lend(interface.current().sid or "")
     if code is None:
         gone()
-    response = back("The link is below. It works once, within a minute.", "sessions.devices")
+    response = back(
+        "The sign-in link is below. It works once, within a minute.", "sessions.devices"
+    )
     link = absolute(url_for("sessions.second", code=code))
     flash_cookie.put(response, "device_link", [link, time.time()])
     return response
@@ -170,7 +173,10 @@ def take() -> Any:
     lent = parts().second_device.take(request.form.get("code", ""))
     if lent is None and wants_json():
         raise Invalid(
-            {"code": "this link was used, is older than a minute, or its device has signed out"}
+            {
+                "code": "this link was already used, is older than a minute, or was created by a "
+                "device that has since signed out"
+            }
         )
     if lent is None:
         return _second_device(None, 422)

@@ -29,7 +29,7 @@ from demo.web.formats import duration
 
 NESTED = {list, dict}
 OVER = "This browser’s session has ended: {}. You are signed out now."
-EXPIRED = "nobody used it for {}, it was {} old, or Redis had no room for it"
+EXPIRED = "it was unused for {}, was {} old, or was evicted by Redis"
 DAY_SECONDS = 86_400
 log = logging.getLogger(__name__)
 

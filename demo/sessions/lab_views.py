@@ -19,17 +19,17 @@ LANES = {
     "lost-update": (
         "Lost update",
         ("Tab 1", "Tab 2"),
-        "Two tabs add one to the cart. Both have read it before either writes.",
+        "Two tabs each add one to the cart. Both read the cart before either of them writes.",
     ),
     "revived": (
-        "Back from the dead",
-        ("In flight", "Sign-out"),
-        "A request has read its session when the visitor signs out elsewhere; then it saves a change.",
+        "Ended session comes back",
+        ("Running request", "Sign-out"),
+        "A request reads its session. The visitor signs out in another tab. Then the request saves a change.",
     ),
     "fixation": (
-        "Fixation",
+        "Session fixation",
         ("Attacker", "Visitor"),
-        "Somebody plants the id of a session of his own, and waits until the visitor has signed in with it.",
+        "An attacker plants the id of the attacker’s own session, and waits until the visitor signs in with it.",
     ),
 }
 

@@ -34,7 +34,7 @@ def lost_update(race: Race) -> tuple[bool, str]:
     race.meanwhile = lambda: _then(race, lambda: race.ask(1, two, "/add"))
     race.ask(0, one, "/add")
     held = one.get("/cart").text
-    return held == "2", f"Two tabs added one each; the cart holds {held}."
+    return held == "2", f"Two tabs added one each. The cart holds {held}."
 
 
 def revived(race: Race) -> tuple[bool, str]:
@@ -48,7 +48,7 @@ def revived(race: Race) -> tuple[bool, str]:
     who = race.client(sid).get("/who").text
     return (
         who == "nobody",
-        f"After signing out the old id is {who}{'' if who == 'nobody' else ' again'}.",
+        f"After the sign-out, the old session id is {who}{'' if who == 'nobody' else ' again'}.",
     )
 
 
@@ -59,7 +59,7 @@ def fixation(race: Race) -> tuple[bool, str]:
     planted = _sid(attacker)
     race.ask(1, race.client(planted), "/sign-in")
     who = race.ask(0, race.client(planted), "/who")
-    return who == "nobody", f"With the id that was planted one is {who}."
+    return who == "nobody", f"With the planted id, the attacker is {who}."
 
 
 RACES = {"lost-update": lost_update, "revived": revived, "fixation": fixation}

@@ -23,8 +23,8 @@ from demo.web.errors import answer
 from demo.web.services import get_database
 
 MOST_DROPPED = 5  # by one sign-up; the rest is done beside the requests
-WRONG = "Name or password is wrong."
-BUSY = "Too many people are signing in at this moment. Nothing was changed. Please try again."
+WRONG = "The name or the password is wrong."
+BUSY = "Too many people are signing in now. Nothing was changed. Try again."
 
 
 @bp.errorhandler(Busy)
@@ -63,7 +63,7 @@ def logout() -> Response:
     """Signs out: the session ends in Redis, not only in the browser."""
     session.clear()
     commit(must_exist=False)
-    return back("Signed out. The session is gone from Redis.")
+    return back("You are signed out. The session is deleted from Redis.")
 
 
 @bp.post("/sign-up")
@@ -98,11 +98,11 @@ def change_password() -> Any:
     if account is None or account.is_shared:
         return page(
             {
-                "changed": "This account is everybody’s: its password stays. Make one of your own to change it."
+                "changed": "This is a shared account, so its password cannot be changed. Create your own account."
             }
         ), 422
     if not accounts.is_right(account, given):
-        return page({"current": "This is not the password."}), 422
+        return page({"current": "This is not the current password."}), 422
     try:
         hashed = accounts.hash_password(name, wanted)
     except Refused as refused:
@@ -112,16 +112,18 @@ def change_password() -> Any:
         visitor.sid or ""
     )  # first: nobody else goes on, whatever happens next
     if before is None:
-        raise Conflict("This session was ended from elsewhere. Nothing was changed.")
+        raise Conflict("This session was ended from another device. Nothing was changed.")
     with get_database().write() as connection:
         if not accounts.change_password(connection, account, hashed):
-            raise Conflict("The password was changed elsewhere in this moment.")
+            raise Conflict(
+                "The password was changed by another request at the same time. Nothing was changed here."
+            )
     after = parts().store.revoke_others(
         visitor.sid or ""
     )  # and who came in with the old one meanwhile
     interface.current_interface().regenerate(visitor)
     response = back(
-        f"Password changed. {others(before + (after or 0))} ended, and this one has a new id."
+        f"The password is changed. {others(before + (after or 0))} ended, and this session has a new id."
     )
     known_devices.give(response, name, hashed)
     return response

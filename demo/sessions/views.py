@@ -42,7 +42,13 @@ from demo.web.validation import Invalid, convert
 
 LESSONS = {"sessions": lesson_races.EXPERIMENT}
 TITLE = "Sessions"
-LABS = (("sessions.lab", "Races", "Two requests that meet, on stock Flask-Session and on ours."),)
+LABS = (
+    (
+        "sessions.lab",
+        "Races",
+        "Two overlapping requests, on stock Flask-Session and on this app’s sessions.",
+    ),
+)
 # What Redis keeps for a session with its place on the user's list, and for a line of a cart.
 SESSION_BYTES, LINE_BYTES = 1200, 250
 DAY_SECONDS = 86_400
@@ -156,9 +162,9 @@ def card(told: tuple[int, int] | None) -> tuple[str, str, str]:
     outcomes = parts().store.outcomes
     known, unknown, scope = home.scoped(told, (outcomes[True], outcomes[False]))
     if not known + unknown:
-        return f"Known again, {scope}", "nobody", ""
+        return f"Sessions resumed, {scope}", "none yet", ""
     share = known / (known + unknown)
-    return f"Known again, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
+    return f"Sessions resumed, {scope}", f"{100 * share:.0f} %", sketches.meter(share)
 
 
 @bp.get("/")
@@ -192,7 +198,7 @@ def change_cart() -> Any:
     if change.outcome == "gone":
         gone()
     if change.outcome == "full":
-        raise Invalid({"product": f"a cart holds {MAX_LINES} products at most"})
+        raise Invalid({"product": f"a cart holds at most {MAX_LINES} products"})
     return _in_cart(about.name, change.pieces)
 
 
@@ -223,11 +229,13 @@ class Me(msgspec.Struct, frozen=True):
 @bp.get("/api/me")
 @documented(answer=Me, errors=(503,))
 def me() -> Response:
-    """The visitor as JSON; `user` is null for somebody who is not signed in, and 503 says that
-    this is not known. Times are seconds since the epoch."""
+    """The visitor as JSON. `user` is null if the visitor is not signed in. 503 means that this is
+    unknown. Times are seconds since the epoch."""
     name, away = user(), interface.current().away
     if away:
-        raise RedisAway(away, "Whether you are signed in is not known.")
+        raise RedisAway(
+            away, "Whether you are signed in is unknown. Nothing was changed. Try again."
+        )
     data = {
         "user": name,
         "cart": [
@@ -257,5 +265,5 @@ def _look_up(product_id: int) -> About:
         statement = text("SELECT name, price_cents FROM products WHERE id = :id")
         row = connection.execute(statement, {"id": product_id}).one_or_none()
     if row is None:
-        raise Invalid({"product": "there is no such product"})
+        raise Invalid({"product": "this product does not exist"})
     return About(row.name, row.price_cents)

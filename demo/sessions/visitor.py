@@ -61,7 +61,7 @@ def signed_in() -> str:
     if away:
         raise RedisAway(away)
     if name is None:
-        raise Conflict("You are not signed in, or this session was ended. Nothing was changed.")
+        raise Conflict("You are not signed in, or your session has ended. Nothing was changed.")
     return name
 
 
@@ -97,12 +97,12 @@ def sign_in(name: str, epoch: str) -> str:
     ended = interface.current_interface().sign_in(visitor, name, epoch, values, noted)
     if ended is None:
         raise Conflict(
-            "All sessions of this account were ended in this very moment. Please sign in again."
+            "All sessions of this account were ended while you signed in. Sign in again."
         )
     left = ended.along.get(cart.PART, {})
     if before and left != known:
         parts().cart_at_sign_in.merge(before, name, left)  # what another tab put in between
-    return f"Signed in as {name}. Session id: {was or 'none'} before, {handle()[:8]} now."
+    return f"You are signed in as {name}. Your session id changed from {was or 'none'} to {handle()[:8]}."
 
 
 def handle() -> str:
@@ -131,7 +131,9 @@ def others(count: int) -> str:
 
 def gone() -> NoReturn:
     """Raises Conflict: the session was ended while the request was under way."""
-    raise Conflict("This session was ended from elsewhere. Nothing was changed; please reload.")
+    raise Conflict(
+        "This session was ended from another device. Nothing was changed. Reload the page."
+    )
 
 
 def back(message: str, endpoint: str = "sessions.index") -> Response:

@@ -64,11 +64,11 @@ def form(path: str, hidden: str, line: str = "", told: str = "") -> str:
     value = f' value="{line}"' if line else ""
     return (
         f"{OPEN_FORM if line else FORM}<summary>Try it in Redis</summary>"
-        f'<form class="flow" action="{path}#ask">{hidden}'
-        '<label for="line" class="label">A read of a key of this page</label>'
-        '<input class="input" id="line" name="xray" list="names" autocomplete="off" spellcheck="false" '
-        f'required maxlength="{MOST_CHARACTERS}"{value}>'
-        f'<button class="btn small">Ask</button></form>{told}</details>'
+        f'<form class="flow" action="{path}#ask">{hidden}<label for="line" class="label">Read '
+        'command for a key of this page</label><input class="input" id="line" name="xray" '
+        'list="names" autocomplete="off" spellcheck="false" required '
+        f'maxlength="{MOST_CHARACTERS}"{value}><button class="btn small">Send '
+        f"command</button></form>{told}</details>"
     )
 
 
@@ -92,7 +92,9 @@ def answer(client: Client, line: str, keys: list[str]) -> str:
 def _checked(line: str, keys: list[str]) -> list[str]:
     """The words of a line that may be sent."""
     if len(line) > MOST_CHARACTERS or not line.isprintable():
-        raise Refused(f"A line has {MOST_CHARACTERS} visible characters at most.")
+        raise Refused(
+            f"A command can have at most {MOST_CHARACTERS} visible characters. Shorten it."
+        )
     try:
         words = shlex.split(line)
     except ValueError:
@@ -101,23 +103,27 @@ def _checked(line: str, keys: list[str]) -> list[str]:
     if f"{name} {' '.join(words[1:2]).upper()}" in TWO_WORDS:
         name, words = f"{name} {words[1].upper()}", words[1:]
     if len(words) > MOST_WORDS:
-        raise Refused(f"A command has {MOST_WORDS} words at most here.")
+        raise Refused(f"A command can have at most {MOST_WORDS} words here. Shorten it.")
     if name in WITHOUT_KEY and len(words) == 1:
         return [name]
     if name in INSTEAD:
-        raise Refused(f"{name} answers as much as there is. Ask {INSTEAD[name]} instead.")
+        raise Refused(
+            f"{name} returns an unlimited number of elements. Use {INSTEAD[name]} instead."
+        )
     if name not in READS:
-        raise Refused(f"{name[:20] or 'This'} is no read command that can be tried here.")
+        raise Refused(
+            f"{name[:20] or 'This'} is not one of the read commands that you can try here."
+        )
     key = words[1] if len(words) > 1 else ""
     if key.startswith(SECRET_PREFIX):
-        raise Refused("What belongs to a session stays covered.")
+        raise Refused("Session data is not shown.")
     if key not in keys:
         raise Refused(
-            "Only keys that this page itself has asked for can be tried: see its commands."
+            "You can try only keys that this page itself has used. They are listed in its commands."
         )
     if not key.startswith(OPEN) and name not in COUNTS:
         raise Refused(
-            f"Others may stand in this key: only counts are told of it, as by {_counts()}."
+            f"This key may hold data of other visitors, so you can only count it, for example with {_counts()}."
         )
     check: Callable[[list[str]], None] = BOUNDS.get(name, _no_bound)
     check(words[2:])
@@ -137,33 +143,33 @@ def _range(words: list[str]) -> None:
         int(word) if INTEGER.fullmatch(word) else None for word in (words + ["", ""])[:2]
     )
     if first is None or last is None or (first < 0) != (last < 0) or last - first >= MOST_ROWS:
-        raise Refused(f"Ask for {MOST_ROWS} rows at most: from 0 to {MOST_ROWS - 1}, for instance.")
+        raise Refused(f"Ask for at most {MOST_ROWS} rows, for example from 0 to {MOST_ROWS - 1}.")
     if {word.upper() for word in words[2:]} - {"WITHSCORES", "REV"}:
-        raise Refused("Behind a range WITHSCORES or REV may stand.")
+        raise Refused("After a range you can add only WITHSCORES or REV.")
 
 
 def _few(words: list[str]) -> None:
     if words and not (INTEGER.fullmatch(words[0]) and abs(int(words[0])) <= MOST_ROWS):
-        raise Refused(f"Ask for {MOST_ROWS} at most.")
+        raise Refused(f"Ask for at most {MOST_ROWS}.")
 
 
 def _stream(words: list[str]) -> None:
     counted = len(words) == 4 and words[2].upper() == "COUNT"
     if not counted or not INTEGER.fullmatch(words[3]) or not 0 < int(words[3]) <= MOST_ROWS:
-        raise Refused(f"Say COUNT and a number up to {MOST_ROWS} at the end.")
+        raise Refused(f"Add COUNT and a number up to {MOST_ROWS} at the end.")
 
 
 def _bytes(words: list[str]) -> None:
     first, last = (int(word) if INTEGER.fullmatch(word) else -1 for word in (words + ["", ""])[:2])
     if not 0 <= first <= last < first + MOST_SHOWN:
         raise Refused(
-            f"Ask for {MOST_SHOWN} bytes at most: from 0 to {MOST_SHOWN - 1}, for instance."
+            f"Ask for at most {MOST_SHOWN} bytes, for example from 0 to {MOST_SHOWN - 1}."
         )
 
 
 def _alone(words: list[str]) -> None:
     if words:
-        raise Refused("Only one key at a time, and nothing behind it.")
+        raise Refused("Use one key at a time, with nothing after it.")
 
 
 BOUNDS: dict[str, Callable[[list[str]], None]] = {

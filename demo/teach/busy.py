@@ -41,9 +41,7 @@ KEY = "demo:busy:{run}"
 RUN_SECONDS, LEAVE_SECONDS, KEPT_SECONDS, ALIVE_SECONDS = 60, 15, 600, 10
 REFRESH_SECONDS = 2
 HOME = Errand("/", 4)
-NO_ADDRESS = (
-    "The server that runs this app does not tell where it can be asked, so nobody can be simulated."
-)
+NO_ADDRESS = "The server that runs this app does not report its own address, so visitors cannot be simulated."
 bp = Blueprint("busy", __name__, url_prefix="/busy", cli_group=None)
 
 
@@ -81,7 +79,9 @@ def begin() -> AnyResponse:
     if found and not found.told.over:
         response = redirect(url_for("busy.index"), 303)
         flash_cookie.put(
-            response, "message", "It is busy already: one run goes on at a time, for all."
+            response,
+            "message",
+            "Simulated visitors are already here. Only one run is active at a time.",
         )
         return response
     return waiting.enter(BUSY, str(options.visitors))
@@ -92,7 +92,7 @@ def stop() -> AnyResponse:
     """Ends the run within a second or two, even if another worker began it."""
     get_protected_redis().delete(KEY)
     response = redirect(url_for("busy.index"), 303)
-    flash_cookie.put(response, "message", "The visitors leave.")
+    flash_cookie.put(response, "message", "The simulated visitors are leaving.")
     return response
 
 
@@ -115,7 +115,9 @@ def _begin(what: str, turn: Run) -> AnyResponse:
         process = children.start("demo.teach.busy_runner")
     except OSError as error:
         client.delete(KEY)
-        raise ServiceUnavailable("This machine has no room for visitors now.") from error
+        raise ServiceUnavailable(
+            "This machine has no free capacity for simulated visitors now. Try again later."
+        ) from error
     threading.Thread(
         target=_follow, args=(app, process, task, client, turn, beginning), daemon=True
     ).start()

@@ -65,7 +65,7 @@ def page(name: str) -> str:
     """One page."""
     document = documents().get(name)
     if document is None:
-        raise NotFound("There is no such page.")
+        raise NotFound("This page does not exist.")
     return render_template("documents/page.html", document=document)
 
 
@@ -73,7 +73,7 @@ def page(name: str) -> str:
 def source(path: str) -> str:
     """A file of the code to which a page leads."""
     if path not in _linked():
-        raise NotFound("No page leads to such a file.")
+        raise NotFound("No page links to this file.")
     file = REPOSITORY / path
     return render_template(
         "documents/source.html",

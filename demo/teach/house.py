@@ -163,7 +163,7 @@ def _trouble(node: Node) -> str:
 
 def _why(found: Figures | None) -> str:
     if found and found.age_seconds > OLD_SECONDS:
-        return f"No figures: nobody has sampled for {found.age_seconds:.0f} s."
+        return f"There are no figures, because no process has taken a sample for {found.age_seconds:.0f} s."
     if current_app.config["BACKGROUND"] == "none":
-        return "No figures: DEMO_BACKGROUND is none, so nobody samples."
-    return "No figures yet: the first come within ten seconds."
+        return "There are no figures, because DEMO_BACKGROUND is none and no process takes samples."
+    return "The first figures will be here within ten seconds."

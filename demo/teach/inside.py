@@ -19,8 +19,8 @@ LITERAL = re.compile(r"'([^'\n]*)'")
 TIMES = ("EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT")
 COVERED = "••••"
 NOT_PERMITTED = (
-    '<p class="label">What this call ran is not shown: Redis does not permit EVAL to this app’s user. '
-    "The script’s text names:</p>"
+    '<p class="label">The commands of this call are not shown, because Redis does not permit EVAL '
+    "for this app’s user. The script’s text names:</p>"
 )
 
 

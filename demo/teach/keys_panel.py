@@ -32,25 +32,25 @@ PEEKS: dict[str, tuple[Any, ...]] = {
 
 def link(address: str) -> str:
     """The place in the panel where they can be asked for; the address as HTML."""
-    return f'<p class="body"><a class="btn small" href="{address}#keys" rel="nofollow">Look at the keys</a></p>'
+    return f'<p class="body"><a class="btn small" href="{address}#keys" rel="nofollow">Show keys</a></p>'
 
 
 def draw(client: Client, trace: Trace) -> str:
     """The keys that this trace saw, as a table; two round trips of their own, which are not in it."""
     keys = keys_of(trace)[:MOST]
     if not keys:
-        return '<p class="body label" id="keys">This page asked for no key.</p>'
+        return '<p class="body label" id="keys">This page used no key.</p>'
     try:
         rows = "".join(_rows(client, keys))
     except RedisError as error:
         told = refusals.of(error).sentence
-        return f'<p class="body label" id="keys">Cannot look at the keys: {told}</p>'
+        return f'<p class="body label" id="keys">The keys cannot be shown: {told}</p>'
     return (
-        '<div class="body" id="keys"><h3>The keys behind this page</h3>'
-        '<div class="table" tabindex="0" role="region" aria-label="The keys"><table><thead><tr>'
-        '<th scope="col">Type</th><th scope="col" class="num">Bytes</th>'
-        f'<th scope="col" class="num">TTL</th></tr></thead>{rows}</table></div>'
-        '<p class="label">Asked for by your click, in two round trips of their own.</p></div>'
+        '<div class="body" id="keys"><h3>Keys used by this page</h3><div class="table" '
+        'tabindex="0" role="region" aria-label="The keys"><table><thead><tr><th '
+        'scope="col">Type</th><th scope="col" class="num">Bytes</th><th scope="col" '
+        f'class="num">TTL</th></tr></thead>{rows}</table></div><p class="label">Your click read '
+        "these keys in two extra round trips.</p></div>"
     )
 
 
@@ -76,7 +76,7 @@ def _rows(client: Client, keys: list[str]) -> Iterator[str]:
         else:
             yield (
                 f'<tbody><tr><th class="wide" scope="rowgroup" colspan="3"><code>{escape(shorten_key(key))}</code>'
-                "</th></tr><tr><td>not there</td><td></td><td></td></tr></tbody>"
+                "</th></tr><tr><td>missing</td><td></td><td></td></tr></tbody>"
             )
 
 

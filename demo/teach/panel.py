@@ -43,8 +43,8 @@ POLICIES = {
 }
 MOST_CARRIED, MOST_LINES = 6, (80, 40, 24, 12, 0)
 NOTED = (
-    '<p class="label">For you alone, for ten minutes: a script goes out as EVAL, with a few lines before it '
-    "that note each redis.call and its reply.</p>"
+    '<p class="label">Only for you, for ten minutes: the app sends each script as EVAL, with a '
+    "few lines that record each redis.call and its reply.</p>"
 )
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 ALL_AWAY = b"Redis is away."
@@ -279,9 +279,9 @@ def _asked(trace: Trace) -> str:
 def _scripts(trace: Trace) -> str:
     """Where a visitor asks for what scripts run, or has enough of it."""
     wanted, words, told = (
-        ("", "Leave out the commands inside scripts", NOTED)
+        ("", "Hide commands inside scripts", NOTED)
         if trace.recording
-        else ("noted", "Show the commands inside scripts", "")
+        else ("noted", "Show commands inside scripts", "")
     )
     return (
         f'<form class="body" method="post" action="{request.script_root}/choices">{told}'

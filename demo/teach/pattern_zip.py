@@ -35,7 +35,7 @@ bp = Blueprint("pattern_zip", __name__, cli_group=None)
 def download(use_case: str, pattern: str) -> Response:
     """The zip of one pattern."""
     if (use_case, pattern) not in offered():
-        raise NotFound("There is no such pattern to take.")
+        raise NotFound("This pattern does not exist.")
     return _zip(Wish(((use_case, pattern),)))
 
 

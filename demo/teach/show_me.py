@@ -34,8 +34,8 @@ from demo.web.validation import Invalid, convert
 LINK_SECONDS, RUN_SECONDS, PAGE_SECONDS = 7 * 86_400, 600, 9
 LEAST_MS, DECADES = 0.1, 5
 MOST_TIMES, LONG_MS = 50, 3000
-DATABASE_AWAY = "The database is away, and this cannot be shown without it."
-TOO_SLOW = "The database is too slow just now to show this."
+DATABASE_AWAY = "The database is away, and this step needs it."
+TOO_SLOW = "The database is too slow now for this step."
 bp = Blueprint("show_me", __name__, url_prefix="/show-me", cli_group=None)
 
 
@@ -134,11 +134,13 @@ def measure() -> AnyResponse:
     """Measures the next step, when it is the visitor's turn; the first without any before."""
     wanted = convert(request.form, Wanted)
     if not steps():
-        raise NotFound("No use case that is here has anything to show.")
+        raise NotFound("None of the installed use cases has a step to show.")
     try:
         _read(wanted.token, RUN_SECONDS)
     except BadData:
-        raise Invalid({"token": "made by this page, and no more than ten minutes ago"}) from None
+        raise Invalid(
+            {"token": "must come from this page and be at most ten minutes old"}
+        ) from None
     return waiting.enter(SHOW_ME, f"{wanted.play or '0'} {wanted.token}")
 
 
@@ -158,11 +160,13 @@ def show(token: str) -> Response:
     try:
         done, at_seconds = _read(token, LINK_SECONDS)
     except BadData:
-        raise NotFound("Nothing was measured under this address in the last week.") from None
+        raise NotFound(
+            "This address has no measurements from the last week. Play all steps to measure again."
+        ) from None
     there = steps()
     shown = [(step, found) for step in there for found in done if found.name == step.name]
     if not shown:
-        raise NotFound("Nothing was measured under this address.")
+        raise NotFound("This address has no measurements. Play all steps to measure again.")
     text = request.args.get("step", "")
     place = int(text) if text.isascii() and text.isdecimal() and len(text) < 3 else len(shown)
     place = min(max(place, 1), len(shown))
@@ -201,7 +205,7 @@ def _begin(what: str, run: Run) -> AnyResponse:
     try:
         done, _at = _read(token, RUN_SECONDS)
     except BadData:
-        raise NotFound("This run is over.") from None
+        raise NotFound("This run has ended.") from None
     known = {found.name for found in done}
     following = next((step for step in steps() if step.name not in known), None)
     if following is not None:

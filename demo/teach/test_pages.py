@@ -18,7 +18,7 @@ bp = Blueprint("test_pages", __name__, url_prefix="/tests", cli_group=None)
 def show(file: str, test: str) -> str:
     """One test: what it says, its lines, and how to run it."""
     if file not in _files() or test not in _tests(file):
-        raise NotFound("There is no such test.")
+        raise NotFound("This test does not exist.")
     return render_template(
         "test_page.html",
         sentence=sentence(test),

@@ -25,10 +25,10 @@ from demo.web.services import part
 
 TOKEN_SECONDS = 3600
 ANOTHER = (
-    "This is the run that you have already: one at a time for each visitor, and without a session "
-    "for each address."
+    "This is the run that you already have. Each visitor can have one run at a time; without a "
+    "session, each address can."
 )
-LAPSED = "This place in the line is gone: its run is over, or nobody asked for it in time."
+LAPSED = "Your place in the line has expired: its run has ended, or the page did not ask in time. Start a new run."
 bp = Blueprint("turns", __name__, url_prefix="/turns", cli_group=None)
 
 
@@ -88,7 +88,12 @@ def _begin(turn: Turn, turns: Turns) -> AnyResponse:
 
 def _without_redis(lab: Lab, what: str) -> AnyResponse:
     if not _alone[lab.line.name].acquire(blocking=False):
-        raise TryLater(503, "Others try this just now, and without Redis there is no line.", 2)
+        raise TryLater(
+            503,
+            "Other visitors are running this now, and there is no waiting line "
+            "without Redis. Nothing was started. Try again.",
+            2,
+        )
     try:
         return lab.begin(what, Run(None, ""))
     finally:
@@ -98,13 +103,15 @@ def _without_redis(lab: Lab, what: str) -> AnyResponse:
 def _refuse(turn: Turn) -> None:
     if turn.state is State.FULL:
         raise TryLater(
-            503, f"The line is full: {turn.before} wait before you. Nothing was started.", 30
+            503,
+            f"The line is full: {turn.before} visitors are waiting. Nothing was started. Try again later.",
+            30,
         )
     if turn.state in (State.ADDRESS, State.NETWORK):
         raise TryLater(
             429,
-            f"{turn.before} others from your {turn.state} run something or wait for it: as many as "
-            "there may be. Nothing was started.",
+            f"{turn.before} visitors from your {turn.state} are running or waiting, which is the "
+            "maximum. Nothing was started.",
             30,
         )
 
@@ -144,7 +151,7 @@ def _read(token: str) -> tuple[Lab, str, str]:
         name, id, back = _signer().loads(token, max_age=TOKEN_SECONDS)
         return LABS[name], id, back
     except (BadData, KeyError, ValueError):
-        raise NotFound("There is no such place in a line.") from None
+        raise NotFound("This place in the line does not exist.") from None
 
 
 def _signer() -> Any:

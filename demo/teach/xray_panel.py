@@ -78,10 +78,11 @@ def bar(trace: Trace, status: int, before: dict[str, Any] | None = None) -> str:
 
 def _bar(answer: str, mood: str, trips: int, shares: str, redis_ms: float, total_ms: float) -> str:
     return (
-        '<nav aria-label="This request in short"><a class="xbar" href="#xray">'
-        f'<span>Answer<b class="{mood}">{answer}</b></span><span>Round trips<b>{trips}</b></span>'
-        f'<svg height="6" aria-hidden="true"><rect class="f-app" width="100%" height="6" rx="2"/>{shares}</svg>'
-        f"<span>Redis<b>{ms(redis_ms)} ms</b></span><span>In all<b>{ms(total_ms)} ms</b></span></a></nav>"
+        '<nav aria-label="Summary of this request"><a class="xbar" href="#xray"><span>Answer<b '
+        f'class="{mood}">{answer}</b></span><span>Round trips<b>{trips}</b></span><svg height="6" '
+        'aria-hidden="true"><rect class="f-app" width="100%" height="6" '
+        f'rx="2"/>{shares}</svg><span>Redis<b>{ms(redis_ms)} '
+        f"ms</b></span><span>Total<b>{ms(total_ms)} ms</b></span></a></nav>"
     )
 
 
@@ -98,7 +99,7 @@ def in_redis(redis_ms: float, total_ms: float) -> str:
     """How long a request waited for Redis, and of how long; calls of several threads at once are
     summed up, and may sum up to more than the request."""
     if redis_ms > total_ms:
-        return f"{ms(redis_ms)} ms in Redis, summed over calls at once; {ms(total_ms)} ms in all"
+        return f"{ms(redis_ms)} ms in Redis, summed over parallel calls; {ms(total_ms)} ms in total"
     return f"Redis {ms(redis_ms)} of {ms(total_ms)} ms"
 
 
@@ -120,7 +121,7 @@ def _beside(missed: Miss, total_ms: float) -> str:
     drawn = "".join(_lane(name, fill, 0, took, most) for name, fill, took in lanes)
     return (
         f'<div class="wf">{drawn}</div>'
-        f'<p class="label">Same page, missed by this worker {_ago(missed.seconds_ago)}'
+        f'<p class="label">The same page as a miss in this worker, {_ago(missed.seconds_ago)}'
         f"{' (it was loaded again since)' if missed.renewed else ''}: "
         f"{_plural(missed.round_trips, 'round trip')}, {_plural(missed.visits, 'visit')} to the database.</p>"
     )
@@ -152,11 +153,11 @@ def _ran(ran: list[Any]) -> str:
 
 def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> Iterator[str]:
     if not trace.steps:
-        yield '<p class="label">Nothing was asked of Redis or of the database.</p>'
+        yield '<p class="label">This request used neither Redis nor the database.</p>'
         return
     shown = trace.steps[:MOST]
     yield '<div class="wf">'
-    yield _lane("in all", "f-app", 0, total_ms, total_ms)
+    yield _lane("total", "f-app", 0, total_ms, total_ms)
     for step in shown:
         fill, name = KINDS[step.kind]
         yield _lane(
@@ -189,10 +190,10 @@ def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> 
             )
     yield "</ol>"
     if len(trace.steps) > MOST:
-        yield f'<p class="label">The first {MOST} of {len(trace.steps)} visits to Redis and to the database.</p>'
+        yield f'<p class="label">These are the first {MOST} of {len(trace.steps)} calls to Redis and the database.</p>'
     row = _gets_in_a_row(trace.of("redis"))
     if row >= IN_A_ROW:
-        yield f'<p class="note">{row} GETs in a row, a round trip each: one MGET would do.</p>'
+        yield f'<p class="note">{row} GETs in a row took a round trip each. Use one MGET instead.</p>'
     if typed:
         yield _as_redis_cli(typed, reached_by)
 
@@ -200,12 +201,12 @@ def _steps(trace: Trace, total_ms: float, reached_by: str, names: list[str]) -> 
 def _as_redis_cli(typed: list[str], reached_by: str) -> str:
     lines, covered = "\n".join(filter(None, typed)), typed.count("")
     reach = (
-        f'<p class="label"><code>{reached_by}</code> reaches the server; each line runs there.</p>'
+        f'<p class="label"><code>{reached_by}</code> connects to the server. Run each line there.</p>'
         if reached_by
         else ""
     )
     rest = (
-        f'<p class="label">Left out: {covered} of a session, or too long to be typed.</p>'
+        f'<p class="label">{covered} left out: they belong to a session or are too long.</p>'
         if covered
         else ""
     )

@@ -11,7 +11,7 @@ from demo.web.security import SAFE_METHODS
 
 MOST_MEMBERS = 16
 GZIP = ("gzip", "x-gzip")
-NO_GZIP = "The body is not what its Content-Encoding says: it is no gzip, or not all of it."
+NO_GZIP = "The request body does not match its Content-Encoding: it is not gzip, or incomplete."
 
 
 class OtherCoding(UnsupportedMediaType):
@@ -33,7 +33,7 @@ def prepare() -> None:
     if not (chunked or packed):
         return
     if packed and coding not in GZIP:
-        raise OtherCoding("A body may be compressed by gzip, once, or not at all.")
+        raise OtherCoding("The request body may be uncompressed or compressed once with gzip.")
     most = request.max_content_length
     if most is None:
         return
@@ -67,4 +67,4 @@ def _unpacked(data: bytes, most: int) -> bytes:
         data = member.unused_data
         if not data:
             return found
-    raise BadRequest(f"The body has more than {MOST_MEMBERS} members of gzip.")
+    raise BadRequest(f"The request body has more than {MOST_MEMBERS} gzip members.")

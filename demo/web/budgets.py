@@ -111,12 +111,12 @@ class Budget:
 
     def _refusal(self, network: str, held: Held, now: float) -> OutOfBudget:
         soonest = min((until for until, _ in held.things.values()), default=now + 60)
-        whose = "your network" if held.things else "everybody"
+        whose = "your network" if held.things else "all visitors"
         if not held.things:
             self._held.pop(network, None)
         return OutOfBudget(
             429,
-            f"As much as may be kept for {whose} is kept: {self.what}. Nothing was changed.",
+            f"The memory budget of {whose} is used up: {self.what}. Nothing was changed.",
             max(1, round(soonest - now)),
         )
 
@@ -134,11 +134,11 @@ class Budgets:
 
 # What each is for, and its share of Redis' memory.
 SHARES = {
-    "limits": ("limits of their own, and hits of the playground", 1 / 12),
-    "keys": ("idempotency keys of scores, an hour each", 1 / 6),
-    "boards": ("new boards, two days each", 1 / 12),
-    "rows": ("new players of batches, a minute each", 1 / 12),
-    "sessions": ("sessions, and what is put into carts", 1 / 8),
+    "limits": ("custom limits and playground requests", 1 / 12),
+    "keys": ("idempotency keys of scores, kept for an hour", 1 / 6),
+    "boards": ("new boards, kept for two days", 1 / 12),
+    "rows": ("new players of batches, kept for a minute", 1 / 12),
+    "sessions": ("sessions and carts", 1 / 8),
 }
 
 

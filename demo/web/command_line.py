@@ -32,10 +32,14 @@ def explained() -> list[str]:
 
 @bp.cli.command(
     "check",
-    help="Check the settings, Redis and the database, and make the catalog if there is none.",
+    help="Check the settings, Redis and the database, and create the catalog if it is missing.",
 )
-@click.option("--explain", "ask_each", is_flag=True, help="Ask each server of REDIS_URL by itself.")
-@click.option("--public", "is_public", is_flag=True, help="Check what a public host needs.")
+@click.option(
+    "--explain", "ask_each", is_flag=True, help="Check each server of REDIS_URL separately."
+)
+@click.option(
+    "--public", "is_public", is_flag=True, help="Check the settings that a public host needs."
+)
 def check_command(ask_each: bool, is_public: bool) -> None:
     """Says ok: the app was made, so all of it was checked. With --explain the exit code is 1 when a
     server does not answer or a use case lacks a command, although neither ends a start. With
@@ -43,7 +47,7 @@ def check_command(ask_each: bool, is_public: bool) -> None:
     lines = [*explained(), *_permitted(services())] if ask_each else []
     if is_public:
         unsafe = [*public.unsafe(current_app.config), *_unsafe_redis(services())]
-        lines += [f"no   {told}" for told in unsafe] or ["ok   fit for a public host"]
+        lines += [f"no   {told}" for told in unsafe] or ["ok   ready for a public host"]
     if lines:
         click.echo("\n".join(lines))
     if any(line.startswith("no ") for line in lines):
@@ -57,8 +61,8 @@ def _unsafe_redis(made: Services) -> list[str]:
     memory.look(made.protected_redis)
     if not memory.is_bounded:
         return [
-            "Redis: maxmemory is not set, or its policy evicts. With a limit and noeviction sessions "
-            "keep their room."
+            "Redis: maxmemory is not set, or its policy evicts keys. Set a limit and noeviction, "
+            "so that sessions stay."
         ]
     return []
 
@@ -68,16 +72,23 @@ def _permitted(made: Services) -> list[str]:
     try:
         missing = permissions.missing(made.redis, {**made.needs, "": permissions.OPTIONAL})
     except RedisError as error:
-        return [f"no   what Redis permits cannot be asked: {refusals.of(error).sentence}"]
+        return [
+            f"no   the permissions of this Redis user cannot be checked: {refusals.of(error).sentence}"
+        ]
     optional = missing.pop("", [])
     return [
         *(f"no   {part} needs {', '.join(names)}" for part, names in missing.items()),
-        *(f"--   {name} is not permitted; lost: {permissions.OPTIONAL[name]}" for name in optional),
-        *([] if missing else ["ok   every use case is permitted its commands"]),
+        *(
+            f"--   {name} is not permitted; you lose: {permissions.OPTIONAL[name]}"
+            for name in optional
+        ),
+        *([] if missing else ["ok   every use case may run its commands"]),
     ]
 
 
-@bp.cli.command("worker", help="Do what one process does for all, until TERM; see DEMO_BACKGROUND.")
+@bp.cli.command(
+    "worker", help="Run the background jobs for all processes, until TERM; see DEMO_BACKGROUND."
+)
 def worker_command() -> None:
     """Takes part in every election and serves nobody."""
     over = threading.Event()

@@ -27,19 +27,19 @@ RETRY_AFTER_SECONDS = 1
 SENTENCES = {
     400: "The request cannot be read.",
     403: "This is not allowed.",
-    404: "There is nothing at this address.",
-    405: "This address does not take such a request.",
-    408: "The body came too slowly. Nothing was changed.",
-    412: "The request was meant for another state than there is. Nothing was changed.",
-    413: "The body is too large: 64 kB at most, 1 MB for a batch of scores.",
-    415: "A body may be compressed by gzip, or not at all.",
-    422: "Something in the form is not right. Nothing was changed.",
-    428: "A change has to say on which state it is meant.",
-    429: "Too many requests in too short a time.",
-    500: "Something went wrong on our side. It was written down.",
-    503: "A part that this page needs is away.",
+    404: "This page does not exist.",
+    405: "This address does not accept this request method.",
+    408: "The request body arrived too slowly. Nothing was changed.",
+    412: "The resource is not in the state that your request names. Nothing was changed. Read it again.",
+    413: "The request body is too large. The limit is 64 kB, or 1 MB for a batch of scores.",
+    415: "The request body may be uncompressed or compressed with gzip.",
+    422: "The form has an invalid value. Nothing was changed.",
+    428: "A change must name the state that it is meant for.",
+    429: "You sent too many requests. Try again later.",
+    500: "The server failed and logged the error. If you sent a change, check if it was saved before you try again.",
+    503: "A service that this page needs is away. Try again.",
 }
-LOST = "Whether this was done is not known: look before you send it again."
+LOST = "Your change may or may not have been made. Check before you send it again."
 log = logging.getLogger(__name__)
 
 
@@ -159,7 +159,9 @@ def init(app: Flask) -> None:
 
     def database_error(error: SQLAlchemyError) -> Response:
         log.warning("database: %s", type(error).__name__)
-        return answer(ServiceUnavailable("The database is away. This cannot be done without it."))
+        return answer(
+            ServiceUnavailable("The database is away, and this needs the database. Try again.")
+        )
 
     def unexpected(error: Exception) -> Response:
         log.exception("unexpected error", exc_info=error)

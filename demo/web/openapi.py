@@ -23,7 +23,7 @@ from demo.web.services import services
 
 PROBLEM = {
     "type": "object",
-    "description": "An error, as of RFC 9457.",
+    "description": "An error in the format of RFC 9457.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string"},
@@ -32,7 +32,7 @@ PROBLEM = {
         "detail": {"type": "string"},
         "errors": {
             "type": "array",
-            "description": "with 422: which fields are wrong",
+            "description": "the invalid fields, with status 422",
             "items": {
                 "type": "object",
                 "required": ["field", "detail"],
@@ -44,10 +44,10 @@ PROBLEM = {
 STRING = {"type": "string"}
 READS = ("GET", "HEAD")
 LIMITED = {
-    "RateLimit": "what is left of each quota, as of draft-ietf-httpapi-ratelimit-headers-11",
-    "RateLimit-Policy": "the quotas, as of the same",
+    "RateLimit": "the rest of each quota, in the format of draft-ietf-httpapi-ratelimit-headers-11",
+    "RateLimit-Policy": "the quotas, in the format of the same draft",
 }
-RETRY = {"Retry-After": "when to come back, in seconds"}
+RETRY = {"Retry-After": "seconds to wait before the next try"}
 bp = Blueprint("openapi", __name__, cli_group=None)
 
 
@@ -80,7 +80,7 @@ def document(app: Flask, below: str = "") -> dict[str, Any]:
         "info": {
             "title": "Redis in practice",
             "version": "1",
-            "description": "The JSON API. Errors are application/problem+json; a body is 64 kB at most, a batch 1 MB.",
+            "description": "The JSON API. Errors are application/problem+json. A body may have 64 kB, a batch 1 MB.",
         },
         "servers": [{"url": app.config["ORIGIN"] + below or "/"}],
         "paths": paths,
@@ -90,7 +90,7 @@ def document(app: Flask, below: str = "") -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "where the server has a key",
+                    "description": "required if the server has an API key",
                 }
             },
         },
@@ -191,7 +191,7 @@ def _answers(
             "content": content,
         }
     if method in READS:
-        answers["304"] = {"description": "It is as the client has it."}
+        answers["304"] = {"description": "The client's copy is current."}
     known = {int(status) for status in answers}
     for status in sorted(_problems(app, rule, method, one, limited) - known):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -81,7 +81,7 @@ def refuse_other_hosts() -> None:
             "or set X-Forwarded-Host and be counted in DEMO_TRUSTED_PROXIES.",
             ours,
         )
-        raise MisdirectedRequest(f"This site is at {ours} alone.")
+        raise MisdirectedRequest(f"This site is available only at {ours}.")
 
 
 def _tell(text: str, *figures: Any) -> None:

@@ -17,10 +17,12 @@ View = TypeVar("View", bound=Callable[..., Any])
 FIELDS = frozenset(
     ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")
 )
-CHANGED = "It is not in the state that this was meant for. Nothing was changed: read it again."
+CHANGED = (
+    "The resource is not in the state that your request names. Nothing was changed. Read it again."
+)
 DEMANDED = (
-    "A change has to say on which state it is meant: If-Match with the ETag that was read, or "
-    "If-Unmodified-Since. Nothing was changed."
+    "A change must name the state that it is meant for: send If-Match with the ETag that you "
+    "read, or If-Unmodified-Since. Nothing was changed."
 )
 
 

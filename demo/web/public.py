@@ -12,8 +12,8 @@ from typing import Any
 from flask import Response, after_this_request, current_app, request
 from werkzeug.exceptions import Forbidden
 
-BY_API = "What is everybody’s is changed by the API alone here: it asks for a key, which a page does not have."
-NOT_HERE = "This is a public host: what is everybody’s is not changed here."
+BY_API = "Shared data can be changed only through the API here. It needs an API key, which this page does not have."
+NOT_HERE = "This is a public host, so shared data cannot be changed here."
 
 
 def closed() -> str:
@@ -40,7 +40,7 @@ def refuse_without_key() -> None:
 def refuse_http() -> None:
     """Raises Forbidden for a form of a public host that came over http: it may hold a password."""
     if request.method == "POST" and current_app.config["PUBLIC"] and not request.is_secure:
-        raise Forbidden("This goes over https only. Nothing was changed.")
+        raise Forbidden("This form works only over https. Nothing was changed.")
 
 
 def may_see_names() -> bool:
@@ -64,14 +64,14 @@ def unsafe(values: Mapping[str, Any]) -> Iterator[str]:
     if not values["PUBLIC"]:
         yield "DEMO_PUBLIC is not set: visitors change the catalog for each other and share accounts."
     if not values["SECURE_COOKIES"]:
-        yield "DEMO_SECURE_COOKIES is not set: cookies go over http, too."
+        yield "DEMO_SECURE_COOKIES is not set: cookies are also sent over http."
     if not values["REDIS_URL"]:
-        yield "REDIS_URL is empty: the embedded engine is for one machine."
+        yield "REDIS_URL is empty: the embedded engine serves only one machine."
     if not values["SECRET_KEY"]:
-        yield "SECRET_KEY is empty: another machine would have another one."
+        yield "SECRET_KEY is empty: each machine would generate its own key."
     if not values["METRICS_TOKEN"]:
-        yield "DEMO_METRICS_TOKEN is empty: nobody from outside can read the monitor’s names."
+        yield "DEMO_METRICS_TOKEN is empty: operators cannot read the monitor’s names from outside."
     if not values["RATE_LIMITS"]:
-        yield "DEMO_RATE_LIMITS is empty: nothing is limited."
+        yield "DEMO_RATE_LIMITS is empty: no request is limited."
     if not values["TRUSTED_PROXIES"]:
-        yield "DEMO_TRUSTED_PROXIES is 0: right only where no proxy stands in front."
+        yield "DEMO_TRUSTED_PROXIES is 0, which is right only without a proxy in front."

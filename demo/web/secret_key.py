@@ -31,12 +31,12 @@ def secret_key(instance: Path) -> str:
         return _complete(path)
     except OSError as error:
         raise ConfigError(
-            f"SECRET_KEY is not set and none can be kept in {instance} ({error.strerror})."
+            f"SECRET_KEY is not set, and the app cannot store one in {instance} ({error.strerror})."
         ) from None
 
 
 def _complete(path: Path) -> str:
     key = path.read_text().strip()
     if len(key) < 32:
-        raise ConfigError(f"{path} holds no key: remove it, or set SECRET_KEY.")
+        raise ConfigError(f"{path} contains no key. Delete it, or set SECRET_KEY.")
     return key

@@ -38,7 +38,7 @@ def refuse_cross_site() -> None:
         given = request.headers.get("Origin")
         allowed = given is None or origin.is_own(given)
     if not allowed:
-        raise Forbidden("This change was asked for by another site.")
+        raise Forbidden("Another site sent this change. Nothing was changed.")
 
 
 def is_own_path(path: str) -> bool:
@@ -77,7 +77,9 @@ def ask_for_key() -> None:
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
         raise Unauthorized(
-            "This change needs Authorization: Bearer and the key.", www_authenticate=None
+            "This change needs the header “Authorization: Bearer” with the API key. Nothing was "
+            "changed.",
+            www_authenticate=None,
         )
 
 

@@ -175,7 +175,7 @@ def test_visits_are_made_up_and_seen_at_once(web: FlaskClient, collector: Collec
     answer = web.post("/analytics/visits", data={"count": "100", "resolution": "hour"})
     assert (answer.status_code, answer.location) == (303, "/analytics/?resolution=hour")
     page = web.get(answer.location)
-    assert "100 visits made up, by" in page.text
+    assert "100 made-up visits by" in page.text
     assert len(page.data) <= 42_000  # with two requests in the x-ray
     found = dashboard(web, "hour")
     assert sum(bucket["made_up"] for bucket in found["buckets"]) == 100
@@ -201,7 +201,7 @@ def test_the_page_is_one_round_trip_while_it_is_fresh(
     page = web.get("/analytics/")
     assert round_trips(page) == 1
     assert len(page.data) <= 40_000
-    assert "From the shared cache" in page.text
+    assert "from the shared cache" in page.text
     assert round_trips(web.get("/analytics/live")) == 1
     assert web.get("/analytics/api/dashboard").headers["Cache-Status"] == "analytics; hit"
     assert collector.now() > 0
@@ -279,14 +279,14 @@ def test_without_redis_pages_go_on_and_the_drops_are_counted(away: Flask) -> Non
     assert web.get("/analytics/api/dashboard").status_code == 503
     assert web.get("/analytics/api/views.csv").status_code == 503
     assert web.post("/analytics/visits", data={"count": "1"}).status_code == 503
-    assert ">Visitors now</span> <b>–<" in seen(web.get("/").text)
+    assert ">Visitors, last 5 minutes</span> <b>–<" in seen(web.get("/").text)
 
 
 def test_a_chart_has_its_figures_beside_it(web: FlaskClient, collector: Collector) -> None:
     web.post("/analytics/visits", data={"count": "100"})
     page = web.get("/analytics/").text
     for title in re.findall(
-        r'role="img" aria-label="(Views by the minute), from \d\d:\d\d to \d\d:\d\d', page
+        r'role="img" aria-label="(Views per minute), from \d\d:\d\d to \d\d:\d\d', page
     ):
         assert f"<summary>{title} as a table</summary>" in page
     assert 'class="p-redis"' in page and collector.now() > 0
@@ -306,5 +306,7 @@ def test_where_some_were_refused_it_is_said_by_what_and_whether_to_try_again(
 
     monkeypatch.setattr(collector, "write", write)
     answer = web.post("/analytics/visits", data={"count": "1"})
-    assert answer.status_code == 503 and "Not all visits were counted." in answer.text
+    assert (
+        answer.status_code == 503 and "Some of the visits may not have been counted." in answer.text
+    )
     assert answer.headers.get("Retry-After") == again

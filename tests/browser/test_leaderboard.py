@@ -104,7 +104,7 @@ def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(
 
 def test_the_first_score_and_the_last_removal_are_seen_too(page: Any, server: Server) -> None:
     page.goto("/leaderboard/boards/young?player=mara")
-    page.get_by_text("Nobody yet").wait_for()
+    page.get_by_text("No players yet").wait_for()
     is_live(page)
     for number, player in enumerate(("mara", "noor", "sven")):
         post(server, "young", player, 9 - number)
@@ -194,9 +194,11 @@ def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, serve
     page.get_by_role("button", name="Find player").focus()
     enter(page)
     assert names(page, "around") == [f"p{number}" for number in range(12, 19)]
-    assert "At least as good as 25.0\xa0% of all." in page.locator("main").inner_text()
+    assert (
+        "Ranked level with or above 25.0\xa0% of all players." in page.locator("main").inner_text()
+    )
     page.get_by_label("Score").fill("50")
-    page.get_by_role("button", name="Add it, sent twice").focus()
+    page.get_by_role("button", name="Post the same score twice").focus()
     enter(page)
     told = page.get_by_role("region", name="Two answers").inner_text()
     assert told.count('"best":135,"rank":1') == 2 and told.count("Idempotency-Replayed: true") == 1
@@ -226,7 +228,9 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
     assert re.fullmatch(r"\d\.\d", page.locator("#seconds").inner_text())
     assert not violations(page)
     page.clock.fast_forward(10_100)
-    page.get_by_text(f"{points} points. mara: rank 1, a new player, of 1.").wait_for(timeout=15_000)
+    page.get_by_text(f"{points} points. mara is new on this board: rank 1 of 1.").wait_for(
+        timeout=15_000
+    )
     assert page.locator("#podium").inner_text().split("\n")[0] == "mara"
     assert not page.faults
 

@@ -104,7 +104,7 @@ def test_a_wrong_price_is_told_beside_the_field(page: Any) -> None:
     assert (
         page.locator(f"#{field.get_attribute('aria-describedby')}")
         .inner_text()
-        .startswith("Price: an amount")
+        .startswith("Price: enter an amount")
     )
 
 
@@ -112,7 +112,7 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
     page.goto("/sessions/")
     page.get_by_label("Password").focus()
     enter(page)
-    assert page.get_by_role("heading", name="You are mara").count() == 1
+    assert page.get_by_role("heading", name="Signed in as mara").count() == 1
     page.goto("/catalog/products/42")
     page.get_by_role("button", name="Add to cart").focus()
     enter(page)
@@ -135,7 +135,9 @@ def test_a_score_is_posted_by_keyboard(page: Any) -> None:
     page.keyboard.press("Tab")
     page.keyboard.type("1200")
     enter(page)
-    assert "mara: rank 1, a new player, of 1." in page.get_by_role("status").first.inner_text()
+    assert (
+        "mara is new on this board: rank 1 of 1." in page.get_by_role("status").first.inner_text()
+    )
     assert page.locator("tr.me").count() == 2
 
 

@@ -43,11 +43,11 @@ def device(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
 
 def sign_up(page: Any, name: str) -> None:
     page.goto("/sessions/")
-    page.get_by_text("Make an account of your own").click()
+    page.get_by_text("Create your own account").click()
     page.get_by_label("New name").fill(name)
-    page.get_by_label("Its pass phrase").fill(PASSWORD)
-    page.get_by_role("button", name="Make it").click()
-    page.get_by_role("heading", name=f"You are {name}").wait_for()
+    page.get_by_label("New password").fill(PASSWORD)
+    page.get_by_role("button", name="Create account").click()
+    page.get_by_role("heading", name=f"Signed in as {name}").wait_for()
 
 
 def sign_in(page: Any, name: str) -> None:
@@ -55,7 +55,7 @@ def sign_in(page: Any, name: str) -> None:
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name=f"You are {name}").wait_for()
+    page.get_by_role("heading", name=f"Signed in as {name}").wait_for()
 
 
 def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(
@@ -87,21 +87,21 @@ def test_a_link_signs_in_a_second_browser_once(device: Callable[..., Any]) -> No
     laptop, phone, late = device(), device(), device()
     sign_up(laptop, "by-link")
     laptop.goto("/sessions/devices")
-    laptop.get_by_role("button", name="Make a link").click()
-    link = laptop.get_by_label("The link").input_value()
+    laptop.get_by_role("button", name="Create sign-in link").click()
+    link = laptop.get_by_label("Sign-in link").input_value()
     left = laptop.locator("[data-left]")
     laptop.wait_for_function("() => document.querySelector('[data-left]').textContent < 59")
     assert 0 < int(left.inner_text()) < 60
     laptop.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    laptop.locator(".field", has=laptop.get_by_label("The link")).get_by_role("button").click()
+    laptop.locator(".field", has=laptop.get_by_label("Sign-in link")).get_by_role("button").click()
     laptop.get_by_role("button", name="Copied").wait_for()
     assert laptop.evaluate("navigator.clipboard.readText()") == link
     for page in (phone, late):
         page.goto(link)
-    phone.get_by_role("button", name="Sign in here").click()
+    phone.get_by_role("button", name="Sign in this browser").click()
     phone.get_by_role("heading", name="by-link: 2 sessions").wait_for()
-    late.get_by_role("button", name="Sign in here").click()
-    late.get_by_text("this link was used").wait_for()
+    late.get_by_role("button", name="Sign in this browser").click()
+    late.get_by_text("link was already used").wait_for()
     assert late.faults and late.faults.pop()  # the browser tells of the 422
 
 
@@ -109,11 +109,11 @@ def test_a_new_password_ends_the_others(device: Callable[..., Any]) -> None:
     laptop, phone = device(), device()
     sign_up(laptop, "new-password")
     sign_in(phone, "new-password")
-    laptop.get_by_text("Change the password").click()
-    laptop.get_by_label("Password now").fill(PASSWORD)
+    laptop.get_by_text("Change password", exact=True).click()
+    laptop.get_by_label("Current password").fill(PASSWORD)
     laptop.get_by_label("New password").fill("another long phrase")
-    laptop.get_by_role("button", name="Change it, and end all other sessions").click()
-    laptop.get_by_text("Password changed. 1 other session ended").wait_for()
+    laptop.get_by_role("button", name="Change password and end other sessions").click()
+    laptop.get_by_text("The password is changed. 1 other session ended").wait_for()
     phone.reload()
     phone.get_by_role("heading", name="You are not signed in").wait_for()
 
@@ -148,13 +148,13 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
     page.get_by_role("button", name="Add to cart").click()
     sign_up(page, f"{scheme:w<24}")
     page.goto("/sessions/devices")
-    page.get_by_role("button", name="Make a link").click()
-    page.get_by_label("The link").wait_for()
+    page.get_by_role("button", name="Create sign-in link").click()
+    page.get_by_label("Sign-in link").wait_for()
     for path in (None, "/sessions/", "/sessions/lab"):
         if path:
             page.goto(path)
         if path == "/sessions/lab":
-            page.get_by_role("button", name="Run it").last.click()
+            page.get_by_role("button", name="Run race").last.click()
             page.get_by_role("heading", name="This app: fixation").wait_for()
             heads = [
                 page.get_by_role("heading", name=name) for name in ("Flask-Session", "This app:")
@@ -162,7 +162,7 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
             left, right = (head.bounding_box() for head in heads)
             assert left["y"] == right["y"] and left["x"] < right["x"]  # side by side
         if path == "/sessions/":
-            page.get_by_text("Change the password").click()
+            page.get_by_text("Change password", exact=True).click()
         assert not violations(page)
         assert not too_wide(page)
 
@@ -172,7 +172,7 @@ def test_without_scripts_everything_is_a_form(device: Callable[..., Any]) -> Non
     sign_up(laptop, "no-script")
     sign_in(phone, "no-script")
     laptop.goto("/sessions/devices")
-    laptop.get_by_role("button", name="End all others").click()
+    laptop.get_by_role("button", name="End all other sessions").click()
     laptop.get_by_role("heading", name="no-script: 1 session", exact=True).wait_for()
     phone.reload()
     phone.get_by_role("heading", name="You are not signed in").wait_for()

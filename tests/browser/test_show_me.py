@@ -27,7 +27,7 @@ def test_the_minute_is_walked_by_keyboard_without_scripts(
     )
     page = context.new_page()
     page.goto("/show-me/")
-    page.get_by_role("button", name="Step by step").focus()
+    page.get_by_role("button", name="Go step by step").focus()
     enter(page)
     for number in range(2, 7):
         page.get_by_role("button", name="Next:").focus()
@@ -39,7 +39,7 @@ def test_the_minute_is_walked_by_keyboard_without_scripts(
     shared = chromium.new_context(base_url=server.url, color_scheme=scheme, reduced_motion="reduce")
     page = shared.new_page()
     page.goto(address)
-    expect(page.get_by_role("heading", name="A score moves the board")).to_be_visible()
+    expect(page.get_by_role("heading", name="Post a score")).to_be_visible()
     assert not violations(page)
     fits(page)
     assert not violations(page)
@@ -48,14 +48,14 @@ def test_the_minute_is_walked_by_keyboard_without_scripts(
 
 def test_played_it_goes_on_by_itself_until_it_is_paused(page: Any) -> None:
     page.goto("/")
-    page.get_by_role("button", name="Show me, in a minute").focus()
+    page.get_by_role("button", name="Show me in a minute").focus()
     enter(page)
     page.get_by_role("link", name="Pause").wait_for()
     page.wait_for_url("**/show-me/*", wait_until="load")
     expect(page.get_by_text("Step 2 of 6")).to_be_visible(timeout=25_000)
     page.get_by_role("link", name="Pause").focus()
     enter(page)
-    expect(page.get_by_role("link", name="Play on")).to_be_visible()
+    expect(page.get_by_role("link", name="Continue playing")).to_be_visible()
     assert not page.faults
 
 
@@ -69,7 +69,7 @@ def test_the_house_fits_any_screen_and_is_asked_for_without_a_round_trip(page: A
         pass
     told = asked.value.headers["server-timing"]
     assert 'desc="0 round trips"' in told
-    expect(page.get_by_role("img", name="The house:")).to_be_visible()
+    expect(page.get_by_role("img", name="Live architecture:")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
@@ -79,7 +79,7 @@ def test_it_is_made_busy_by_keyboard_seen_and_stopped(page: Any) -> None:
     field = page.get_by_role("textbox", name="Visitors")
     field.fill("2")
     enter(page)
-    page.get_by_role("button", name="Stop it").wait_for(timeout=60_000)  # when its turn comes
+    page.get_by_role("button", name="Stop visitors").wait_for(timeout=60_000)  # when its turn comes
     expect(page.get_by_role("heading", name="2 visitors are here")).to_be_visible()
     page.get_by_text("Simulated visitors are in the figures").wait_for(timeout=30_000)
 
@@ -93,8 +93,8 @@ def test_it_is_made_busy_by_keyboard_seen_and_stopped(page: Any) -> None:
     page.goto("/busy/")
     assert not violations(page)
     page.unroute_all(behavior="wait")
-    page.get_by_role("button", name="Stop it").focus()
+    page.get_by_role("button", name="Stop visitors").focus()
     enter(page)
-    expect(page.get_by_text("The visitors leave.")).to_be_visible()
+    expect(page.get_by_text("The simulated visitors are leaving.")).to_be_visible()
     fits(page)
     assert not page.faults

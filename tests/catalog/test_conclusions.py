@@ -47,9 +47,12 @@ def test_what_went_wrong_weighs_more_than_what_failed_and_that_more_than_hits() 
 def test_every_stale_answer_has_its_reason(kind: str, failure: Any) -> None:
     found = outcome(kind, reads=10, from_redis=10, stale_reads=1)
     (sentence,) = conclusion([found], Options(operations=20, failure=failure))
-    assert " 1 stale; 10 of 20 operations fitted into 2 s. Stale because " in sentence
+    assert " 1 stale; 10 of 20 operations finished in 2 s. Reads were stale because " in sentence
     clean = outcome(kind, reads=20, from_redis=10)
-    assert "Stale because" not in conclusion([clean], Options(operations=20, failure=failure))[0]
+    assert (
+        "Reads were stale because"
+        not in conclusion([clean], Options(operations=20, failure=failure))[0]
+    )
 
 
 @given(

@@ -28,7 +28,7 @@ def test_the_page_shows_nothing_sensitive_and_what_redis_holds(
 def test_rotating_names_the_keys_before_and_after(web: FlaskClient) -> None:
     assert web.post(LAB, data={"customer": "mara", "what": "rotate"}).status_code == 303
     page = web.get(LAB).text
-    assert "Written with key " in page and "encrypted again with key " in page
+    assert "The profile was written with key " in page and "encrypted again with key " in page
 
 
 def test_a_moved_ciphertext_is_refused_and_the_profile_made_anew(web: FlaskClient) -> None:

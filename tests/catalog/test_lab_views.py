@@ -53,7 +53,7 @@ def ran(web: FlaskClient, **changed: str) -> tuple[str, Any]:
 def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
     web: FlaskClient, client: Client
 ) -> None:
-    assert "Nothing has been run yet." in web.get(LAB).text
+    assert "will be here. Run the strategies" in seen(web.get(LAB).text)
     page = seen(ran(web)[1].text)
     for name in ("No cache", "Common recipe", "Cache-aside", "Write-through", "Write-behind"):
         assert f'<th scope="row">{name}</th><td class="num">60</td>' in page
@@ -64,7 +64,9 @@ def test_a_run_is_shown_at_its_own_address_and_kept_for_ten_minutes(
 
 def test_a_killed_worker_is_told_of_on_the_page(web: FlaskClient) -> None:
     page = ran(web, operations="200", writes_percent="50", failure="worker")[1].text
-    assert "was killed in the middle of a batch" in page and "0 were lost." in page
+    assert (
+        "write-behind worker was killed in the middle of a batch" in page and "0 were lost." in page
+    )
 
 
 def test_the_page_concludes_from_the_run_and_charts_what_failed(
@@ -91,11 +93,11 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
     told = re.findall(r"<p>(?:<b>)?([^<]+ of reads from Redis[^<]+)", page)
     assert told[0] == (
         "Cache-aside answered 96 % of reads from Redis, 0 stale; "
-        "100 of 150 operations fitted into 2 s."
+        "100 of 150 operations finished in 2 s."
     )
     assert told[-1].startswith(
         "Write-behind answered 96 % of reads from Redis, 2 stale; 5 of 100 operations failed; "
-        "it lost 14 acknowledged writes; 100 of 150 operations fitted into 2 s. Stale because Redis forgot"
+        "it lost 14 acknowledged writes; 100 of 150 operations finished in 2 s. Reads were stale because Redis forgot"
     )
     assert 'aria-label="70.0 read from Redis, 3.0 read from the database, 6.0 written, ' in page
     assert "2.0 stale, 14.0 lost, 5.0 failed" in page
@@ -105,7 +107,7 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
 def test_a_run_that_is_not_there_is_no_error(web: FlaskClient, run: str) -> None:
     answer = web.get(LAB, query_string={"run": run})
     assert answer.status_code == 200
-    assert ("not kept any more" in answer.text) == (run == "0" * 16)
+    assert ("This run has expired" in answer.text) == (run == "0" * 16)
 
 
 def test_a_kept_run_that_does_not_decode_is_no_error(web: FlaskClient, client: Client) -> None:
@@ -157,7 +159,9 @@ def test_one_run_at_a_time_and_who_comes_meanwhile_waits_for_his_own(
     elsewhere: Any = {"data": QUICK, "environ_overrides": {"REMOTE_ADDR": "203.0.113.7"}}
     first = web.post(LAB, data=QUICK).location
     under_way = web.get(first)
-    assert "0 of 5 strategies are done." in under_way.text and under_way.headers["Refresh"] == "1"
+    assert (
+        "0 of 5 strategies have finished." in under_way.text and under_way.headers["Refresh"] == "1"
+    )
     waits = app.test_client().post(LAB, **elsewhere)  # somebody else, while the first run goes on
     page = app.test_client().get(waits.location)
     assert "<h1>1 before you</h1>" in page.text and page.headers["Refresh"] == "2"
@@ -188,7 +192,7 @@ def test_a_run_that_cannot_be_finished_is_a_503_and_the_next_one_runs(
     with monkeypatch.context() as patch:
         patch.setattr(strategies_views, "LONGEST_SECONDS", 0.01)
         place, page = ran(web)
-        assert page.status_code == 503 and "0 of 5 strategies were done." in seen(page.text)
+        assert page.status_code == 503 and "0 of 5 strategies finished." in seen(page.text)
         until(lambda: not client.exists("demo:turns:{runs}"))
     assert ran(web)[1].status_code == 200
 

@@ -67,8 +67,8 @@ def test_two_runs_stand_side_by_side_on_one_scale(web: FlaskClient) -> None:
         shown,
         (
             ["no cache"],
-            ["nothing in the cache", "no cache"],
-            ["an entry past its time", "nothing in"],
+            ["empty cache", "no cache"],
+            ["expired entry", "empty cache"],
         ),
         strict=True,
     ):
@@ -82,7 +82,7 @@ def test_two_runs_stand_side_by_side_on_one_scale(web: FlaskClient) -> None:
 def test_what_many_readers_waited_is_said_to_be_a_sum() -> None:
     assert in_redis(3.0, 10.0) == "Redis 3.00 of 10.0 ms"
     assert in_redis(14198.0, 547.0) == (
-        "14198 ms in Redis, summed over calls at once; 547 ms in all"
+        "14198 ms in Redis, summed over parallel calls; 547 ms in total"
     )
 
 
@@ -98,7 +98,7 @@ def test_a_burst_leaves_nothing_behind_and_touches_no_page_of_others(
 def test_an_id_that_is_not_there_is_asked_for_once(web: FlaskClient) -> None:
     assert web.post(f"{PRODUCT}/missing").status_code == 303
     trial = web.get(PRODUCT).text.partition('id="trial"')[2]
-    assert "Ten times an id that is not there: 1 load</h3>" in trial
+    assert "Ten reads of a missing id: 1 load</h3>" in trial
     assert '<td>NEGATIVE</td><td class="num">9</td>' in trial
 
 

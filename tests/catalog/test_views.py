@@ -105,7 +105,7 @@ def test_words_of_a_real_language_are_looked_for_and_others_are_told_by_their_co
         found = web.get("/catalog/api/products", query_string={"q": query}).json["products"]
         assert [product["name"] for product in found] == ["می\u200cخواهم"]
     refused = web.get("/catalog/api/products?q=a%E2%80%AEb").json["errors"]
-    assert refused == [{"field": "q", "detail": "U+202E cannot be looked for"}]
+    assert refused == [{"field": "q", "detail": "U+202E cannot be searched for"}]
 
 
 def test_the_api_tells_a_product_whole(web: FlaskClient) -> None:
@@ -295,9 +295,9 @@ def test_the_form_writes_redirects_and_says_so_once(web: FlaskClient) -> None:
     answer = web.post(f"{PRODUCT}/price", data={"price": "12,34"})
     assert (answer.status_code, answer.headers["Location"]) == (303, PRODUCT)
     page = web.get(PRODUCT).text
-    assert "Price changed to € 12.34; this is version 2." in page
+    assert "The price is now € 12.34, in version 2." in page
     assert "€ 12.34</b>" in page
-    assert "Price changed" not in web.get(PRODUCT).text
+    assert "The price is now" not in web.get(PRODUCT).text
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_a_wrong_price_is_told_beside_its_field_and_changes_nothing(
     assert answer.status_code == 422
     assert 'aria-invalid="true" aria-describedby="price-error"' in answer.text
     assert (
-        "Price: an amount from 0 to 1\u202f000\u202f000 with at most two decimals, such as 38.50."
+        "Price: enter an amount from 0 to 1\u202f000\u202f000 with at most two decimals, such as 38.50."
         in answer.text
     )
     assert (
@@ -411,7 +411,7 @@ def test_a_form_that_is_too_large_is_a_413(web: FlaskClient) -> None:
 def test_buying_takes_one_and_ends_at_none(web: FlaskClient) -> None:
     web.patch(API, json={"stock": 1})
     assert web.post(f"{PRODUCT}/buy").status_code == 303
-    assert "Bought. 0 left." in web.get(PRODUCT).text
+    assert "You bought one. 0 left." in web.get(PRODUCT).text
     assert "Sold out" in web.get(PRODUCT).text
     assert web.post(f"{PRODUCT}/buy").status_code == 409
     assert web.get(API).json["stock"] == 0
@@ -471,7 +471,7 @@ def test_without_redis_pages_come_from_the_database(away: Flask) -> None:
     assert web.get(API).json["price_cents"] == 7
     assert web.post(f"{PRODUCT}/price", data={"price": "8"}).status_code == 303
     assert (
-        "Redis is away: cached pages may show the old one until it is back."
+        "Redis is away, so cached pages may show the old version until it is back."
         in web.get(PRODUCT).text
     )
     for path in (f"{PRODUCT}/drop", "/catalog/drop"):
@@ -556,7 +556,11 @@ def test_redis_that_comes_back_is_used_again(make_app: Callable[..., Flask]) -> 
 
 def test_more_products_are_made_while_redis_is_away(away: Flask) -> None:
     done = away.test_cli_runner().invoke(args=["seed", "--products", "501"])
-    assert (done.exit_code, "Redis is away" in done.output, "1 made" in done.output) == (
+    assert (
+        done.exit_code,
+        "Redis is away" in done.output,
+        "1 products created" in done.output,
+    ) == (
         0,
         True,
         True,
@@ -569,7 +573,7 @@ def test_more_products_by_the_command_line(app: Flask) -> None:
     assert web.get("/catalog/api/products").json["total"] == 500
     done = app.test_cli_runner().invoke(args=["seed", "--products", "600"])
     assert done.exit_code == 0
-    assert "100 made, 600 or more are there." in done.output
+    assert "100 products created. The catalog has at least 600." in done.output
     assert web.get("/catalog/api/products").json["total"] == 600
     assert app.test_cli_runner().invoke(args=["seed", "--products", "0"]).exit_code == 2
 
@@ -584,21 +588,21 @@ def test_a_write_and_its_effect_on_the_cache_are_one_sentence(
     if other_first:
         assert ">MISS<" in app.test_client().get(PRODUCT).text
     page = seen(web.get(PRODUCT).text)
-    who = "You dropped" if path == "drop" else "The write invalidated"
+    who = "You invalidated" if path == "drop" else "The write invalidated"
     effect = (
-        r"the next reader loaded it again in [\d.]+ ms, before you\."
+        r"Another reader loaded it again before you, in [\d.]+ ms\."
         if other_first
-        else r"you were the next reader, and loaded it again in [\d.]+ ms\."
+        else r"You were the next reader and loaded it again in [\d.]+ ms\."
     )
-    assert re.search(f"{who} the cached page; {effect}", page)
-    assert "the cached page; " not in seen(web.get(PRODUCT).text)
+    assert re.search(rf"{who} the cached page\. {effect}", page)
+    assert "the cached page. " not in seen(web.get(PRODUCT).text)
 
 
 def test_every_badge_has_its_meaning_and_what_is_left_runs_down(web: FlaskClient) -> None:
     for path in ("/catalog/", PRODUCT):
         web.get(path)
         page = seen(web.get(path).text)
-        legend = page.partition("What the badge says")[2].partition("</section>")[0]
+        legend = page.partition("What does the badge mean?")[2].partition("</section>")[0]
         for status in CacheStatus:
             assert re.search(rf'title="[A-Z][^"]+\.">{status}</span> [A-Z][^<]+\.</li>', legend), (
                 status

@@ -35,11 +35,11 @@ def test_one_server_and_what_is_no_server_of_its_kind() -> None:
         assert told(f"redis://{server}") == [
             f"ok   redis://{server} answers, and its clock agrees with this one."
         ]
-        assert told(f"redis+cluster://{node}") == [f"ok   {node} says that the cluster is up."]
+        assert told(f"redis+cluster://{node}") == [f"ok   {node} reports that the cluster is up."]
         assert at_the_start(f"redis://127.0.0.1:{sentinel}").startswith("! REDIS_URL: ")
         assert "is a Sentinel, or no Redis" in at_the_start(f"redis://127.0.0.1:{sentinel}")
         assert "is no Sentinel" in at_the_start(f"redis+sentinel://{server}/prime")
-        assert "is no cluster; use redis://" in at_the_start(f"redis+cluster://{server}")
+        assert "is not a cluster; use redis://" in at_the_start(f"redis+cluster://{server}")
         wrong = at_the_start(f"redis+sentinel://127.0.0.1:{sentinel}/first")
         assert (
             wrong
@@ -69,7 +69,7 @@ def test_each_node_that_a_cluster_tells_of_is_asked_too() -> None:
     with topology("cluster", nodes=3) as cluster:
         named, *others = (f"127.0.0.1:{port}" for port in cluster.ports)
         first, *rest = told(f"redis+cluster://{named}")
-        assert first == f"ok   {named} says that the cluster is up."
+        assert first == f"ok   {named} reports that the cluster is up."
         assert sorted(rest) == sorted(f"ok   the node {other} answers." for other in others)
 
 
@@ -114,7 +114,7 @@ def test_no_quorum_is_named_and_ends_no_start() -> None:
         url = f"redis+sentinel://127.0.0.1:{sentinel}/prime"
         until(lambda: at_the_start(url) == "ok")
         assert told(url)[0] == (
-            f"no   the Sentinel 127.0.0.1:{sentinel} could not replace a primary: no quorum."
+            f"no   the Sentinel 127.0.0.1:{sentinel} could not replace a primary, because there is no quorum."
         )
 
 
@@ -130,8 +130,8 @@ def test_what_is_away_is_named_and_ends_no_start(tmp_path: Path) -> None:
             assert at_the_start(url).startswith("REDIS_URL: ")
             assert "does not answer (nobody listens there)." in at_the_start(url)
             assert len(told(url)) == (1 if url.startswith("redis://") else 2)
-        assert "there is no such socket" in at_the_start(f"unix://{tmp_path}/none.sock")
-        assert "its name is not known" in at_the_start(f"redis://nowhere.invalid:{port}")
+        assert "the socket does not exist" in at_the_start(f"unix://{tmp_path}/none.sock")
+        assert "its name cannot be resolved" in at_the_start(f"redis://nowhere.invalid:{port}")
 
 
 def test_a_server_that_is_there_and_cannot_serve_ends_no_start() -> None:
@@ -170,7 +170,9 @@ def test_the_command_line_asks_each_by_itself(tmp_path: Path, good: bool) -> Non
     if good:
         assert done.returncode == 1 and "ok" not in lines
         assert "no   analytics needs PFADD" in lines
-        assert "--   SLOWLOG GET is not permitted; lost: the slow commands on the monitor" in lines
+        assert (
+            "--   SLOWLOG GET is not permitted; you lose: the slow commands on the monitor" in lines
+        )
     else:
         assert done.returncode == 1
         assert lines[1].endswith("refuses the user or password.")

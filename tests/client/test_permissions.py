@@ -155,7 +155,7 @@ def test_each_of_the_least_users_can_do_what_it_is_for(
         if which == "four":  # Redis is there, and no page says that it is not
             for path in ("/rate-limit/", "/analytics/", "/catalog/lab/hashes/", "/sessions/"):
                 assert "Redis is away, and" not in made.test_client().get(path).text, path
-            assert "Cannot count" not in made.test_client().get("/rate-limit/").text
+            assert "Requests cannot be counted" not in made.test_client().get("/rate-limit/").text
             assert "does not permit" in made.test_client().get("/analytics/").text
         refused = {entry["object"] for entry in admin.acl_log() if entry["reason"] == "command"}
         assert not refused or which != "everything"

@@ -46,7 +46,7 @@ def test_a_wrong_password_is_one_sentence_without_it() -> None:
 def test_a_cluster_url_on_a_standalone_server_is_one_sentence() -> None:
     with tcp_server() as port:
         url = f"redis+cluster://127.0.0.1:{port}"
-        with pytest.raises(AddressError, match="is no cluster; use redis://"):
+        with pytest.raises(AddressError, match="is not a cluster; use redis://"):
             check(client_for(url), parse(url), 0.25)
 
 

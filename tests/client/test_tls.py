@@ -126,15 +126,17 @@ def test_what_is_wrong_with_a_certificate_is_told(
     until(lambda: told(served.with_options()) == "")
     stranger = Authority(tmp_path, "stranger")
     assert "for good: REDIS_URL: " in told(served.with_options(ssl_ca_certs=stranger.file))
-    assert "does not vouch for" in told(served.with_options(ssl_ca_certs=stranger.file))
-    assert "authority’s file in ssl_ca_certs" in told(served.with_options(ssl_ca_certs=None))
+    assert "ssl_ca_certs does not trust" in told(served.with_options(ssl_ca_certs=stranger.file))
+    assert "ssl_ca_certs to the file of its authority" in told(
+        served.with_options(ssl_ca_certs=None)
+    )
     assert told(served.with_options(ssl_ca_certs=None, ssl_cert_reqs="none")) == ""
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
-    assert "ssl_ca_certs: its file holds no certificate" in told(
+    assert "ssl_ca_certs: its file holds no usable certificate" in told(
         served.with_options(ssl_ca_certs=garbage)
     )
-    assert "ssl_certfile: its file holds no certificate with its key" in told(
+    assert "ssl_certfile: its file holds no usable certificate with its key" in told(
         served.with_options(ssl_certfile=garbage)
     )
 
@@ -142,7 +144,7 @@ def test_what_is_wrong_with_a_certificate_is_told(
 def test_a_certificate_for_another_name(serving: Serving, authority: Authority) -> None:
     served = serving(authority.sign("redis.test"))
     until(lambda: told(served.with_options(ssl_check_hostname="false")) == "")
-    assert "for another name than the one in the URL" in told(served.with_options())
+    assert "for a different name than the one in the URL" in told(served.with_options())
 
 
 @pytest.mark.parametrize(
@@ -162,15 +164,15 @@ def test_a_server_that_demands_a_certificate(serving: Serving, authority: Author
     ours = {"ssl_certfile": served.ours.certificate, "ssl_keyfile": served.ours.key}
     until(lambda: told(served.with_options(**ours)) == "")
     assert re.search(
-        "certificate of ours( is demanded)?: ssl_certfile", told(served.with_options())
+        "requires a client certificate: (set )?ssl_certfile", told(served.with_options())
     )
 
 
 def test_tls_where_none_is_spoken_and_none_where_it_is(authority: Authority) -> None:
     with tcp_server() as port:
-        assert "speaks no TLS at this port" in told(f"rediss://{HERE}:{port}")
+        assert re.search("(speaks no|without) TLS at this port", told(f"rediss://{HERE}:{port}"))
     secure, signed = free_port(), authority.sign(HERE)
     options = ["--tls-port", str(secure), "--tls-auth-clients", "no"]
     files = ["--tls-cert-file", str(signed.certificate), "--tls-key-file", str(signed.key)]
     with tcp_server(*options, *files, "--tls-ca-cert-file", str(authority.file), binary=BINARY):
-        assert "as it does where TLS is spoken: rediss" in told(f"redis://{HERE}:{secure}")
+        assert "as with a server that requires TLS: rediss" in told(f"redis://{HERE}:{secure}")

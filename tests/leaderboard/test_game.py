@@ -98,11 +98,17 @@ def test_a_game_is_played_and_a_ticket_counts_once(web: FlaskClient, clock: list
     done = answer(web, given, typed=typed)
     assert done.status_code == 303
     page = web.get(done.headers["Location"]).text
-    assert f"in 9.0 s, {points} points. &lt;b&gt;bo&lt;/b&gt;: rank 1, a new player, of 1." in page
+    assert (
+        f"in 9.0 s, {points} points. &lt;b&gt;bo&lt;/b&gt; is new on this board: rank 1 of 1."
+        in page
+    )
     assert answer(web, given, typed=typed).status_code == 303
     for change in ({"typed": typed.rpartition(" ")[0]}, {"typed": typed, "player": "noor"}):
         refused = answer(web, given, **change)
-        assert (refused.status_code, "This ticket has been used" in refused.text) == (422, True)
+        assert (refused.status_code, "This ticket has already been used" in refused.text) == (
+            422,
+            True,
+        )
     assert [(row["player"], row["score"]) for row in web.get(BOARD).json["entries"]] == [
         ("<b>bo</b>", points)
     ]
@@ -110,7 +116,7 @@ def test_a_game_is_played_and_a_ticket_counts_once(web: FlaskClient, clock: list
 
 def test_who_is_late_too_quick_or_forges_gets_nothing(web: FlaskClient, clock: list[int]) -> None:
     given = begin(web)
-    assert "nobody types so fast" in answer(web, given).text
+    assert "nobody types that fast" in answer(web, given).text
     assert "Start" in web.get(f"{PAGE}?ticket={given['ticket'][:-1]}").text
     assert web.get(f"{PAGE}?ticket={given['ticket'][:-1]}").status_code == 422
     assert answer(web, given, ticket="").status_code == 422

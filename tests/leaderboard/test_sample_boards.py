@@ -32,10 +32,13 @@ def test_a_fresh_start_has_boards_of_bots_that_say_so(make_app: Callable[..., Fl
     assert all(entry["player"].startswith("bot ") for entry in entries)
     assert all(entry["metadata"] == {"made_up": True} for entry in entries)
     page = web.get("/leaderboard/").text
-    assert page.count('<span class="badge">made up</span>') == len(NAMES)
-    assert "Everybody on this board is made up" in web.get(f"/leaderboard/boards/{NAMES[0]}").text
-    assert "is made up" not in web.get("/leaderboard/boards/main").text
-    assert "nobody yet" in web.get("/").text  # the leader of the main board
+    assert page.count('<span class="badge">sample</span>') == len(NAMES)
+    assert (
+        "All players on this board are sample data"
+        in web.get(f"/leaderboard/boards/{NAMES[0]}").text
+    )
+    assert "are sample data" not in web.get("/leaderboard/boards/main").text
+    assert "no players yet" in web.get("/").text  # the leader of the main board
 
 
 def test_the_switch_takes_them_away_and_nothing_else(make_app: Callable[..., Flask]) -> None:
@@ -43,7 +46,7 @@ def test_the_switch_takes_them_away_and_nothing_else(make_app: Callable[..., Fla
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 5})
     gone = begin(make_app(SAMPLE_DATA=False))
     assert listed(gone) == {"main": 1, **dict.fromkeys(NAMES, 0)}
-    assert "made up" not in gone.get("/leaderboard/").text
+    assert ">sample<" not in gone.get("/leaderboard/").text
 
 
 def test_nobody_else_gets_onto_such_a_board(make_app: Callable[..., Flask]) -> None:
@@ -56,7 +59,7 @@ def test_nobody_else_gets_onto_such_a_board(make_app: Callable[..., Flask]) -> N
     assert form.status_code == 403
     assert web.post(f"/leaderboard/boards/{NAMES[0]}/players").status_code == 403
     assert listed(web)[NAMES[0]] == PLAYERS
-    assert "Post score" not in web.get(f"/leaderboard/boards/{NAMES[0]}").text
+    assert ">Post score<" not in web.get(f"/leaderboard/boards/{NAMES[0]}").text
 
 
 def test_where_there_are_boards_none_is_added(make_app: Callable[..., Flask]) -> None:

@@ -19,7 +19,7 @@ from tests.leaderboard.test_transfer import load, run
 from tests.servers import Client
 
 FILES = Path(__file__).parent / "spreadsheets"
-EXPECTED = "It has to name columns, as in: player,score,mode,metadata"
+EXPECTED = "The heading must name the columns, for example: player,score,mode,metadata"
 HOSTILE = {
     "=1+1": 0,
     "+49 30": -1,
@@ -78,7 +78,7 @@ def test_what_libreoffice_writes_is_read(
     assert scores(board) == {"noor": 10**15, 'Mélanie "the" one; or, two': 1200, "علی\u200cرضا": -5}
     assert board.top(2).entries[1].metadata == '{"a":"x;y"}'
     assert (done.counted, [number for number, _ in faults]) == (3, [5, 6, 8])
-    lost = "1.23456789012346E+017 is a number of which a spreadsheet left digits out"
+    lost = "1.23456789012346E+017 is a number from which a spreadsheet dropped digits"
     assert faults[0][1].startswith(f"score: {lost}") and lost in faults[1][1]
     assert "unknown field" in faults[2][1]  # a note in a column without a name
 
@@ -110,16 +110,19 @@ def test_what_excel_and_others_write_is_read(
 @pytest.mark.parametrize(
     ("heading", "told"),
     [
-        (b"mara,5", "line 1: this is no heading"),
-        ("\ufeffplayer,score\n".encode("utf-16-le"), "begins as UTF-16 and does not go on so"),
-        (b"\xe9", "line 1: this is no heading"),
-        (b'"player,score', "line 1: this is no heading"),
-        (b"player,points,date", "line 1: there is no column 'points'"),
-        (b"sep=;\nplayer;Score;SCORE", "line 2: score stands there twice"),
-        (b"player,Player,score", "line 1: player stands there twice"),
-        (b"score,mode", "line 1: player is missing"),
-        (b"sep=;\nplayer,score", "line 2: this is no heading"),
-        (b"High scores,,\nplayer,score,", "line 1: this is no heading"),
+        (b"mara,5", "line 1: no known column name"),
+        (
+            "\ufeffplayer,score\n".encode("utf-16-le"),
+            "begins as UTF-16, but the rest is not UTF-16",
+        ),
+        (b"\xe9", "line 1: no known column name"),
+        (b'"player,score', "line 1: no known column name"),
+        (b"player,points,date", "line 1: unknown column 'points'"),
+        (b"sep=;\nplayer;Score;SCORE", "line 2: the column score is there twice"),
+        (b"player,Player,score", "line 1: the column player is there twice"),
+        (b"score,mode", "line 1: the column player is missing"),
+        (b"sep=;\nplayer,score", "line 2: no known column name"),
+        (b"High scores,,\nplayer,score,", "line 1: no known column name"),
     ],
 )
 def test_a_heading_is_judged_once_and_told_what_is_expected(
@@ -218,7 +221,7 @@ def test_a_file_for_excel_begins_with_its_mark(app: Flask, client: Client, tmp_p
         assert file.read_bytes() == mark + "player,score,metadata\r\nMélanie,5,\r\n".encode()
         assert "1 of 1 lines counted" in run(app, "import", file, "--board", "back").output
     refused = run(app, "export", tmp_path / "a.jsonl", "--excel")
-    assert (refused.exit_code, "--excel is for .csv" in refused.output) == (2, True)
+    assert (refused.exit_code, "--excel works only with .csv" in refused.output) == (2, True)
 
 
 def test_an_export_goes_on_only_with_the_same_options(client: Client, tmp_path: Path) -> None:

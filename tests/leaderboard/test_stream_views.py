@@ -64,7 +64,7 @@ def test_past_the_places_it_is_a_503_that_says_so(make_app: Callable[..., Flask]
         refused = web.get(STREAM)
         assert (refused.status_code, refused.mimetype) == (503, "application/problem+json")
         assert refused.headers["Retry-After"] == "30"
-        assert "1 places" in refused.json["detail"]
+        assert "at most 1 at a time" in refused.json["detail"]
         assert web.get("/leaderboard/api/boards/main").status_code == 200
         assert web.head(STREAM).status_code == 200
     with web.get(STREAM) as again:
@@ -91,7 +91,7 @@ def test_past_the_places_of_an_address_it_is_a_429_and_others_still_watch(
         refused = opening(web, mine)
         assert (refused.status_code, refused.mimetype) == (429, "application/problem+json")
         assert refused.headers["Retry-After"] == "30"
-        assert "2 streams are open from this address" in refused.json["detail"]
+        assert "already has 2 open streams" in refused.json["detail"]
         assert other.status_code == 200 and opened(web.application) == 3
     with opening(web, mine) as again:
         assert again.status_code == 200
@@ -107,7 +107,7 @@ def test_many_addresses_of_one_network_are_bounded_too(
             answer = all_of_them.enter_context(opening(web, form.format(number)))
             assert answer.status_code == 200
         refused = opening(web, form.format(5))
-        assert refused.status_code == 429 and "4 streams are open" in refused.json["detail"]
+        assert refused.status_code == 429 and "already has 4 open streams" in refused.json["detail"]
         assert all_of_them.enter_context(opening(web, "198.51.100.1")).status_code == 200
 
 

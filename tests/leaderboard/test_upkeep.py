@@ -193,7 +193,7 @@ def test_a_season_takes_every_store_whole_and_leaves_the_running_periods(
             name = key.removeprefix("demo:leaderboard:{b}:")
             assert after[name] == before[name], name
     assert after["seasons"] == {"one": str(now[0])}
-    with pytest.raises(ValueError, match="there is one of this name"):
+    with pytest.raises(ValueError, match="a season of this name already exists"):
         board.submit_many([Post("f", 1)]) and board.season("one", now_ms=now[0])
     assert stores(client)["season:one"] == after["season:one"]
 

@@ -239,7 +239,7 @@ def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
     answer = web.post("/leaderboard/boards/main/scores", data={"player": " mara ", "score": "5"})
     assert answer.status_code == 303
     page = web.get(answer.headers["Location"]).text
-    assert "mara: rank 2, a new player, of 2." in page
+    assert "mara is new on this board: rank 2 of 2." in page
     assert page.count('class="me"') == 2
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "12"})
     assert (
@@ -247,7 +247,10 @@ def test_the_form_posts_says_so_and_shows_the_player(web: FlaskClient) -> None:
         in web.get("/leaderboard/boards/main").text
     )
     web.post("/leaderboard/boards/main/scores", data={"player": "mara", "score": "3"})
-    assert "mara stays at rank 1: 12 was better." in web.get("/leaderboard/boards/main").text
+    assert (
+        "mara stays at rank 1: their best score, 12, is better."
+        in web.get("/leaderboard/boards/main").text
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_a_wrong_name_is_told_beside_its_field(web: FlaskClient, player: str) ->
 
 
 def test_a_refused_name_is_told_with_what_is_wrong_by_page_game_and_api(web: FlaskClient) -> None:
-    told = "U+200B (zero width space) is not taken"
+    told = "U+200B (zero width space) is not allowed"
     for path in ("scores", "game"):
         form = {"player": "ma\u200bra", "score": "1"}
         answer = web.post(f"/leaderboard/boards/main/{path}", data=form)
@@ -405,9 +408,9 @@ def test_a_board_is_fresh_again_and_takes_scores_when_redis_is_back(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--board", "a b"], "is no address"),
-        (["--board", "é"], "is no address"),
-        (["--url", "nowhere"], "is no address"),
+        (["--board", "a b"], "is not a valid address"),
+        (["--board", "é"], "is not a valid address"),
+        (["--url", "nowhere"], "is not a valid address"),
         (["--url", "http://127.0.0.1:1"], "Is the app running?"),
         (["--players", "0"], "0 is not in the range"),
         (["--rate", "0"], "0.0 is not in the range"),
@@ -580,7 +583,7 @@ def test_the_page_tells_what_a_post_has_moved_and_shows_closed_seasons(
     )
     assert "c: rank 3 → 2 of 3, new best, top 67\u202f%." in done.text
     Leaderboard(client, "main").season("spring")
-    assert "Nobody yet" in web.get("/leaderboard/boards/main").text
+    assert "No players yet" in web.get("/leaderboard/boards/main").text
     assert 'class="wide">' in web.get("/leaderboard/boards/main?period=season:spring").text
     assert web.get("/leaderboard/boards/main?period=season:S").status_code == 200
 
@@ -597,7 +600,7 @@ def test_the_boards_are_listed_with_leaders_and_sizes_in_two_round_trips(web: Fl
         r'boards/(\S+?)">.*?<td class="wide">(.*?)</td><td class="num">(.*?)</td><td class="num">(.*?)<',
         seen(answer.text),
     )
-    assert rows[0] == ("main", "nobody yet", "–", "0")
+    assert rows[0] == ("main", "no players yet", "–", "0")
     assert rows[1] == ("b11", "&lt;i&gt;ida&lt;/i&gt;", "1\u202f211", "2")
     assert len(rows) == 13
     assert web.get("/leaderboard/?board=b3").headers["Location"] == "/leaderboard/boards/b3"
@@ -623,7 +626,7 @@ def test_the_podium_shows_ties_and_the_board_its_tabs(web: FlaskClient, client: 
     ]
     assert re.findall(r'<td class="num rank">(\d+)<', page) == ["1", "1", "3", "1", "1", "3"]
     assert "<script>b" not in page
-    assert 'At least as good as <span id="share">33.3</span>&nbsp;% of all.' in page
+    assert 'Ranked level with or above <span id="share">33.3</span>&nbsp;% of all players.' in page
     board = Leaderboard(client, "main")
     board.season("spring")
     post(web, "c", 1)
@@ -769,14 +772,14 @@ def test_a_lost_answer_is_told_as_not_known_and_with_its_key_the_score_counts_on
     with answers_cut_off(app, how):
         lost = keyed(web, "k", **body)
     assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
-    assert "not known" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
+    assert "may or may not" in lost.json["detail"] and "same Idempotency-Key" in lost.json["detail"]
     with answers_cut_off(app, how):
         unkeyed = post(web, "sven", 1)
         services(app).breaker.succeeded()
         form = web.post("/leaderboard/boards/main/scores", data={"player": "sven", "score": "1"})
     for answer in (lost, unkeyed, form):
         assert answer.status_code == 503 and "Nothing was changed" not in answer.text
-    assert "look at the board" in unkeyed.json["detail"] and "look at the board" in form.text
+    assert "Look at the board" in unkeyed.json["detail"] and "Look at the board" in form.text
     again = keyed(web, "k", **body)
     assert (again.status_code, again.headers["Idempotency-Replayed"], again.json["best"]) == (
         201,
@@ -805,7 +808,7 @@ def test_what_never_reached_redis_or_was_refused_by_it_has_changed_nothing_and_s
     hangs = refused.pop()
     assert [answer.status_code for answer in [*refused, hangs]] == [503] * 7
     assert all(answer.json["detail"].endswith("Nothing was changed.") for answer in refused)
-    assert "not known" in hangs.json["detail"]
+    assert "may or may not" in hangs.json["detail"]
 
 
 def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
@@ -829,7 +832,7 @@ def test_one_request_sent_twice_shows_a_second_that_was_not_answered(
     assert (
         "<b>201</b> counted" in done.text and "<b>503</b>" in done.text and "not known" in done.text
     )
-    assert "The second was not answered" in done.text
+    assert "The second request got no answer" in done.text
 
 
 def test_a_batch_under_a_key_is_the_same_when_its_whole_body_is(web: FlaskClient) -> None:
@@ -905,7 +908,7 @@ def test_a_page_reloads_by_itself_but_never_while_it_holds_something(web: FlaskC
     twice = web.post(
         f"{page}/scores", data={"player": "mara", "score": "7", "twice": "1"}, follow_redirects=True
     ).text
-    assert "One request, sent twice" in twice and reloads not in seen(twice)
+    assert "The same request, sent twice" in twice and reloads not in seen(twice)
 
 
 def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(
@@ -917,8 +920,10 @@ def test_the_same_score_again_equals_and_a_name_is_found_with_spaces_around_it(
             data={"player": "mara", "score": "100"},
             follow_redirects=True,
         )
-    assert "mara stays at rank 1: 100 equals the best so far." in done.text
-    assert "is not on this board" not in web.get("/leaderboard/boards/main?player=+mara+").text
+    assert "mara stays at rank 1: 100 equals their best score." in done.text
+    assert (
+        "has no score on this board" not in web.get("/leaderboard/boards/main?player=+mara+").text
+    )
 
 
 def test_what_is_wrong_inside_of_metadata_names_metadata(web: FlaskClient) -> None:
@@ -955,14 +960,14 @@ def test_places_past_the_tenth_are_shown_by_a_link(web: FlaskClient) -> None:
     scores = [{"player": f"p{number:02}", "score": 100 - number} for number in range(1, 41)]
     assert batch(web, scores).status_code == 200
     page = web.get("/leaderboard/boards/main?player=p05").text
-    assert 'data-player="p11"' not in page and "from=11" in page and "Places 11 to 35" in page
+    assert 'data-player="p11"' not in page and "from=11" in page and "Rows 11 to 35" in page
     asked = web.get("/leaderboard/boards/main?from=11")
     more = asked.text.partition('id="rows"')[2].partition("</tbody>")[0]
     assert re.findall(r'data-player="(\w+)"', more) == [f"p{number}" for number in range(11, 36)]
-    assert "Places 36 to 40" in asked.text
+    assert "Rows 36 to 40" in asked.text
     assert round_trips(asked) == round_trips(web.get("/leaderboard/boards/main")) + 1
     last = web.get("/leaderboard/boards/main?from=36").text
-    assert "<h3>Places 36 to 40</h3>" in last and "from=11" in last and "from=61" not in last
+    assert "<h3>Rows 36 to 40</h3>" in last and "from=11" in last and "from=61" not in last
 
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "x", "²", "1.5", "99999999", "1000000", "1"])

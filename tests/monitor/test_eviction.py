@@ -161,15 +161,17 @@ def test_the_verdict_is_of_the_figures() -> None:
         Result("both", 200, 40, [], 0, 1, 1),
     ]
     assert verdict(Outcome(1.0, results, optimum_hits=180)) == (
-        "Where a cache shares its server with sessions, take good. Answered from memory, with nobody "
-        "signed out and no write refused: good 50.0 %, poor 25.0 %. "
-        "Under forgetful 76.0 %, but it signed out 7 of 200 people. "
-        "Under refusing 75.5 %, but it refused 4\u202f158 writes. "
-        "Under both 20.0 %, but it signed out 200 of 200 people and refused 1 write. "
-        "Nobody could have done better than 90.0 %."
+        "If a cache and sessions share a server, use good. Hit ratio of the policies that signed out "
+        "nobody and refused no write: good 50.0 %, poor 25.0 %. "
+        "forgetful reached 76.0 %, but it signed out 7 of 200 visitors. "
+        "refusing reached 75.5 %, but it refused 4\u202f158 writes. "
+        "both reached 20.0 %, but it signed out 200 of 200 visitors and refused 1 write. "
+        "No policy could have reached more than 90.0 %."
     )
     told = verdict(Outcome(1.0, results[:1], optimum_hits=180))
-    assert told.startswith("Each policy signed people out or refused writes. Under refusing 75.5 %")
+    assert told.startswith(
+        "Each policy signed out visitors or refused writes. refusing reached 75.5 %"
+    )
 
 
 def test_each_policy_that_the_engine_knows_is_a_lane_and_is_defined() -> None:

@@ -104,7 +104,7 @@ def test_the_form_comes_first(web: FlaskClient) -> None:
     page = web.get(PAGE)
     assert (
         page.status_code == 200
-        and "Nothing has been run yet" in page.text
+        and "Run the lab to see them" in page.text
         and "Refresh" not in page.headers
     )
 
@@ -137,11 +137,9 @@ def test_a_run_is_followed_to_its_end_and_kept(
     until(lambda: not runs(app))
     page = web.get(place)
     assert "Refresh" not in page.headers
-    assert "<summary>Run it with other figures</summary><form" in seen(page.text)
+    assert "<summary>Run again with other values</summary><form" in seen(page.text)
     assert '<td class="num">50.0 %</td><td class="num">17 of 200</td>' in seen(page.text)
-    assert (
-        '<td class="num">75.0 %</td>' in seen(page.text) and "Share of hits over time" in page.text
-    )
+    assert '<td class="num">75.0 %</td>' in seen(page.text) and "Hit ratio over time" in page.text
     assert 0 < client_of(app).ttl(eviction_views._key(place[-16:])) <= eviction_views.KEPT_SECONDS
 
 
@@ -163,12 +161,12 @@ def test_a_run_under_way_tells_how_far_it_is_and_is_the_only_one(
     client_of(app).delete(eviction_views._watched(place[-16:]))
     until(lambda: len(runs(app)) == 1)
     gone = web.get(place)
-    assert gone.status_code == 200 and "is not kept any more" in gone.text
+    assert gone.status_code == 200 and "did not finish or has expired" in gone.text
     script(ENDED)
     begun = app.test_client().get(other.location)
     assert begun.status_code == 303 and begun.location.startswith(f"{PAGE}?run=")
     until(lambda: not runs(app))
-    assert "Share of hits over time" in web.get(begun.location).text
+    assert "Hit ratio over time" in web.get(begun.location).text
 
 
 def test_the_turn_is_short_and_kept_while_the_run_goes_on(
@@ -194,7 +192,7 @@ def test_a_run_that_lost_its_turn_ends_and_leaves_that_of_another(
     with app.app_context():
         other = labs.RUNS.turns().join(Who("v", "a", "n"), "eviction")
     assert other.state is State.BEGINS
-    until(lambda: "is not kept any more" in web.get(place).text)
+    until(lambda: "did not finish or has expired" in web.get(place).text)
     until(lambda: not list(root.iterdir()))
     assert client_of(app).hkeys(LINE) == [other.id.encode()]
 
@@ -205,7 +203,7 @@ def test_a_run_that_breaks_off_is_not_kept(
     script(STEP)
     place = begin(web)
     until(lambda: not runs(app))
-    assert "is not kept any more" in web.get(place).text
+    assert "did not finish or has expired" in web.get(place).text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -255,7 +253,7 @@ def test_no_room_for_a_process_is_said_and_leaves_the_turn(
 
     monkeypatch.setattr(children.subprocess, "Popen", full)
     page = web.post(PAGE, data=FORM)
-    assert page.status_code == 503 and "no room for a run" in page.text
+    assert page.status_code == 503 and "no free capacity for a run" in page.text
     assert not list(root.iterdir()) and not runs(app)
 
 
@@ -267,9 +265,12 @@ def test_without_an_engine_the_page_says_so_and_runs_nothing(
 
     monkeypatch.setattr(engine, "find_engine", none)
     page = web.get(PAGE)
-    assert "No engine is installed here" in page.text and "Run it</button>" not in page.text
+    assert (
+        "redis-server is installed here" in seen(page.text)
+        and "Run eviction lab</button>" not in page.text
+    )
     refused = web.post(PAGE, data=FORM)
-    assert refused.status_code == 503 and "No engine is installed here" in refused.text
+    assert refused.status_code == 503 and "no engine is installed here" in refused.text
     assert not runs(app)
 
 
@@ -281,5 +282,5 @@ def test_an_unknown_run_is_an_ordinary_page(web: FlaskClient, name: str) -> None
 def test_redis_away(away: Flask) -> None:
     web = away.test_client()
     page = web.get(PAGE, query_string={"run": "0" * 16})
-    assert page.status_code == 200 and "Redis is away. Run it again" in page.text
+    assert page.status_code == 200 and "Redis is away. Run the lab again" in page.text
     assert web.post(PAGE, data=FORM).status_code == 503

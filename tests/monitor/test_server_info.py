@@ -78,7 +78,7 @@ def test_the_page_costs_one_round_trip(web: FlaskClient) -> None:
     page = web.get("/monitor/")
     assert page.status_code == 200
     assert round_trips(page) == 1
-    assert "All is well" in page.text
+    assert "No problems" in page.text
 
 
 def test_the_probes(web: FlaskClient, away: Flask) -> None:

@@ -52,7 +52,7 @@ def test_what_is_wrong_with_one_server_of_a_cluster_is_named() -> None:
         replica = client.get_replicas()[0]
         shut_down(replica.port)
         found = overview(client, KNOWN)
-        assert titles(found)["server-away"] == "1 of 6 servers is not well"
+        assert titles(found)["server-away"] == "1 of 6 servers has a problem"
         (away,) = [server for server in found.servers if server.trouble]
         assert (away.name, away.role, away.snapshot) == (replica.name, REPLICA, None)
         assert snapshot(client).keys == found.server.keys  # it goes on without that one
@@ -100,7 +100,7 @@ def test_one_server_alone_is_no_list() -> None:
             f"redis://127.0.0.1:{port}", pool_size=2, timeout_seconds=2.0, open_seconds=0.5
         )
         found = overview(client, KNOWN)
-        assert found.servers == () and "every server answers" in found.well
+        assert found.servers == () and "all servers answer" in found.well
         client.close()
 
 
@@ -140,13 +140,16 @@ def test_a_limit_that_one_server_lacks_is_none_for_all() -> None:
 
 def test_another_primary_is_told_on_the_page(app: Flask) -> None:
     client, web = services(app).redis, app.test_client()
-    assert "Another primary" not in web.get("/monitor/").text
+    assert "Failovers" not in web.get("/monitor/").text
     assert changes.note(client, "host:1", before="10.0.0.1:6379", now="10.0.0.2:6379", at_risk=12)
     assert changes.note(client, "host:1", told=3)
     client.lpush(changes.KEY, b"not one")
     text = seen(web.get("/monitor/").text)
-    assert "10.0.0.2:6379" in text and "12 acknowledgements of process host:1 at risk" in text
-    assert "was told again: 3" in text
+    assert (
+        "10.0.0.2:6379" in text
+        and "Up to 12 acknowledged writes of process host:1 may be lost" in text
+    )
+    assert "were sent again: 3" in text
     assert 0 < client.ttl(changes.KEY) <= changes.KEPT_SECONDS
     for _ in range(30):
         changes.note(client, "host:1", told=0)

@@ -47,5 +47,5 @@ def test_the_playground_is_served(
     web = make_app(("rate_limit",), REDIS_URL=cluster_url).test_client()
     page = web.get(web.post("/rate-limit/", data=form).headers["Location"])
     assert page.status_code == 200
-    assert seen(page.text).count("worst 10 s: <b") == (6 if "skew" in form else 5)
+    assert seen(page.text).count("most in 10 s: <b") == (6 if "skew" in form else 5)
     assert web.post("/rate-limit/reset", data={**form, "count": "1"}).status_code == 303

@@ -85,7 +85,7 @@ def test_a_refusal_as_problem_says_all_that_a_program_needs(make_app: MakeApp) -
         "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
         "title": "Quota exceeded",
         "status": 429,
-        "detail": f"At most 1 in this window. Try again in {wait} s.",
+        "detail": f"The limit is 1 in this window. Try again in {wait} s.",
         "violated-policies": ["catalog.api.get_product"],
     }
     assert refused.headers["RateLimit"] == f'"catalog.api.get_product";r=0;t={wait}'
@@ -313,7 +313,7 @@ def test_a_blocked_caller_costs_no_round_trip(make_app: MakeApp) -> None:
     assert answers[1].json["type"].endswith("#quota-exceeded")
     assert answers[3].json["type"].endswith("#abnormal-usage-detected")
     assert all(295 <= int(answer.headers["Retry-After"]) <= 300 for answer in answers[2:])
-    assert "shut out" in answers[3].json["detail"]
+    assert "you are blocked" in answers[3].json["detail"]
     assert web.get(PRODUCT, environ_overrides={"REMOTE_ADDR": "203.0.113.1"}).status_code == 200
 
 

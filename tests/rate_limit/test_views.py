@@ -216,14 +216,14 @@ def test_a_burst_is_drawn_in_every_lane_and_told_as_a_table(web: FlaskClient) ->
     )  # its window may end while they are sent
     for title in ("Sliding log", "Sliding counter", "Token bucket", "GCRA"):
         drawn = lane(page, title)
-        assert f'aria-label="{title}: 5 let through, 3 refused"' in drawn
+        assert f'aria-label="{title}: 5 allowed, 3 refused"' in drawn
         assert drawn.count("<circle") == 5 and drawn.count("<path") == 3
-        assert "worst 10 s: <b>5</b>" in drawn and re.search(r"0 left, \d+ B", drawn)
-    assert page.count("<td>refused</td>") + page.count("<td>let through</td>") == 5 * 8
+        assert "most in 10 s: <b>5</b>" in drawn and re.search(r"0 left, \d+ B", drawn)
+    assert page.count("<td>refused</td>") + page.count("<td>allowed</td>") == 5 * 8
     assert lane(web.get("/rate-limit/?limit=6").text, "GCRA").count("<circle") == 0
     assert web.post("/rate-limit/reset", data=FORM).status_code == 303
     web.post("/rate-limit/", data={"count": "1"})
-    assert "1 let through, 0 refused" in lane(web.get("/rate-limit/").text, "Sliding log")
+    assert "1 allowed, 0 refused" in lane(web.get("/rate-limit/").text, "Sliding log")
 
 
 def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone(
@@ -231,12 +231,12 @@ def test_a_burst_at_the_edge_gets_twice_the_limit_through_the_fixed_window_alone
 ) -> None:
     web.post("/rate-limit/", data={"pattern": "edge", **FORM})
     page = web.get(PLAY).text
-    assert 'worst 10 s: <b class="over">10</b><br><b>+5</b> to the log' in lane(
+    assert 'most in 10 s: <b class="over">10</b><br><b>+5</b> against the log' in lane(
         page, "Fixed window"
     )
     assert 'class="s-edge"' in lane(page, "Fixed window")
     for title in ("Sliding log", "Sliding counter", "Token bucket", "GCRA"):
-        assert "worst 10 s: <b>5</b><br>" in lane(page, title)
+        assert "most in 10 s: <b>5</b><br>" in lane(page, title)
 
 
 def test_the_switches_change_what_the_lanes_do(web: FlaskClient) -> None:
@@ -244,7 +244,7 @@ def test_the_switches_change_what_the_lanes_do(web: FlaskClient) -> None:
     answer = web.post("/rate-limit/", data=switches)
     assert answer.headers["Location"] == f"{PLAY}&count_refused=1&skew=1"
     page = web.get(answer.headers["Location"]).text
-    assert 'worst 10 s: <b class="over">10</b>' in lane(page, "Log, app’s clock")
+    assert 'most in 10 s: <b class="over">10</b>' in lane(page, "Log, app’s clock")
     assert page.count(" checked") == 2
     assert "six lanes" in page and "-r-s:" in page
 
@@ -264,19 +264,19 @@ def test_the_code_of_each_algorithm_is_shown(web: FlaskClient) -> None:
 def test_the_page_says_whom_it_counts_and_why(make_app: MakeApp) -> None:
     fields = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
     direct = seen(make_app().test_client().get("/rate-limit/", headers=fields).text)
-    assert "you are <code>127.0.0.1</code>" in direct and "No proxy is trusted" in direct
+    assert "yours is <code>127.0.0.1</code>" in direct and "No proxy is trusted" in direct
     assert "<code>X-Forwarded-For: 198.51.100.7, 203.0.113.9</code> does not" in direct
     behind = make_app(TRUSTED_PROXIES=1).test_client().get("/rate-limit/", headers=fields).text
     behind = seen(behind)
-    assert "you are <code>203.0.113.9</code>" in behind and "1 proxy is trusted" in behind
-    assert "by the address <code>127.0.0.1</code> of the connection" in behind
+    assert "yours is <code>203.0.113.9</code>" in behind and "1 proxy is trusted" in behind
+    assert "the connection comes from <code>127.0.0.1</code>" in behind
     six = (
         make_app()
         .test_client()
         .get("/rate-limit/", environ_overrides={"REMOTE_ADDR": "2001:db8::7"})
         .text
     )
-    assert "you are <code>2001:db8::/64</code>" in six
+    assert "yours is <code>2001:db8::/64</code>" in six
 
 
 @pytest.mark.parametrize(
@@ -313,11 +313,11 @@ def test_without_redis_the_page_shows_what_each_policy_does(away: Flask) -> None
     web = away.test_client()
     page = web.get("/rate-limit/")
     assert page.status_code == 200
-    assert "Cannot count: Redis is away, " in page.text
+    assert "Requests cannot be counted: Redis is away, " in page.text
     assert web.post("/rate-limit/", data={"count": "8", **FORM}).status_code == 303
     page = web.get(PLAY)
     for policy, passed in (("allow", 8), ("deny", 0), ("local", 5)):
-        assert f'aria-label="{policy}: {passed} let through, {8 - passed} refused"' in page.text
+        assert f'aria-label="{policy}: {passed} allowed, {8 - passed} refused"' in page.text
     assert web.post("/rate-limit/reset").status_code == 503
     assert web.post(HITS, json={"identity": "me"}).status_code == 503
     assert web.get(HITS, query_string={"identity": "me"}).status_code == 503
@@ -330,7 +330,7 @@ def test_the_page_tells_how_often_a_policy_has_stood_in(make_app: MakeApp) -> No
 
     def told() -> int:
         found = re.search(
-            r"has stood in for Redis <b>([\d\u202f]+)</b> times",
+            r"has replaced Redis <b>([\d\u202f]+)</b> times",
             seen(web.get("/rate-limit/").text),
         )
         assert found
@@ -350,16 +350,16 @@ def test_who_takes_redis_away_does_so_for_himself_alone(web: FlaskClient, app: F
     page = web.get("/rate-limit/").text
     assert "Redis refuses every connection." in page and "Redis hangs" not in page
     assert (
-        "The limits that protect this site go on counting."
-        in page.partition("For you alone:")[2].partition("</form>")[0]
+        "The limits that protect this site still count."
+        in page.partition("Only for you:")[2].partition("</form>")[0]
     )
-    assert "Cannot count: Redis is away, " in page
+    assert "Requests cannot be counted: Redis is away, " in page
     assert web.post("/rate-limit/", data={"count": "6", **FORM}).status_code == 303
-    assert "local: 5 let through, 1 refused" in web.get(PLAY).text
-    assert "Cannot count" not in other.get("/rate-limit/").text
+    assert "local: 5 allowed, 1 refused" in web.get(PLAY).text
+    assert "Requests cannot be counted" not in other.get("/rate-limit/").text
     assert web.get("/catalog/products/42").status_code == 200
     web.post("/choices", data={"redis": "", "back": "/rate-limit/"})
-    assert "Cannot count" not in web.get("/rate-limit/").text
+    assert "Requests cannot be counted" not in web.get("/rate-limit/").text
 
 
 def test_the_page_says_when_a_full_quota_lets_the_next_hit_pass(web: FlaskClient) -> None:
@@ -458,11 +458,11 @@ def test_a_network_has_so_many_bytes_of_identities_kept_and_no_more(
     assert codes == [200, 200, 200, 429, 200]
     assert web.post(HITS, json={"identity": "id-0", "limit": 6}).status_code == 429
     refused = web.post(HITS, json={"identity": "id-9"})
-    assert "kept for your network" in refused.json["detail"]
+    assert "memory budget of your network" in refused.json["detail"]
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
     assert len(list(client.scan_iter("demo:rate_limit:*"))) == 3
     burst = web.post("/rate-limit/", data={"limit": "5", "window_seconds": "10", "count": "1"})
-    assert burst.status_code == 429 and "kept for your network" in burst.text
+    assert burst.status_code == 429 and "memory budget of your network" in burst.text
     elsewhere = {"REMOTE_ADDR": "203.0.113.1"}
     assert web.post(HITS, json={"identity": "id-9"}, environ_overrides=elsewhere).status_code == 200
 
@@ -506,7 +506,10 @@ def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
 def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(
     web: FlaskClient,
 ) -> None:
-    assert "20 to 25 bytes a hit up to 128 hits, then 70 to 120" in web.get("/rate-limit/").text
+    assert (
+        "20 to 25 bytes for each request up to 128 requests, then 70 to 120"
+        in web.get("/rate-limit/").text
+    )
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -192,7 +192,7 @@ def test_a_full_house_has_room_again_after_a_week(
     add(database, "ida", "ole", made=6 * DAY)
     form = {"name": "eva", "password": "a long enough phrase"}
     refused = app.test_client().post("/sessions/sign-up", data=form)
-    assert refused.status_code == 422 and "too many accounts" in refused.text
+    assert refused.status_code == 422 and "No more accounts" in refused.text
     with database.write() as connection:
         long_ago = datetime.now(UTC) - 8 * DAY
         connection.execute(update(accounts.accounts).values(new_since=long_ago))

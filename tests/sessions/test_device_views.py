@@ -34,7 +34,7 @@ def test_each_device_is_in_sight_this_one_first(two: tuple[FlaskClient, FlaskCli
     page = one.get("/sessions/devices").text
     assert "ida: 2 sessions" in page and "Firefox 131 on Linux" in page and "127.0.0.x" in page
     assert page.index(handle(sid_of(one))[:8]) < page.index(handle(sid_of(other))[:8])
-    assert page.count("this one</span>") == 1
+    assert page.count("this device</span>") == 1
     assert sid_of(one) not in page and sid_of(other) not in page
     rows = one.get("/sessions/api/devices").json
     assert [(row["handle"], row["this"], row["device"], row["address"]) for row in rows] == [
@@ -140,7 +140,7 @@ def test_of_a_shared_account_nobody_elses_address_is_told(app: Flask) -> None:
     for web in (one, other):
         web.post("/sessions/login", data=GOOD)
     assert [row["address"] for row in one.get("/sessions/api/devices").json] == ["127.0.0.x", None]
-    assert "everybody’s account" in one.get("/sessions/devices").text
+    assert "shared demo account" in one.get("/sessions/devices").text
 
 
 def link_of(web: FlaskClient) -> str:
@@ -159,7 +159,7 @@ def test_a_link_signs_in_one_more_browser_once(
     link = link_of(two[0])
     third, late = app.test_client(), app.test_client()
     page = third.get(link)
-    assert "Sign in here" in page.text and user(third) is None
+    assert "Sign in this browser" in page.text and user(third) is None
     assert "no-store" in page.headers["Cache-Control"]
     code = link.partition("code=")[2]
     answer = third.post("/sessions/second-device", data={"code": code})
@@ -202,7 +202,7 @@ def test_a_link_that_is_none_says_so(web: FlaskClient, code: str) -> None:
     page = web.get("/sessions/second-device", query_string={"code": code})
     assert (
         page.status_code == 200
-        and "not complete" in page.text
+        and "incomplete" in page.text
         and "<script>" not in page.text.split("<main")[1]
     )
     assert web.post("/sessions/second-device", data={"code": code}).status_code == 422
@@ -211,7 +211,7 @@ def test_a_link_that_is_none_says_so(web: FlaskClient, code: str) -> None:
 def test_without_redis_the_list_says_so_and_nothing_is_ended(away: Flask) -> None:
     web = away.test_client()
     web.set_cookie(SESSION, "a" * 32 + "." + "x" * 43)
-    assert "Cannot look: Redis is away, " in web.get("/sessions/devices").text
+    assert "The sessions cannot be read: Redis is away, " in web.get("/sessions/devices").text
     for path in ("revoke-others", "revoke-all", "link", f"{'0' * 32}/revoke"):
         answer = web.post(f"/sessions/devices/{path}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -234,7 +234,9 @@ def test_more_devices_than_are_shown_are_counted(
     for _ in range(35):
         assert store.begin({}, user="ida", epoch=store.epoch("ida"))
     page = web.get("/sessions/devices").text
-    assert "ida: 36 sessions" in page and "6 more, which end earlier." in page
+    assert (
+        "ida: 36 sessions" in page and "6 more sessions, which end earlier, are not shown." in page
+    )
 
 
 def test_a_link_that_is_over_says_so_in_words(
@@ -245,10 +247,7 @@ def test_a_link_that_is_over_says_so_in_words(
     third.post("/sessions/second-device", data={"code": code})
     page = late.post("/sessions/second-device", data={"code": code})
     assert page.status_code == 422 and "Unprocessable" not in page.text
-    assert (
-        "This link does not work any more" in page.text
-        and "this link was used already" in page.text
-    )
+    assert "This link no longer works" in page.text and "link was already used" in page.text
     assert 'href="/sessions/devices"' in page.text.partition("<main")[2]
 
 
@@ -278,7 +277,7 @@ NEW = {"password": OWN["password"], "new": "another good passphrase"}
         ("devices/{handle}/revoke", "it was signed out from another device."),
         ("devices/revoke-all", "it was signed out from another device."),
         ("password", "the password of its account was changed."),
-        ("", "nobody used it for 24 h, it was 30 days old, or Redis had no room for it."),
+        ("", "it was unused for 24 h, was 30 days old, or was evicted by Redis."),
     ],
 )
 def test_an_ended_device_is_told_its_own_reason(
@@ -304,7 +303,7 @@ def test_without_the_database_an_ended_device_is_told_what_may_be(
         raise OperationalError("", {}, Exception())
 
     monkeypatch.setattr(Database, "read", away)
-    assert f"{ENDED}: nobody used it" in other.get("/sessions/").text
+    assert f"{ENDED}: it was unused for" in other.get("/sessions/").text
 
 
 def test_who_signs_out_or_never_had_a_session_is_told_nothing(
@@ -324,9 +323,9 @@ def test_a_link_has_its_picture_and_says_how_long_it_works(
     page = two[0].get("/sessions/devices").text
     link = html.unescape(re.findall(r'data-copy readonly value="([^"]+)"', page)[0])
     drawn = segno.make(link, micro=False).svg_inline(scale=4, light="#fff")
-    assert f'role="img" aria-label="QR code to open it elsewhere">{drawn}</div>' in page
+    assert f'role="img" aria-label="QR code of the sign-in link">{drawn}</div>' in page
     assert int(re.findall(r'data-countdown="(\d+)"', page)[0]) in range(50, 61)
-    assert "localhost is this machine alone" in page
+    assert "localhost works only on this machine" in page
     assert "data-countdown" not in two[0].get("/sessions/devices").text
 
 

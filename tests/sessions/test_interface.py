@@ -430,7 +430,7 @@ def test_without_redis_nothing_is_promised_whoever_asks(away: Flask, cookie: str
         asks = path == "/sessions/api/me" and cookie == KNOWN_FORM
         assert answer.status_code == (503 if asks else 200)
         if asks:
-            assert "Whether you are signed in is not known." in answer.json["detail"]
+            assert "Whether you are signed in is unknown." in answer.json["detail"]
         if cookie != "forged":
             assert not cookies(answer)
         if path != "/sessions/api/me":

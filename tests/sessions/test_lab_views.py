@@ -15,7 +15,7 @@ def test_a_race_breaks_stock_and_not_ours(web: FlaskClient, client: Client, race
     assert answer.status_code == 303
     page = web.get(answer.location)
     assert page.status_code == 200
-    verdicts = seen(page.text).split("Run it again")[1]
+    verdicts = seen(page.text).split("Run race again")[1]
     assert verdicts.index('bad">broken<') < verdicts.index("This app") < verdicts.index('ok">held<')
     assert verdicts.count('ok">held<') == verdicts.count('bad">broken<') == 1
     assert "EVALSHA" in page.text and "<code>SET</code>" in page.text
@@ -32,13 +32,13 @@ def test_the_lanes_tell_the_order(wired: Client) -> None:
     assert [(did.lane, did.command.split()[1]) for did in ours.moments if did.key] == [
         (0, "session_store_load.lua"), (1, "session_store_load.lua"), (1, "cart.lua"), (0, "cart.lua")
     ]  # fmt: skip
-    assert ours.sentence == "Two tabs added one each; the cart holds 2."
-    assert stock.sentence == "Two tabs added one each; the cart holds 1."
+    assert ours.sentence == "Two tabs added one each. The cart holds 2."
+    assert stock.sentence == "Two tabs added one each. The cart holds 1."
 
 
 def test_without_a_race_nothing_is_run(web: FlaskClient) -> None:
     page = web.get("/sessions/lab")
-    assert round_trips(page) == 0 and "appear here" in page.text
+    assert round_trips(page) == 0 and "will be here" in page.text
 
 
 @pytest.mark.parametrize("race", ["x", "<b>", "lost-update "])
@@ -51,9 +51,7 @@ def test_without_redis_no_race_is_run(away: Flask) -> None:
     web = away.test_client()
     answer = web.post("/sessions/lab", data={"race": "revived"})
     assert answer.status_code == 503 and "Retry-After" in answer.headers
-    assert (
-        "not kept any more, or Redis is away" in web.get("/sessions/lab?run=0123456789abcdef").text
-    )
+    assert "has expired, or Redis is away" in web.get("/sessions/lab?run=0123456789abcdef").text
 
 
 @pytest.mark.parametrize("run", ["0123456789abcdef", "x", "../../etc", "<b>"])
@@ -61,7 +59,7 @@ def test_a_run_that_is_not_kept_is_told(web: FlaskClient, run: str) -> None:
     page = web.get("/sessions/lab", query_string={"run": run})
     assert (
         page.status_code == 200
-        and "not kept any more" in page.text
+        and "This run has expired" in page.text
         and "<b>" not in page.text.split("<main")[1][:2000]
     )
 
@@ -70,7 +68,7 @@ def test_what_is_kept_of_a_run_and_does_not_decode_is_gone(
     web: FlaskClient, client: Client
 ) -> None:
     client.set("demo:sessions:{run:0123456789abcdef}", b"\x80\x04", ex=60)
-    assert "not kept any more" in web.get("/sessions/lab?run=0123456789abcdef").text
+    assert "This run has expired" in web.get("/sessions/lab?run=0123456789abcdef").text
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -104,4 +102,4 @@ def test_what_each_lane_read_and_wrote_is_shown_and_what_was_written_over(
 @pytest.mark.filterwarnings("ignore")
 def test_what_was_written_over_stands_on_the_page(web: FlaskClient) -> None:
     page = web.get(web.post("/sessions/lab", data={"race": "lost-update"}).location).text
-    assert seen(page).count("wrote over “since 1, cart 1”, unread") == 1
+    assert seen(page).count("overwrote “since 1, cart 1” without reading it") == 1

@@ -47,7 +47,9 @@ def test_the_page_names_both_ids_by_their_handles(web: FlaskClient) -> None:
     page = web.get("/sessions/").text
     assert f"<code>{handle(before)[:8]}</code> before signing in" in page
     assert f"<code>{handle(sid_of(web))[:8]}…</code> now" in page
-    assert f"Session id: {handle(before)[:8]} before, {handle(sid_of(web))[:8]} now." in page
+    assert (
+        f"Your session id changed from {handle(before)[:8]} to {handle(sid_of(web))[:8]}." in page
+    )
 
 
 def test_the_visitors_cart_is_added_to_the_accounts(app: Flask) -> None:
@@ -334,7 +336,7 @@ UNSAFE = (
     "second-device",
 )
 BROWSERS = {
-    "another site": {
+    "Another site": {
         "Sec-Fetch-Site": "cross-site",
         "Sec-Fetch-Mode": "navigate",
         "Origin": "https://evil.example",
@@ -389,7 +391,7 @@ def test_a_refused_sign_in_says_so_in_words(
 ) -> None:
     with after(monkeypatch, accounts, "find", lambda: part(Parts, app).store.revoke_all("mara")):
         answer = web.post("/sessions/login", data=GOOD)
-    assert answer.status_code == 409 and "Please sign in again." in answer.text
+    assert answer.status_code == 409 and "Sign in again." in answer.text
 
 
 def test_who_takes_a_name_that_somebody_had_before_finds_nothing_of_it(
@@ -429,7 +431,7 @@ def test_an_account_that_is_dropped_while_its_password_is_checked_lets_nobody_in
 
     with after(monkeypatch, accounts, "is_right", drop):
         answer = late.post("/sessions/login", data=OWN)
-    assert answer.status_code == 422 and "Name or password is wrong" in answer.text
+    assert answer.status_code == 422 and "The name or the password is wrong" in answer.text
     assert user(late) is None
 
 
@@ -506,6 +508,6 @@ def test_what_a_player_and_a_board_may_be_called_is_said_before_they_fail(web: F
         ("/leaderboard/boards/main", "1 to 64 visible characters."),
         ("/leaderboard/boards/main", "A whole number within"),
         ("/leaderboard/boards/main/game", "1 to 64 visible characters."),
-        ("/leaderboard/", "Lower-case letters, digits and inner hyphens, 40 at most."),
+        ("/leaderboard/", "Up to 40 lower-case letters, digits and inner hyphens."),
     ):
         assert told in web.get(path).text

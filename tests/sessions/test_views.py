@@ -44,7 +44,7 @@ def test_signing_in_changes_the_id_and_ends_the_old_one(web: FlaskClient, client
     assert before != after
     assert client.exists(key_of(before)) == 0
     page = web.get("/sessions/").text
-    assert "You are mara" in page
+    assert "Signed in as mara" in page
     assert "no. 42" in page
     assert before not in page and after not in page
 
@@ -69,7 +69,7 @@ def test_a_wrong_name_or_password_is_told_in_the_same_words(
         data={key: value.encode("utf-8", "replace") for key, value in form.items()},
     )
     assert answer.status_code == 422
-    assert "Name or password is wrong." in answer.text
+    assert "The name or the password is wrong." in answer.text
     assert 'aria-describedby="name-error"' in answer.text
     assert 'value="<b>"' not in answer.text
     assert web.get("/sessions/api/me").json["user"] is None

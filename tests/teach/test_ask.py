@@ -89,40 +89,40 @@ def test_a_read_of_a_key_of_the_page_is_answered(
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("FLUSHALL", "no read command"),
-        (f"DEL {ALL}", "no read command"),
-        (f"ZADD {ALL} 1 x", "no read command"),
-        (f"EVAL 'return 1' 1 {ALL}", "no read command"),
-        ("CONFIG GET *", "no read command"),
-        ("CLIENT LIST", "no read command"),
-        ("SUBSCRIBE demo", "no read command"),
-        ("OBJECT FREQ x", "no read command"),
-        ("MEMORY DOCTOR", "no read command"),
-        (f"SORT {ALL} STORE x", "no read command"),
-        (f"GETEX {ALL} EX 1", "no read command"),
-        ("KEYS *", "answers as much as there is"),
-        ("SCAN 0", "answers as much as there is"),
+        ("FLUSHALL", "not one of the read commands"),
+        (f"DEL {ALL}", "not one of the read commands"),
+        (f"ZADD {ALL} 1 x", "not one of the read commands"),
+        (f"EVAL 'return 1' 1 {ALL}", "not one of the read commands"),
+        ("CONFIG GET *", "not one of the read commands"),
+        ("CLIENT LIST", "not one of the read commands"),
+        ("SUBSCRIBE demo", "not one of the read commands"),
+        ("OBJECT FREQ x", "not one of the read commands"),
+        ("MEMORY DOCTOR", "not one of the read commands"),
+        (f"SORT {ALL} STORE x", "not one of the read commands"),
+        (f"GETEX {ALL} EX 1", "not one of the read commands"),
+        ("KEYS *", "returns an unlimited number of elements"),
+        ("SCAN 0", "returns an unlimited number of elements"),
         (f"HGETALL {ALL}:members", "HLEN, HMGET or HRANDFIELD"),
-        (f"ZRANGE {ALL} 0 -1", "50 rows at most"),
-        (f"ZRANGE {ALL} 0 50", "50 rows at most"),
-        (f"ZRANGE {ALL} -100 -1", "50 rows at most"),
-        (f"ZRANGE {ALL} - + BYLEX", "50 rows at most"),
+        (f"ZRANGE {ALL} 0 -1", "at most 50 rows"),
+        (f"ZRANGE {ALL} 0 50", "at most 50 rows"),
+        (f"ZRANGE {ALL} -100 -1", "at most 50 rows"),
+        (f"ZRANGE {ALL} - + BYLEX", "at most 50 rows"),
         (f"ZRANGE {ALL} 0 1 BYSCORE", "WITHSCORES or REV"),
-        (f"HRANDFIELD {ALL}:members -1000000", "50 at most"),
-        (f"XRANGE {ALL} - +", "Say COUNT"),
-        (f"GETRANGE {ALL} 0 -1", "2000 bytes at most"),
-        ("ZCARD demo:leaderboard:{other}:all", "Only keys that this page"),
-        ("ZCARD", "Only keys that this page"),
-        (f"EXISTS {ALL} demo:leaderboard:{{other}}:all", "Only one key"),
-        (f"TYPE {ALL} x", "Only one key"),
-        ("TYPE demo:sessions:{abc}:def", "stays covered"),
+        (f"HRANDFIELD {ALL}:members -1000000", "at most 50"),
+        (f"XRANGE {ALL} - +", "Add COUNT"),
+        (f"GETRANGE {ALL} 0 -1", "at most 2000 bytes"),
+        ("ZCARD demo:leaderboard:{other}:all", "You can try only keys that this page"),
+        ("ZCARD", "You can try only keys that this page"),
+        (f"EXISTS {ALL} demo:leaderboard:{{other}}:all", "Use one key"),
+        (f"TYPE {ALL} x", "Use one key"),
+        ("TYPE demo:sessions:{abc}:def", "Session data is not shown"),
         (f"ZCARD '{ALL}", "quotation mark"),
         (f"ZCARD {ALL} " + "x" * 300, "300 visible characters"),
         (f"ZCARD {ALL}\nFLUSHALL", "300 visible characters"),
         (f"ZCARD {ALL}\r\nPING", "300 visible characters"),
         ("\x00", "300 visible characters"),
         ("HMGET " + "a " * 20, "16 words"),
-        ("<script>alert(1)</script>", "no read command"),
+        ("<script>alert(1)</script>", "not one of the read commands"),
     ],
 )
 def test_everything_else_is_refused_with_a_sentence_and_not_sent(
@@ -160,7 +160,7 @@ def test_a_limit_of_somebody_else_is_not_told(app: Flask) -> None:
         r"demo:rate_limit:\{play0-5-10:v-\w+\}",
         other.get("/rate-limit/", environ_base=elsewhere).text,
     )[0]
-    assert "Only keys that this page" in told(mine, f"ZCARD {theirs}", "/rate-limit/")
+    assert "You can try only keys that this page" in told(mine, f"ZCARD {theirs}", "/rate-limit/")
     own = re.findall(r"demo:rate_limit:\{play0-5-10:v-\w+\}", mine.get("/rate-limit/").text)[0]
     assert told(mine, f"ZCARD {own}", "/rate-limit/").endswith("(integer) 0")
 
@@ -170,7 +170,7 @@ def test_of_keys_in_which_others_stand_only_counts_are_told(name: str, client: A
     """Who is here now, for instance, is a sorted set of visitors."""
     key = "demo:analytics:{presence}"
     answer = ask.answer(client, f"{name} {key} 0 9", [key])
-    assert ("Others may stand in this key" in answer) is (name not in ask.COUNTS)
+    assert ("This key may hold data of other visitors" in answer) is (name not in ask.COUNTS)
     client.zadd(key, {"somebody": 1})
     assert "(integer) 1" in ask.answer(client, f"ZCARD {key}", [key])
     client.unlink(key)
@@ -180,7 +180,7 @@ def test_a_session_is_not_told_not_even_to_its_owner(web: FlaskClient) -> None:
     web.post("/sessions/cart", data={"product": "42"})
     found = place(sid_of(web))
     assert found
-    assert "stays covered" in told(web, f"TYPE {found.session}", "/sessions/")
+    assert "Session data is not shown" in told(web, f"TYPE {found.session}", "/sessions/")
 
 
 def test_the_prompt_is_a_form_that_keeps_what_the_page_was_asked_for(board: FlaskClient) -> None:
@@ -195,7 +195,9 @@ def test_the_prompt_is_a_form_that_keeps_what_the_page_was_asked_for(board: Flas
 
 def test_a_redis_that_is_away_is_told(away: Flask) -> None:
     web = away.test_client()
-    assert "Only keys" in told(web, f"ZCARD {ALL}") or "away" in told(web, f"ZCARD {ALL}")
+    assert "You can try only keys" in told(web, f"ZCARD {ALL}") or "away" in told(
+        web, f"ZCARD {ALL}"
+    )
 
 
 @pytest.fixture

@@ -84,14 +84,14 @@ def test_a_run_is_told_to_all_is_the_only_one_and_is_kept_a_while(
 ) -> None:
     started = process(UNDER_WAY)
     web, other = app.test_client(), app.test_client()
-    assert "Nobody was simulated in the last ten minutes" in web.get("/busy/").text
+    assert "will be here for ten minutes. Start visitors" in web.get("/busy/").text
     assert web.post("/busy/", data={"visitors": "50"}).location == "/busy/"
     until(lambda: "<b>45</b>" in other.get("/busy/").text)
     page = other.get("/busy/")
     assert "50 visitors are here" in page.text and page.headers["Refresh"] == "2"
     assert 0 < client.ttl(busy.KEY) <= busy.ALIVE_SECONDS
     again = other.post("/busy/", data={"visitors": "5"}, follow_redirects=True)
-    assert "It is busy already" in again.text and len(started) == 1
+    assert "Simulated visitors are already here" in again.text and len(started) == 1
     other.post("/busy/stop")
     until(lambda: not client.exists(LINE))
     assert not client.exists(busy.KEY) and started[0].wait(10) == 0
@@ -128,9 +128,9 @@ def test_who_does_not_know_where_he_is_asked_simulates_nobody(
     make_app: Callable[..., Flask],
 ) -> None:
     web = make_app(RATE_LIMITS={}).test_client()
-    assert "does not tell where it can be asked" in web.get("/busy/").text
+    assert "does not report its own address" in web.get("/busy/").text
     answer = web.post("/busy/", headers={"Host": "elsewhere.example"})
-    assert answer.status_code == 409 and "does not tell where it can be asked" in answer.text
+    assert answer.status_code == 409 and "does not report its own address" in answer.text
 
 
 def test_without_room_for_a_process_the_turn_is_given_back(
@@ -146,7 +146,7 @@ def test_without_room_for_a_process_the_turn_is_given_back(
 
 def test_redis_away(away: Flask) -> None:
     web = reachable(away).test_client()
-    assert "whether anybody is here is not known" in web.get("/busy/").text
+    assert "cannot tell if simulated visitors are here" in web.get("/busy/").text
     assert web.post("/busy/").status_code == 503
 
 

@@ -210,7 +210,7 @@ def test_every_link_and_every_form_in_trouble(
             assert answer.headers.get("Retry-After"), (method, path, answer.text)
         if fault and answer.mimetype == "text/html" and answer.status_code not in (303, 308):
             told = html.unescape(answer.text)
-            banner = " ".join(told.partition("For you alone:")[2].partition("</form>")[0].split())
+            banner = " ".join(told.partition("Only for you:")[2].partition("</form>")[0].split())
             assert banner, path
             if fault == ("redis", "slow"):  # within its time: it is late, and nothing else
                 assert policy(answer.text, fault) not in banner, (path, banner)
@@ -255,4 +255,4 @@ def test_the_others_notice_nothing(app: Flask) -> None:
     me.post("/choices", data={"redis": "refused"})
     assert "Redis refuses every connection." in me.get("/rate-limit/").text
     page = other.get("/rate-limit/")
-    assert "For you alone:" not in page.text and round_trips(page) >= 1
+    assert "Only for you:" not in page.text and round_trips(page) >= 1

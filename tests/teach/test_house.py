@@ -39,7 +39,7 @@ def tell(app: Flask, nodes: list[Node] | None = None, **changed: Any) -> None:
 
 def picture(page: str) -> tuple[str, str]:
     """What is drawn, and the table beside it, as words."""
-    _, _, rest = page.partition('role="img" aria-label="The house:')
+    _, _, rest = page.partition('role="img" aria-label="Live architecture:')
     drawn, _, table = rest.partition("<figcaption")
     return drawn, re.sub(r"\s*</?t[^>]*>\s*", " ", table.split("</table>")[0])
 
@@ -62,13 +62,15 @@ def test_home_draws_the_sums_of_all_processes_and_asks_for_nothing_more(app: Fla
         assert expected in words, expected
     assert "p95 ≤ 10.0 ms" in words and "3.2/s" in words and "203 ms" in words
     for title in services(app).titles.values():
-        assert title in words and f"{title}, to the pool: commands" in table
+        assert title in words and f"{title} to pool, commands" in table
     assert drawn.count('class="f-redis"') == 5 and drawn.count('class="f-app"') == 59
     assert "128/s" in words and "0.62 ms" in words
-    assert "The pool, to Redis: commands 128 0.62 ms" in " ".join(table.split())
-    assert "What is drawn as away" not in table
-    assert "Of no use case, to the pool: commands 0.5" in " ".join(table.split())
-    assert "All 2 processes, the" in answer.text and "2027-01-15 08:00:00 UTC" in answer.text
+    assert "Pool to Redis, commands 128 0.62 ms" in " ".join(table.split())
+    assert "A server is drawn as away" not in table
+    assert "No use case to pool, commands 0.5" in " ".join(table.split())
+    assert (
+        "cover all 2 processes and the" in answer.text and "2027-01-15 08:00:00 UTC" in answer.text
+    )
     assert "10.1.2.3" not in answer.text
 
 
@@ -76,7 +78,10 @@ def test_the_house_by_itself_asks_nothing_and_is_no_view(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = app.test_client()
-    assert "No figures: DEMO_BACKGROUND is none, so nobody samples." in web.get("/house").text
+    assert (
+        "There are no figures, because DEMO_BACKGROUND is none and no process takes samples."
+        in web.get("/house").text
+    )
     tell(app)
     noted: list[str] = []
     monkeypatch.setattr(part(Collector, app), "note", lambda name, *_: noted.append(name))
@@ -92,7 +97,7 @@ def test_figures_that_nobody_renews_are_not_drawn(
     kept = part(Reporter, app).kept
     monkeypatch.setattr(kept, "_clock", lambda: kept._since + 31)
     page = app.test_client().get("/house").text
-    assert "No figures: nobody has sampled for 31 s." in page and "123/s" not in page
+    assert "There are no figures: nobody has sampled for 31 s." in page and "123/s" not in page
 
 
 def test_what_is_away_is_drawn_as_away(
@@ -173,7 +178,7 @@ def test_before_anybody_has_reported_there_are_no_figures(app: Flask) -> None:
     tell(app, processes=0, pool_peak=0, pool_size=0)
     for path in ("/", "/house"):
         answer = app.test_client().get(path)
-        assert answer.status_code == 200 and "No figures" in answer.text
+        assert answer.status_code == 200 and "There are no figures" in answer.text
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])

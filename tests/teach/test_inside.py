@@ -44,7 +44,7 @@ def test_where_eval_is_not_permitted_the_page_says_so(make_app: Callable[..., Fl
         web = make_app(REDIS_URL=f"redis://u:pw@127.0.0.1:{port}").test_client()
         web.post("/choices", data=NOTED)
         page = text(web.get("/leaderboard/boards/main").text)
-    assert "Redis does not permit EVAL to this app’s user. The script’s text names:" in page
+    assert "Redis does not permit EVAL for this app’s user. The script’s text names:" in page
     assert "inside the script: " in page and "Inside the script, in this call" not in page
 
 
@@ -79,14 +79,14 @@ def test_a_click_shows_what_the_scripts_of_a_page_ran_and_another_hides_it(
     web.post("/leaderboard/api/boards/main/scores", json={"player": "mara", "score": 1200})
     before = web.get("/leaderboard/boards/main?player=mara")
     assert "ZCOUNT demo" not in text(before.text)
-    assert "Show the commands inside scripts" in before.text
+    assert "Show commands inside scripts" in before.text
     web.post("/choices", data={**NOTED, "back": "/"})
     after = web.get("/leaderboard/boards/main?player=mara")
     assert round_trips(after) == round_trips(before)
     assert "ZCARD demo:leaderboard:{main}:all\n→ (integer) 1" in text(after.text).replace(
         "(integer)", "→ (integer)"
     )
-    assert "For you alone" in text(after.text) and "It ends by itself" not in after.text
+    assert "Only for you" in text(after.text) and "This ends after" not in after.text
     web.post("/choices", data={"scripts": "", "back": "/"})
     assert "ZCARD demo" not in text(web.get("/leaderboard/boards/main?player=mara").text)
 

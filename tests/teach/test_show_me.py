@@ -61,14 +61,16 @@ def test_played_it_leads_from_step_to_step_and_leaves_nothing(
     assert [seen(page.text)[0] for _, page in pages] == [step.title for step in STEPS.values()]
     text = [seen(page.text)[1] for _, page in pages]
     assert re.fullmatch(
-        r"Cold, the page took [\d.]+ ms; cached, [\d.]+ ms: \d+ times as fast, in 20 of 20 reads\.", text[0]
+        r"The page took [\d.]+ ms on a miss and [\d.]+ ms on a hit: \d+ times as fast, in 20 of 20 reads\.", text[0]
     )  # fmt: skip
-    assert re.search(r"Of \d+ reads that began after it 0 showed the old price; the first", text[1])
     assert re.search(
-        r"50 readers loaded 50 times .* with it they loaded (once|[2-9] times)", text[2]
+        r"Of \d+ reads that began after the change, 0 showed the old price; the first", text[1]
     )
-    assert "5 of 5 reads were answered, 5 of them past it: the first after" in text[3]
-    assert text[4].startswith("Of 8 hits 5 passed and 3 were refused, each after")
+    assert re.search(
+        r"50 readers loaded 50 times .* With it, they loaded (once|[2-9] times)", text[2]
+    )
+    assert "5 of 5 reads were answered, 5 of them from the database. The first took" in text[3]
+    assert text[4].startswith("Of 8 requests, 5 were allowed and 3 refused, each within")
     assert "moved you from rank 11 to 2 of 12; a reader of the board saw it" in text[5]
     for number, (_, page) in enumerate(pages, 1):
         assert f"Step {number} of 6" in page.text and round_trips(page) == 0
@@ -87,16 +89,16 @@ def test_the_address_holds_the_figures_for_whom_it_is_sent_to(
     path = address.partition("?")[0]
     shared = other.test_client().get(path)
     assert seen(shared.text) == seen(page.text) and "Refresh" not in shared.headers
-    assert "Play on" in shared.text and "Pause" not in shared.text and "Pause" in page.text
+    assert "Continue playing" in shared.text and "Pause" not in shared.text and "Pause" in page.text
     first = other.test_client().get(f"{path}?step=1&play=1")
-    assert seen(first.text)[0] == STEPS["page"].title and "To step 2" in first.text
+    assert seen(first.text)[0] == STEPS["page"].title and "Go to step 2" in first.text
     assert "Refresh" not in first.headers
     for odd in ("0", "99", "x", "1" * 9, "-1"):
         assert other.test_client().get(f"{path}?step={odd}").status_code == 200
     monkeypatch.setattr(show_me, "RUN_SECONDS", -1)  # ten minutes later
     late = other.test_client().get(f"{path}?play=1")
     assert seen(late.text) == seen(page.text) and "Refresh" not in late.headers
-    assert "This run is over" in late.text and "Next:" not in late.text
+    assert "This run has ended" in late.text and "Next:" not in late.text
     assert other.test_client().get(f"{path}/next").location == path
     monkeypatch.setattr(show_me, "LINK_SECONDS", -1)
     assert other.test_client().get(path).status_code == 404
@@ -122,13 +124,13 @@ def test_a_step_is_measured_when_its_turn_comes_and_under_a_limit(
 
 def test_without_redis_what_goes_on_is_shown_and_the_rest_says_why(away: Flask) -> None:
     pages = [page.text for _, page in play(away.test_client())]
-    assert "After that the cache answered 0 of 20 times" in pages[0]
+    assert "After that the cache answered 0 of 20 reads" in pages[0]
     assert "though Redis could not be told of it. Of" in pages[1]
     assert "0 showed the old price" in pages[1]
     assert "with it they loaded 50 times" in pages[2]
     assert "5 of 5 reads were answered, 5 of them past it" in pages[3]
     for page in pages[4:]:
-        assert "This cannot be shown now. Redis is away" in page
+        assert "This step cannot be shown now. Redis is away" in page
 
 
 @pytest.mark.parametrize("choice", ["refused", "readonly", "full"])
@@ -159,7 +161,7 @@ def test_a_database_that_is_away_is_told(app: Flask, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(of_catalog.seed, "seed", gone)
     first = play(app.test_client())[0][1].text
-    assert f"This cannot be shown now. {show_me.DATABASE_AWAY}" in first
+    assert f"This step cannot be shown now. {show_me.DATABASE_AWAY}" in first
 
 
 def test_a_use_case_that_is_left_out_shows_nothing(make_app: Callable[..., Flask]) -> None:
@@ -177,15 +179,18 @@ def test_on_a_cluster_every_step_is_shown(make_app: Callable[..., Flask]) -> Non
 
 
 TOLD = [
-    ("page", {"hits": 20, "reads": 20}, [[200, 300, 250], [0.5] * 20], "250 ms; cached, 0.50 ms: 500 times as fast"),
-    ("page", {"hits": 3, "reads": 20}, [[200], [190.0] * 20], "the cache answered 3 of 20 times, and each took 190 ms"),
+    ("page", {"hits": 20, "reads": 20}, [[200, 300, 250], [0.5] * 20],
+     "250 ms on a miss and 0.50 ms on a hit: 500 times as fast"),
+    ("page", {"hits": 3, "reads": 20}, [[200], [190.0] * 20], "the cache answered 3 of 20 reads, and each took 190 ms"),
     ("price", {"after": 9, "stale": 4, "seen_ms": 1, "untold": 0}, [[1], [2], [3]], "4 showed the old price."),
-    ("price", {"after": 9, "stale": 0, "seen_ms": 7, "untold": 0}, [[], [2], []], "had the new one after 7.0 ms."),
-    ("readers", {"readers": 50, "loads": 50, "cached": 2, "failed": 0}, [[1000], [210]], "they loaded 2 times, and"),
-    ("price", {"after": 0, "stale": 0, "seen_ms": 0, "untold": 1}, [[1], [2], []], "it. No read that began after it"),
-    ("readers", {"readers": 50, "loads": 50, "cached": 9, "failed": 12}, [[3000], [3000]], "12 got nothing, as the"),
-    ("plug", {"asked": 5, "came": 4, "past": 3}, [[1], [455], [205], [2]], "4 of 5 reads were answered, 3 of them past"),
-    ("limit", {"passed": 5, "refused": 3, "retry_s": 9.96}, [[1], [2]], "the next one passes in 10.0 s."),
+    ("price", {"after": 9, "stale": 0, "seen_ms": 7, "untold": 0}, [[], [2], []], "showed the new price after 7.0 ms."),
+    ("readers", {"readers": 50, "loads": 50, "cached": 2, "failed": 0}, [[1000], [210]], "they loaded 2 times and"),
+    ("price", {"after": 0, "stale": 0, "seen_ms": 0, "untold": 1}, [[1], [2], []],
+     "told. No read that began after the change"),
+    ("readers", {"readers": 50, "loads": 50, "cached": 9, "failed": 12}, [[3000], [3000]], "12 got no value, because the"),
+    ("plug", {"asked": 5, "came": 4, "past": 3}, [[1], [455], [205], [2]],
+     "4 of 5 reads were answered, 3 of them from the database"),
+    ("limit", {"passed": 5, "refused": 3, "retry_s": 9.96}, [[1], [2]], "The next request is allowed in 10.0 s."),
     ("score", {"before": 4, "rank": 3, "total": 9, "seen_ms": -1}, [[1], []], "did not see it within 2 s."),
 ]  # fmt: skip
 
@@ -200,7 +205,7 @@ def test_the_sentence_is_made_of_what_was_measured(
 
 def test_the_longest_address_is_short_enough_for_every_server(app: Flask) -> None:
     dice = random.Random(7)
-    rows = [Row("Without the cache", [dice.random() * 999 for _ in range(80)], "db")] * 4
+    rows = [Row("Without cache", [dice.random() * 999 for _ in range(80)], "db")] * 4
     measured = [Measured(name, rows[: 2 + (name == "plug")], {"a": 1.25}) for name in STEPS]
     with app.test_request_context():
         token = show_me._signer().dumps(msgspec.to_builtins(measured))
@@ -230,7 +235,7 @@ def test_a_user_without_diagnostics_is_shown_every_step(
         assert not any("cannot be shown" in page.text for _, page in pages)
         admin.execute_command("ACL", "SETUSER", "u", "-eval", "-evalsha")
         for _, page in play(made.test_client())[4:]:
-            assert "This cannot be shown now." in page.text and "permit" in page.text
+            assert "This step cannot be shown now." in page.text and "permit" in page.text
 
 
 def test_a_slow_database_makes_a_step_shorter_and_its_sentence_says_so(
@@ -242,6 +247,6 @@ def test_a_slow_database_makes_a_step_shorter_and_its_sentence_says_so(
     web = make_app(DB_LATENCY_MS=20).test_client()
     pages = [seen(page.text)[1] for _, page in play(web)]
     assert re.search(r"times as fast, in \d+ of \d+ reads", pages[0])
-    assert "No read that began after it has ended within 0 s" in pages[1]
-    assert re.search(r"\d+ got nothing, as the database was too slow", pages[2])
+    assert "No read that began after the change ended within 0 s" in pages[1]
+    assert re.search(r"\d+ got no value, because the database was too slow", pages[2])
     assert "1 of 1 reads were answered" in pages[3]

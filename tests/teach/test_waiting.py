@@ -148,7 +148,7 @@ def test_a_visitor_who_asks_twice_is_led_to_the_run_that_he_has(
         again = visitor.post("fixation")
         assert again.status_code == 303
         page = visitor.web.get(again.location, follow_redirects=True)
-        assert "This is the run that you have already" in page.text
+        assert "This is the run that you already have" in page.text
         assert (f"{places} before you" in page.text) == bool(places)
     lab.runs[0].leave()
     assert second.look().status_code == 303
@@ -209,7 +209,10 @@ def test_a_full_line_says_so_and_starts_nothing(app: Flask, held: Callable[..., 
         assert Visitor(app, f"203.{number}.113.1").post().status_code == 303
     refused = Visitor(app, "198.51.100.1").post()
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
-    assert "The line is full: 20 wait" in refused.text and "Nothing was started" in refused.text
+    assert (
+        "The line is full: 20 visitors are waiting" in refused.text
+        and "Nothing was started" in refused.text
+    )
     assert len(lab.runs) == 1
 
 
@@ -223,7 +226,7 @@ def test_a_place_that_lapsed_leads_back_to_the_lab(
     client.delete("demo:turns:{runs}")
     gone = late.look()
     assert gone.status_code == 303 and gone.location.startswith("/sessions/lab?run=")
-    assert "not kept any more" in late.web.get(gone.location).text
+    assert "This run has expired" in late.web.get(gone.location).text
 
 
 def test_a_run_that_fails_gives_its_turn_to_the_next(
@@ -344,7 +347,7 @@ def test_a_stampede_waits_for_its_turn_and_runs_what_was_asked_for(
     assert ": 50 loads</h3>" in web.get("/catalog/products/42").text
     gone = web.get(place)
     assert gone.location == "/catalog/products/42"
-    assert "This place in the line is gone" in web.get(gone.location).text
+    assert "Your place in the line has expired" in web.get(gone.location).text
 
 
 def test_without_redis_a_process_bounds_for_itself_what_needs_none(
@@ -367,7 +370,9 @@ def test_without_redis_a_process_bounds_for_itself_what_needs_none(
         running = pool.submit(post)
         assert entered.acquire(timeout=10)
         refused = post()
-        assert refused.status_code == 503 and "without Redis there is no line" in refused.text
+        assert (
+            refused.status_code == 503 and "there is no waiting line without Redis" in refused.text
+        )
         go_on.set()
         assert running.result(10).status_code == 303
     assert post().status_code == 303

@@ -292,7 +292,7 @@ def test_gets_in_a_row_are_flagged(app: Flask) -> None:
 
     app.add_url_rule("/gets/<int:times>", "gets", gets)
     assert (
-        "3 GETs in a row, a round trip each: one MGET would do."
+        "3 GETs in a row took a round trip each. Use one MGET instead."
         in app.test_client().get("/gets/3").text
     )
     assert "in a row" not in app.test_client().get("/gets/2").text
@@ -426,7 +426,7 @@ def test_keys_of_every_type_are_peeked_at_and_foreign_ones_are_not(
         .text.partition('id="keys"')[2]
         .partition("</table>")[0]
     )
-    for word in ("zset", "&lt;b&gt;", "stream", "list", "member", "not there"):
+    for word in ("zset", "&lt;b&gt;", "stream", "list", "member", "missing"):
         assert word in table, word
     shown = [
         html.unescape(value) for value in re.findall(r"<pre[^>]*>(.*?)</pre>", table, re.DOTALL)
@@ -448,13 +448,16 @@ def test_keys_cannot_be_looked_at_while_redis_is_away(away: Flask) -> None:
     page = web.get("/rate-limit/?xray=keys")
     assert page.status_code == 200
     assert (
-        "This page asked for no key." in page.text
-        or "Cannot look at the keys: Redis is away, " in page.text
+        "This page used no key." in page.text
+        or "The keys cannot be shown: Redis is away, " in page.text
     )
 
 
 def test_a_hit_is_shown_beside_the_last_miss_of_the_same_page(web: FlaskClient) -> None:
-    beside = 'Same page, missed by this worker <span data-ago="0">0</span> s ago: 3 round trips, 1 visit to the database.'
+    beside = (
+        'The same page as a miss in this worker, <span data-ago="0">0</span> s ago: '
+        "3 round trips, 1 visit to the database."
+    )
     assert beside not in web.get("/catalog/products/42").text
     hit = web.get("/catalog/products/42")
     assert round_trips(hit) == 1 and beside in hit.text

@@ -229,7 +229,7 @@ def fill_sessions(told: dict[str, Any]) -> dict[str, Browser]:
             "/sessions/login", "POST", form={"name": "noor", "password": "wrong"}, wanted=(422,)
         )
     run = laptop.post("/sessions/lab", race="lost-update")
-    told["pages"].append({"path": run.partition("#")[0], "without": "is not kept any more"})
+    told["pages"].append({"path": run.partition("#")[0], "without": "This run has expired"})
     return {
         "visitor": visitor,
         "guest": guest,
@@ -372,7 +372,7 @@ def fill_catalog(told: dict[str, Any]) -> None:
     run = web.post(
         "/catalog/lab/", operations=40, writes_percent=20, readers=2, latency_ms=1, seed=7
     )
-    told["pages"].append({"path": run.partition("#")[0], "without": "is not kept any more"})
+    told["pages"].append({"path": run.partition("#")[0], "without": "This run has expired"})
 
 
 def fill_limits(told: dict[str, Any]) -> None:

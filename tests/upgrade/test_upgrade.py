@@ -251,7 +251,7 @@ def test_scores_go_on_behind_those_of_the_old_build(upgraded: Upgraded) -> None:
     assert names == [row["player"] for row in before if row["player"] != "yuki"] + ["late", "yuki"]
     assert [row["rank"] for row in web.get(path).get_json()["entries"]] == [1, 2, 2, 2, 2, 2]
     board = Leaderboard(upgraded.client, "arcade")
-    with pytest.raises(ValueError, match="there is one of this name"):
+    with pytest.raises(ValueError, match="a season of this name already exists"):
         board.season("spring")
     assert board.season("autumn") == len(names)
     assert board.seasons() == ["autumn", "summer", "spring"]
@@ -302,7 +302,7 @@ def test_a_nonce_that_was_used_is_not_taken_again(
 
     refused = send(told["nonce"])
     assert refused.status_code == 401
-    assert "sent before" in refused.get_json()["detail"]
+    assert "already used" in refused.get_json()["detail"]
     assert send(told["nonce"] + "-another").status_code == 201
 
 

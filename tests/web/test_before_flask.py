@@ -94,7 +94,7 @@ def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(
     for path in (PAGE, API, "/catalog/"):
         answer = bare.test_client().get(path)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert "The database is too slow just now" in answer.text
+        assert "The database is too slow now" in answer.text
 
 
 @pytest.mark.parametrize(

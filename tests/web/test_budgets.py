@@ -27,7 +27,9 @@ def budget(clock: Clock) -> Budget:
 
 def test_a_network_holds_a_quarter(budget: Budget, clock: Clock) -> None:
     budget.take("one", "a", MOST // 4, 60)
-    with pytest.raises(OutOfBudget, match="kept for your network is kept: things") as caught:
+    with pytest.raises(
+        OutOfBudget, match="memory budget of your network is used up: things"
+    ) as caught:
         budget.take("one", "b", 1, 60)
     assert (caught.value.code, caught.value.retry_after_seconds) == (429, 60)
     budget.take("one", "a", MOST // 4, 60)  # the same thing once more is nothing more

@@ -45,7 +45,7 @@ PROXIED = {"X-Forwarded-Host": "shop.example", "X-Forwarded-Proto": "https"}
 def test_an_origin_has_one_form(text: str, form: str | None) -> None:
     assert canonical(text) == form
     if form is None and text:
-        with pytest.raises(config.ConfigError, match="DEMO_ORIGIN has to be a scheme and a host"):
+        with pytest.raises(config.ConfigError, match="DEMO_ORIGIN must be a scheme and a host"):
             config.load({}, {"DEMO_ORIGIN": text})
     else:
         assert config.load({}, {"DEMO_ORIGIN": text})["ORIGIN"] == (form or "")

@@ -112,9 +112,9 @@ def test_names_of_the_monitor_need_a_token(make_app: MakeApp) -> None:
         page = web.get("/monitor/").text
         for name in names["operator"]:
             assert name not in page
-        assert "shown to who sends the token" in page
+        assert "send the operators’ token" in page
         whole = web.get("/monitor/", headers={"Authorization": "Bearer t"}).text
-        assert "demo:test:{big}" in whole and "shown to who sends the token" not in whole
+        assert "demo:test:{big}" in whole and "send the operators’ token" not in whole
         assert "demo:test:{endless}" in whole and "demo:test:{endless}" not in page
     finally:
         client.unlink("demo:test:{endless}", "demo:test:{big}")

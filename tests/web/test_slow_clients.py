@@ -101,7 +101,7 @@ def test_a_body_that_trickles_is_answered_408_and_others_are_served(
         for answer in answers:
             assert answer.startswith(b"HTTP/1.1 408 "), answer
             assert b"\r\nConnection: close\r\n" in answer
-            assert b"came too slowly" in answer
+            assert b"arrived too slowly" in answer
 
 
 @pytest.mark.parametrize(
