@@ -30,7 +30,7 @@ PAGES = {
     "catalog.index": "Catalog",
     PRODUCT: "A product",
     "catalog.lab.index": "Caching strategies",
-    "catalog.serializers.index": "Serialisation",
+    "catalog.serializers.index": "Serialization",
     "catalog.hashes.index": "Strings and hashes",
     "catalog.encryption.index": "Encrypted cache",
     "sessions.index": "Sessions",

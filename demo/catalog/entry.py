@@ -43,9 +43,9 @@ class CacheStatus(StrEnum):
 class Cached(Generic[T]):
     """A value, None when there is none, and how it came.
 
-    `ttl_seconds` is what is left of its fresh life (0: stale, or not kept), `load_ms` what loading
-    it took when it was loaded, `bytes` its size in Redis, `collapsed` whether this reader waited
-    for somebody else's load, `near` whether it came from this process' own memory.
+    `ttl_seconds` is what is left of its fresh life (0: stale, or not kept), `load_ms` the time that
+    its load took, `bytes` its size in Redis. `collapsed` says whether this reader waited for another
+    reader's load, `near` whether the value came from this process' own memory.
     """
 
     value: T | None

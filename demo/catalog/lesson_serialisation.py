@@ -1,4 +1,4 @@
-"""Which serialisation? Bytes, time, what is lost, and what a hostile pickle does."""
+"""Which serialization? Bytes, time, what is lost, and what a hostile pickle does."""
 
 import subprocess
 

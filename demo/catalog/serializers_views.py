@@ -1,4 +1,4 @@
-"""The lab of serialisation: bytes, time and types, and what a hostile pickle would have done."""
+"""The lab of serialization: bytes, time and types, and what a hostile pickle would have done."""
 
 import subprocess
 from typing import Any
@@ -79,7 +79,7 @@ def _let_it_run(_: str, __: Run) -> Any:
 PICKLE = labs.add(
     Lab(
         "pickle",
-        "Serialisation",
+        "Serialization",
         TRIES,
         _let_it_run,
         page=lambda *_: url_for("catalog.serializers.index"),

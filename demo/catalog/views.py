@@ -26,7 +26,7 @@ from demo.catalog import (
     lesson_pros,
     lesson_recipe,
     lesson_sensitive,
-    lesson_serialisation,
+    lesson_serialization,
     lesson_stale_set,
     lesson_stampede,
     lesson_strategies,
@@ -75,7 +75,7 @@ LESSONS = {
     "stampede": lesson_stampede.EXPERIMENT,
     "strategies": lesson_strategies.EXPERIMENT,
     "structures": lesson_structures.EXPERIMENT,
-    "serialisation": lesson_serialisation.EXPERIMENT,
+    "serialization": lesson_serialization.EXPERIMENT,
     "sensitive": lesson_sensitive.EXPERIMENT,
 }
 TITLE = "Catalog"

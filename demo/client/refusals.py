@@ -34,7 +34,7 @@ from demo.client.wire import LateInAll, NotSent
 @dataclass(frozen=True)
 class Refusal:
     """One kind of error. `retry_after_seconds` is None where only a person can mend it; `away`
-    opens the breaker: nothing at all can be had there for now."""
+    opens the breaker: that server can do nothing for now."""
 
     name: str
     sentence: str

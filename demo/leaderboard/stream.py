@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 class Streams:
     """The live boards of a process. `places` bounds the viewers, `write_seconds` how long one may
-    take to take an event, `life_seconds` how long a stream lasts, `stopping` is asked all the
-    time and ends every stream, `counted` is told how many viewers there are."""
+    take to read an event, `life_seconds` how long a stream lasts. `stopping` is asked all the
+    time and ends every stream; `counted` gets the number of viewers."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ def no_maxmemory(facts: Facts, _: Limits) -> Outcome:
 
 
 def evicts_sessions(facts: Facts, _: Limits) -> Outcome:
-    """A policy that can throw out a session."""
+    """A policy that can evict a session."""
     policy = facts.server.eviction_policy
     if policy == "noeviction" or "sessions" not in facts.use_cases:
         return None

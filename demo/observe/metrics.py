@@ -33,8 +33,8 @@ registry = CollectorRegistry()
 
 RATE_LIMIT_DECISIONS = Counter(
     "demo_rate_limit_decisions",
-    "Decisions of the rate limits, by limit and by outcome: passed, refused, blocked, would_refuse where nothing is "
-    "enforced; without Redis fallback_allow, fallback_deny, fallback_local_passed, fallback_local_refused",
+    "Decisions of the rate limits, by limit and outcome. With Redis: passed, refused, blocked, or would_refuse in a dry "
+    "run. Without Redis: fallback_allow, fallback_deny, fallback_local_passed, fallback_local_refused.",
     ("limit", "outcome"),
     registry=registry,
 )

@@ -4,7 +4,7 @@ from demo.app import USE_CASES
 from demo.learn.reader import lessons
 
 CONCEPTS = (
-    *("cache-aside", "TTL", "invalidation", "eviction", "serialisation"),
+    *("cache-aside", "TTL", "invalidation", "eviction", "serialization"),
     *("connection pooling", "key naming"),
 )
 MISTAKES = (

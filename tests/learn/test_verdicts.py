@@ -50,7 +50,7 @@ RIGHT = {
     "stampede": "one",
     "strategies": "behind",
     "structures": "hash",
-    "serialisation": "runs",
+    "serialization": "runs",
     "memory-full": "ttl",
     "sensitive": "miss",
     "atomic": "one",
@@ -203,7 +203,7 @@ BROKEN: dict[str, tuple[Callable[[Patch], None], str]] = {
     "stampede": (no_single_flight, "all"),
     "strategies": (through_the_cache_alone, "more"),
     "structures": (hash_like_a_string, "same"),
-    "serialisation": (a_loader_that_refuses, "refused"),
+    "serialization": (a_loader_that_refuses, "refused"),
     "memory-full": (sessions_that_go_first, "lru"),
     "sensitive": (one_key_for_all_places, "accepted"),
     "atomic": (script_like_get_and_set, "more"),
@@ -256,7 +256,7 @@ def test_a_naive_pattern_in_its_place_turns_the_verdict(
 @pytest.mark.parametrize("name", RIGHT)
 def test_without_redis_each_says_what_it_cannot_show(away: Flask, name: str) -> None:
     experiment, found = measured(away, name)
-    alone = ("serialisation", "memory-full", "monitoring")  # on no Redis, or on one of their own
+    alone = ("serialization", "memory-full", "monitoring")  # on no Redis, or on one of their own
     if name in alone:
         assert experiment.verdict(found) == RIGHT[name]
     else:
