@@ -16,8 +16,8 @@ from demo.catalog.cache_aside import Busy, Cache, CacheStatus
 from demo.teach.experiments import KEY_SECONDS, Bench, Experiment, Found, Row
 
 READERS, PROCESSES = 50, 5
-LOAD_SECONDS, SLOW_SECONDS, LOCK_SECONDS = 0.05, 0.4, 0.1
-POLL_SECONDS, WAIT_SECONDS = 0.02, 3.0
+LOAD_SECONDS, SLOW_SECONDS, LOCK_SECONDS = 0.05, 0.35, 0.1
+POLL_SECONDS, WAIT_SECONDS = 0.04, 3.0
 KEY = "cold"
 FAILURES = (threading.BrokenBarrierError, RedisError, RedisClusterException)
 Load = Callable[[], Any]

@@ -10,7 +10,7 @@ from demo.learn.counters import Contended, Counter
 from demo.learn.fenced_lock import FencedLock
 from demo.teach.experiments import Bench, Experiment, Found, Row, counter
 
-THREADS, EACH = 16, 4
+THREADS, EACH = 16, 3
 WANTED = THREADS * EACH
 HOLD_MS, WAIT_SECONDS = 50, 5.0
 

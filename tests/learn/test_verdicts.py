@@ -39,7 +39,7 @@ from demo.web.services import services
 from tests.servers import Client, tcp_server
 from tests.topologies import topology
 
-MOST_COMMANDS, MOST_SECONDS = 4000, 10.0
+MOST_COMMANDS = 2000
 Patch = pytest.MonkeyPatch
 RIGHT = {
     "recipe": "one",
