@@ -11,6 +11,7 @@ COPY templates /src/app/templates
 COPY static /src/app/static
 # What a visitor takes along comes with its tests.
 COPY tests /src/app/tests
+COPY examples /src/app/examples
 COPY wsgi.py gunicorn.conf.py LICENSE requirements.txt requirements-dev.txt /src/app/
 # Bytecode is made here: the root is read-only where it runs.
 RUN cd /src/app && /venv/bin/python -m compileall -q /venv/lib . && /venv/bin/python -m demo.web.templating
