@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from demo.leaderboard import upkeep
 from demo.leaderboard.answers import (
+    MAX_ROWS,
     MAX_SCORE,
     Conflict,
     Entry,
@@ -862,3 +863,12 @@ def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, 
     with pytest.raises(RedisError):
         board.submit_many([Post("mara", 5), Post("noor", 6, metadata="{}")])
     assert len(list(client.scan_iter("demo:*"))) == 1
+
+
+def test_neighbours_are_as_many_as_a_page_has_rows_at_most(client: Client) -> None:
+    board = Leaderboard(client, "b")
+    board.submit("a", 1)
+    assert board.around("a", MAX_ROWS // 2) and board.around("a", 0)
+    for radius in (-1, MAX_ROWS // 2 + 1):
+        with pytest.raises(ValueError, match="radius"):
+            board.around("a", radius)
