@@ -183,3 +183,17 @@ def test_a_server_that_is_too_old_to_tell_whether_a_script_writes_has_it_refused
         asked = Trip("EVALSHA", [args], [(args, {})], carry)
         (reply,) = plugs.around(asked, lambda trip: trip.carry(trip))
         assert isinstance(reply, LessonsFull)
+
+
+def test_a_cluster_is_as_full_as_its_fullest_server() -> None:
+    """Whichever that is, and it is asked by itself."""
+    with topology("cluster", nodes=2) as there:
+        client = connect(there.url(), pool_size=2, timeout_seconds=5.0, open_seconds=60)
+        for port in there.ports:
+            with redis.Redis(port=port) as node:
+                node.config_set("maxmemory", node.info("memory")["used_memory"] + 100_000)
+                memory = Memory()
+                memory.look(client)
+                assert memory.is_bounded and memory.share > 0.8
+                node.config_set("maxmemory", 0)
+        client.close()

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from demo.leaderboard import upkeep
 from demo.leaderboard.answers import (
+    MAX_ROWS,
     MAX_SCORE,
     Conflict,
     Entry,
@@ -905,3 +906,12 @@ def test_reads_refuse_by_name(client: Client, wrong: Any) -> None:
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{named}: "):
             call()
+
+
+def test_neighbours_are_as_many_as_a_page_has_rows_at_most(client: Client) -> None:
+    board = Leaderboard(client, "b")
+    board.submit("a", 1)
+    assert board.around("a", MAX_ROWS // 2) and board.around("a", 0)
+    for radius in (-1, MAX_ROWS // 2 + 1):
+        with pytest.raises(ValueError, match="radius"):
+            board.around("a", radius)
