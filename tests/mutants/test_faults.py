@@ -143,11 +143,11 @@ def test_a_fault_is_tried_in_a_copy_and_is_gone_with_the_next() -> None:
     file, other = "demo/analytics/presence.py", "demo/analytics/batch.py"
     test = "tests/mutants/example.py::test_example"
     source, more = (REPOSITORY / file).read_text(), (REPOSITORY / other).read_text()
-    assert source.startswith('"""W')
+    assert source.startswith('"""V')
     with copied() as folder:
         (folder / "tests/mutants/example.py").write_text(
             "from demo.analytics import presence\n\n\n"
-            "def test_example():\n    assert presence.__doc__[0] == 'W'\n"
+            "def test_example():\n    assert presence.__doc__[0] == 'V'\n"
         )
         lines = [
             json.dumps({"file": name, "text": text, "tests": [test], "seconds": 60}) + "\n"
