@@ -238,3 +238,11 @@ def test_a_choice_lasts_ten_minutes(web: FlaskClient) -> None:
     answer = web.post("/choices", data={"back": PRODUCT, "redis": "slow"})
     (told,) = [each for each in answer.headers.getlist("Set-Cookie") if "choices=" in each]
     assert "Max-Age=600;" in told
+
+
+def test_who_has_chosen_nothing_has_no_corner_of_his_own(app: Flask) -> None:
+    with app.test_request_context("/"):
+        pull_the_plug.begin()
+        chosen = pull_the_plug.current()
+        pull_the_plug.end()
+    assert chosen.visitor == "" and not chosen.any
