@@ -508,3 +508,8 @@ def test_what_the_visitor_did_comes_first(web: FlaskClient) -> None:
     assert f'<b class="ok">done</b></span><span>Round trips<b>{trips}</b>' in page
     again = web.get(posted.headers["Location"]).text
     assert "What you did" not in again and "the page after" not in again
+
+
+def test_the_legend_names_every_kind_of_bar_in_its_colour() -> None:
+    told = re.findall(r'class="(f-\w+)"[^>]*/></svg>([^<]+)</li>', xray_panel.LEGEND)
+    assert told == [("f-redis", "Redis"), ("f-db", "database"), ("f-app", "app")]
