@@ -23,6 +23,7 @@ PAGES = {
     "learn.summary": "Summary of lessons",
     "busy.index": "Make it busy",
     "openapi.page": "API",
+    "pattern_zip.index": "Take patterns",
     "documents.index": "Documentation",
     "documents.page": "A page of the documentation",
     "documents.source": "A source file",

@@ -84,7 +84,7 @@ def test_a_price_is_changed_by_keyboard_and_seen_at_once(page: Any) -> None:
     page.keyboard.type("12.34")
     enter(page)
     assert "€ 12.34" in page.locator(".figures").first.inner_text()
-    assert "Price changed to € 12.34" in page.get_by_role("status").inner_text()
+    assert "The price is now € 12.34" in page.get_by_role("status").inner_text()
     did, total = page.locator(".xray > .body p").all()[:2]
     assert did.inner_text() == "What you did: POST /catalog/products/42/price"
     assert total.inner_text().startswith("1 round trip")
@@ -207,7 +207,7 @@ def test_the_bar_of_a_phone_says_what_its_figures_are(page: Any) -> None:
         page.goto("/catalog/products/42")
         bar = page.locator(".xbar")
         told = bar.inner_text().split("\n")
-        assert told[::2] == ["Answer", "Round trips", "Redis", "In all"]
+        assert told[::2] == ["Answer", "Round trips", "Redis", "Total"]
         assert told[1].isdecimal() and told[3].isdecimal()
         assert told[5].endswith(" ms") and told[7].endswith(" ms")
         box = bar.bounding_box()

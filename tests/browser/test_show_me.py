@@ -81,7 +81,7 @@ def test_it_is_made_busy_by_keyboard_seen_and_stopped(page: Any) -> None:
     enter(page)
     page.get_by_role("button", name="Stop visitors").wait_for(timeout=60_000)  # when its turn comes
     expect(page.get_by_role("heading", name="2 visitors are here")).to_be_visible()
-    page.get_by_text("Simulated visitors are in the figures").wait_for(timeout=30_000)
+    page.get_by_text("Simulated visitors are included in the figures").wait_for(timeout=30_000)
 
     def stay(route: Any) -> None:
         """As it is answered, but without being asked for again."""

@@ -97,7 +97,7 @@ def test_the_page_concludes_from_the_run_and_charts_what_failed(
     )
     assert told[-1].startswith(
         "Write-behind answered 96 % of reads from Redis, 2 stale; 5 of 100 operations failed; "
-        "it lost 14 acknowledged writes; 100 of 150 operations finished in 2 s. Reads were stale because Redis forgot"
+        "it lost 14 acknowledged writes; 100 of 150 operations finished in 2 s. Reads were stale because Redis lost"
     )
     assert 'aria-label="70.0 read from Redis, 3.0 read from the database, 6.0 written, ' in page
     assert "2.0 stale, 14.0 lost, 5.0 failed" in page

@@ -148,7 +148,7 @@ def test_a_run_under_way_tells_how_far_it_is_and_is_the_only_one(
 ) -> None:
     script(STEP, again=True)
     place = begin(web)
-    page = until(lambda: "50 % is done" in (page := web.get(place)).text and page)
+    page = until(lambda: "50 % of the run is done" in (page := web.get(place)).text and page)
     assert (
         page.headers["Refresh"] == "2"
         and '<form class="flow" method="post" action="/monitor/eviction"' not in page.text
@@ -266,7 +266,7 @@ def test_without_an_engine_the_page_says_so_and_runs_nothing(
     monkeypatch.setattr(engine, "find_engine", none)
     page = web.get(PAGE)
     assert (
-        "redis-server is installed here" in seen(page.text)
+        "redis-server is installed here" in page.text
         and "Run eviction lab</button>" not in page.text
     )
     refused = web.post(PAGE, data=FORM)
@@ -282,5 +282,5 @@ def test_an_unknown_run_is_an_ordinary_page(web: FlaskClient, name: str) -> None
 def test_redis_away(away: Flask) -> None:
     web = away.test_client()
     page = web.get(PAGE, query_string={"run": "0" * 16})
-    assert page.status_code == 200 and "Redis is away. Run the lab again" in page.text
+    assert page.status_code == 200 and "Redis is away. Run the lab again" in seen(page.text)
     assert web.post(PAGE, data=FORM).status_code == 503

@@ -506,10 +506,7 @@ def test_a_wrong_form_fires_nothing(web: FlaskClient, client: Client) -> None:
 def test_the_page_tells_what_a_hit_of_the_log_takes_as_its_own_test_measures_it(
     web: FlaskClient,
 ) -> None:
-    assert (
-        "20 to 25 bytes for each request up to 128 requests, then 70 to 120"
-        in web.get("/rate-limit/").text
-    )
+    assert "20 to 25 bytes a request up to 128, then 70 to 120" in web.get("/rate-limit/").text
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -97,7 +97,10 @@ def test_figures_that_nobody_renews_are_not_drawn(
     kept = part(Reporter, app).kept
     monkeypatch.setattr(kept, "_clock", lambda: kept._since + 31)
     page = app.test_client().get("/house").text
-    assert "There are no figures: nobody has sampled for 31 s." in page and "123/s" not in page
+    assert (
+        "There are no figures, because no process has taken a sample for 31 s." in page
+        and "123/s" not in page
+    )
 
 
 def test_what_is_away_is_drawn_as_away(

@@ -125,10 +125,10 @@ def test_a_step_is_measured_when_its_turn_comes_and_under_a_limit(
 def test_without_redis_what_goes_on_is_shown_and_the_rest_says_why(away: Flask) -> None:
     pages = [page.text for _, page in play(away.test_client())]
     assert "After that the cache answered 0 of 20 reads" in pages[0]
-    assert "though Redis could not be told of it. Of" in pages[1]
+    assert "but Redis could not be told. Of" in pages[1]
     assert "0 showed the old price" in pages[1]
-    assert "with it they loaded 50 times" in pages[2]
-    assert "5 of 5 reads were answered, 5 of them past it" in pages[3]
+    assert "With it, they loaded 50 times" in pages[2]
+    assert "5 of 5 reads were answered, 5 of them from the database" in pages[3]
     for page in pages[4:]:
         assert "This step cannot be shown now. Redis is away" in page
 

@@ -185,7 +185,7 @@ def test_visitors_with_sessions_behind_one_address_have_a_place_each_up_to_half_
     answers = [visitor.post() for visitor in visitors]
     assert [answer.status_code for answer in answers] == [303] * 10 + [429]
     assert answers[-1].headers["Retry-After"] == "30"
-    assert "10 others from your address" in answers[-1].text
+    assert "10 visitors from your address" in answers[-1].text
     assert [visitor.before() for visitor in visitors[1:10]] == list(range(1, 10))
     elsewhere = Visitor(app, "198.51.100.1")
     assert elsewhere.post().status_code == 303 and elsewhere.before() == 10
