@@ -320,7 +320,7 @@ def test_a_late_holder_without_a_token_is_told_too(app: Flask, monkeypatch: Patc
 
     monkeypatch.setattr(FencedLock, "store", store)
     experiment, found = measured(app, "atomic")
-    assert "his write overwrote it too" in experiment.tell(found)
+    assert "its write overwrote it too" in experiment.tell(found)
 
 
 def test_a_run_whose_time_is_up_says_so(app: Flask, monkeypatch: Patch) -> None:
