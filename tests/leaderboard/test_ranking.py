@@ -19,6 +19,7 @@ from demo.leaderboard.answers import (
     Entry,
     Period,
     Post,
+    Refused,
     Standing,
     Submission,
     check_player,
@@ -862,3 +863,45 @@ def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, 
     with pytest.raises(RedisError):
         board.submit_many([Post("mara", 5), Post("noor", 6, metadata="{}")])
     assert len(list(client.scan_iter("demo:*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"player": 5, "score": 1}, "player"),
+        ({"player": None, "score": 1}, "player"),
+        ({"player": ["a"], "score": 1}, "player"),
+        ({"player": "a", "score": "1"}, "score"),
+        ({"player": "a", "score": None}, "score"),
+        ({"player": "a", "score": 1.5}, "score"),
+        ({"player": "a", "score": 1, "mode": 7}, "mode"),
+        ({"player": "a", "score": 1, "metadata": 7}, "metadata"),
+        ({"player": "a", "score": 1, "idempotency_key": 7}, "idempotency key"),
+    ],
+)
+def test_what_a_strangers_handler_passes_on_is_refused_by_name(
+    client: Client, given: dict[str, Any], named: str
+) -> None:
+    board = Leaderboard(client, "strange")
+    with pytest.raises(ValueError, match=f"^{named}: "):
+        board.submit(**given)
+    assert board.size() == 0
+    if named != "idempotency key":
+        post = Post(**given)
+        refused = board.submit_many([post])[0]
+        assert isinstance(refused, Refused) and refused.field == named
+
+
+@pytest.mark.parametrize("wrong", [None, "5", 1.5])
+def test_reads_refuse_by_name(client: Client, wrong: Any) -> None:
+    board = Leaderboard(client, "strange")
+    for call, named in (
+        (lambda: board.top(wrong), "count"),
+        (lambda: board.page(wrong, 5), "offset"),
+        (lambda: board.around("a", wrong), "radius"),
+        (lambda: board.top(5, wrong), "period"),
+        (lambda: board.rank(5), "player"),
+        (lambda: board.trim(wrong), "keep"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{named}: "):
+            call()

@@ -3,8 +3,12 @@ import pickle
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -790,3 +794,72 @@ def test_any_interleaving_agrees_with_a_model(client: Client) -> None:
 def test_of_a_device_that_nothing_was_noted_of_nothing_is_told() -> None:
     device = read_device(b"handle", b"60000", b"", b"", b"")
     assert (device.created_at, device.seen_at, device.noted) == (0.0, 0.0, {})
+
+
+KEPT = {
+    "tuple": (1, (2, "x")),
+    "set": {1, 2, 3},
+    "frozenset": frozenset(("a",)),
+    "time": datetime(2026, 11, 30, 12, 0, 1, 5, tzinfo=UTC),
+    "naive": datetime(2026, 11, 30),
+    "date": date(2026, 11, 30),
+    "decimal": Decimal("19.90"),
+    "uuid": UUID(int=7),
+    "nested": {"a": [(1, 2), {"b": {Decimal("1")}}], 5: b"x"},
+    "plain": [None, True, 1.5, "text", b"bytes", {"a": 1}],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_value_comes_back_as_what_it_is(client: Client, name: str) -> None:
+    store = SessionStore(client, idle_seconds=60, absolute_seconds=60)
+    sid = str(store.begin({"value": KEPT[name]}))
+    found = store.load(sid)
+    assert found and found.data["value"] == KEPT[name]
+    assert type(found.data["value"]) is type(KEPT[name])
+    assert repr(found.data["value"]) == repr(KEPT[name]) or name == "set"
+
+
+class Enumerated(IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), 1j, Enumerated.ONE, bytearray(b"x"), [object()], {(1, 2): 3}, {1.5: 2}, 2**64],
+)
+def test_a_value_that_would_come_back_as_another_is_refused_by_its_keys_name(
+    client: Client, value: object
+) -> None:
+    store = SessionStore(client, idle_seconds=60, absolute_seconds=60)
+    with pytest.raises((TypeError, ValueError), match="^basket: "):
+        store.begin({"fine": 1, "basket": value})
+    sid = str(store.begin({"fine": 1}))
+    with pytest.raises((TypeError, ValueError), match="^basket: "):
+        store.save(sid, {"basket": value})
+    assert store.load(sid).data == {"fine": 1}  # type: ignore[union-attr]
+
+
+def test_values_are_written_and_read_by_the_callers_own_functions(client: Client) -> None:
+    store = SessionStore(
+        client,
+        idle_seconds=60,
+        absolute_seconds=60,
+        encode=lambda value: repr(value).encode(),
+        decode=lambda raw: complex(raw.decode()),
+    )
+    sid = str(store.begin({"value": 1j}))
+    assert store.load(sid).data == {"value": 1j}  # type: ignore[union-attr]
+    client.hset(session_id.place(sid).session, "d:value", b"no number")  # type: ignore[union-attr]
+    assert store.load(sid) is None
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"x"])
+def test_ids_and_users_that_are_no_texts_are_refused_by_name(client: Client, wrong: Any) -> None:
+    store = SessionStore(client, idle_seconds=60, absolute_seconds=60)
+    for call in (store.load, store.rotate, store.delete, store.revoke_others):
+        with pytest.raises(TypeError, match="^sid: a text is needed"):
+            call(wrong)
+    for call in (store.epoch, store.revoke_all, store.list_for):
+        with pytest.raises(TypeError, match="^user: a text is needed"):
+            call(wrong)
