@@ -329,7 +329,7 @@ def test_every_command_of_the_readme_is_known_here() -> None:
         command
         for command in COMMANDS
         if not re.match(
-            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader|check)|\.venv/bin/(gunicorn|pip)"
+            r"curl |\.venv/bin/flask --app wsgi (play|seed|leader|check|take)|\.venv/bin/(gunicorn|pip)"
             r"|make (run|test|secrets)$|python3 -c",
             command,
         )

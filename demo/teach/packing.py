@@ -78,6 +78,9 @@ class Wish:
         for example in self.examples:
             if example not in examples():
                 raise CannotTake(f"examples: there is no {example}")
+        together = modules(self.patterns, self.examples)
+        if len({path.stem for path in together}) < len(together):
+            raise CannotTake("patterns: two of these have modules of one name")
 
 
 @cache
@@ -93,7 +96,8 @@ def is_takeable(path: Path) -> bool:
         return False
     files, packages = needs(path)
     ours = not any(file.parent.name == "web" for file in files)
-    return ours and len(files) <= MOST_MODULES and not FRAMEWORK & packages
+    one_name_each = len({file.stem for file in files}) == len(files)
+    return ours and one_name_each and len(files) <= MOST_MODULES and not FRAMEWORK & packages
 
 
 def modules(patterns: Iterable[tuple[str, str]], examples: Iterable[str] = ()) -> set[Path]:

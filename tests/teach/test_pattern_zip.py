@@ -113,7 +113,7 @@ def _is_whole(files: dict[str, bytes], pattern: str) -> None:
     assert all(name.startswith("carried/") for name in files)
     taken = tomllib.loads(files["carried/pyproject.toml"].decode())["project"]
     asked = [*taken["dependencies"], *taken["optional-dependencies"]["test"]]
-    lines = {re.split(r"[\[><=;]", line)[0].lower() for line in asked}
+    lines = {name.lower() for line in asked for name in re.findall(r"^[\w.-]+|(?<=\[)\w+", line)}
     modules = {Path(name).stem for name in files if name.startswith(root) and ".py" in name}
     helpers = {Path(name).stem for name in files if name.startswith("carried/tests/")}
     for name, raw in files.items():
