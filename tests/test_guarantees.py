@@ -80,5 +80,7 @@ def test_what_a_docstring_promises_stands_in_the_table(path: str) -> None:
 def test_every_pattern_has_a_row() -> None:
     known = {path for path, *_ in ROWS}
     for line in PATTERNS:
+        if not line.startswith("| "):
+            continue  # told in passing
         files = set(re.findall(r"\.\./(demo/[^)]+\.py)", line))
         assert files & known, line
