@@ -43,7 +43,7 @@ def test_a_network_holds_a_quarter(budget: Budget, clock: Clock) -> None:
 def test_the_last_quarter_is_for_who_holds_little(budget: Budget) -> None:
     for network in ("a", "b", "c"):
         budget.take(network, "all", MOST // 4, 60)
-    with pytest.raises(OutOfBudget, match="kept for everybody"):
+    with pytest.raises(OutOfBudget, match="memory budget of all visitors"):
         budget.take("late", "much", MOST // LITTLE_PART + 1, 60)
     for number in range(MOST // 4 // (MOST // LITTLE_PART)):
         budget.take(f"late {number}", "a little", MOST // LITTLE_PART, 60)
