@@ -89,6 +89,11 @@ def examples() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in EXAMPLES.glob("*.py")))
 
 
+def has_use(module: str) -> bool:
+    """Whether a README shows how this pattern is used."""
+    return (TAKEN_ALONG / "uses" / f"{module}.py.txt").exists()
+
+
 @cache
 def is_takeable(path: Path) -> bool:
     """Whether a file, with all that it imports, gets by without Flask and is a pattern's size."""

@@ -154,7 +154,8 @@ def with_scripts() -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for case, name in sorted(offered()):
         path = REPOSITORY / "demo" / case / f"{name}.py"
-        if packing.scripts_of(path):
+        parts = packing.needs(path)[0] if packing.has_use(name) else {path}
+        if any(map(packing.scripts_of, parts)):
             words = path.read_text().removeprefix('"""').partition(":")[0]
             found.setdefault(case, []).append((name, words))
     return found

@@ -197,6 +197,7 @@ PREFIXES = st.from_regex(r"[a-z0-9._-]{1,8}(:[a-z0-9._-]{1,8}){0,2}", fullmatch=
 CASES = ("catalog", "sessions", "rate_limit", "leaderboard", "analytics", "monitor", "leader")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PREFIXES, PREFIXES, st.sampled_from(CASES), st.sampled_from(CASES))
 def test_what_keys_begin_with_tells_the_prefix(one: str, two: str, here: str, there: str) -> None:
     """Up to the first brace a key is its prefix and its use case, and both can be read from it."""
