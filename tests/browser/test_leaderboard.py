@@ -71,8 +71,8 @@ def test_two_windows_a_post_in_one_moves_the_rows_of_the_other(
         is_live(other)
         other.evaluate("window.same = true")
         other.locator("#top a").first.focus()
-        page.get_by_label("Player").fill("dag")
-        page.get_by_label("Score").fill("12345")
+        page.get_by_label("Player", exact=True).fill("dag")
+        page.get_by_label("Score", exact=True).fill("12345")
         page.get_by_role("button", name="Post score").click()
         assert (
             "dag: rank 5 → 1 of 5, new best, top 20\u202f%." in page.locator(".note").inner_text()
@@ -147,13 +147,13 @@ def test_a_page_whose_stream_was_refused_reloads_unless_something_is_typed_in(
     with page.expect_response("**/stream*"):
         page.goto("/leaderboard/boards/refused")
     post(server, "refused", "mara", 1)
-    page.get_by_label("Score").fill("5")
+    page.get_by_label("Score", exact=True).fill("5")
     page.wait_for_function("() => document.readyState === 'complete' && history.state === 2")
     with page.expect_response("**/stream*"):
         page.clock.fast_forward(11_000)
     page.wait_for_function("() => history.state === 4")
-    assert page.get_by_label("Score").input_value() == "5"
-    page.get_by_label("Score").fill("")
+    assert page.get_by_label("Score", exact=True).input_value() == "5"
+    page.get_by_label("Score", exact=True).fill("")
     page.clock.fast_forward(21_000)
     page.locator("#top a").get_by_text("mara").wait_for()
 
@@ -189,7 +189,7 @@ def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, serve
     for number in range(20):
         post(server, "keys", f"p{number}", 100 - number)
     page.goto("/leaderboard/boards/keys")
-    page.get_by_label("Player").focus()
+    page.get_by_label("Player", exact=True).focus()
     page.keyboard.type("p15")
     page.get_by_role("button", name="Find player").focus()
     enter(page)
@@ -197,7 +197,7 @@ def test_a_player_is_found_and_a_request_sent_twice_by_keyboard(page: Any, serve
     assert (
         "Ranked level with or above 25.0\xa0% of all players." in page.locator("main").inner_text()
     )
-    page.get_by_label("Score").fill("50")
+    page.get_by_label("Score", exact=True).fill("50")
     page.get_by_role("button", name="Post the same score twice").focus()
     enter(page)
     told = page.get_by_role("region", name="Two answers").inner_text()
@@ -210,7 +210,7 @@ def test_a_game_is_played_by_keyboard_and_handed_in_by_its_clock(page: Any, serv
     page.clock.install()
     for looked_at in (True, False):  # a game of its own for axe, which may take longer than one
         page.goto("/leaderboard/boards/game/game")
-        page.get_by_label("Player").focus()
+        page.get_by_label("Player", exact=True).focus()
         page.keyboard.type("mara")
         enter(page)
         assert page.evaluate("document.activeElement.id") == "typed"
