@@ -110,7 +110,7 @@ def test_a_wrong_price_is_told_beside_the_field(page: Any) -> None:
 
 def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> None:
     page.goto("/sessions/")
-    page.get_by_label("Password").focus()
+    page.get_by_label("Password", exact=True).focus()
     enter(page)
     assert page.get_by_role("heading", name="Signed in as mara").count() == 1
     page.goto("/catalog/products/42")
@@ -130,7 +130,7 @@ def test_signing_in_filling_the_cart_and_signing_out_by_keyboard(page: Any) -> N
 
 def test_a_score_is_posted_by_keyboard(page: Any) -> None:
     page.goto("/leaderboard/boards/keyboard")
-    page.get_by_label("Player").focus()
+    page.get_by_label("Player", exact=True).focus()
     page.keyboard.type("mara")
     page.keyboard.press("Tab")
     page.keyboard.type("1200")

@@ -88,12 +88,14 @@ def test_a_link_signs_in_a_second_browser_once(device: Callable[..., Any]) -> No
     sign_up(laptop, "by-link")
     laptop.goto("/sessions/devices")
     laptop.get_by_role("button", name="Create sign-in link").click()
-    link = laptop.get_by_label("Sign-in link").input_value()
+    link = laptop.get_by_label("Sign-in link", exact=True).input_value()
     left = laptop.locator("[data-left]")
     laptop.wait_for_function("() => document.querySelector('[data-left]').textContent < 59")
     assert 0 < int(left.inner_text()) < 60
     laptop.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    laptop.locator(".field", has=laptop.get_by_label("Sign-in link")).get_by_role("button").click()
+    laptop.locator(".field", has=laptop.get_by_label("Sign-in link", exact=True)).get_by_role(
+        "button"
+    ).click()
     laptop.get_by_role("button", name="Copied").wait_for()
     assert laptop.evaluate("navigator.clipboard.readText()") == link
     for page in (phone, late):
@@ -149,7 +151,7 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
     sign_up(page, f"{scheme:w<24}")
     page.goto("/sessions/devices")
     page.get_by_role("button", name="Create sign-in link").click()
-    page.get_by_label("Sign-in link").wait_for()
+    page.get_by_label("Sign-in link", exact=True).wait_for()
     for path in (None, "/sessions/", "/sessions/lab"):
         if path:
             page.goto(path)
