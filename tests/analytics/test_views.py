@@ -100,6 +100,7 @@ def test_every_page_is_a_view_and_nothing_else_is(app: Flask, collector: Collect
         "test_pages.show",
         "documents.page",
         "documents.source",
+        "learn.show",
     }
     with app.app_context():
         cached_dashboard.forget()

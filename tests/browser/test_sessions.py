@@ -70,7 +70,7 @@ def test_one_device_ends_the_other_and_it_is_seen_at_its_next_click(
     phone.goto("/catalog/products/42")
     laptop.goto("/sessions/devices")
     row = laptop.get_by_role("row").filter(has_text="Firefox 131 on Android")
-    assert laptop.get_by_role("row").filter(has_text="this one").count() == 1
+    assert laptop.get_by_role("row").filter(has_text="this device").count() == 1
     row.get_by_role("button").click()
     laptop.get_by_role("heading", name="two-devices: 1 session", exact=True).wait_for()
     assert (
@@ -157,7 +157,7 @@ def test_the_pages_of_who_is_signed_in_are_clean(device: Callable[..., Any], sch
             page.goto(path)
         if path == "/sessions/lab":
             page.get_by_role("button", name="Run race").last.click()
-            page.get_by_role("heading", name="This app: fixation").wait_for()
+            page.get_by_role("heading", name="This app: session fixation").wait_for()
             heads = [
                 page.get_by_role("heading", name=name) for name in ("Flask-Session", "This app:")
             ]
