@@ -1,6 +1,5 @@
 """The examples, each on the real framework. Where CI is set, a framework that is missing is a failure."""
 
-import asyncio
 import importlib
 import os
 import threading
@@ -16,6 +15,7 @@ from demo.rate_limit.async_limiter import AsyncLimiter
 from demo.rate_limit.limiter import Quota
 from demo.sessions.session_store import SessionStore
 from demo.teach import packing
+from tests import async_runs
 from tests.servers import REPOSITORY, Client
 
 EXAMPLES = sorted(path.stem for path in (REPOSITORY / "examples").glob("*.py"))
@@ -76,7 +76,7 @@ def test_fastapi_has_the_headers_of_the_draft_and_keeps_serving(client: Client) 
                 assert refused.status_code == 429
                 assert 1 <= int(refused.headers["Retry-After"]) <= 60
 
-    asyncio.run(ask())
+    async_runs.run(ask())
 
 
 def test_django_keeps_both_of_two_overlapping_writes_and_revives_nothing(client: Client) -> None:

@@ -16,7 +16,7 @@ from demo.catalog.cache_aside import Busy, Cache, CacheStatus
 from demo.teach.experiments import KEY_SECONDS, Bench, Experiment, Found, Row
 
 READERS, PROCESSES = 50, 5
-LOAD_SECONDS, SLOW_SECONDS, LOCK_SECONDS = 0.05, 0.35, 0.1
+LOAD_SECONDS, SLOW_SECONDS, LOCK_SECONDS = 0.05, 0.25, 0.1
 POLL_SECONDS, WAIT_SECONDS = 0.04, 3.0
 KEY = "cold"
 FAILURES = (threading.BrokenBarrierError, RedisError, RedisClusterException)

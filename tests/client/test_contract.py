@@ -1,7 +1,6 @@
 """What every pattern asks of the client and the prefix that it is given: refused where it is made,
 and its own package's errors caught, whatever the client."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from demo.monitor.survey import survey
 from demo.rate_limit.limiter import Quota
 from demo.rate_limit.sliding_window import SlidingWindowLog
 from demo.sessions.session_store import SessionStore
+from tests import async_runs
 from tests.every_pattern import EVERY
 from tests.servers import REPOSITORY, Client, private_engine
 from tests.topologies import topology
@@ -186,7 +186,7 @@ def test_the_errors_are_those_of_the_clients_package() -> None:
 
 
 def asyncio_client() -> Any:
-    return asyncio.run(_made())
+    return async_runs.run(_made())
 
 
 async def _made() -> Any:

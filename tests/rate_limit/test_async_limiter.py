@@ -19,6 +19,7 @@ from demo.rate_limit.limiter import Limiter, Quota
 from demo.rate_limit.sliding_counter import SlidingWindowCounter
 from demo.rate_limit.sliding_window import SlidingWindowLog
 from demo.rate_limit.token_bucket import TokenBucket
+from tests import async_runs
 from tests.servers import Client
 
 KINDS = (SlidingWindowLog, SlidingWindowCounter, FixedWindow, TokenBucket, Gcra)
@@ -36,7 +37,7 @@ def ask(client: Client, package: str, use: Callable[[Any], Awaitable[Any]]) -> A
         async with PACKAGES[package](unix_socket_path=path) as own:
             return await use(own)
 
-    return asyncio.run(run())
+    return async_runs.run(run())
 
 
 @pytest.mark.parametrize("package", PACKAGES)
