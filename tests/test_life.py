@@ -235,14 +235,14 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
     ("environment", "sentence"),
     [
         ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme must be"),
-        ({"REDIS_URL": "redis://127.0.0.1?colour=red"}, "REDIS_URL is wrong: an option"),
+        ({"REDIS_URL": "redis://127.0.0.1?colour=red"}, "REDIS_URL is wrong: it contains an unknown option"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
         (
             {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"},
             "DATABASE_URL: the database does not answer",
         ),
         ({"DEMO_POOL_SIZE": "many"}, "DEMO_POOL_SIZE is wrong"),
-        ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is no setting"),
+        ({"DEMO_NONSENSE": "1"}, "DEMO_NONSENSE is not a setting"),
         ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY must be from 1 to 256."),
         ({"PORT": "70000"}, "PORT must be from 1 to 65535."),
         (

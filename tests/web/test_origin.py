@@ -151,7 +151,7 @@ def test_with_an_origin_another_host_is_misdirected(
         assert web.get(path, headers={"Host": "demo.example.org"}).status_code in (200, 404)
         refused = web.get(path, headers={"Host": host})
         assert refused.status_code == 421
-        assert f"This site is at {OURS} alone." in refused.text
+        assert f"This site is available only at {OURS}." in refused.text
         assert EVIL not in refused.text
     for asked_by_address in ("/livez", "/readyz", "/metrics"):
         with web.get(asked_by_address, headers={"Host": host}) as answer:

@@ -77,7 +77,7 @@ def test_limits_count_them_for_themselves_and_analytics_as_made_up(
     assert noted == [(MADE_UP,)] * 2
     page = web.get("/catalog/products/42")
     assert page.status_code == 200 and noted[2][::2] == ("catalog.product", "42")
-    assert "are included in the figures of this process until" in page.text
+    assert "are included in the figures of this process until" in " ".join(page.text.split())
     simulated.seen.until = 0.0
     assert "Simulated visitors" not in app.test_client().get("/monitor/").text
 
