@@ -235,7 +235,10 @@ def test_workers_are_recycled_without_a_refused_request_or_a_lost_engine() -> No
     ("environment", "sentence"),
     [
         ({"REDIS_URL": "http://example.org"}, "REDIS_URL is wrong: its scheme must be"),
-        ({"REDIS_URL": "redis://127.0.0.1?colour=red"}, "REDIS_URL is wrong: it contains an unknown option"),
+        (
+            {"REDIS_URL": "redis://127.0.0.1?colour=red"},
+            "REDIS_URL is wrong: it contains an unknown option",
+        ),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is wrong"),
         (
             {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"},

@@ -48,6 +48,7 @@ NEVER_LEFT = {
     "demo:client:{primaries}": "not there yet in the build of the dump",
     "demo:client:{changes}": "the same",
     "demo:busy:{run}": "the same",
+    "demo:learn:{<run>}:<part>": "the same",
     "demo:monitor:{sampler}:latest": "the same",
     "demo:catalog:{behind-<run>}:<part>": "gone with its run, or after a minute",
     "demo:catalog:{lab-<run>:<key>}": "the same",
