@@ -143,7 +143,7 @@ def tell(found: Found) -> str:
     stale = "; ".join(f"{row.name.lower()} {row.values[0]:.0f}" for row in found.rows)
     died = [row.name.lower() for row in found.rows if row.values[2] == 0]
     return (
-        f"Of {of_all} reads after a write were stale: {stale}. When a writer died before its delete, "
+        f"Stale, of {of_all} reads after a write: {stale}. When a writer died before its delete, "
         f"readers saw the new value {' and '.join(died) or 'by none of these ways'}"
         f"{'' if not died else ' alone'}."
     )

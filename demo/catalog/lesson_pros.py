@@ -110,4 +110,4 @@ def tell(found: Found) -> str:
     )
 
 
-EXPERIMENT = Experiment(measure, verdict, tell, ("Reads", "Right", "Median ms"), drawn=2)
+EXPERIMENT = Experiment(measure, verdict, tell, ("Reads", "Right", "Each, ms"), drawn=2)

@@ -187,8 +187,8 @@ def tell(found: Found) -> str:
         return ""
     tried = len(found.rows)
     return (
-        f"In {found.counts['plain']:.0f} of {tried} orders the plain code went on serving the old value, for "
-        f"its whole TTL of {KEY_SECONDS} s; the lease did so in {found.counts['lease']:.0f}."
+        f"In {found.counts['plain']:.0f} of {tried} orders the plain code left the old value in the cache, until "
+        f"its TTL of {KEY_SECONDS} s ends; the lease did so in {found.counts['lease']:.0f}."
     )
 
 

@@ -16,7 +16,7 @@ Check = Callable[[Facts, Limits], Outcome]
 CHECKS: dict[str, Check] = {
     "memory is limited": checks_memory.no_maxmemory,
     "sessions cannot be evicted": checks_memory.evicts_sessions,
-    "the cache can evict entries": checks_memory.noeviction_with_a_cache,
+    "the cache leaves room": checks_memory.noeviction_with_a_cache,
     "enough connections": checks_server.too_many_connections,
     "data is saved to disk": checks_server.nothing_persists,
     "a password is set": checks_server.no_password,

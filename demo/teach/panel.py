@@ -43,8 +43,8 @@ POLICIES = {
 }
 MOST_CARRIED, MOST_LINES = 6, (80, 40, 24, 12, 0)
 NOTED = (
-    '<p class="label">Only for you, for ten minutes: the app sends each script as EVAL, with a '
-    "few lines that record each redis.call and its reply.</p>"
+    '<p class="label">Only for you, for ten minutes: the app sends the text of each script (EVAL), '
+    "with a few lines that record each redis.call and its reply. The rows show the usual EVALSHA.</p>"
 )
 ASKED, HEADER_CHARACTERS = "X-Xray", 4000
 ALL_AWAY = b"Redis is away."

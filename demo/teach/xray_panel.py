@@ -249,7 +249,7 @@ def _drawn(args: tuple[Any, ...]) -> tuple[str, str, str, str, str]:
         f"<span>{fact}</span>" for fact in (commands.growth(str(args[0])), lives(args)) if fact
     )
     inside = scripts.called(args[0], args[1]).commands if args[0] in ("EVALSHA", "EVAL") else ()
-    inner = f'<p class="inner">inside the script: {", ".join(inside)}</p>' if inside else ""
+    inner = f'<p class="inner">the script can call: {", ".join(inside)}</p>' if inside else ""
     return (
         _line(command.name, command.key, command.arguments),
         escape(typed_whole(args, words)),

@@ -45,7 +45,7 @@ def test_where_eval_is_not_permitted_the_page_says_so(make_app: Callable[..., Fl
         web.post("/choices", data=NOTED)
         page = text(web.get("/leaderboard/boards/main").text)
     assert "Redis does not permit EVAL for this app’s user. The script’s text names:" in page
-    assert "inside the script: " in page and "Inside the script, in this call" not in page
+    assert "the script can call: " in page and "Inside the script, in this call" not in page
 
 
 def typed(page: str) -> list[str]:
