@@ -22,8 +22,7 @@ from demo.teach import packing, pattern_zip
 from demo.teach.packing import Wish
 from tests.topologies import topology
 
-SHORT = ("cache_aside", "lease", "sliding_window", "async_limiter", "session_store", "cart")
-SHORT += ("leader", "shared_answer", "turns")
+SHORT = ("cache_aside", "sliding_window", "async_limiter", "session_store", "ranking")
 QUIET = "-q -p no:cacheprovider -p no:valkey -p no:schemathesis -p no:anyio -p no:xdist"
 FASTAPI = """from fastapi import FastAPI
 {imports}

@@ -65,11 +65,12 @@ STICKS_OUT = """() => [...document.querySelectorAll("main *, header *, footer *"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
+
+
 def find() -> str | None:
-    """Where Chromium is, or None."""
-    return (
-        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    )
+    """Where Chromium is, or None. The one without windows takes half of the other's time."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextlib.contextmanager
