@@ -10,3 +10,15 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     """What it returns. Raises what it raises."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def where(client: Any) -> dict[str, Any]:
+    """How an asynchronous client reaches the server and database of this one."""
+    told = client.connection_pool.connection_kwargs
+    if "path" in told:
+        return {"unix_socket_path": told["path"]}
+    return {
+        name: told[name]
+        for name in ("host", "port", "db", "username", "password")
+        if told.get(name)
+    }

@@ -57,11 +57,10 @@ def test_fastapi_has_the_headers_of_the_draft_and_keeps_serving(client: Client) 
     httpx = framework("httpx")
     from examples.fastapi_limit import create_app
 
-    path = client.connection_pool.connection_kwargs["path"]
     cache = Cache(client, "of-fastapi", int, ttl_seconds=60)
 
     async def ask() -> None:
-        async with redis.asyncio.Redis(unix_socket_path=path) as own:
+        async with redis.asyncio.Redis(**async_runs.where(client)) as own:
             limiter = AsyncLimiter(own, "of-fastapi", Quota(3, 60))
             app = create_app(limiter, cache, lambda number: number * number)
             where = {"transport": httpx.ASGITransport(app), "base_url": "http://test"}

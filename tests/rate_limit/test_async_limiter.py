@@ -31,10 +31,8 @@ NOW_US = 1_795_408_171_000_000
 
 
 def ask(client: Client, package: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
-    path = client.connection_pool.connection_kwargs["path"]
-
     async def run() -> Any:
-        async with PACKAGES[package](unix_socket_path=path) as own:
+        async with PACKAGES[package](**async_runs.where(client)) as own:
             return await use(own)
 
     return async_runs.run(run())
