@@ -13,7 +13,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def where(client: Any) -> dict[str, Any]:
-    """How an asynchronous client reaches the server and database of this one."""
+    """How another client reaches the server and database of this one."""
     told = client.connection_pool.connection_kwargs
     if "path" in told:
         return {"unix_socket_path": told["path"]}

@@ -114,16 +114,21 @@ def test_rq_runs_a_job_once_at_a_time(client: Client) -> None:
     rq = framework("rq")
     from examples import rq_leader
 
-    path = client.connection_pool.connection_kwargs["path"]
-    with redis.Redis(unix_socket_path=path) as plain:
+    where = async_runs.where(client)
+    url = (
+        f"unix://{where['unix_socket_path']}"
+        if "unix_socket_path" in where
+        else f"redis://{where['host']}:{where['port']}/{where.get('db', 0)}"
+    )
+    with redis.Redis(**where) as plain:
         queue = rq.Queue("of-the-test", connection=plain)
-        job = queue.enqueue(rq_leader.nightly, f"unix://{path}")
+        job = queue.enqueue(rq_leader.nightly, url)
         rq.SimpleWorker([queue], connection=plain).work(burst=True)
         first = int(plain.get("report") or 0)
         assert job.return_value() is True and first > 0
         other = Leader(client, "nightly", "another worker", ttl_seconds=30)
         other.campaign()
-        again = queue.enqueue(rq_leader.nightly, f"unix://{path}")
+        again = queue.enqueue(rq_leader.nightly, url)
         rq.SimpleWorker([queue], connection=plain).work(burst=True)
         assert again.return_value() is False and other.token > first
         plain.unlink("report", *plain.scan_iter("rq:*"))

@@ -77,8 +77,7 @@ def any_client(request: pytest.FixtureRequest, client: Client) -> Iterator[Any]:
             for key in keys:
                 made.unlink(key)
     else:
-        path = client.connection_pool.connection_kwargs["path"]
-        made = (valkey.Valkey if package is valkey else redis.Redis)(unix_socket_path=path)
+        made = (valkey.Valkey if package is valkey else redis.Redis)(**async_runs.where(client))
     yield made
     made.close()
 
@@ -95,8 +94,7 @@ def test_every_pattern_works_on_each_packages_client_and_on_a_cluster(
 def test_a_server_that_forgot_the_scripts_is_told_them_again(
     client: Client, name: str, package: str
 ) -> None:
-    path = client.connection_pool.connection_kwargs["path"]
-    made = (redis.Redis if package == "redis-py" else valkey.Valkey)(unix_socket_path=path)
+    made = (redis.Redis if package == "redis-py" else valkey.Valkey)(**async_runs.where(client))
     made.script_flush()
     with made:
         EVERY[name](made, "forgotten")
