@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import RequestRedirect
 
 from demo import config, limits
-from demo.client import permissions, pool, starting
+from demo.client import connections, permissions, pool, starting
 from demo.client.background import Background
 from demo.client.folders import instance_folder
 from demo.client.memory import UNBOUNDED_BYTES, Memory
@@ -221,7 +221,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     watching = pool.beside(client, (), guard)
     made.background.everywhere("memory", lambda: memory.look(watching))
     made.keep(Misses())
-    made.closing.callback(client.close)
+    made.closing.callback(connections.disconnect, client)
     made.closing.callback(breaker.close)
     made.closing.callback(made.database.engine.dispose)
     spans = opentelemetry.from_environment()

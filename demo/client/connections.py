@@ -134,6 +134,13 @@ def pools(client: Any) -> list[BoundedPool]:
     return [node.redis_connection.connection_pool for node in nodes if node.redis_connection]
 
 
+def disconnect(client: Any) -> None:
+    """Closes all connections of a client. Its own `close` leaves those of a pool that it was given."""
+    client.close()
+    for pool in pools(client):
+        pool.disconnect()
+
+
 def is_cluster(client: Any) -> bool:
     """Whether a redis-py client is one for a cluster."""
     return hasattr(type(client), "get_node_from_key")

@@ -14,6 +14,7 @@ import pytest
 import redis
 from flask import Flask
 
+from demo.app import close
 from demo.client import connections
 from demo.observe import redis_sums, request_log
 from demo.observe.database_visits import DatabaseVisits
@@ -45,6 +46,16 @@ def test_nothing_of_the_making_is_left_where_a_fork_would_share_it(app: Flask) -
     assert web.get("/catalog/products/42").status_code == 200  # it goes on
 
 
+def test_a_closed_app_is_connected_to_nothing(make_app: Callable[..., Flask]) -> None:
+    """So that one that was only tried leaves the workers no connection of the master's."""
+    app = make_app()
+    assert app.test_client().get("/catalog/products/42").status_code == 200
+    (pool,) = connections.pools(services(app).redis)
+    assert any(each is not None and each.is_connected for each in pool.pool.queue)
+    close(app)
+    assert not any(each is not None and each.is_connected for each in pool.pool.queue)
+
+
 def test_an_app_that_a_fork_would_break_is_not_shared(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +63,10 @@ def test_an_app_that_a_fork_would_break_is_not_shared(
     monkeypatch.setattr(threading, "enumerate", lambda: alone)
     assert forks.can_share(app)
     alone.append(threading.main_thread())
+    assert forks.can_share(app)  # the same one, listed twice
+    alone.append(threading.Thread())
     assert not forks.can_share(app)
+    alone.pop()
     alone.pop()
     with monkeypatch.context() as traced:
         traced.setenv("OTEL_TRACES_EXPORTER", "console")
@@ -93,9 +107,14 @@ def test_no_two_processes_throw_the_same_dice(dice: Any) -> None:
     assert len({thrown() for _ in range(4)}) == 4
 
 
+def booted(server: Server) -> list[int]:
+    return list(map(int, re.findall(r"Booting worker with pid: (\d+)", "".join(server.lines))))
+
+
 def test_each_worker_has_connections_of_its_own_and_the_master_none(running: Server) -> None:
     master = running.process.pid
-    workers = set(map(int, re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))))
+    until(lambda: len(booted(running)) == 2, 20)  # the first may answer before the second is there
+    workers = set(booted(running))
     seen = set()
 
     def all_answered() -> bool:
@@ -117,11 +136,10 @@ def test_each_worker_has_connections_of_its_own_and_the_master_none(running: Ser
 
 
 def test_a_worker_that_takes_anothers_place_serves_as_the_first_did(running: Server) -> None:
-    (first, *_) = re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))
-    count = sum("Booting worker" in line for line in running.lines)
-    os.kill(int(first), signal.SIGKILL)
-    until(lambda: sum("Booting worker" in line for line in running.lines) > count, 20)
-    fresh = int(re.findall(r"Booting worker with pid: (\d+)", "".join(running.lines))[-1])
+    before = booted(running)
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(booted(running)) > len(before), 20)
+    fresh = booted(running)[-1]
     assert fresh in descendants(running.process.pid)
 
     def answers() -> bool:
