@@ -339,6 +339,7 @@ def test_it_refuses_a_cluster_with_one_sentence(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Client, "get_node_from_key", None, raising=False)
+    monkeypatch.setattr(Client, "has_map", False, raising=False)
     with pytest.raises(ConfigError, match="DEMO_NEAR_CACHE works with one server"):
         make_app(NEAR_CACHE=True)
 
