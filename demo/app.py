@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import RequestRedirect
 
 from demo import config, limits
-from demo.client import connections, permissions, pool, starting
+from demo.client import connections, permissions, pool, shared_trip, starting
 from demo.client.background import Background
 from demo.client.folders import instance_folder
 from demo.client.memory import UNBOUNDED_BYTES, Memory
@@ -179,7 +179,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     memory = Memory(values["ENGINE_MAXMEMORY_MB"] << 20 if bounded else UNBOUNDED_BYTES)
     waits = Waits(lambda: server.of(app).open_answers // 2)
     plugs = Plugs(values["REDIS_TIMEOUT_SECONDS"], values["BREAKER_SECONDS"], memory, waits)
-    around = (trace.around, sums.around, plugs.around)
+    around = (shared_trip.lend, trace.around, sums.around, plugs.around)
     needs = {
         module.bp.name: permissions.needs(Path(module.__file__ or "").parent, module.NEEDS)
         for module in modules
@@ -189,7 +189,8 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         app.reached_by = escape(reaching.line(url))
     # a cluster's guards stand before its servers
     guard = breaker if isinstance(breaker, Guard) else OPEN
-    protected = pool.beside(client, (trace.around, sums.around), guard)
+    around_protected = (shared_trip.collect, trace.around, sums.around)
+    protected = pool.beside(client, around_protected, guard)
     hosts = origins.hosts(values["ORIGIN"]) if values["ORIGIN"] else ()
     before_flask = BeforeFlask(app.wsgi_app, breaker, security.headers(values), hosts)
     before_flask.simulated = Simulated(str(app.secret_key))
@@ -280,10 +281,14 @@ def _begin() -> None:
         1000 * timeout_seconds if environ["REQUEST_METHOD"] in SAFE_METHODS else math.inf
     )
     pull_the_plug.begin()
+    if "HTTP_COOKIE" in environ:
+        panel.expect_visitor()
     if not FORWARDING.isdisjoint(environ):
         part(Proxies).notice(environ)
 
 
 def _end(_: BaseException | None) -> None:
     trace.end_trace()
+    if shared_trip.offered.get():
+        shared_trip.withdraw()
     pull_the_plug.end()

@@ -152,31 +152,36 @@ class Client(Wired, Redis):
         return self.remember(super().register_script(script))
 
     def _carry(self, trip: Trip) -> list[Any]:
-        args, options = trip.parts[0]
-        try:
-            return [self._execute_command(*args, **options)]
-        except ResponseError as error:
-            if _takes_no_writes(error):
-                pool: Any = self.connection_pool
-                pool.leave()
-            return [error]
-
-    def _execute_command(self, *args: Any, **options: Any) -> Any:
-        """Sends one command without redis-py's retries and meters: each command would pay for them.
+        """Sends one command, or several at once, without redis-py's retries and meters: each command
+        would pay for them.
 
         Nothing is retried: a ZINCRBY whose reply was lost would count twice.
         """
-        pool = self.connection_pool
+        pool: Any = self.connection_pool
         connection = self.connection or pool.get_connection()
+        replies, leaves = list[Any](), False
         try:
-            connection.send_command(*args, **options)
-            return self.parse_response(connection, args[0], **options)
+            if len(trip.parts) == 1:
+                args, options = trip.parts[0]
+                connection.send_command(*args, **options)
+            else:
+                packed = connection.pack_commands([args for args, _ in trip.parts])
+                connection.send_packed_command(packed)
+            for args, options in trip.parts:
+                try:
+                    replies.append(self.parse_response(connection, args[0], **options))
+                except ResponseError as error:
+                    replies.append(error)
+                    leaves = leaves or _takes_no_writes(error)
         except (ConnectionError, TimeoutError, OSError):
             connection.disconnect()
             raise
         finally:
             if not self.connection:
                 pool.release(connection)
+        if leaves:
+            pool.leave()
+        return replies
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)

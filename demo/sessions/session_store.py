@@ -141,12 +141,12 @@ class SessionStore:
         if place is None:
             log.info("a session was asked for by what is no id")
             return None
-        keys = place.keys(*self.along)
-        args = [place.handle, self._idle_ms, _now(now_ms)]
+        command = self._load_command(place, now_ms)
         try:
-            reply = self._client.execute_command("EVALSHA", self._load.sha, len(keys), *keys, *args)
+            reply = self._client.execute_command(*command)
         except self._errors.no_script:
-            reply = self._load(keys=keys, args=args)
+            count = len(place.keys(*self.along))
+            reply = self._load(keys=command[3 : 3 + count], args=command[3 + count :])
         except self._errors.response as error:
             if "WRONGTYPE" not in str(error):
                 raise
@@ -158,6 +158,14 @@ class SessionStore:
         if not reply:
             log.info("session %s: there is none", place.handle[:8])
         return read_session(place, self.along, reply, self._decode) if reply else None
+
+    def load_command(self, sid: str) -> tuple[Any, ...] | None:
+        """The command that `load` will send for this id, for who can send it along with another.
+
+        None for what is no id.
+        """
+        place = session_id.place(sid, self.prefix)
+        return None if place is None else self._load_command(place, None)
 
     def epoch(self, user: str) -> str:
         """Read the user epoch, or create it.
@@ -296,6 +304,11 @@ class SessionStore:
             self._end_at(Place(ending.owner, ending.handle, self.prefix), again=True)
         else:
             self._replace_epoch(Place(ending.owner, "", self.prefix), [], "", ending)
+
+    def _load_command(self, place: Place, now_ms: int | None) -> tuple[Any, ...]:
+        keys = place.keys(*self.along)
+        life = (place.handle, self._idle_ms, _now(now_ms))
+        return "EVALSHA", self._load.sha, len(keys), *keys, *life
 
     def _place(self, user: str, handle: str = "") -> Place:
         return Place(session_id.owner_of(user), handle, self.prefix)

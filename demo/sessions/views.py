@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, has_request_context, request, se
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from demo.client.connections import is_cluster
 from demo.database import Database
 from demo.sessions import (
     account_use,
@@ -29,7 +30,7 @@ from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
-from demo.sessions.visitor import Parts, bp, cart_lines, forth, gone, parts, user
+from demo.sessions.visitor import Parts, bp, cart_lines, command, forth, gone, parts, user
 from demo.teach import home, panel, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import known_devices
@@ -91,7 +92,13 @@ def init(app: Flask, services: Services) -> None:
     services.sums.ask["sessions"] = lambda: (store.outcomes[True], store.outcomes[False])
     unused = Unused(database, store.forget)
     # what every page's header shows of the visitor
-    services.keep(panel.Visitor(user, lambda: sum(line.pieces for line in cart_lines())))
+    services.keep(
+        panel.Visitor(
+            user,
+            lambda: sum(line.pieces for line in cart_lines()),
+            (lambda: None) if is_cluster(client) else command,
+        )
+    )
     services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
     services.background.elect("accounts", unused.step)
     services.keep(

@@ -10,13 +10,14 @@ from flask import Blueprint, redirect, request, session, url_for
 from werkzeug import Response
 from werkzeug.exceptions import Conflict
 
+from demo.client.wire import Args
 from demo.observe.addresses import shorten
 from demo.sessions import cart, interface, session_id, user_agent
 from demo.sessions.account_use import Unused
 from demo.sessions.cart import Cart, Line
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore, SessionTooLarge
-from demo.web import flash_cookie
+from demo.web import cookies, flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.public import refuse_http
 from demo.web.security import is_own_path
@@ -52,6 +53,13 @@ def user() -> str | None:
     session.get("user")
     loaded = interface.current().loaded
     return loaded.user if loaded else None
+
+
+def command() -> Args | None:
+    """The command that will read this visitor's session, where one id was sent. To ask the session
+    itself would count as a look at it."""
+    sent = cookies.sent(cookies.SESSION)
+    return parts().store.load_command(sent[0]) if len(sent) == 1 else None
 
 
 def signed_in() -> str:

@@ -20,7 +20,9 @@ from urllib.parse import urlencode
 from flask import Response, current_app, g, render_template, request, url_for
 from jinja2 import Template
 
+from demo.client import shared_trip
 from demo.client.breaker import Breaker, Breakers
+from demo.client.wire import Args
 from demo.observe.trace import Trace, end_trace
 from demo.teach import ask, inside, keys_panel, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of, keys_of
@@ -58,6 +60,7 @@ class Visitor:
 
     user: Callable[[], str | None]
     pieces: Callable[[], int]
+    command: Callable[[], Args | None]
 
 
 def wanted() -> bool:
@@ -68,6 +71,22 @@ def wanted() -> bool:
         shown = current_app.config["XRAY"] and request.args.get("xray") != "0"
         known = g.xray_wanted = shown and ("/api/" not in request.path or ASKED in request.headers)
     return known
+
+
+def expect_visitor() -> None:
+    """The header of a page reads the visitor's session, so it may come with the page's own MGET."""
+    environ = request.environ
+    if (
+        environ["REQUEST_METHOD"] != "GET"
+        or "/api/" in request.path
+        or not cookies.has_session()
+        or pull_the_plug.current() is not pull_the_plug.NONE
+    ):
+        return
+    known = services().parts.get(Visitor)
+    command = known.command() if known else None
+    if command:
+        shared_trip.offer(command)
 
 
 def is_personal() -> bool:

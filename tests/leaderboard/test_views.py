@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.serving import make_server
 
-from demo.client.wire import Client
+from demo.client.wire import Client, Trip
 from demo.leaderboard import board_access, boards, play, views
 from demo.leaderboard.ranking import Leaderboard
 from demo.web.errors import RedisAway
@@ -746,19 +746,19 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_same_again(
 def answers_cut_off(app: Flask, how: str) -> Iterator[None]:
     """The next script is carried out, and its answer lost on the way."""
     client = services(app).redis
-    original = client._execute_command
+    original = client._carry
 
-    def lose(*args: Any, **options: Any) -> Any:
-        original(*args, **options)
+    def lose(trip: Trip) -> Any:
+        original(trip)
         raise (
             TimeoutError("Timeout reading from socket")
             if how == "late"
             else ConnectionError("Connection closed by server.")
         )
 
-    client._execute_command = lose  # type: ignore[method-assign]
+    client._carry = lose  # type: ignore[method-assign]
     yield
-    client._execute_command = original  # type: ignore[method-assign]
+    client._carry = original  # type: ignore[method-assign]
     services(app).breaker.succeeded()
 
 

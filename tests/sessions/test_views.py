@@ -14,6 +14,7 @@ from demo.web.services import part
 from tests.conftest import round_trips
 from tests.seen import seen
 from tests.sessions.visitors import GOOD, sid_of
+from tests.topologies import KINDS, topology
 
 
 def key_of(sid: str) -> str:
@@ -342,7 +343,7 @@ def test_what_each_request_costs(web: FlaskClient) -> None:
     assert (
         round_trips(web.post("/sessions/login", data=GOOD)) == 8
     )  # limits 3, epoch, load, merge, begin, end
-    assert round_trips(web.get("/catalog/products/42")) == 2
+    assert round_trips(web.get("/catalog/products/42")) == 1  # the session comes with the page
     assert round_trips(web.get("/sessions/")) == 1
     assert round_trips(web.get("/sessions/api/me")) == 1
     assert round_trips(web.get("/sessions/devices")) == 2
@@ -425,3 +426,17 @@ def test_who_puts_something_into_the_cart_stays_where_he_is(
     assert (answer.status_code, answer.headers["Location"]) == (303, back)
     page = web.get(back).text
     assert ": 1 in your cart." in page and "cart 1" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_brings_its_session_along_where_one_server_has_both(
+    make_app: Callable[..., Flask], kind: str
+) -> None:
+    with topology(kind) as given:
+        web = make_app(REDIS_URL=given.url(), RATE_LIMITS={}).test_client()
+        assert web.post("/sessions/login", data=GOOD).status_code == 303
+        web.get("/catalog/products/42")
+        page = web.get("/catalog/products/42")
+        assert "mara" in page.text and "EVALSHA" in page.text
+        assert round_trips(page) == (2 if kind == "cluster" else 1)
+        assert round_trips(web.get("/sessions/api/me")) == 1  # one that no page's MGET carries
