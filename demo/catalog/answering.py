@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time as now
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, render_template, request
+from flask import Blueprint, Flask, Response, current_app, g, render_template, request
 from jinja2 import Template
 from werkzeug.datastructures import Accept
 from werkzeug.exceptions import NotFound
@@ -91,10 +91,7 @@ def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Re
         return deliver(cached, HTML, groups, search)
     if panel.wanted():
         parts = g.setdefault("parts", {})
-        template = current_app.jinja_env.get_template("catalog/_cache_status.html")
-        left = cached.ttl_seconds  # it says the full ones, and whether there is anything left
-        told = replace(cached, value=None, ttl_seconds=int(left) or (left and 0.5), bytes=0)
-        parts["cached"] = _status(template, told)
+        parts["cached"] = how_cached(current_app, cached)
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
@@ -166,9 +163,23 @@ def cache_status(cached: Cached[Any]) -> str:
     return f"catalog; {words}{'; collapsed' if cached.collapsed else ''}"
 
 
+def how_cached(app: Flask, cached: Cached[Rendered]) -> str:
+    """What a page says of where it comes from."""
+    template = app.jinja_env.get_template("catalog/_cache_status.html")
+    left = cached.ttl_seconds  # it says the full ones, and whether there is anything left
+    told = replace(cached, value=None, ttl_seconds=int(left) or (left and 0.5), bytes=0)
+    return _status(template, told)
+
+
 @lru_cache(maxsize=1024)
 def _status(template: Template, cached: Cached[None]) -> str:
     return template.render(cached=cached)
+
+
+def drawn_lessons(app: Flask, below: str, template: str) -> str | None:
+    """The lessons of a template as this process has drawn them for this place, if it has."""
+    place, rendered = app.extensions.get("lessons", ("", {}))
+    return rendered.get(template) if place == below else None
 
 
 def _lessons(template: str) -> str:

@@ -1,5 +1,4 @@
-"""Products before Flask is asked: the page without its x-ray for who has no cookie, the JSON for
-anybody."""
+"""Products before Flask is asked: the page for who has no cookie, the JSON for anybody."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from demo.catalog import products
+from demo.catalog import products, xrayed_answers
 from demo.catalog.answering import HTML, JSON, ONE_JSON, ONE_PAGE, whole
 from demo.catalog.cached_catalog import CachedCatalog, cache_groups
 from demo.catalog.products import ProductPage
@@ -30,17 +29,25 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
         query, cookies = environ.get("QUERY_STRING"), environ.get("HTTP_COOKIE")
         if json:
             anybodys = not query and f"{pull_the_plug.COOKIE}=" not in (cookies or "")
+        elif cookies is None and not query and shown and xrayed_answers.may_be(app, environ):
+            return partial(answer, environ, number, False, xray=True)
         else:
             anybodys = cookies is None and (query == "xray=0" or not (query or shown))
         return partial(answer, environ, number, json) if anybodys else None
 
-    def answer(environ: dict[str, Any], number: int, json: bool) -> Whole | None:
+    def answer(
+        environ: dict[str, Any], number: int, json: bool, *, xray: bool = False
+    ) -> Whole | None:
+        begun = current_trace()
+        if begun:
+            begun.detailed = xray
+
         def draw_in_context(page: ProductPage) -> str:
             trace = current_trace()
             with app.request_context(environ):
                 drawn = draw(page)
             if trace:  # which ended with the context
-                resume_trace(trace, detailed=False)
+                resume_trace(trace, detailed=trace.detailed)
             return drawn
 
         below = environ.get("SCRIPT_NAME", "")
@@ -57,6 +64,8 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
             cached,
             "catalog.api.get_product" if json else "catalog.product",
         )
+        if xray and begun:
+            return xrayed_answers.answer(app, environ, cached, begun, cache_groups(number))
         return (
             None
             if cached.value is None

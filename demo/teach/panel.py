@@ -11,13 +11,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Response, current_app, g, render_template, request, url_for
+from flask import Flask, Response, current_app, g, render_template, request, url_for
 from jinja2 import Template
 
 from demo.client import shared_trip
@@ -118,7 +118,7 @@ def fill(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", PERSONAL)
     if cookies.has_session():
         body = _with_visitor(body)
-    parts = {b"worker": f"Answered by process {os.getpid()}"}
+    parts = {b"worker": worker()}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     told = (flash_cookie.take("message"), parts.pop(b"notice", None), g.get("effect"))
     message, chosen = " ".join(filter(None, told)), pull_the_plug.current()
@@ -137,7 +137,7 @@ def fill(response: Response) -> Response:
     breaker = get_breaker()
     if breaker.is_open:
         body = _with_banner(body, breaker)
-    response.set_data(_put(body, parts))
+    response.set_data(put(body.split(BEGIN), parts))
     return response
 
 
@@ -168,10 +168,10 @@ def _chip(template: Template, href: str, user: str | None, count: int) -> bytes:
     return template.render(href=href, user=user, count=count).encode()
 
 
-def _put(body: bytes, parts: dict[bytes, str]) -> bytes:
-    """The page with each part in the first place that has its mark, in one pass; other comments
-    stay."""
-    first, *others = body.split(BEGIN)
+def put(page: Iterable[bytes], parts: dict[bytes, str]) -> bytes:
+    """The page, split at `BEGIN`, with each part in the first place that has its mark, in one pass;
+    other comments stay."""
+    first, *others = page
     pieces = [first]
     for piece in others:
         mark, _, rest = piece.partition(END)
@@ -219,23 +219,41 @@ def show(response: Response, trace: Trace, reached_by: str = "") -> None:
         return
     body = response.get_data()
     if XRAY in body:
-        whole = bar = ""
+        parts = {b"xray": "", b"xbar": "", b"trips": xray_panel.totals(trace)}
         if wanted():
-            asked, status = f"{request.method} {request.path}", response.status_code
             before = flash_cookie.take("xray")
-            whole = xray_panel.draw(
+            parts = drawn(
                 trace,
-                asked,
-                status,
-                before,
+                f"{request.method} {request.path}",
+                response.status_code,
                 _more(trace),
                 _missed(response, trace),
                 reached_by,
+                before,
             )
-            bar = xray_panel.bar(trace, status, before)
-        response.set_data(
-            _put(body, {b"xray": whole, b"xbar": bar, b"trips": xray_panel.totals(trace)})
-        )
+        response.set_data(put(body.split(BEGIN), parts))
+
+
+def drawn(
+    trace: Trace,
+    asked: str,
+    status: int,
+    more: str,
+    missed: Miss | None,
+    reached_by: str,
+    before: dict[str, Any] | None = None,
+) -> dict[bytes, str]:
+    """The x-ray's parts of a page: of a request such as "GET /", and what can be asked for."""
+    return {
+        b"xray": xray_panel.draw(trace, asked, status, before, more, missed, reached_by),
+        b"xbar": xray_panel.bar(trace, status, before),
+        b"trips": xray_panel.totals(trace),
+    }
+
+
+def worker() -> str:
+    """Who answers."""
+    return f"Answered by process {os.getpid()}"
 
 
 def _missed(response: Response, trace: Trace) -> Miss | None:
@@ -244,12 +262,16 @@ def _missed(response: Response, trace: Trace) -> Miss | None:
     told = response.headers.get("Cache-Status", "")
     if request.method != "GET" or response.status_code != 200 or pull_the_plug.current().any:
         return None
-    misses: Misses = part(Misses)
     page = request.full_path[:200]
     if "; fwd=miss" in told:
-        misses.note(page, trace)
-    miss = misses.of(page) if "; hit; ttl=" in told else None
-    if miss and miss.seconds_ago > current_app.config["CATALOG_TTL_SECONDS"]:
+        part(Misses).note(page, trace)
+    return last_miss(current_app, page) if "; hit; ttl=" in told else None
+
+
+def last_miss(app: Flask, page: str) -> Miss | None:
+    """What the last miss of a page took, as far as this process remembers it."""
+    miss = part(Misses, app).of(page)
+    if miss and miss.seconds_ago > app.config["CATALOG_TTL_SECONDS"]:
         return replace(miss, renewed=True)  # what is fresh is younger
     return miss
 
@@ -258,15 +280,17 @@ def _more(trace: Trace) -> str:
     """What can be asked for: the keys of a page, and what its scripts ran."""
     more = ""
     if request.method == "GET":
-        if request.query_string:
-            more = _asked(trace)
-        else:
-            path = html.escape(request.script_root + request.path)
-            more = keys_panel.link(f"{path}?xray=keys") + ask.form(path, "")
+        path = html.escape(request.script_root + request.path)
+        more = _asked(trace) if request.query_string else more_of(path)
     for step in trace.steps:
         if step.label == "EVALSHA":
             return more + _scripts(trace)
     return more
+
+
+def more_of(path: str) -> str:
+    """What can be asked for at a path, given as HTML."""
+    return keys_panel.link(f"{path}?xray=keys") + ask.form(path, "")
 
 
 def _asked(trace: Trace) -> str:

@@ -11,6 +11,7 @@ from demo.web.security import SAFE_METHODS
 
 MOST_MEMBERS = 16
 GZIP = ("gzip", "x-gzip")
+CODED = frozenset(("HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"))
 NO_GZIP = "The request body does not match its Content-Encoding: it is not gzip, or incomplete."
 
 

@@ -38,9 +38,9 @@ def are_checked_by(view: Callable[..., Any]) -> bool:
 
 
 def refuse_unmatched() -> None:
-    """Raises PreconditionFailed for a change that is meant for a representation, where there is
-    none."""
-    if "HTTP_IF_MATCH" not in request.environ or request.endpoint is None:
+    """Raises PreconditionFailed for a change with If-Match, so meant for a representation, where
+    there is none."""
+    if request.endpoint is None:
         return
     view = current_app.view_functions[request.endpoint]
     if request.method not in ("GET", "HEAD", "OPTIONS") and not are_checked_by(view):

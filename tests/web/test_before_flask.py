@@ -1,5 +1,7 @@
 """Whole answers in front of Flask are those that Flask would give, and everything else passes on."""
 
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +12,11 @@ from sqlalchemy import text
 
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import CachedCatalog
+from demo.client.wire import Client
 from demo.teach import pull_the_plug
 from demo.web.cookies import SESSION
 from demo.web.services import part, services
+from demo.web.simulated import seen
 from tests.conftest import round_trips
 
 PAGE, API = "/catalog/products/42", "/catalog/api/products/42"
@@ -121,7 +125,7 @@ def test_everything_else_passes_on(bare: Flask, ask: Callable[[FlaskClient], Any
     assert len(paths) == 1
 
 
-def test_a_page_with_its_xray_is_flasks(app: Flask) -> None:
+def test_a_first_page_with_its_xray_is_flasks(app: Flask) -> None:
     paths = asked_flask(app)
     assert "What Redis did</h2>" in app.test_client().get(PAGE).text
     assert paths == [PAGE]
@@ -144,3 +148,80 @@ def test_with_redis_away_flask_answers_with_the_banner(make_app: Callable[..., F
 def test_https_is_insisted_on_here_too(make_app: Callable[..., Flask]) -> None:
     answer = make_app(XRAY=False, SECURE_COOKIES=True).test_client().get(PAGE)
     assert "max-age" in answer.headers["Strict-Transport-Security"]
+
+
+@pytest.fixture
+def shown(make_app: Callable[..., Flask]) -> Flask:
+    app = make_app(XRAY=True)
+    for _ in range(2):  # a miss, and what Flask draws once: the lessons
+        app.test_client().get(PAGE)
+    return app
+
+
+FIGURES = re.compile(r'[0-9a-f]{12,}|[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?%?|data-[a-z]+="[^"]*"')
+
+
+@pytest.mark.parametrize("below", ["", "/shop"])
+def test_a_page_with_its_x_ray_is_the_one_that_flask_would_give(shown: Flask, below: str) -> None:
+    options: Any = {"environ_overrides": {"SCRIPT_NAME": below}} if below else {}
+    for _ in range(2):
+        shown.test_client().get(PAGE, **options)
+    paths = asked_flask(shown)
+    ours = shown.test_client().get(PAGE, **options)
+    assert paths == []
+    theirs = without_windows(shown, PAGE, **options)
+    assert (ours.status, round_trips(ours), round_trips(theirs)) == ("200 OK", 1, 1)
+    assert FIGURES.sub("N", ours.text) == FIGURES.sub("N", theirs.text)
+    assert "GET /catalog/products/42" in ours.text and ">MGET<" in ours.text
+
+    def told(response: Any) -> dict[str, str]:
+        varying = ("Server-Timing", "Cache-Status", "X-Request-ID", "ETag", "Content-Length")
+        return {name: value for name, value in response.headers.items() if name not in varying}
+
+    assert told(ours) == told(theirs)
+    assert len(ours.data) == int(ours.headers["Content-Length"])
+    assert [len(each.headers["ETag"]) for each in (ours, theirs)] == [26, 26]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda web: web.set_cookie("anything", "x") or web.get(PAGE),
+        lambda web: web.get(f"{PAGE}?xray=keys"),
+        lambda web: web.get(PAGE, headers={"If-None-Match": "*"}),
+        lambda web: web.get("/catalog/products/43"),  # a miss
+        lambda web: web.get("/catalog/products/999999"),
+        lambda web: web.get(PAGE, environ_overrides={"SCRIPT_NAME": "/elsewhere"}),
+    ],
+)
+def test_an_x_ray_that_needs_more_is_flasks(
+    shown: Flask, ask: Callable[[FlaskClient], Any]
+) -> None:
+    paths = asked_flask(shown)
+    answer = ask(shown.test_client())
+    assert len(paths) == 1 and answer.status_code in (200, 304, 404)
+    if answer.status_code != 304:
+        assert "What Redis did" in answer.text
+
+
+def test_a_page_with_its_x_ray_goes_to_flask_while_simulated_visitors_are_here(
+    shown: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = asked_flask(shown)
+    monkeypatch.setattr(seen, "until", time.time() + 60)
+    assert "imulated" in shown.test_client().get(PAGE).text and paths == [PAGE]
+
+
+def test_the_x_ray_of_a_miss_has_every_step_and_its_line(shown: Flask, client: Client) -> None:
+    path = "/catalog/products/44"
+    ours = shown.test_client().get(path)
+    client.flushdb()
+    theirs = without_windows(shown, path)
+    assert round_trips(ours) == round_trips(theirs) == 3
+    (mine, *_), (flasks, *_) = (
+        re.findall(r'(?s)id="xr".*?<ol class="cmds">(.*?)</ol>', each.text)
+        for each in (ours, theirs)
+    )
+    assert all(word in mine for word in (">MGET<", "EVALSHA", "demo/catalog/lease.py:"))
+    assert FIGURES.sub("N", mine) == FIGURES.sub("N", flasks)
+    assert "The same page as a miss" in shown.test_client().get(path).text
