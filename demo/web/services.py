@@ -7,7 +7,7 @@ here.
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 
@@ -61,12 +61,14 @@ class Services:
 
 def services(app: Flask | None = None) -> Services:
     """The services of an app, of the running one by default."""
-    return cast(Services, (app or current_app).extensions["services"])
+    made: Services = (app or current_app).extensions["services"]
+    return made
 
 
 def part(kind: type[T], app: Flask | None = None) -> T:
     """The part of this type that a use case keeps. Raises KeyError where it keeps none."""
-    return cast(T, services(app).parts[kind])
+    found: T = services(app).parts[kind]
+    return found
 
 
 def get_redis() -> Client:

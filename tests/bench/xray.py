@@ -59,12 +59,12 @@ def _undrawn(page: Callable[[], object]) -> Callable[[], object]:
         return ""
 
     def without() -> None:
-        drawn = xray_panel.draw, xray_panel.bar, panel._keys
-        xray_panel.draw = xray_panel.bar = panel._keys = nothing
+        drawn = xray_panel.draw, xray_panel.bar, panel.more_of
+        xray_panel.draw = xray_panel.bar = panel.more_of = nothing
         try:
             page()
         finally:
-            xray_panel.draw, xray_panel.bar, panel._keys = drawn
+            xray_panel.draw, xray_panel.bar, panel.more_of = drawn
 
     return without
 
