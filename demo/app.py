@@ -3,6 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import ModuleType
@@ -86,10 +87,6 @@ class App(Flask):
             to = urlsplit(error.new_url)
             error.new_url = "/" + to.path.lstrip("/") + (f"?{to.query}" if to.query else "")
         super().raise_routing_exception(request)
-
-    def preprocess_request(self) -> Any:
-        _begin(self, request.environ)
-        return super().preprocess_request()
 
     def process_response(self, response: Response) -> Response:
         response = super().process_response(response)
@@ -251,6 +248,7 @@ def _database(values: Mapping[str, Any], instance: Path, waits: Waits) -> Databa
 
 def _hooks(app: App) -> None:
     errors.init(app)
+    app.before_request(partial(_begin, app))
     app.after_request(panel.fill)
     app.teardown_request(_end)
 
@@ -263,9 +261,10 @@ def _check_limits(app: Flask, left_out: set[str]) -> None:
         )
 
 
-def _begin(app: Flask, environ: dict[str, Any]) -> None:
+def _begin(app: Flask) -> None:
     """All that comes before a view, in one place: a hook of Flask's costs more than most of these."""
-    config, is_change = app.config, environ["REQUEST_METHOD"] not in SAFE_METHODS
+    config, environ = app.config, request.environ
+    is_change = environ["REQUEST_METHOD"] not in SAFE_METHODS
     if config["BACKGROUND"] != "none":
         services(app).background.start()
     begun = environ.get(trace.TRACE)

@@ -22,7 +22,14 @@ FLOORS = ("client", "observe", "web", "teach")  # each knows those before it
 ROOT_ROOMS = {"client": {"config"}, "observe": {"config"}, "web": {"config", "database", "limits"}}
 DOORS = {
     *("views", "interface", "guard", "workload_runner", "eviction_runner"),
-    *("answering", "whole_answers", "count_visits", "cached_dashboard", "board_access"),
+    *(
+        "answering",
+        "whole_answers",
+        "filled_answers",
+        "count_visits",
+        "cached_dashboard",
+        "board_access",
+    ),
     *("transfer_commands", "refusal", "caller", "limits_table"),
     *("visitor", "own_page", "observed_race", "races"),
     "show_me",

@@ -14,22 +14,29 @@ from werkzeug.test import EnvironBuilder
 
 from demo.observe import logs
 from demo.observe.log_batches import Batches
+from demo.web.cookies import SESSION
+from tests.sessions.visitors import GOOD
 
 PATH = "/leaderboard/api/boards/main"
 # On Python 3.11, and on 3.13, which makes fewer calls for comprehensions and more elsewhere.
 MOST_CALLS = {
     "product page, without x-ray": (135, 129),
     "product page, with x-ray": (234, 234),
+    "product page, signed in": (199, 199),
     "product as JSON": (131, 122),
-    "read of a board": (416, 412),
-    "post of a score": (452, 448),
-    "refused hit": (435, 431),
+    "read of a board": (412, 408),
+    "post of a score": (449, 445),
+    "refused hit": (433, 429),
 }
 
 
-def calls(app: Flask, path: str, method: str = "GET", json: Any = None) -> tuple[int, int]:
+def calls(
+    app: Flask, path: str, method: str = "GET", json: Any = None, cookie: str = ""
+) -> tuple[int, int]:
     """The status of a request, and the Python calls from its first to its last byte."""
     environ = EnvironBuilder(path=path, method=method, json=json).get_environ()
+    if cookie:
+        environ["HTTP_COOKIE"] = cookie
     status, count = [], 0
 
     def start(line: str, *_: Any) -> Any:
@@ -73,9 +80,19 @@ def log() -> Iterator[io.StringIO]:
 def test_a_warm_request_is_at_most_so_many_calls(what: str, make_app: Callable[..., Flask]) -> None:
     limits = {"rate_limit.api.hit": {"limit": 1, "window_seconds": 60}}
     app = make_app(RATE_LIMITS=limits if what == "refused hit" else {}, XRAY="with x-ray" in what)
+    web = app.test_client()
+    if what == "product page, signed in":
+        assert web.post("/sessions/login", data=GOOD).status_code == 303
+    sid = web.get_cookie(SESSION)
     asked: tuple[Any, ...] = {
         "product page, without x-ray": ("/catalog/products/42",),
         "product page, with x-ray": ("/catalog/products/42",),
+        "product page, signed in": (
+            "/catalog/products/42",
+            "GET",
+            None,
+            f"{SESSION}={sid.value}" if sid else "",
+        ),
         "product as JSON": ("/catalog/api/products/42",),
         "read of a board": (PATH,),
         "post of a score": (f"{PATH}/scores", "POST", {"player": "mara", "score": 5}),

@@ -1,4 +1,5 @@
-"""Products before Flask is asked: the page for who has no cookie, the JSON for anybody."""
+"""Products before Flask is asked: the page for who has no cookie but a session's, the JSON for
+anybody."""
 
 import re
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from typing import Any
 
 from flask import Flask
 
-from demo.catalog import products, xrayed_answers
+from demo.catalog import products
 from demo.catalog.answering import HTML, JSON, ONE_JSON, ONE_PAGE, whole
 from demo.catalog.cached_catalog import CachedCatalog, cache_groups
+from demo.catalog.filled_answers import Filled
 from demo.catalog.products import ProductPage
+from demo.client import shared_trip
 from demo.observe.trace import ENDPOINT, current_trace, resume_trace
 from demo.teach import pull_the_plug
 from demo.web.before_flask import OUTCOME, Whole, Window
@@ -20,7 +23,7 @@ PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
 
 def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str]) -> Window:
     """The window through which these are answered."""
-    shown = bool(app.config["XRAY"])
+    shown, filled = bool(app.config["XRAY"]), Filled(app)
 
     def look(environ: dict[str, Any]) -> Callable[[], Whole | None] | None:
         number, json = _asked(environ["PATH_INFO"])
@@ -29,25 +32,26 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
         query, cookies = environ.get("QUERY_STRING"), environ.get("HTTP_COOKIE")
         if json:
             anybodys = not query and f"{pull_the_plug.COOKIE}=" not in (cookies or "")
-        elif cookies is None and not query and shown and xrayed_answers.may_be(app, environ):
-            return partial(answer, environ, number, False, xray=True)
         else:
-            anybodys = cookies is None and (query == "xray=0" or not (query or shown))
+            bare = query == "xray=0" or not (query or shown)
+            anybodys = bare and cookies is None
+            if not anybodys and (bare or not query) and filled.may_be(environ, xray=not bare):
+                return partial(answer, environ, number, False, fill=True, xray=not bare)
         return partial(answer, environ, number, json) if anybodys else None
 
     def answer(
-        environ: dict[str, Any], number: int, json: bool, *, xray: bool = False
+        environ: dict[str, Any], number: int, json: bool, *, fill: bool = False, xray: bool = False
     ) -> Whole | None:
         begun = current_trace()
-        if begun:
-            begun.detailed = xray
+        assert begun
+        begun.detailed = xray
 
         def draw_in_context(page: ProductPage) -> str:
-            trace = current_trace()
+            held = shared_trip.offered.get()
             with app.request_context(environ):
                 drawn = draw(page)
-            if trace:  # which ended with the context
-                resume_trace(trace, detailed=trace.detailed)
+            resume_trace(begun, detailed=xray)  # which ended with the context, as what was offered
+            shared_trip.offered.set(held)
             return drawn
 
         below = environ.get("SCRIPT_NAME", "")
@@ -64,8 +68,8 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
             cached,
             "catalog.api.get_product" if json else "catalog.product",
         )
-        if xray and begun:
-            return xrayed_answers.answer(app, environ, cached, begun, cache_groups(number))
+        if fill:
+            return filled.answer(environ, cached, begun, cache_groups(number))
         return (
             None
             if cached.value is None

@@ -33,20 +33,26 @@ def withdraw() -> None:
     offered.set(None)
 
 
+def replies() -> list[Any]:
+    """What came of the command that is offered, empty while nothing did; `collect` still has it."""
+    held = offered.get()
+    return held.replies if held else []
+
+
 def lend(trip: Trip, send: Send) -> list[Any]:
     """Adds what was offered to an MGET, as its last command."""
     held = offered.get()
     if held is None or held.replies or trip.label != "MGET":
         return send(trip)
-    replies = send(
+    came = send(
         trip._replace(
             label="pipeline",
             commands=[*trip.commands, held.args],
             parts=[*trip.parts, (held.args, {})],
         )
     )
-    held.replies = replies[1:]
-    return replies[:1]
+    held.replies = came[1:]
+    return came[:1]
 
 
 def collect(trip: Trip, send: Send) -> list[Any]:

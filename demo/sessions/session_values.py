@@ -127,6 +127,11 @@ def read_hash(flat: list[bytes]) -> Hash:
     return dict(zip(each, each, strict=True))
 
 
+def is_plain(reply: Any) -> bool:
+    """Whether loading found a session, and did not start its idle time again."""
+    return isinstance(reply, list) and bool(reply) and not reply[1]
+
+
 def read_session(
     place: Place,
     names: tuple[str, ...],

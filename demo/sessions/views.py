@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -30,7 +31,7 @@ from demo.sessions.interface import RedisSessionInterface
 from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
-from demo.sessions.visitor import Parts, bp, cart_lines, command, forth, gone, parts, user
+from demo.sessions.visitor import Parts, bp, cart_lines, forth, glance, gone, parts, user
 from demo.teach import home, panel, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import known_devices
@@ -96,7 +97,9 @@ def init(app: Flask, services: Services) -> None:
         panel.Visitor(
             user,
             lambda: sum(line.pieces for line in cart_lines()),
-            (lambda: None) if is_cluster(client) else command,
+            f"{bp.url_prefix}/",
+            (lambda sid: None) if is_cluster(client) else store.load_command,
+            partial(glance, store),
         )
     )
     services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))

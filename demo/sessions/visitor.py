@@ -10,14 +10,15 @@ from flask import Blueprint, redirect, request, session, url_for
 from werkzeug import Response
 from werkzeug.exceptions import Conflict
 
-from demo.client.wire import Args
+from demo.client import shared_trip
 from demo.observe.addresses import shorten
 from demo.sessions import cart, interface, session_id, user_agent
 from demo.sessions.account_use import Unused
 from demo.sessions.cart import Cart, Line
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore, SessionTooLarge
-from demo.web import cookies, flash_cookie
+from demo.sessions.session_values import Session, is_plain
+from demo.web import flash_cookie
 from demo.web.errors import RedisAway
 from demo.web.public import refuse_http
 from demo.web.security import is_own_path
@@ -55,11 +56,17 @@ def user() -> str | None:
     return loaded.user if loaded else None
 
 
-def command() -> Args | None:
-    """The command that will read this visitor's session, where one id was sent. To ask the session
-    itself would count as a look at it."""
-    sent = cookies.sent(cookies.SESSION)
-    return parts().store.load_command(sent[0]) if len(sent) == 1 else None
+def glance(store: SessionStore, sid: str) -> tuple[str | None, int] | None:
+    """The user and the pieces in the cart, where this id's session came with a page and is no more
+    than read; None where it has to be looked into, or its cookie set again."""
+    came = shared_trip.replies()
+    loaded = store.load(sid) if came and is_plain(came[0]) else None
+    return (loaded.user, pieces(loaded)) if loaded else None
+
+
+def pieces(loaded: Session) -> int:
+    """How many pieces the cart holds that was read together with a session."""
+    return sum(line.pieces for line in cart.lines(loaded.along[cart.PART]))
 
 
 def signed_in() -> str:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Flask, Response, current_app, g, render_template, request, url_for
+from flask import Flask, Response, current_app, g, render_template, request
 from jinja2 import Template
 
 from demo.client import shared_trip
@@ -56,11 +56,14 @@ AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 @dataclass(frozen=True)
 class Visitor:
     """What a page's header shows of a visitor with a session: the user's name, and how many pieces
-    the cart holds."""
+    the cart holds. It leads to `path`. `command` is the one that will read the session of an id;
+    `glance` tells both of an id whose session came with the page, None where more is due."""
 
     user: Callable[[], str | None]
     pieces: Callable[[], int]
-    command: Callable[[], Args | None]
+    path: str
+    command: Callable[[str], Args | None]
+    glance: Callable[[str], tuple[str | None, int] | None]
 
 
 def wanted() -> bool:
@@ -75,16 +78,15 @@ def wanted() -> bool:
 
 def expect_visitor() -> None:
     """The header of a page reads the visitor's session, so it may come with the page's own MGET."""
-    environ = request.environ
     if (
-        environ["REQUEST_METHOD"] != "GET"
+        request.environ["REQUEST_METHOD"] != "GET"
         or "/api/" in request.path
-        or not cookies.has_session()
         or pull_the_plug.current() is not pull_the_plug.NONE
+        or shared_trip.offered.get()
     ):
         return
-    known = services().parts.get(Visitor)
-    command = known.command() if known else None
+    sent, known = cookies.sent(cookies.SESSION), services().parts.get(Visitor)
+    command = known.command(sent[0]) if known and len(sent) == 1 else None
     if command:
         shared_trip.offer(command)
 
@@ -152,15 +154,25 @@ def _with_banner(body: bytes, breaker: Breaker | Breakers) -> bytes:
 
 def _with_visitor(body: bytes) -> bytes:
     """The page with who is signed in, where it has a place for that."""
-    before, _, rest = body.partition(VISITOR)
-    if not rest:
+    known: Visitor | None = services().parts.get(Visitor)
+    if VISITOR not in body:
         return body
-    known, chip = services().parts.get(Visitor), b""
-    if known is not None:
-        template = current_app.jinja_env.get_template("_visitor.html")
-        count = known.pieces()  # which reads the session, and so who it is
-        chip = _chip(template, url_for("sessions.index"), known.user(), count)
-    return before + chip + rest.partition(VISITOR_END)[2]
+    if known is None:
+        return with_visitor(body, b"")
+    count = known.pieces()  # which reads the session, and so who it is
+    below = request.script_root + known.path
+    return with_visitor(body, chip(current_app, below, known.user(), count))
+
+
+def with_visitor(body: bytes, told: bytes) -> bytes:
+    """The page with this in the place of its visitor."""
+    before, _, rest = body.partition(VISITOR)
+    return before + told + rest.partition(VISITOR_END)[2]
+
+
+def chip(app: Flask, href: str, user: str | None, count: int) -> bytes:
+    """Who the visitor is, and how many pieces the cart holds, as a page's header shows them."""
+    return _chip(app.jinja_env.get_template("_visitor.html"), href, user, count)
 
 
 @lru_cache(maxsize=256)

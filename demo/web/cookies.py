@@ -19,11 +19,16 @@ OLD_SESSION, OLD_ID = "session", re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 
 
 def full(name: str) -> str:
+    """The name as it is sent to the running app."""
+    return named(name, current_app.config["SESSION_COOKIE_SECURE"], request.script_root)
+
+
+def named(name: str, secure: bool, below: str) -> str:
     """The name as it is sent: where cookies are for https alone, no other host can set it either.
-    Below a path of the host it cannot have the prefix that says so."""
-    if not current_app.config["SESSION_COOKIE_SECURE"]:
+    `below` a path of the host it cannot have the prefix that says so."""
+    if not secure:
         return name
-    return f"__Secure-{name}" if request.script_root else f"__Host-{name}"
+    return f"__Secure-{name}" if below else f"__Host-{name}"
 
 
 def sent(name: str) -> list[str]:

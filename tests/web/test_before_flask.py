@@ -12,12 +12,16 @@ from sqlalchemy import text
 
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import CachedCatalog
+from demo.client import shared_trip
 from demo.client.wire import Client
+from demo.sessions.session_id import place
+from demo.sessions.visitor import Parts
 from demo.teach import pull_the_plug
 from demo.web.cookies import SESSION
 from demo.web.services import part, services
 from demo.web.simulated import seen
 from tests.conftest import round_trips
+from tests.sessions.visitors import GOOD, sid_of
 
 PAGE, API = "/catalog/products/42", "/catalog/api/products/42"
 GZIP = {"Accept-Encoding": "gzip"}
@@ -218,10 +222,119 @@ def test_the_x_ray_of_a_miss_has_every_step_and_its_line(shown: Flask, client: C
     client.flushdb()
     theirs = without_windows(shown, path)
     assert round_trips(ours) == round_trips(theirs) == 3
-    (mine, *_), (flasks, *_) = (
-        re.findall(r'(?s)id="xr".*?<ol class="cmds">(.*?)</ol>', each.text)
+    mine, flasks = (
+        re.findall(r">([A-Z]+)</a>|<span>(demo/[^<]*|same round trip)</span>", each.text)
         for each in (ours, theirs)
     )
-    assert all(word in mine for word in (">MGET<", "EVALSHA", "demo/catalog/lease.py:"))
-    assert FIGURES.sub("N", mine) == FIGURES.sub("N", flasks)
+    assert ("MGET", "") in mine and any("demo/catalog/lease.py:" in line for _, line in mine)
+    assert mine == flasks
     assert "The same page as a miss" in shown.test_client().get(path).text
+
+
+@pytest.fixture(params=[True, False], ids=["with x-ray", "without"])
+def signed_in(request: pytest.FixtureRequest, make_app: Callable[..., Flask]) -> FlaskClient:
+    """A browser with a session and a cart; the page was loaded, and drawn by Flask once."""
+    app = make_app(XRAY=request.param, RATE_LIMITS={})
+    web = app.test_client()
+    web.post("/sessions/cart", data={"product": "42", "change": "3"})
+    assert web.post("/sessions/login", data=GOOD).status_code == 303
+    for _ in range(2):
+        web.get(PAGE)
+    web.delete_cookie("redis-in-practice-message")
+    without_windows(app, PAGE)
+    return web
+
+
+def test_a_page_of_a_signed_in_visitor_is_the_one_that_flask_would_give(
+    signed_in: FlaskClient,
+) -> None:
+    app = signed_in.application
+    paths = asked_flask(app)
+    ours = signed_in.get(PAGE)
+    assert paths == []
+    before_flask = services(app).before_flask
+    windows, before_flask.windows = before_flask.windows, []
+    theirs = signed_in.get(PAGE)
+    before_flask.windows = windows
+    assert (ours.status, round_trips(ours), round_trips(theirs)) == ("200 OK", 1, 1)
+    assert FIGURES.sub("N", ours.text) == FIGURES.sub("N", theirs.text)
+    assert "mara, cart 3" in ours.text and "mara, cart 3" in theirs.text
+    varying = ("Server-Timing", "Cache-Status", "X-Request-ID", "Content-Length", "Vary")
+    told, expected = (
+        {name: value for name, value in each.headers.items() if name not in varying}
+        for each in (ours, theirs)
+    )
+    assert told == expected and told["Cache-Control"] == "private, no-store"
+    assert set(ours.vary) == set(theirs.vary)
+    assert len(ours.data) == int(ours.headers["Content-Length"])
+
+
+def test_no_visitor_is_shown_anothers_page(signed_in: FlaskClient) -> None:
+    app = signed_in.application
+    other, nobody = app.test_client(), app.test_client()
+    assert other.post("/sessions/login", data={**GOOD, "name": "noor"}).status_code == 303
+    for _ in range(3):
+        for web, name in ((signed_in, "mara"), (other, "noor"), (nobody, "Sign in")):
+            shown = web.get(PAGE).text
+            assert [each in shown for each in ("mara", "noor")] == [
+                each == name for each in ("mara", "noor")
+            ]
+            assert name in shown
+    assert shared_trip.offered.get() is None
+
+
+@pytest.mark.parametrize(
+    "trouble", ["ended", "slides", "another type", "no id", "two", "forgotten"]
+)
+def test_a_session_that_needs_more_than_a_look_is_flasks(
+    signed_in: FlaskClient, client: Client, trouble: str
+) -> None:
+    sid = sid_of(signed_in)
+    found = place(sid)
+    assert found
+    if trouble == "ended":
+        client.delete(found.session)
+    elif trouble == "slides":
+        client.hincrby(found.session, "_seen", -60_000)
+    elif trouble == "another type":
+        client.delete(found.session)
+        client.set(found.session, "x")
+    elif trouble == "no id":
+        signed_in.set_cookie(SESSION, "x")
+    elif trouble == "two":
+        signed_in.set_cookie("anything", "x")
+    else:
+        client.script_flush()
+    paths = asked_flask(signed_in.application)
+    answer = signed_in.get(PAGE)
+    known = trouble in ("slides", "two", "forgotten")
+    assert (paths, answer.status_code, "mara, cart 3" in answer.text) == ([PAGE], 200, known)
+    if trouble == "slides":
+        assert f"{SESSION}={sid}" in answer.headers["Set-Cookie"] and round_trips(answer) == 1
+    if trouble in ("ended", "another type"):
+        assert "You are signed out now" in answer.text
+        assert f"{SESSION}=;" in answer.headers["Set-Cookie"]
+    assert round_trips(answer) <= (2 if trouble in ("another type", "forgotten") else 1)
+    assert shared_trip.offered.get() is None
+
+
+def test_a_session_that_one_look_counted_is_counted_once(signed_in: FlaskClient) -> None:
+    outcomes = part(Parts, signed_in.application).store.outcomes
+    before = outcomes[True]
+    signed_in.get(PAGE)
+    assert outcomes[True] == before + 1
+
+
+def test_a_miss_of_a_signed_in_visitor_is_flasks_and_its_session_comes_along(
+    signed_in: FlaskClient,
+) -> None:
+    path = "/catalog/products/44"
+    first = signed_in.get(path)
+    assert "mara, cart 3" in first.text and round_trips(first) == 3
+
+
+def test_with_a_near_cache_a_signed_in_visitor_is_known(make_app: Callable[..., Flask]) -> None:
+    web = make_app(NEAR_CACHE=True, RATE_LIMITS={}).test_client()
+    assert web.post("/sessions/login", data=GOOD).status_code == 303
+    for _ in range(4):
+        assert "mara" in web.get(PAGE).text

@@ -1,0 +1,106 @@
+"""A cached page before Flask is asked, with what is this request's and this visitor's own put in."""
+
+import hashlib
+import time
+from functools import lru_cache
+from html import escape
+from typing import Any, cast
+
+from demo.catalog.answering import HTML, ONE_PAGE, cache_status, drawn_lessons, how_cached
+from demo.catalog.cache_aside import Cached, CacheStatus
+from demo.catalog.rendered import Rendered
+from demo.client import shared_trip
+from demo.observe.trace import Trace
+from demo.teach import panel
+from demo.web import cookies, preconditions
+from demo.web.before_flask import Whole
+from demo.web.freshness import ASKED_EACH_TIME, PERSONAL
+from demo.web.services import services
+from demo.web.simulated import seen
+
+LESSONS = "catalog/_product_lessons.html"
+
+
+class Filled:
+    """Fills the pages of one app. `app` is a Flask app with `reached_by`."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._parts = app, services(app).parts
+        self._cookies: dict[str, str] = {}
+
+    def may_be(self, environ: dict[str, Any], *, xray: bool) -> bool:
+        """Whether Flask would put in no more than this does."""
+        below, sent = environ.get("SCRIPT_NAME", ""), environ.get("HTTP_COOKIE")
+        if not preconditions.FIELDS.isdisjoint(environ) or seen.until > time.time():
+            return False
+        if xray and drawn_lessons(self._app, below, LESSONS) is None:
+            return False
+        if sent is None:
+            return xray  # without it nothing is to be put in
+        sid = self._sid(below, sent)
+        return sid is not None and self._offered(sid)
+
+    def answer(
+        self, environ: dict[str, Any], cached: Cached[Rendered], trace: Trace, groups: str
+    ) -> Whole | None:
+        """The page; None for what was no hit, and where the visitor's session is no plain one: then
+        Flask goes on with the answers that came."""
+        below, path = environ.get("SCRIPT_NAME", ""), environ["PATH_INFO"]
+        if cached.value is None or cached.status is not CacheStatus.HIT:
+            return None
+        sid, chip = self._sid(below, environ.get("HTTP_COOKIE", "")), b""
+        if sid:
+            known: panel.Visitor = self._parts[panel.Visitor]
+            shown = known.glance(sid)
+            if shown is None:
+                return None
+            chip = panel.chip(self._app, below + known.path, *shown)
+        trace.finish()
+        parts = {b"worker": panel.worker(), b"trips": "", b"xray": "", b"xbar": ""}
+        if trace.detailed:
+            lessons = drawn_lessons(self._app, below, LESSONS)
+            more = panel.more_of(escape(below + path))
+            missed = panel.last_miss(self._app, f"{path}?")
+            asked, reached_by = f"GET {path}", self._app.reached_by
+            parts |= panel.drawn(trace, asked, 200, more, missed, reached_by)
+            parts |= {b"cached": how_cached(self._app, cached), b"lessons": cast(str, lessons)}
+        body = panel.put(_split(cached.value), parts)
+        headers = [
+            ("Content-Type", HTML),
+            ("Cache-Status", cache_status(cached)),
+            ("Vary", "Accept-Encoding, Cookie"),
+            ("Cache-Groups", groups),
+            ("No-Vary-Search", ONE_PAGE),
+            ("Cache-Control", PERSONAL if sid else ASKED_EACH_TIME),
+        ]
+        if sid:
+            body = panel.with_visitor(body, chip)
+        else:
+            headers.append(("ETag", f'"{hashlib.sha256(body).hexdigest()[:24]}"'))
+        return Whole("200 OK", [*headers, ("Content-Length", str(len(body)))], body)
+
+    def _sid(self, below: str, sent: str) -> str | None:
+        """The session's id, where its cookie is all that was sent."""
+        if below not in self._cookies:
+            secure = self._app.config["SESSION_COOKIE_SECURE"]
+            self._cookies = {below: f"{cookies.named(cookies.SESSION, secure, below)}="}
+        beginning = self._cookies[below]
+        sid = sent.removeprefix(beginning)
+        return sid if sid is not sent and not OTHERS.intersection(sid) else None
+
+    def _offered(self, sid: str) -> bool:
+        """Whether the visitor's session will come with the page."""
+        known: panel.Visitor | None = self._parts.get(panel.Visitor)
+        command = known.command(sid) if known else None
+        if command:
+            shared_trip.offer(command)
+        return command is not None
+
+
+OTHERS = frozenset(';,="\\ ')
+
+
+@lru_cache(maxsize=32)
+def _split(rendered: Rendered) -> tuple[bytes, ...]:
+    """A page at its marks: to decompress it costs as much as all that is put in."""
+    return tuple(rendered.plain.split(panel.BEGIN))
