@@ -126,3 +126,4 @@ def test_pictures_are_shown_in_both_themes_and_are_there(web: FlaskClient) -> No
         for path in (dark, light):
             answer = web.get(urljoin("/docs/readme", path))
             assert answer.data[:4] == b"\x89PNG" and "immutable" in answer.headers["Cache-Control"]
+            answer.close()
