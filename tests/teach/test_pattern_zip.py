@@ -145,6 +145,31 @@ def lua_texts() -> frozenset[bytes]:
 distributions = cache(packages_distributions)
 
 
+def test_the_tests_of_a_zip_ask_for_no_fixture_of_this_app() -> None:
+    ours = fixtures((REPOSITORY / "tests" / "conftest.py").read_text())
+    taken = fixtures((packing.TAKEN_ALONG / "conftest.py.txt").read_text())
+    assert {"web", "make_app"} <= ours and taken == {"client", "redis_url"}
+    for path in packing.tests_of(PATTERNS):
+        text = path.read_text()
+        asked = {
+            argument.arg
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+            for argument in node.args.args
+        }
+        assert not asked & (ours - taken - fixtures(text)), path
+
+
+def fixtures(text: str) -> set[str]:
+    """The fixtures that a file makes."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and any("fixture" in ast.unparse(each) for each in node.decorator_list)
+    }
+
+
 def test_the_zip_of_a_limiter_is_a_few_files() -> None:
     names = packing.tree(wish("rate_limit", "sliding_window"))
     code = [name for name in names if name.startswith("carried/carried/")]
