@@ -45,6 +45,7 @@ class Errors:
     out_of_memory: type[Exception]
     connection: type[Exception]
     data: type[Exception]
+    watch: type[Exception]
 
 
 def checked(client: Any, *, asynchronous: bool = False) -> Any:
@@ -58,7 +59,7 @@ def checked(client: Any, *, asynchronous: bool = False) -> Any:
         raise TypeError(
             "client: must be asynchronous here, for example redis.asyncio.Redis"
             if asynchronous
-            else "client: must be synchronous, for example redis.Redis"
+            else "client: must be synchronous, for example redis.Redis, not asynchronous"
         )
     encoder = getattr(client, "get_encoder", None)
     if encoder and encoder().decode_responses:
@@ -86,6 +87,7 @@ def errors_of_type(client_type: Any) -> Errors:
         out_of_memory=found.OutOfMemoryError,
         connection=found.ConnectionError,
         data=found.DataError,
+        watch=found.WatchError,
     )
 
 
