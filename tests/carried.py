@@ -27,7 +27,7 @@ from demo.teach.packing import Wish
 from tests.topologies import topology
 
 AT_ONCE = 2
-SHORT = ("cache_aside", "sliding_window", "async_limiter", "session_store", "ranking")
+SHORT = tuple(name for _, name in pattern_zip.MOST_WANTED)
 QUIET = "-q -p no:cacheprovider -p no:valkey -p no:schemathesis -p no:anyio -p no:xdist"
 FASTAPI = """from fastapi import FastAPI
 {imports}

@@ -288,6 +288,13 @@ def test_the_page_shows_the_tree_its_size_and_a_curl_line_for_the_same(web: Flas
     size = f"{len(data):,}".replace(",", "\u202f")
     assert f"{len(names)} files, {size} bytes" in page
     assert all(f"<code>{name}</code>" in page for name in names)
+    sources = re.findall(r'<a href="(/docs/source/[^"]+)"><code>', page)
+    assert {"/docs/source/demo/rate_limit/gcra.py", "/docs/source/demo/catalog/lease.lua"} <= set(
+        sources
+    )
+    assert page.count(" checked") == 3  # two patterns and an example
+    for source in sources:
+        assert web.get(source).status_code == 200
     assert {"counting/counting/gcra.lua", "counting/examples/rq_leader.py"} <= set(names)
 
 
@@ -311,7 +318,10 @@ def test_what_cannot_be_taken_is_told_on_the_page(web: FlaskClient, query: str, 
 
 def test_the_page_without_a_choice_offers_every_pattern(web: FlaskClient) -> None:
     page = web.get("/take/").text
-    assert all(f'value="{case}/{name}"' in page for case, name in PATTERNS)
+    assert all(page.count(f'value="{case}/{name}"') == 1 for case, name in PATTERNS)
+    first = page.partition("Start with these")[2].partition("</fieldset>")[0]
+    assert re.findall(r'value="\w+/(\w+)"', first) == [name for _, name in pattern_zip.MOST_WANTED]
+    assert 'ranking <span class="label">a leaderboard</span>' in first
     assert web.get("/take/patterns.zip").status_code == 404
 
 
@@ -342,6 +352,13 @@ def test_the_command_writes_what_the_zip_holds_and_nothing_over_anything(
     assert take(app, "nothing", *into) == (1, "Error: patterns: there is no nothing\n")
     code, said = take(app, "gcra", "--into", str(tmp_path / "nowhere"))
     assert code == 1 and "is no folder" in said
+
+
+def test_what_a_zip_shows_of_retry_after_is_rounded_up() -> None:
+    told = [path.read_text() for path in packing.TAKEN_ALONG.glob("uses/*.txt")]
+    told = [text for text in told if "Retry-After" in text]
+    assert len(told) == 6 and all("rounded up, 1 at least" in text for text in told)
+    assert not any(":.0f}" in text for text in told)  # 0.4 s would be 0
 
 
 def test_a_wish_for_nothing_is_none() -> None:
