@@ -78,7 +78,7 @@ def page(name: str) -> str:
 @bp.get("/source/<path:path>")
 def source(path: str) -> str:
     """A file of the code to which a page leads."""
-    if path not in _linked():
+    if path not in linked():
         raise NotFound("No page links to this file.")
     file = REPOSITORY / path
     return render_template(
@@ -110,7 +110,7 @@ def documents() -> dict[str, Document]:
 
 
 @cache
-def _linked() -> frozenset[str]:
+def linked() -> frozenset[str]:
     """The files of the code to which a page leads."""
     return frozenset(
         target
