@@ -93,7 +93,7 @@ def init(app: Flask, services: Services) -> None:
     # what every page's header shows of the visitor
     services.keep(panel.Visitor(user, lambda: sum(line.pieces for line in cart_lines())))
     services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
-    services.background.elect("accounts", unused.step)
+    services.background.elect("accounts", unused.step, lead="outbox")
     services.keep(
         Parts(
             store,
