@@ -215,7 +215,7 @@ def test_the_measurements_are_those_of_the_tests_and_of_make_bench() -> None:
     assert calls == MOST_CALLS
     sections = {
         name
-        for cells in rows("Times, next to a neighbour")
+        for cells in rows("Times, next to another time of the same run")
         for name in re.findall(r"`(\w+)`", cells[0])
     }
     bench = (REPOSITORY / "tests" / "bench" / "__main__.py").read_text()
