@@ -85,9 +85,9 @@ class QuotaSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= 10_000:
-            raise ValueError("limit has to be from 1 to 10000")
+            raise ValueError("limit must be from 1 to 10000")
         if not 0.1 <= self.window_seconds <= 86_400:
-            raise ValueError("window_seconds has to be from 0.1 to 86400")
+            raise ValueError("window_seconds must be from 0.1 to 86400")
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,24 +120,22 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not BY.fullmatch(self.by):
             raise ValueError(
-                "by has to be address, network, user, api_key, everyone, field:<name>, device:<name>, "
+                "by must be address, network, user, api_key, everyone, field:<name>, device:<name>, "
                 "or several joined by +"
             )
         if self.spare and not DEVICE.fullmatch(self.spare):
-            raise ValueError("spare has to be device:<name>")
+            raise ValueError("spare must be device:<name>")
         self._check_quotas()
         self._check_cost()
         if not 0 <= self.block_after <= 1000 or not 0.1 <= self.block_seconds <= 86_400:
-            raise ValueError(
-                "block_after has to be from 0 to 1000, block_seconds from 0.1 to 86400"
-            )
+            raise ValueError("block_after must be from 0 to 1000, block_seconds from 0.1 to 86400")
 
     def _check_quotas(self) -> None:
         one = self.limit is not None or self.window_seconds is not None
         if self.mode == "exempt" and (one or self.quotas):
             raise ValueError("what is exempt has no quota")
         if self.mode != "exempt" and one == bool(self.quotas):
-            raise ValueError("limit and window_seconds are needed, or quotas in their place")
+            raise ValueError("limit and window_seconds must be given, or quotas in their place")
         if one and (self.limit is None or self.window_seconds is None):
             raise ValueError("limit and window_seconds go together")
         if len(self.quotas) > 5:
@@ -150,11 +148,11 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _check_cost(self) -> None:
         if isinstance(self.cost, str):
             if not COST.fullmatch(self.cost):
-                raise ValueError("cost has to be a number or field:<name>")
+                raise ValueError("cost must be a number or field:<name>")
         elif self.mode != "exempt" and not 1 <= self.cost <= min(
             quota.limit for quota in self.all_quotas()
         ):
-            raise ValueError("cost has to be from 1 to the limit")
+            raise ValueError("cost must be from 1 to the limit")
 
     def all_quotas(self) -> tuple[QuotaSetting, ...]:
         """The quotas, however they were written."""

@@ -1,5 +1,7 @@
 """Flask without the app that these come from: a cached page, a limit and a board."""
 
+import math
+
 import redis
 from flask import Flask, Response, jsonify, request
 
@@ -28,7 +30,7 @@ def create_app(client: redis.Redis) -> Flask:
     def score() -> Response | tuple[Response, int] | tuple[Response, int, dict[str, str]]:
         decision = limiter.hit(request.remote_addr or "unknown")
         if not decision.allowed:
-            wait = str(int(decision.retry_after_seconds) + 1)
+            wait = str(max(1, math.ceil(decision.retry_after_seconds)))
             return jsonify(error="too many"), 429, {"Retry-After": wait}
         sent = request.get_json()
         try:

@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import redis
+
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     """What it returns. Raises what it raises."""
@@ -14,6 +16,9 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def where(client: Any) -> dict[str, Any]:
     """How another client reaches the server and database of this one."""
+    if isinstance(client, redis.RedisCluster):
+        node = client.get_default_node()
+        return {"host": node.host, "port": node.port}
     told = client.connection_pool.connection_kwargs
     if "path" in told:
         return {"unix_socket_path": told["path"]}

@@ -2,10 +2,12 @@
 name and prefix, on redis-py, on valkey-py and on a cluster.
 
     python -m tests.carried            every pattern: its tests, and mypy --strict of the package
-    python -m tests.carried --short    the few that most services want
+    python -m tests.carried --short    the few that most services want, without the long tests, and
+                                       only their READMEs' uses on valkey-py and on a cluster
 
-Prints a line for each pattern; ends with 1 if anything failed. Asks no network: the packages are those of
-the running interpreter.
+A test that needs what a cluster has not (a server to fill, to stop, or that a Sentinel watches) starts one
+of its own, so all tests run on a cluster. Prints a line for each pattern; ends with 1 if anything failed.
+Asks no network: the packages are those of the running interpreter.
 """
 
 import argparse
@@ -16,13 +18,16 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 
 from demo.teach import packing, pattern_zip
 from demo.teach.packing import Wish
 from tests.topologies import topology
 
-SHORT = ("cache_aside", "sliding_window", "async_limiter", "session_store", "ranking")
+AT_ONCE = 2
+SHORT = tuple(name for _, name in pattern_zip.MOST_WANTED)
 QUIET = "-q -p no:cacheprovider -p no:valkey -p no:schemathesis -p no:anyio -p no:xdist"
 FASTAPI = """from fastapi import FastAPI
 {imports}
@@ -88,22 +93,15 @@ def tried(patterns: tuple[tuple[str, str], ...], cluster: str, whole: bool) -> l
                 tests = () if whole else ("-k", "not hypothesis and not model and not machine")
                 cache = str(Path(tempfile.gettempdir()) / "carried-mypy")
                 strict = ("-m", "mypy", "--strict", "--cache-dir", cache, "-p", wish.name)
+                what, some = ("tests", ()) if whole else ("use", ("tests/test_use.py",))
                 asked += [
                     ("mypy --strict", strict, {}),
                     ("tests, redis-py", ("-m", "pytest", *tests), {}),
-                    (
-                        "use, valkey-py",
-                        ("-m", "pytest", "tests/test_use.py"),
-                        {"TEST_CLIENT": "valkey"},
-                    ),
+                    (f"{what}, valkey-py", ("-m", "pytest", *some), {"TEST_CLIENT": "valkey"}),
                 ]
-                if whole:
-                    asked[-1] = ("tests, valkey-py", ("-m", "pytest"), {"TEST_CLIENT": "valkey"})
                 for client in ("redis", "valkey"):
                     given = {"TEST_REDIS_URL": cluster, "TEST_CLUSTER": "1", "TEST_CLIENT": client}
-                    asked.append(
-                        (f"use, {client} cluster", ("-m", "pytest", "tests/test_use.py"), given)
-                    )
+                    asked.append((f"{what}, {client} cluster", ("-m", "pytest", *some), given))
             for what, command, more in asked:
                 well, said = run(taken, *command, **more)
                 if not well:
@@ -122,14 +120,19 @@ def main() -> int:
     tries = [tuple(patterns)] if together else [(pattern,) for pattern in patterns]
 
     def judge(some: tuple[tuple[str, str], ...]) -> bool:
-        began = time.monotonic()
-        failed = tried(some, f"redis://127.0.0.1:{given.ports[0]}", not asked.short)
+        began, port = time.monotonic(), clusters.get()
+        failed = tried(some, f"redis://127.0.0.1:{port}", not asked.short)
+        clusters.put(port)
         names = ", ".join(map("/".join, some))
         lines = [f"{'FAILED' if failed else 'ok':7}{names}, {time.monotonic() - began:.0f} s"]
         print("\n".join([*lines, *(f"    {each}" for each in failed)]), flush=True)
         return bool(failed)
 
-    with topology("cluster", nodes=2) as given, ThreadPoolExecutor(2) as pool:
+    clusters: SimpleQueue[int] = SimpleQueue()  # each run has one to itself: it removes all keys
+    with ExitStack() as stack:
+        for _ in range(min(AT_ONCE, len(tries))):
+            clusters.put(stack.enter_context(topology("cluster", nodes=2)).ports[0])
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
         wrong = sum(pool.map(judge, tries))
     print(f"{len(tries) - wrong} of {len(tries)} carried off")
     return wrong > 0

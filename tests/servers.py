@@ -76,6 +76,25 @@ class Client(redis.Redis):
         return _Pipeline(self.connection_pool, callbacks, transaction, shard_hint)
 
 
+class ClusterClient(redis.RedisCluster):
+    """redis-py's client of a cluster, whose round trips are counted."""
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        _sends([arguments[0]])
+        return super().execute_command(*arguments, **options)
+
+    def pipeline(self, *arguments: Any, **options: Any) -> Any:
+        made = super().pipeline(*arguments, **options)
+        execute = made.execute
+
+        def counted(raise_on_error: bool = True) -> Any:
+            _sends(["PIPELINE"] * len(made))
+            return execute(raise_on_error)
+
+        made.execute = counted
+        return made
+
+
 class _Pipeline(Pipeline):
     def execute(self, raise_on_error: bool = True) -> Any:
         _sends([str(command[0][0]) for command in self.command_stack])
@@ -118,20 +137,13 @@ def with_database(url: str, number: int) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
 
 
-def clean(client: redis.Redis) -> None:
+def clean(client: Any) -> None:
     """Removes this app's keys: never a FLUSHDB, the server may be somebody's."""
-    for keys in _batches(client):
-        client.unlink(*keys)
-
-
-def _batches(client: redis.Redis) -> Iterator[list[bytes]]:
-    cursor = 0
-    while True:
-        cursor, keys = client.scan(cursor, match="demo:*", count=1000)
-        if keys:
-            yield keys
-        if cursor == 0:
-            return
+    keys = list(client.scan_iter(match="demo:*", count=1000))
+    # The keys of one command have to be in one slot of a cluster.
+    at_once = 1 if isinstance(client, redis.RedisCluster) else 1000
+    for begin in range(0, len(keys), at_once):
+        client.unlink(*keys[begin : begin + at_once])
 
 
 def lives(client: Any, key: Any, seconds: float) -> bool:

@@ -34,7 +34,7 @@ from demo.teach import busy
 from demo.teach.busy_runner import Told
 from demo.teach.turns import Turns, Who
 from demo.web.services import part, services
-from tests import users
+from tests import users, wired
 from tests.servers import REPOSITORY, until
 from tests.serving import serve
 from tests.test_work import MOST_CALLS
@@ -120,6 +120,34 @@ def test_a_password_is_written_by_the_command_of_the_page_as_it_has_to_be() -> N
         [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True, check=True
     )
     assert parse(f"redis://me:{done.stdout.strip()}@h").password == shlex.split(command)[-1]
+
+
+WIRED = {  # how a first cell begins, in the order of the tables, and what is counted for it
+    "`cache_aside.py`": wired.cache_aside,
+    "cashews": wired.cashews,
+    "dogpile.cache": wired.dogpile,
+    "Flask-Caching": wired.flask_caching,
+    "fastapi-redis-sdk 0.9.1, an endpoint": wired.fastapi_redis_sdk,
+    "`session_store.py`": wired.session_store,
+    "django-redis": wired.django_sessions,
+    "fastapi-redis-sdk": wired.sdk_sessions,
+    "`sliding_window.py`": wired.sliding_window,
+    "limits 5.8.0, moving window, the same": wired.limits,
+    "limits": wired.limits_alone,
+    "throttled-py": wired.throttled,
+    "fastapi-redis-sdk 0.9.1, fixed": wired.sdk_limiter,
+    "`ranking.py`": wired.ranking,
+    "leaderboard": wired.leaderboard,
+}
+
+
+def test_the_lines_to_wire_in_are_counted() -> None:
+    page = PAGES[REPOSITORY / "docs" / "taking.md"].partition("## Beside other")[2]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    told = [cells for cells in table if cells and cells[-1].isdecimal()]
+    for cells, (begins, wiring) in zip(told, WIRED.items(), strict=True):
+        assert cells[0].startswith(begins)
+        assert int(cells[-1]) == wired.lines(wiring), cells[0]
 
 
 def test_every_use_case_and_file_of_the_table_is_there() -> None:

@@ -5,7 +5,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from redis.crc import key_slot
 
 from demo.app import USE_CASES
 from demo.client.wire import Client
-from demo.teach import pattern_zip
+from demo.teach import packing, pattern_zip
 from tests.servers import REPOSITORY
 
 DEMO = REPOSITORY / "demo"
@@ -109,6 +109,33 @@ def test_a_pattern_imports_redis_the_standard_library_and_its_siblings(path: Pat
             assert top in allowed | set(sys.stdlib_module_names), (
                 f"{module_of(path)} imports {name}"
             )
+
+
+NAMED = re.compile(r"[a-z_]+(, [a-z_]+)*: must |must ")  # "must" alone: a caller adds the name
+ROUNDABOUT = re.compile(r"(has|have) to be|(is|are) needed|cannot be negative")
+
+
+def test_a_pattern_says_of_a_wrong_argument_its_name_and_what_it_must_be() -> None:
+    for path in {path for pattern in pattern_zip.offered() for path in packing.modules([pattern])}:
+        for told in _refusals(path):
+            assert not ROUNDABOUT.search(told), (module_of(path), told)
+            known = "must" not in told or path.stem == "redis_url"  # REDIS_URL is said before it
+            assert known or NAMED.match(told), (module_of(path), told)
+
+
+def _refusals(path: Path) -> Iterator[str]:
+    """What a file's own ValueErrors and TypeErrors say; a value is shown as the letter x."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("ValueError", "TypeError"):
+            for text in ast.walk(node):
+                if isinstance(text, ast.JoinedStr):
+                    yield "".join(
+                        getattr(part, "value", "") if isinstance(part, ast.Constant) else "x"
+                        for part in text.values
+                    )
+                    break
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    yield text.value
 
 
 @pytest.mark.parametrize("name", sorted(pattern_zip.OF_A_FLOOR))

@@ -20,7 +20,7 @@ class Batch:
     def note(self, name: str, visitor: str | None = None, product: str | None = None) -> None:
         """One view."""
         if not isinstance(name, str):
-            raise TypeError(f"name: a text is needed, not {type(name).__name__}")
+            raise TypeError(f"name: must be a text, not {type(name).__name__}")
         if (
             (name not in self.views and len(self.views) >= MAX_NAMES)
             or (visitor and visitor not in self.visitors and len(self.visitors) >= MAX_VISITORS)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Busy", "Cache", "CacheStatus", "Cached"]
 T = TypeVar("T")
 P = ParamSpec("P")
-ONE_TEXT = "groups: a list of texts is needed, not a text"
+ONE_TEXT = "groups: must be a list of texts, not a text"
 FOUND = (CacheStatus.HIT, CacheStatus.STALE, CacheStatus.NEGATIVE)
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Cache(Generic[T]):
         positive("lease_seconds", lease_seconds)
         positive("wait_seconds", wait_seconds)
         if early < 0:
-            raise ValueError("early: cannot be negative")
+            raise ValueError("early: must be 0 or more")
         lives = Lives(ttl_seconds, stale_seconds, negative_ttl_seconds, jitter)
         self.name, self.lease_seconds, self.wait_seconds = name, lease_seconds, wait_seconds
         self._client, self._near, self._sleep = checked(client), near, sleep
@@ -286,7 +286,7 @@ class CachedFunction(Generic[P, T]):
         groups: Callable[P, Sequence[str]] | Sequence[str],
     ) -> None:
         if not callable(key):
-            raise TypeError("key: a function of the same arguments is needed")
+            raise TypeError("key: must be a function of the same arguments")
         if isinstance(groups, str):
             raise TypeError(ONE_TEXT)
         self._cache, self._function, self._key, self._groups = cache, function, key, groups

@@ -57,10 +57,10 @@ class Encrypted(Generic[T]):
         ttl_seconds: int,
     ) -> None:
         if not keys or any(len(key) < 32 for key in keys):
-            raise ValueError("at least one key, of 32 bytes or more")
+            raise ValueError("keys: must be at least one, each of 32 bytes or more")
         names = [field.name for field in msgspec.structs.fields(type)]
         if not set(sensitive) <= set(names):
-            raise ValueError("sensitive fields have to be fields of the type")
+            raise ValueError("sensitive: must be names of fields of the type")
         self._client, self._type, self._names, self._sensitive = (
             checked(client),
             type,

@@ -82,9 +82,9 @@ class Codec(Generic[T]):
         decode: Callable[[bytes], T] | None = None,
     ) -> None:
         if not PLAIN.fullmatch(text("schema", schema)):
-            raise ValueError("schema: a few letters and digits")
+            raise ValueError("schema: must be a few letters and digits")
         if (encode is None) != (decode is None):
-            raise TypeError("encode, decode: both are needed, or none")
+            raise TypeError("encode, decode: must be given both, or neither")
         self.schema = schema
         self._name = name
         self._read = decode or msgspec.msgpack.Decoder(type).decode

@@ -280,7 +280,7 @@ def values(
     caller's stand within msgpack, so that none looks like a lease. Raises TypeError for one of the
     two without the other."""
     if (encode is None) != (decode is None):
-        raise TypeError("encode, decode: both are needed, or none")
+        raise TypeError("encode, decode: must be given both, or neither")
     if encode is None or decode is None:
         return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(type | None).decode
     write, read = encode, decode

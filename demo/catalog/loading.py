@@ -38,9 +38,9 @@ class Lives:
         positive("ttl_seconds", self.ttl_seconds)
         positive("negative_ttl_seconds", self.negative_ttl_seconds)
         if not 0 <= self.jitter < 1:
-            raise ValueError("jitter: zero or a positive number below 1")
+            raise ValueError("jitter: must be from 0 to below 1")
         if self.stale_seconds < 0:
-            raise ValueError("stale_seconds: cannot be negative")
+            raise ValueError("stale_seconds: must be 0 or more")
 
     def of_one(self, *, negative: bool) -> tuple[float, float]:
         """The seconds that an entry will be fresh, and those that it will live."""

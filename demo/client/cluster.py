@@ -6,6 +6,8 @@ reading are our own (`cluster_talk.py`). redis-py reloads the slot map within th
 It resends a pipeline's commands that a server was only late with, and it waits for one server after
 another.
 """
+# mypy: allow-untyped-calls
+# parts of redis-py have no types
 
 import threading
 import time

@@ -7,6 +7,8 @@ is used here, and they would double the cost of a command. They lean on names th
 itself, which is why its next major version is kept out, and why the pool's tests force each of
 these paths.
 """
+# mypy: allow-untyped-calls
+# parts of redis-py have no types
 
 import contextlib
 import queue

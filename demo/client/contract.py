@@ -45,6 +45,7 @@ class Errors:
     out_of_memory: type[Exception]
     connection: type[Exception]
     data: type[Exception]
+    watch: type[Exception]
 
 
 def checked(client: Any, *, asynchronous: bool = False) -> Any:
@@ -52,19 +53,17 @@ def checked(client: Any, *, asynchronous: bool = False) -> Any:
     send = getattr(client, "execute_command", None)
     if not callable(send) or not callable(getattr(client, "register_script", None)):
         raise TypeError(
-            f"client: a client of redis-py or valkey-py is needed, not {type(client).__name__}"
+            f"client: must be a client of redis-py or valkey-py, not {type(client).__name__}"
         )
     if _is_asynchronous(client.__class__) != asynchronous:
         raise TypeError(
-            "client: an asynchronous client is needed here, for example redis.asyncio.Redis"
+            "client: must be asynchronous here, for example redis.asyncio.Redis"
             if asynchronous
-            else "client: an asynchronous client cannot be used here, a synchronous one is needed"
+            else "client: must be synchronous, for example redis.Redis, not asynchronous"
         )
     encoder = getattr(client, "get_encoder", None)
     if encoder and encoder().decode_responses:
-        raise TypeError(
-            "client: decodes its answers, and patterns take bytes: make it without decode_responses"
-        )
+        raise TypeError("client: must return bytes: make it without decode_responses")
     return client
 
 
@@ -88,6 +87,7 @@ def errors_of_type(client_type: Any) -> Errors:
         out_of_memory=found.OutOfMemoryError,
         connection=found.ConnectionError,
         data=found.DataError,
+        watch=found.WatchError,
     )
 
 
@@ -120,30 +120,32 @@ def beginning(prefix: str, use_case: str) -> str:
     """What all keys of a use case begin with. Raises TypeError or ValueError for a prefix that is
     none."""
     if not isinstance(prefix, str):
-        raise TypeError(f"prefix: a text is needed, not {type(prefix).__name__}")
+        raise TypeError(f"prefix: must be a text, not {type(prefix).__name__}")
     if not PLAIN.fullmatch(prefix):
-        raise ValueError("prefix: letters, digits, '.', '_' and '-', in parts parted by ':'")
+        raise ValueError(
+            "prefix: must be letters, digits, '.', '_' and '-', in parts parted by ':'"
+        )
     return f"{prefix}:{use_case}:"
 
 
 def text(name: str, value: object) -> str:
     """The value. Raises TypeError, which names the argument, unless it is a text."""
     if not isinstance(value, str):
-        raise TypeError(f"{name}: a text is needed, not {type(value).__name__}")
+        raise TypeError(f"{name}: must be a text, not {type(value).__name__}")
     return value
 
 
 def whole(name: str, value: object) -> int:
     """The value. Raises TypeError, which names the argument, unless it is a whole number."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}: a whole number is needed, not {type(value).__name__}")
+        raise TypeError(f"{name}: must be a whole number, not {type(value).__name__}")
     return value
 
 
 def number(name: str, value: object) -> float:
     """The value. Raises TypeError, which names the argument, unless it is a number."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name}: a number is needed, not {type(value).__name__}")
+        raise TypeError(f"{name}: must be a number, not {type(value).__name__}")
     return value
 
 
@@ -151,7 +153,7 @@ def positive(name: str, value: object) -> float:
     """The value. Raises TypeError or ValueError, which name the argument, unless it is a number
     above 0."""
     if not 0 < number(name, value) < float("inf"):
-        raise ValueError(f"{name}: has to be a positive number")
+        raise ValueError(f"{name}: must be a positive number")
     return number(name, value)
 
 
@@ -159,5 +161,5 @@ def plain(name: str, value: object) -> str:
     """The value. Raises TypeError or ValueError, which name the argument, unless it is a name that
     may stand in a key as it is."""
     if not text(name, value) or "{" in str(value) or "}" in str(value):
-        raise ValueError(f"{name}: a text without braces is needed, and not an empty one")
+        raise ValueError(f"{name}: must be a text without braces, and not empty")
     return str(value)

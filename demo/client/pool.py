@@ -10,6 +10,8 @@ A connection that the server closed while idle is reopened without a retry. Who 
 free waits for one, `timeout_seconds` at most, whatever the client: of a cluster each node has
 `pool_size` connections.
 """
+# mypy: allow-untyped-calls
+# parts of redis-py have no types
 
 import os
 import socket

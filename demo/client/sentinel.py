@@ -1,6 +1,8 @@
 """The pool of the primary that Sentinels name: followed when another takes its place, and never going
 back to the one that was replaced.
 """
+# mypy: allow-untyped-calls
+# parts of redis-py have no types
 
 import contextlib
 import os

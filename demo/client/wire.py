@@ -13,6 +13,8 @@ Connections that only listen do not pass here: those of live boards (`leaderboar
 of the near cache (`catalog/near_cache.py`) and of Sentinels (`failover.py`). Neither do the probe's
 pings (`probe.py`).
 """
+# mypy: allow-untyped-calls
+# parts of redis-py have no types
 
 from collections.abc import Callable, Sequence
 from functools import partial

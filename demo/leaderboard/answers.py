@@ -132,18 +132,20 @@ def check_player(player: str) -> str:
     Raises ValueError, naming the character that is not taken, unless it is a name: 1 to 64
     characters of any language, none of them for control, and no space at the ends."""
     if not isinstance(player, str):
-        raise ValueError(f"player: a text is needed, not {type(player).__name__}")
+        raise ValueError(f"player: must be a text, not {type(player).__name__}")
     if not player.isascii():
         player = unicodedata.normalize("NFC", player)
     if not 1 <= len(player) <= MAX_PLAYER_CHARACTERS:
-        raise ValueError(f"player: 1 to {MAX_PLAYER_CHARACTERS} characters")
+        raise ValueError(f"player: must be 1 to {MAX_PLAYER_CHARACTERS} characters")
     if player.isascii() and player.isprintable() and player[0] != " " != player[-1]:
         return player
     for character in player:
         if not (character.isprintable() or character in JOINERS + INSIDE):
             raise ValueError(f"player: {_named(character)} is not allowed")
     if not player.strip(JOINERS + BLANKS + INSIDE + " "):
-        raise ValueError(f"player: it has no visible character; it begins with {_named(player[0])}")
+        raise ValueError(
+            f"player: must have a visible character; it begins with {_named(player[0])}"
+        )
     for end in (player[0], player[-1]):
         if end in BLANKS + INSIDE + " ":
             raise ValueError(f"player: {_named(end)} is not allowed at the start or end")
@@ -161,9 +163,9 @@ def check_metadata(metadata: str | None) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, str):
-        raise ValueError(f"metadata: a text is needed, not {type(metadata).__name__}")
+        raise ValueError(f"metadata: must be a text, not {type(metadata).__name__}")
     if len(metadata.encode()) > MAX_METADATA_BYTES:
-        raise ValueError(f"metadata: at most {MAX_METADATA_BYTES} bytes")
+        raise ValueError(f"metadata: must be at most {MAX_METADATA_BYTES} bytes")
 
 
 def check_score(score: int) -> None:
@@ -173,4 +175,4 @@ def check_score(score: int) -> None:
         or not isinstance(score, int)
         or not -MAX_SCORE <= score <= MAX_SCORE
     ):
-        raise ValueError("score: a whole number within ±(2^53 − 1)")
+        raise ValueError("score: must be a whole number within ±(2^53 − 1)")

@@ -112,7 +112,7 @@ class Leaderboard(Upkeep):
         is written. With an idempotency key each step counts once. The same batch sent again after
         an error gets the kept answers of the steps that were done, and the other steps are done."""
         if not 1 <= len(posts) <= MOST:
-            raise ValueError(f"scores: from 1 to {MOST}")
+            raise ValueError(f"posts: must be from 1 to {MOST}")
         results: list[Submission | Refused | None] = [None] * len(posts)
         good: list[tuple[int, list[Any]]] = []
         for number, post in enumerate(posts):
@@ -205,7 +205,7 @@ def _mode(mode: str) -> Mode:
     try:
         return Mode(mode)
     except ValueError:
-        raise ValueError(f"mode: one of {', '.join(Mode)}") from None
+        raise ValueError(f"mode: must be one of {', '.join(Mode)}") from None
 
 
 def _digest(request: bytes | list[Any], key: str | None) -> str:
@@ -214,7 +214,7 @@ def _digest(request: bytes | list[Any], key: str | None) -> str:
     if key is None:
         return ""
     if not isinstance(key, str) or not IDEMPOTENCY_KEY.fullmatch(key):
-        raise ValueError("idempotency key: 1 to 255 visible ASCII characters")
+        raise ValueError("idempotency_key: must be 1 to 255 visible ASCII characters")
     return hashlib.sha256(
         request if isinstance(request, bytes) else repr(request).encode()
     ).hexdigest()

@@ -58,12 +58,12 @@ class Periods:
         prefix: str = PREFIX,
     ) -> None:
         if not BOARD.fullmatch(text("board", board)):
-            raise ValueError("board: up to 40 lower-case letters, digits and inner hyphens")
+            raise ValueError("board: must be up to 40 lower-case letters, digits and inner hyphens")
         self.board, self.lower_is_better = board, lower_is_better
         self.dense = Ranking(ranking) is Ranking.DENSE
         self.periods = tuple(period for period in Period if period in periods)
         if Period.ALL not in self.periods or len(self.periods) != len(periods):
-            raise ValueError("periods: all, and of week and day those that are wanted")
+            raise ValueError("periods: must be all, and of week and day those that are wanted")
         self._client, self._clock, self._redis_ms = checked(client), clock, redis_ms
         self._errors = errors_of(client)
         self._ahead_seconds = 0.0
@@ -106,7 +106,7 @@ class Periods:
         if period not in RUNNING:
             if not isinstance(period, str) or not PAST.fullmatch(period):
                 raise ValueError(
-                    "period: all, week, day, day:<date>, week:<year>-W<week> or season:<name>"
+                    "period: must be all, week, day, day:<date>, week:<year>-W<week> or season:<name>"
                 )
             return str(period)
         if period not in self.periods:
@@ -167,10 +167,10 @@ class Reading(Periods):
             whole("offset", offset)
             whole("count", count)
         if offset < 0 or not 0 <= count <= MAX_ROWS:
-            raise ValueError(f"offset has to be 0 or more, count from 0 to {MAX_ROWS}")
+            raise ValueError(f"offset, count: must be 0 or more, and count at most {MAX_ROWS}")
         found = CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
         if cursor is not None and not found:
-            raise ValueError("cursor: as a page before gave it")
+            raise ValueError("cursor: must be as a page before gave it")
         page, _ = self._read("", offset, count, period, found.groups() if found else ())
         assert page is not None
         return page
@@ -182,7 +182,7 @@ class Reading(Periods):
         if not isinstance(radius, int):
             whole("radius", radius)
         if not 0 <= radius <= MAX_ROWS // 2:
-            raise ValueError(f"radius has to be from 0 to {MAX_ROWS // 2}")
+            raise ValueError(f"radius: must be from 0 to {MAX_ROWS // 2}")
         page, _ = self._read(player, radius, radius, period)
         return page
 
@@ -200,7 +200,7 @@ class Reading(Periods):
         """The rows of those who are on the board, best first."""
         names = list(dict.fromkeys(map(check_player, players)))
         if not 1 <= len(names) <= MAX_ROWS:
-            raise ValueError(f"players: from 1 to {MAX_ROWS}")
+            raise ValueError(f"players: must be from 1 to {MAX_ROWS}")
         values = iter(self._run_on(period, self._players, names))
         found = [
             (self._integer(stored), sequence, names[number - 1], rank, stored, metadata)

@@ -41,7 +41,7 @@ class Upkeep(Reading):
         """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went.
         Metadata belongs to the all-time row and goes with it."""
         if whole("keep", keep) < 0:
-            raise ValueError("keep has to be 0 or more")
+            raise ValueError("keep: must be 0 or more")
         entire = period == Period.ALL or period.startswith("season:")
         args = [keep, TRIMMED_AT_ONCE, self.channel, int(entire)]
         removed = step = int(self._run_on(period, self._trim, args)[0])
@@ -56,7 +56,7 @@ class Upkeep(Reading):
         is archived with its player, and stays on the board for who is in the running week or
         day. Raises ValueError when the name is taken."""
         if not BOARD.fullmatch(text("name", name)):
-            raise ValueError("season: up to 40 lower-case letters, digits and inner hyphens")
+            raise ValueError("name: must be up to 40 lower-case letters, digits and inner hyphens")
         archive = f"season:{name}"
         for _ in range(2):
             running = [self.redis_keys(period)[0] for period in self.periods[1:]]
@@ -76,7 +76,7 @@ class Upkeep(Reading):
         else:
             raise RuntimeError("the day turned twice within one closing")
         if total < 0:
-            raise ValueError("season: a season of this name already exists")
+            raise ValueError("name: must be new; a season of this name already exists")
         return int(total)
 
     def seasons(self) -> list[str]:

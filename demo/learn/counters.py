@@ -4,15 +4,15 @@ GET and SET lose what another adds between the two. INCR is one command, and Red
 at a time. WATCH notices that another was quicker, and the transaction has to be tried again. A
 script is as one command, whatever it does in between: it adds no more than is allowed here.
 
-Takes a redis-py client of bytes. Every way raises RedisError; the key expires after `ttl_ms`.
+Every way raises the errors of the client's own package; the key expires after `ttl_ms`. valkey-py's
+client of a cluster has no transactions, so WATCH is refused there.
 """
 
 import random
 import time
 from pathlib import Path
-from typing import Any
 
-from redis.exceptions import WatchError
+from demo.client.contract import RedisClient, checked, errors_of, in_one_step
 
 HERE = Path(__file__)
 MOST_TRIES, LONGEST_PAUSE_SECONDS = 100, 0.05
@@ -25,8 +25,11 @@ class Contended(Exception):
 class Counter:
     """One counter under `key`. Each way adds 1 and returns how often it had to try again."""
 
-    def __init__(self, client: Any, key: str, *, ttl_ms: int = 60_000, most: int = 1_000_000):
-        self._client, self._key, self._ttl_ms, self._most = client, key, ttl_ms, most
+    def __init__(
+        self, client: RedisClient, key: str, *, ttl_ms: int = 60_000, most: int = 1_000_000
+    ):
+        self._client, self._key, self._ttl_ms, self._most = checked(client), key, ttl_ms, most
+        self._changed = errors_of(client).watch
         self._script = client.register_script(HERE.with_suffix(".lua").read_text())
 
     def read(self) -> int:
@@ -44,7 +47,7 @@ class Counter:
 
     def incr(self) -> int:
         """One round trip; the expiry travels with it."""
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline = in_one_step(self._client)
         pipeline.incr(self._key)
         pipeline.pexpire(self._key, self._ttl_ms)
         pipeline.execute()
@@ -61,7 +64,7 @@ class Counter:
                 try:
                     pipeline.execute()
                     return tries
-                except WatchError:  # wait longer each time, and not as long as the others
+                except self._changed:  # wait longer each time, and not as long as the others
                     longest = min(0.001 * 2**tries, LONGEST_PAUSE_SECONDS)
             time.sleep(random.uniform(0, longest))
         raise Contended(self._key)

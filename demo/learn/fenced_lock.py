@@ -22,7 +22,7 @@ class FencedLock:
 
     def __init__(self, client: Any, name: str, *, hold_ms: int, keep_ms: int = 60_000) -> None:
         if not 0 < hold_ms <= keep_ms:
-            raise ValueError("hold_ms has to be positive, and keep_ms no less")
+            raise ValueError("hold_ms, keep_ms: must be positive, and keep_ms no less")
         tag = f"demo:learn:{{{name}}}"
         self.lock_key, self.token_key, self.value_key = (
             f"{tag}:{part}" for part in ("lock", "token", "value")

@@ -14,7 +14,7 @@ def hits(trace: Sequence[Hashable], capacity: int) -> list[bool]:
     """For each request, whether it is answered from `capacity` entries of equal size. Raises
     ValueError when that is negative."""
     if capacity < 0:
-        raise ValueError(f"capacity: {capacity} is negative")
+        raise ValueError(f"capacity: must be 0 or more, not {capacity}")
     never = len(trace)
     next_use = _next_uses(trace)
     held: dict[Hashable, int] = {}

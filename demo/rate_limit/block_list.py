@@ -34,7 +34,7 @@ class BlockList:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if after < 1 or seconds <= 0 or most < 1:
-            raise ValueError("a block comes after 1 refusal at least and lasts a while")
+            raise ValueError("after, seconds, most: must be positive")
         self.limiter = limiter
         self._after, self._seconds, self._most, self._clock = after, seconds, most, clock
         self._lock = threading.Lock()

@@ -39,10 +39,10 @@ class Quota:
     def __post_init__(self) -> None:
         whole("limit", self.limit)
         number("window_seconds", self.window_seconds)
-        if not 1 <= self.limit <= 100_000 or not 0.001 <= self.window_seconds <= 86_400:
-            raise ValueError(
-                "a limit is from 1 to 100000 hits, a window from 0.001 to 86400 seconds"
-            )
+        if not 1 <= self.limit <= 100_000:
+            raise ValueError("limit: must be from 1 to 100000")
+        if not 0.001 <= self.window_seconds <= 86_400:
+            raise ValueError("window_seconds: must be from 0.001 to 86400")
 
     @property
     def window_us(self) -> int:
@@ -93,9 +93,9 @@ class Limiter:
         on_refused: Told | None = None,
     ) -> None:
         if not 1 <= len(quotas) <= MOST_QUOTAS:
-            raise ValueError(f"quotas: a limiter has from 1 to {MOST_QUOTAS} quotas")
+            raise ValueError(f"quotas: must be from 1 to {MOST_QUOTAS}")
         if not all(isinstance(quota, Quota) for quota in quotas):
-            raise TypeError("quotas: each has to be a Quota")
+            raise TypeError("quotas: must each be a Quota")
         self.quotas = quotas
         self.smallest_limit = min(quota.limit for quota in quotas)
         self._client, self._no_script = checked(client), errors_of(client).no_script
@@ -186,8 +186,8 @@ def answered(quotas: Sequence[Quota], reply: Sequence[int]) -> Decision:
 
 def _wrong_cost(cost: object, most: int) -> ValueError | TypeError:
     if not isinstance(cost, int) or isinstance(cost, bool):
-        return TypeError(f"cost: a whole number is needed, not {type(cost).__name__}")
-    return ValueError(f"cost: has to be from 1 to the limit, {most}")
+        return TypeError(f"cost: must be a whole number, not {type(cost).__name__}")
+    return ValueError(f"cost: must be from 1 to the limit, {most}")
 
 
 def tightest(answers: Sequence[Decision]) -> Decision:

@@ -30,7 +30,7 @@ class LocalLimiter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if workers < 1:
-            raise ValueError("there is one worker at least")
+            raise ValueError("workers: must be 1 or more")
         self.quotas = tuple(share(quota, workers) for quota in quotas)
         self._count_refused, self._most, self._clock = count_refused, most, clock
         self._lock = threading.Lock()

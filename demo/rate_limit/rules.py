@@ -73,7 +73,7 @@ class Rule:
         prefix: str = PREFIX,
     ) -> None:
         if algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm: one of {', '.join(ALGORITHMS)}")
+            raise ValueError(f"algorithm: must be one of {', '.join(ALGORITHMS)}")
         self._errors = errors_of(client).all
         self.name, self.by, self.cost, self.when_away = name, by, cost, when_away
         self.algorithm, self.dry_run, self.counts = algorithm, dry_run, counts

@@ -108,7 +108,7 @@ class SessionStore:
         positive("idle_seconds", idle_seconds)
         positive("absolute_seconds", absolute_seconds)
         if isinstance(along, str):
-            raise TypeError("along: names in a tuple are needed, not a text")
+            raise TypeError("along: must be names in a tuple, not a text")
         beginning(prefix, "sessions")
         self.prefix, self._encode, self._decode, self._on_load = prefix, encode, decode, on_load
         self.idle_seconds, self.absolute_seconds, self.along = idle_seconds, absolute_seconds, along
@@ -352,7 +352,7 @@ def _named(name: str, encode: Callable[[Any], bytes], value: Any) -> bytes:
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
     except OverflowError:
-        raise ValueError(f"{name}: a whole number of more than 64 bits") from None
+        raise ValueError(f"{name}: must be a whole number of at most 64 bits") from None
 
 
 def _now(now_ms: int | None) -> Any:

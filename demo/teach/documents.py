@@ -22,7 +22,13 @@ from demo.web import static_files
 DOCS = REPOSITORY / "docs"
 MOST_FOUND, MOST_ASKED = 20, 100
 LISTED = (".py", ".lua")
+THEMED = re.compile(r'<img src="([^"]+-light\.png)"[^>]*>')
 SCROLLS = re.compile(r"<(table|pre)>")
+# A picture in both themes, as GitHub draws it: the only HTML in the files.
+PICTURE = re.compile(
+    r'<picture><source media="\(prefers-color-scheme: dark\)" srcset="[^"]+-dark\.png">'
+    r'<img alt="([^"]+)" src="([^"]+-light\.png)"></picture>'
+)
 SENTENCE = re.compile(r"(?<=[.])\s")
 bp = Blueprint("documents", __name__, url_prefix="/docs", cli_group=None)
 
@@ -72,7 +78,7 @@ def page(name: str) -> str:
 @bp.get("/source/<path:path>")
 def source(path: str) -> str:
     """A file of the code to which a page leads."""
-    if path not in _linked():
+    if path not in linked():
         raise NotFound("No page links to this file.")
     file = REPOSITORY / path
     return render_template(
@@ -104,7 +110,7 @@ def documents() -> dict[str, Document]:
 
 
 @cache
-def _linked() -> frozenset[str]:
+def linked() -> frozenset[str]:
     """The files of the code to which a page leads."""
     return frozenset(
         target
@@ -124,16 +130,22 @@ def _name(file: Path) -> str:
 
 def _document(file: Path) -> Document:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse(file.read_text())
+    tokens = markdown.parse(PICTURE.sub(r"![\1](\2)", file.read_text()))
     sections = tuple(_sections(tokens))
     for token in tokens:
         for inner in token.children or ():
             _lead(inner, file)
     body = markdown.renderer.render(tokens[3:], markdown.options, {})
+    body = THEMED.sub(_in_both_themes, body)
     body = SCROLLS.sub(_scrolling(itertools.count(1)), body)
     body = body.replace("</table>", "</table></div>").replace("<th>", '<th scope="col">')
     reader = SENTENCE.split(_plain(tokens[4]))[0]
     return Document(_name(file), sections[0].title, reader, Markup(body), sections)  # noqa: S704 - our own files, HTML in them escaped
+
+
+def _in_both_themes(found: re.Match[str]) -> str:
+    dark = found[1].replace("-light.png", "-dark.png")
+    return f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">{found[0]}</picture>'
 
 
 def _scrolling(numbers: Iterator[int]) -> Callable[[re.Match[str]], str]:

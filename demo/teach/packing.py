@@ -167,6 +167,16 @@ def tree(wish: Wish) -> dict[str, bytes]:
     return {f"{wish.name}/{path}": text.encode() for path, text in sorted(made.items())}
 
 
+def sources(wish: Wish) -> dict[str, str]:
+    """The file of this repository that each file of a package is made of, both by their paths."""
+    running = modules(wish.patterns, wish.examples)
+    return {
+        f"{wish.name}/{wish.name}/{file.name}": file.relative_to(REPOSITORY).as_posix()
+        for path in running
+        for file in (path, *scripts_of(path))
+    }
+
+
 def scripts_of(path: Path) -> list[Path]:
     """The Lua files of a module."""
     beside = path.parent.glob(f"{path.stem}*.lua")

@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from demo.client.contract import PREFIX
 from demo.config import REPOSITORY
-from demo.teach import packing
+from demo.teach import documents, packing
 from demo.teach.packing import CannotTake, Wish
 
 FLOORS = ("client", "observe", "web", "teach")  # shared rooms, which are no use cases
@@ -26,6 +26,13 @@ SHARED = {
     for name in ("probe", "lookups", "breaker", "failover", "told_again", "changes")
 }
 SHARED |= {("client", "engine"), ("client", "folders"), ("observe", "redis_sums")}
+MOST_WANTED = {  # what one looks for, and where it is
+    ("catalog", "cache_aside"): "a cache",
+    ("rate_limit", "sliding_window"): "a rate limiter",
+    ("rate_limit", "async_limiter"): "a rate limiter in async code",
+    ("sessions", "session_store"): "sessions",
+    ("leaderboard", "ranking"): "a leaderboard",
+}
 DATE = (2020, 1, 1, 0, 0, 0)  # the same files are the same bytes
 MOST_PATTERNS = 20
 bp = Blueprint("pattern_zip", __name__, cli_group=None)
@@ -52,20 +59,28 @@ def download_some() -> Response:
 def index() -> str | tuple[str, int]:
     """The page on which patterns, names and examples are chosen, with the files that they give."""
     chosen, files, trouble = None, {}, ""
+    shown: dict[str, str] = {}
     if "pattern" in request.args:
         try:
             chosen = wished()
             files = packing.tree(chosen)
+            shown = {
+                path: source
+                for path, source in packing.sources(chosen).items()
+                if source in documents.linked()
+            }
         except CannotTake as error:
             trouble = str(error)
     page = render_template(
         "take.html",
+        most_wanted=MOST_WANTED,
         offered=by_use_case(),
         examples=packing.examples(),
         chosen=chosen,
         asked=request.args,
         picked=set(request.args.getlist("pattern")),
         picked_examples=set(request.args.getlist("example")),
+        shown=shown,
         files={path: len(text) for path, text in files.items()},
         bytes=len(packed(chosen)) if chosen and files else 0,
         query=request.query_string.decode("ascii", "replace"),

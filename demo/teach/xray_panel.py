@@ -218,11 +218,12 @@ def _as_redis_cli(typed: list[str], reached_by: str) -> str:
 
 
 def _lane(name: str, fill: str, start_ms: float, duration_ms: float, total_ms: float) -> str:
+    took = f"{ms(duration_ms)} ms" if duration_ms < 1000 else f"{duration_ms / 1000:.1f} s"
     return (
         f"<span>{escape(name)}</span><svg width=100% height=10 aria-hidden=true>"
         f"<rect class={fill} x={100 * start_ms / total_ms:.3g}% "
         f"width={max(100 * duration_ms / total_ms, 0.6):.3g}% height=10 rx=2 /></svg>"
-        f'<span class="num">{ms(duration_ms)} ms</span>'
+        f'<span class="num">{took}</span>'
     )
 
 

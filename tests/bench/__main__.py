@@ -12,6 +12,7 @@ from tests.bench.players import players
 from tests.bench.sessions import sessions
 from tests.bench.stampede import stampede
 from tests.bench.streams import streams
+from tests.bench.threads import threads
 from tests.bench.xray import x_ray
 
 SECTIONS = {
@@ -24,6 +25,7 @@ SECTIONS = {
     "sessions": sessions,
     "leaderboard": players,
     "streams": streams,
+    "threads": threads,
     "xray": x_ray,
     "shown": shown,
     "logging": logging_peers,

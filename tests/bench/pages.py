@@ -156,7 +156,7 @@ def turns(
         first = wrk(base, base_more, refused=refused)
         middle = wrk(variant, variant_more, refused=refused)
         last = wrk(base, base_more, refused=refused)
-        if abs(first - last) <= 0.15 * max(first, last):
+        if first and abs(first - last) <= 0.15 * max(first, last):
             ratios.append(2 * middle / (first + last))
         if len(ratios) == TRIPLES:
             break

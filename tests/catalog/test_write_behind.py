@@ -434,7 +434,7 @@ def test_a_loaded_value_that_cannot_be_written_leaves_no_lease(client: Any) -> N
 @pytest.mark.parametrize("key", [5, None, b"a"])
 def test_a_key_that_is_no_text_is_refused_by_name(client: Any, key: Any) -> None:
     queue = WriteBehind(client, "typed", int, lambda key: None, lambda _: None)
-    with pytest.raises(TypeError, match="^key: a text is needed"):
+    with pytest.raises(TypeError, match="^key: must be a text"):
         queue.read(key)
 
 

@@ -179,7 +179,7 @@ def test_the_errors_are_those_of_the_clients_package() -> None:
     assert errors_of(object()).data is redis.DataError
     assert {redis.RedisError, valkey.ValkeyError} <= set(any_errors())
     assert checked(asyncio_client(), asynchronous=True)
-    with pytest.raises(TypeError, match="asynchronous client is needed"):
+    with pytest.raises(TypeError, match="must be asynchronous"):
         checked(redis.Redis(), asynchronous=True)
 
 

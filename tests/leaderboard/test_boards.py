@@ -1,5 +1,3 @@
-from typing import Any
-
 from demo.leaderboard import boards
 from tests.servers import Client, trips
 
@@ -18,8 +16,3 @@ def test_boards_are_listed_as_they_were_last_in_use(client: Client) -> None:
         boards.names(client)
     assert len(seen) == 2
     assert 399 * 86_400 < client.ttl(boards.KEY) <= 400 * 86_400
-
-
-def test_the_page_of_all_boards_leads_to_a_game_on_the_main_one(make_app: Any) -> None:
-    page = make_app().test_client().get("/leaderboard/").text
-    assert 'class="btn primary" href="/leaderboard/boards/main/game"' in page

@@ -168,3 +168,8 @@ def test_the_clock_is_that_of_redis(make_app: Callable[..., Flask], away: Flask)
     )
     refused = away.test_client().post(PAGE, data={"player": "mara"})
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+
+
+def test_the_page_of_all_boards_leads_to_a_game_on_the_main_one(web: FlaskClient) -> None:
+    page = web.get("/leaderboard/").text
+    assert 'class="btn primary" href="/leaderboard/boards/main/game"' in page

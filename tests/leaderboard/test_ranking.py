@@ -877,7 +877,7 @@ def test_a_post_that_meets_a_key_of_another_kind_writes_nothing(client: Client, 
         ({"player": "a", "score": 1.5}, "score"),
         ({"player": "a", "score": 1, "mode": 7}, "mode"),
         ({"player": "a", "score": 1, "metadata": 7}, "metadata"),
-        ({"player": "a", "score": 1, "idempotency_key": 7}, "idempotency key"),
+        ({"player": "a", "score": 1, "idempotency_key": 7}, "idempotency_key"),
     ],
 )
 def test_what_a_strangers_handler_passes_on_is_refused_by_name(
@@ -887,7 +887,7 @@ def test_what_a_strangers_handler_passes_on_is_refused_by_name(
     with pytest.raises(ValueError, match=f"^{named}: "):
         board.submit(**given)
     assert board.size() == 0
-    if named != "idempotency key":
+    if named != "idempotency_key":
         post = Post(**given)
         refused = board.submit_many([post])[0]
         assert isinstance(refused, Refused) and refused.field == named

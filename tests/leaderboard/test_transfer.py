@@ -310,7 +310,7 @@ def test_an_export_whose_file_is_gone_begins_anew(client: Client, tmp_path: Path
         (["export", "scores.txt"], ".csv or .jsonl"),
         (["export", "scores.csv", "--board", "a b"], "inner hyphens"),
         (["export", "scores.csv", "--period", "year"], "season"),
-        (["season", "A b"], "Season: up to 40 lower-case letters"),
+        (["season", "A b"], "Name: must be up to 40 lower-case letters"),
         (["season", "one", "--board", "a b"], "inner hyphens"),
     ],
 )

@@ -428,7 +428,7 @@ def test_a_season_that_closes_archives_the_rows_and_the_next_begins_with_none(
         "{}",
         None,
     ]
-    with pytest.raises(ValueError, match="season"):
+    with pytest.raises(ValueError, match="^name: must be new"):
         given.board.season("one", now_ms=MONDAY_MS)
     assert given.board.season("two", now_ms=MONDAY_MS) == 0
     given.post(Post("d", 2))

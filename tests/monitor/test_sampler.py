@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+import redis
 
 from demo.client.leader import Leader, lead_key
 from demo.monitor import reports
@@ -48,7 +49,9 @@ def test_the_look_around_comes_once_a_minute_and_hides_who_is_not_of_this_app(
     token = lead(client).token
     one.step(token)
     state = msgspec.msgpack.decode(client.get(STATE), type=State)
-    assert state.by == "of the test" and state.cluster == {}
+    assert state.by == "of the test"
+    in_cluster = isinstance(client, redis.RedisCluster)
+    assert state.cluster.get("cluster_state") == ("ok" if in_cluster else None)
     assert state.survey.rooms["catalog"].bytes > 1000
     assert sum(state.clients.values()) >= 1
     assert all(name.startswith("demo:") or name == "not of this app" for name in state.clients)

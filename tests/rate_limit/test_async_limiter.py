@@ -23,16 +23,17 @@ from tests import async_runs
 from tests.servers import Client
 
 KINDS = (SlidingWindowLog, SlidingWindowCounter, FixedWindow, TokenBucket, Gcra)
-PACKAGES: dict[str, Callable[..., Any]] = {
-    "redis-py": redis.asyncio.Redis,
-    "valkey-py": valkey.asyncio.Valkey,
+PACKAGES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # of a server, of a cluster
+    "redis-py": (redis.asyncio.Redis, redis.asyncio.RedisCluster),
+    "valkey-py": (valkey.asyncio.Valkey, valkey.asyncio.ValkeyCluster),
 }
 NOW_US = 1_795_408_171_000_000
 
 
 def ask(client: Client, package: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        async with PACKAGES[package](**async_runs.where(client)) as own:
+        made = PACKAGES[package][isinstance(client, redis.RedisCluster)]
+        async with made(**async_runs.where(client)) as own:
             return await use(own)
 
     return async_runs.run(run())
@@ -125,7 +126,7 @@ def test_what_a_limiter_refuses_it_refuses(client: Client, identity: Any, cost: 
 
 
 def test_a_synchronous_client_is_refused(client: Client) -> None:
-    with pytest.raises(TypeError, match="^client: an asynchronous client is needed"):
+    with pytest.raises(TypeError, match="^client: must be asynchronous"):
         AsyncLimiter(client, "x", Quota(1, 1))  # type: ignore[arg-type]
 
 

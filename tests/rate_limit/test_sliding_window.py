@@ -16,7 +16,7 @@ class TestSlidingWindowLog(LimiterTests):
     def test_sixteen_threads_of_four_processes_take_no_more_than_there_is(
         self, client: Client, redis_url: str
     ) -> None:
-        admitted = sixteen_threads_of_four_processes(self.algorithm, redis_url)
+        admitted = sixteen_threads_of_four_processes(self.algorithm, client, redis_url)
         assert admitted == 100
 
 

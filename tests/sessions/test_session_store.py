@@ -858,8 +858,8 @@ def test_values_are_written_and_read_by_the_callers_own_functions(client: Client
 def test_ids_and_users_that_are_no_texts_are_refused_by_name(client: Client, wrong: Any) -> None:
     store = SessionStore(client, idle_seconds=60, absolute_seconds=60)
     for call in (store.load, store.rotate, store.delete, store.revoke_others):
-        with pytest.raises(TypeError, match="^sid: a text is needed"):
+        with pytest.raises(TypeError, match="^sid: must be a text"):
             call(wrong)
     for call in (store.epoch, store.revoke_all, store.list_for):
-        with pytest.raises(TypeError, match="^user: a text is needed"):
+        with pytest.raises(TypeError, match="^user: must be a text"):
             call(wrong)

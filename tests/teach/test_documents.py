@@ -110,3 +110,20 @@ def test_only_files_to_which_a_page_leads_are_shown(web: FlaskClient, path: str)
 def test_there_is_no_other_page(web: FlaskClient) -> None:
     for name in ("Keys", "keys.md", "nope", "source"):
         assert web.get(f"/docs/{name}").status_code == 404
+
+
+def test_pictures_are_shown_in_both_themes_and_are_there(web: FlaskClient) -> None:
+    page = web.get("/docs/readme").text
+    pictures = re.findall(
+        r'<picture><source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">'
+        r'<img src="([^"]+)" alt="([^"]+)" /></picture>',
+        page,
+    )
+    assert len(pictures) == page.count("<img") == page.count("<picture") >= 1
+    assert "&lt;picture" not in page
+    for dark, light, told in pictures:
+        assert told and dark == light.replace("-light.png", "-dark.png")
+        for path in (dark, light):
+            answer = web.get(urljoin("/docs/readme", path))
+            assert answer.data[:4] == b"\x89PNG" and "immutable" in answer.headers["Cache-Control"]
+            answer.close()

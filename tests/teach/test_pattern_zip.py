@@ -145,6 +145,31 @@ def lua_texts() -> frozenset[bytes]:
 distributions = cache(packages_distributions)
 
 
+def test_the_tests_of_a_zip_ask_for_no_fixture_of_this_app() -> None:
+    ours = fixtures((REPOSITORY / "tests" / "conftest.py").read_text())
+    taken = fixtures((packing.TAKEN_ALONG / "conftest.py.txt").read_text())
+    assert {"web", "make_app"} <= ours and taken == {"client", "redis_url"}
+    for path in packing.tests_of(PATTERNS):
+        text = path.read_text()
+        asked = {
+            argument.arg
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+            for argument in node.args.args
+        }
+        assert not asked & (ours - taken - fixtures(text)), path
+
+
+def fixtures(text: str) -> set[str]:
+    """The fixtures that a file makes."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and any("fixture" in ast.unparse(each) for each in node.decorator_list)
+    }
+
+
 def test_the_zip_of_a_limiter_is_a_few_files() -> None:
     names = packing.tree(wish("rate_limit", "sliding_window"))
     code = [name for name in names if name.startswith("carried/carried/")]
@@ -263,6 +288,13 @@ def test_the_page_shows_the_tree_its_size_and_a_curl_line_for_the_same(web: Flas
     size = f"{len(data):,}".replace(",", "\u202f")
     assert f"{len(names)} files, {size} bytes" in page
     assert all(f"<code>{name}</code>" in page for name in names)
+    sources = re.findall(r'<a href="(/docs/source/[^"]+)"><code>', page)
+    assert {"/docs/source/demo/rate_limit/gcra.py", "/docs/source/demo/catalog/lease.lua"} <= set(
+        sources
+    )
+    assert page.count(" checked") == 3  # two patterns and an example
+    for source in sources:
+        assert web.get(source).status_code == 200
     assert {"counting/counting/gcra.lua", "counting/examples/rq_leader.py"} <= set(names)
 
 
@@ -286,7 +318,10 @@ def test_what_cannot_be_taken_is_told_on_the_page(web: FlaskClient, query: str, 
 
 def test_the_page_without_a_choice_offers_every_pattern(web: FlaskClient) -> None:
     page = web.get("/take/").text
-    assert all(f'value="{case}/{name}"' in page for case, name in PATTERNS)
+    assert all(page.count(f'value="{case}/{name}"') == 1 for case, name in PATTERNS)
+    first = page.partition("Start with these")[2].partition("</fieldset>")[0]
+    assert re.findall(r'value="\w+/(\w+)"', first) == [name for _, name in pattern_zip.MOST_WANTED]
+    assert 'ranking <span class="label">a leaderboard</span>' in first
     assert web.get("/take/patterns.zip").status_code == 404
 
 
@@ -317,6 +352,13 @@ def test_the_command_writes_what_the_zip_holds_and_nothing_over_anything(
     assert take(app, "nothing", *into) == (1, "Error: patterns: there is no nothing\n")
     code, said = take(app, "gcra", "--into", str(tmp_path / "nowhere"))
     assert code == 1 and "is no folder" in said
+
+
+def test_what_a_zip_shows_of_retry_after_is_rounded_up() -> None:
+    told = [path.read_text() for path in packing.TAKEN_ALONG.glob("uses/*.txt")]
+    told = [text for text in told if "Retry-After" in text]
+    assert len(told) == 6 and all("rounded up, 1 at least" in text for text in told)
+    assert not any(":.0f}" in text for text in told)  # 0.4 s would be 0
 
 
 def test_a_wish_for_nothing_is_none() -> None:
