@@ -75,13 +75,14 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_BREAKER_SECONDS",
         0.5,
         float,
-        "how long the app does not call Redis after a failure, in seconds",
+        "pause after a failure before the app calls Redis again, in seconds",
     ),
     "SAMPLE_DATA": Setting(
         "DEMO_SAMPLE_DATA",
         True,
         bool,
-        "on a fresh start, show boards with made-up players and a few minutes of made-up views; `false` removes them",
+        "on a fresh start, add made-up players to the boards and a few minutes of made-up views; "
+        "with `false`, the next start removes them",
     ),
     "PRODUCTS": Setting(
         "DEMO_PRODUCTS", 10_000, int, "number of products that the first start creates"
@@ -102,7 +103,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_CATALOG_STALE_SECONDS",
         60,
         int,
-        "how long the app may serve it after that, while one reader reloads it or the database is away, in seconds",
+        "how long the app may still serve a catalog entry that is no longer fresh, while a reader reloads it "
+        "or the database is away, in seconds",
     ),
     "NEAR_CACHE": Setting(
         "DEMO_NEAR_CACHE",
@@ -126,7 +128,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_RATE_LIMITS",
         DEFAULTS,
         dict[str, RateLimit | list[RateLimit]],
-        "limits by endpoint or prefix, as JSON: see [Rate limits](rate-limits.md); `{}` removes all limits",
+        "rate limits by endpoint or prefix, as JSON; [Rate limits](rate-limits.md) explains the fields; "
+        "`{}` removes all limits",
     ),
     "STREAM_VIEWERS": Setting(
         "DEMO_STREAM_VIEWERS",
@@ -138,8 +141,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_STREAM_VIEWERS_PER_ADDRESS",
         250,
         int,
-        "maximum viewers from one address (for IPv6, one /64), and at most half of the places; one /24 or /48 "
-        "may have twice as many, and at most three quarters",
+        "maximum viewers from one address (IPv6: one /64) per worker, and at most half of all viewers; a /24 or /48 may "
+        "have twice as many, and at most three quarters of all",
     ),
     "BODY_SECONDS": Setting(
         "DEMO_BODY_SECONDS",
@@ -157,8 +160,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_ORIGIN",
         "",
         str,
-        "public address, such as `https://demo.example.org`: links use it, and the app refuses changes from other "
-        "origins and requests for other hosts; empty uses what each request says",
+        "public address, such as `https://demo.example.org`: links use this address, and the app refuses changes from "
+        "other origins and requests for other hosts; empty uses the `Host` of each request",
     ),
     "PUBLIC": Setting(
         "DEMO_PUBLIC",
@@ -176,20 +179,21 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_API_KEY",
         "",
         str,
-        "when set, changes through the API need `Authorization: Bearer <key>`, and no page accepts scores",
+        "when set, changes through the API need `Authorization: Bearer <key>`, and the forms of pages accept no changes of "
+        "products or scores",
     ),
     "PRECONDITION_REQUIRED": Setting(
         "DEMO_PRECONDITION_REQUIRED",
         False,
         bool,
-        "when set, a product change through the API must name the state it applies to, with `If-Match` or "
-        "`If-Unmodified-Since`; without one it gets a 428",
+        "when set, a product change through the API must have `If-Match` or `If-Unmodified-Since`; a change without one "
+        "gets a 428",
     ),
     "BACKGROUND": Setting(
         "DEMO_BACKGROUND",
         "web",
         Literal["web", "worker", "none"],
-        "where to run jobs that one process does for all: `web` workers, `worker` (`flask --app wsgi worker`) or `none`",
+        "where the background jobs run: `web` (in a web worker), `worker` (in `flask --app wsgi worker`) or `none`",
     ),
     "LOG_FORMAT": Setting(
         "DEMO_LOG_FORMAT",
@@ -201,7 +205,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks that may read `/metrics`, unless the request came through an undeclared proxy",
+        "networks that may read `/metrics`; not through an untrusted proxy, which is one that `DEMO_TRUSTED_PROXIES` does "
+        "not include",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",
@@ -220,7 +225,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_XRAY",
         True,
         bool,
-        "show on each page its Redis commands; `false` sends catalog pages as they are cached, compressed",
+        "show the Redis commands on each page; with `false` the app sends catalog pages straight from the cache, where they "
+        "are already compressed",
     ),
 }
 

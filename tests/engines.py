@@ -109,8 +109,8 @@ def patterns(binary: str) -> str:
 
 
 def walked(url: str, expected: dict[str, int], *, restricted: bool = False) -> str:
-    """What differs from what is expected, or how many addresses were ok. Who is not restricted
-    lacks no command."""
+    """What differs from what is expected, or how many tasks and addresses were ok and how many were
+    refused with a 503. Who is not restricted lacks no command."""
     client = pool.connect(url, pool_size=2, timeout_seconds=1.0)
     until(lambda: _is_there(client, url), 30)
     client.close()
@@ -128,7 +128,7 @@ def walked(url: str, expected: dict[str, int], *, restricted: bool = False) -> s
     wrong |= {path: status for path, status in read.items() if status >= 500 and status != 503}
     if expected is GOOD and lacks != [] and not restricted:
         wrong["/readyz"] = lacks
-    refused = sum(status == 503 for status in read.values())
+    refused = sum(status == 503 for status in (*told.values(), *read.values()))
     good = f"{len(told) + len(read) - refused} ok" + (f", {refused} refused" if refused else "")
     return good if not wrong else f"**wrong: {wrong}**"
 

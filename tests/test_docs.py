@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from demo import limits
+from demo import config, limits
 from demo.analytics.collector import Collector
 from demo.app import USE_CASES
 from demo.client import changes, engine, refusals, told_again
@@ -24,6 +24,7 @@ from demo.client.redis_url import OPTIONS, parse
 from demo.client.told_again import ToldAgain
 from demo.client.wire import Client
 from demo.config import SETTINGS
+from demo.database import Database
 from demo.leaderboard.ranking import Leaderboard
 from demo.leaderboard.signatures import Signatures, sign
 from demo.limits import RateLimit
@@ -242,7 +243,7 @@ def test_the_measurements_are_those_of_the_tests_and_of_make_bench() -> None:
     assert calls == MOST_CALLS
     sections = {
         name
-        for cells in rows("Times, next to a neighbour")
+        for cells in rows("Times, next to another time of the same run")
         for name in re.findall(r"`(\w+)`", cells[0])
     }
     bench = (REPOSITORY / "tests" / "bench" / "__main__.py").read_text()
@@ -369,8 +370,8 @@ def test_every_command_of_the_readme_is_known_here() -> None:
     assert docker == [
         "docker compose up -d --build",
         "docker build -t redis-in-practice .",
-        "docker run -d --name demo -p 8000:8000 -v demo-data:/data"
-        " -e REDIS_URL='redis://USER:PASSWORD@HOST:6379/0' redis-in-practice",
+        "docker run -d --name demo -p 127.0.0.1:8000:8000 -v demo-data:/data --env-file demo.env"
+        " redis-in-practice",
         "docker exec demo flask --app wsgi check --explain",
         "docker logs demo",
         "docker compose --profile scale up -d --build proxy",
@@ -378,13 +379,17 @@ def test_every_command_of_the_readme_is_known_here() -> None:
 
 
 def test_the_container_of_the_readme_is_that_of_the_dockerfile() -> None:
-    """Its port, its folder for data, its program, and a URL of the form that the app reads."""
+    """Its port, its folder for data and its program; settings of the form that the app reads."""
     image = (REPOSITORY / "Dockerfile").read_text()
     run = shlex.split(next(command for command in COMMANDS if command.startswith("docker run")))
-    assert f"EXPOSE {run[run.index('-p') + 1].partition(':')[2]}\n" in image
+    address, port, exposed = run[run.index("-p") + 1].split(":")
+    assert (address, port) == ("127.0.0.1", exposed) and f"EXPOSE {exposed}\n" in image
     assert f"VOLUME {run[run.index('-v') + 1].partition(':')[2]}\n" in image
-    name, _, url = run[run.index("-e") + 1].partition("=")
-    assert name in {setting.env for setting in SETTINGS.values()} and parse(url).password
+    (file,) = re.findall(r"```\n(REDIS_URL=[^`]*)```", README)
+    assert f"`{run[run.index('--env-file') + 1]}`" in README and not re.search("[\"']", file)
+    loaded = config.load(environ=dict(line.split("=", 1) for line in file.splitlines()))
+    assert parse(loaded["REDIS_URL"]).password and not loaded["SAMPLE_DATA"]
+    assert Database(loaded["DATABASE_URL"]).engine.dialect.name == "postgresql"
     assert f"docker build -t {run[-1]} ." in COMMANDS
     inside = next(command for command in COMMANDS if command.startswith("docker exec"))
     assert inside.startswith(f"docker exec {run[run.index('--name') + 1]} ")

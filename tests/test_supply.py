@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from demo import config
 from tests.servers import REPOSITORY
 
 PINS = (REPOSITORY / "constraints.txt").read_text()
@@ -104,6 +105,19 @@ def test_each_image_is_known_by_its_digest_too() -> None:
     for name, default in defaults.items():
         # the same line of versions, at one that does not move
         assert re.fullmatch(re.escape(default) + r"[\d.]*@sha256:[0-9a-f]{64}", digests[name])
+
+
+@pytest.mark.parametrize("name", ["web", "web-1", "web-2"])
+def test_each_setting_reaches_the_app_and_is_its_default_where_none_is_given(name: str) -> None:
+    """One that stood in .env and was not passed on would have no effect, without a word."""
+    passed = SERVICES[name]["environment"]
+    settings = {setting.env for setting in config.SETTINGS.values()} - {"DEMO_INSTANCE_PATH"}
+    assert settings <= passed.keys()
+    given = {of: text for of, text in passed.items() if of.startswith("DEMO_")}
+    assert all(text.startswith(f"${{{of}:-") for of, text in given.items())
+    empty = {of: re.sub(r"\$\{\w+:-(.*)\}", r"\1", text) for of, text in given.items()}
+    of_the_image = {"LOG_FORMAT": "json", "TRUSTED_PROXIES": 0 if name == "web" else 1}
+    assert config.load(environ=empty) == {**config.load(environ={}), **of_the_image}
 
 
 def test_no_password_has_a_default() -> None:

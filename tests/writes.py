@@ -754,7 +754,7 @@ def a_signed_request(room: Room) -> Iterator[Lives]:
         signature = sign("x", stamp, nonce, "GET", "/", b"")
         taken = Signatures(room.client, "x")
         taken.check(stamp, nonce, signature, "GET", "/", b"", now_ms=now * 1000)
-        yield {key: ("a second longer than the signature is taken", life)}
+        yield {key: ("a second longer than the signature is accepted", life)}
         room.client.delete(key)
 
 

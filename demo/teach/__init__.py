@@ -1,2 +1,2 @@
-"""The lessons around the use cases: the x-ray, the keys, the plug, listings, patterns to take
+"""The lessons around the use cases: the x-ray, the keys, “Pull the plug”, listings, patterns to take
 along."""

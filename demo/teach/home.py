@@ -71,7 +71,7 @@ def _index() -> str:
 
 @bp.get("/house")
 def show_house() -> str:
-    """The picture of the house by itself, asked for again and again; Redis is not."""
+    """The picture of the architecture by itself, asked for again and again; Redis is not."""
     return render_template("house.html", house=house.look(part(Home).modules))
 
 

@@ -1,7 +1,7 @@
 """Where this site is: scheme, host and port, as DEMO_ORIGIN says, else as the request does.
 
 The Host header is the client's word. Links that leave the page have it only where it is known to be
-ours: from DEMO_ORIGIN, from a declared proxy, or on loopback. Elsewhere they are paths.
+ours: from DEMO_ORIGIN, from a trusted proxy, or on loopback. Elsewhere they are paths.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """What a proxy in front tells, beside what DEMO_TRUSTED_PROXIES says of it.
 
-Behind an undeclared proxy every request comes from the proxy's own address, which is often
+Behind an untrusted proxy every request comes from the proxy's own address, which is often
 loopback. That address must not permit anything then, and the limits count all visitors as one. So
 such requests are told apart, and the first of a process is written down. A proxy that adds no
 header cannot be noticed.
@@ -76,7 +76,7 @@ class Proxies:
         self._hops, self._told = hops, False
 
     def undeclared(self, environ: Mapping[str, Any]) -> str | None:
-        """What shows that this request came another way than through the declared proxies, in
+        """What shows that this request came another way than through the trusted proxies, in
         words. None if nothing does: then its address is the client's."""
         found = FORWARDING.intersection(environ)
         if not found:
