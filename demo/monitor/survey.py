@@ -2,12 +2,12 @@
 SCAN and MEMORY USAGE.
 
 A look at all keys can take minutes, so it ends when its time is over, or when it has seen MOST of
-them. The time is looked at after each SCAN, as one that walks through empty slots finds nothing. So
-however many keys there are, it sends at most MOST / BATCH pipelines of sizes, and in its time one
-SCAN for each BATCH slots. SCAN walks through the table
-by hash, and hashes are as good as chance. So the keys it has seen are a random sample. Sums are
-scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
-Sampling Techniques, 1977).
+them. It looks at the time after each SCAN, because a SCAN of empty slots may find no key. However
+many keys there are, it sends at most MOST / BATCH pipelines of sizes, and one SCAN for each BATCH
+slots until its time is over. SCAN walks through the table by hash, and hashes are as good as
+chance. So the keys it has seen are a random sample. Sums are scaled up,
+with twice their standard error beside them (sampling without replacement, W. Cochran, Sampling
+Techniques, 1977).
 
 MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
 expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is

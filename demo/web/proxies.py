@@ -37,7 +37,7 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Believed:
-    """WSGI middleware: address, scheme, host and prefix of a request are those that `hops` declared
+    """WSGI middleware: address, scheme, host and prefix of a request are those that `hops` trusted
     proxies tell. An address is written one way for all who read it. What each of them took off the
     path, told in X-Forwarded-Prefix, is together where this app begins."""
 
