@@ -2,11 +2,11 @@
 have the frame.
 
 The frame is a page that was drawn for nobody: anybody may read it, and it has nothing of a visitor.
-Nor has a page that is sent so, since it goes out as it was cached. So what it compresses to tells a
-listener nothing that he could not ask for himself.
+Nor has a page that is sent so, since it goes out as it was cached. So its size tells a listener
+nothing that is not public.
 
-Only over https and on loopback: a proxy between may not know the coding. Whoever names another
-dictionary, or none, gets what he would have got without.
+Only over https and on loopback: a proxy between may not know the coding. A browser that names
+another dictionary, or none, gets gzip.
 """
 
 import base64
