@@ -112,6 +112,13 @@ SETTINGS: dict[str, Setting] = {
         bool,
         "also keep catalog answers in each worker; Redis notifies the worker of changes",
     ),
+    "SHARED_DICTIONARIES": Setting(
+        "DEMO_SHARED_DICTIONARIES",
+        False,
+        bool,
+        "send catalog pages, as they are cached, to browsers that ask for it as their difference from the "
+        "[site's frame](http-api.md#shared-dictionaries)",
+    ),
     "SESSION_IDLE_SECONDS": Setting(
         "DEMO_SESSION_IDLE_SECONDS",
         86_400,

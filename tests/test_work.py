@@ -15,6 +15,8 @@ from werkzeug.test import EnvironBuilder
 from demo.observe import logs
 from demo.observe.log_batches import Batches
 from demo.web.cookies import SESSION
+from demo.web.dictionaries import Dictionaries
+from demo.web.services import part
 from tests.sessions.visitors import GOOD
 
 PATH = "/leaderboard/api/boards/main"
@@ -31,10 +33,15 @@ MOST_CALLS = {
 
 
 def calls(
-    app: Flask, path: str, method: str = "GET", json: Any = None, cookie: str = ""
+    app: Flask,
+    path: str,
+    method: str = "GET",
+    json: Any = None,
+    cookie: str = "",
+    headers: dict[str, str] | None = None,
 ) -> tuple[int, int]:
     """The status of a request, and the Python calls from its first to its last byte."""
-    environ = EnvironBuilder(path=path, method=method, json=json).get_environ()
+    environ = EnvironBuilder(path=path, method=method, json=json, headers=headers).get_environ()
     if cookie:
         environ["HTTP_COOKIE"] = cookie
     status, count = [], 0
@@ -76,10 +83,17 @@ def log() -> Iterator[io.StringIO]:
         logging.root.setLevel(level)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["", "with shared dictionaries"])
 @pytest.mark.parametrize("what", MOST_CALLS)
-def test_a_warm_request_is_at_most_so_many_calls(what: str, make_app: Callable[..., Flask]) -> None:
+def test_a_warm_request_is_at_most_so_many_calls(
+    what: str, shared: bool, make_app: Callable[..., Flask]
+) -> None:
     limits = {"rate_limit.api.hit": {"limit": 1, "window_seconds": 60}}
-    app = make_app(RATE_LIMITS=limits if what == "refused hit" else {}, XRAY="with x-ray" in what)
+    app = make_app(
+        RATE_LIMITS=limits if what == "refused hit" else {},
+        XRAY="with x-ray" in what,
+        SHARED_DICTIONARIES=shared,
+    )
     web = app.test_client()
     if what == "product page, signed in":
         assert web.post("/sessions/login", data=GOOD).status_code == 303
@@ -109,3 +123,19 @@ def test_a_warm_request_is_at_most_so_many_calls(what: str, make_app: Callable[.
     print(f"{what}: {least} calls")
     most = MOST_CALLS[what][sys.version_info >= (3, 12)]
     assert least <= most, f"{what}: {least} calls"
+
+
+def test_the_difference_from_a_dictionary_is_within_the_bound_of_the_page(
+    make_app: Callable[..., Flask],
+) -> None:
+    what, path = "product page, without x-ray", "/catalog/products/42"
+    app = make_app(XRAY=False, SHARED_DICTIONARIES=True)
+    name = part(Dictionaries, app).frame({}).name
+    headers = {"Accept-Encoding": "gzip, dcz", "Available-Dictionary": name}
+    sent = app.test_client().get(path, headers=headers)
+    assert sent.headers["Content-Encoding"] == "dcz"
+    with log():
+        measured = [calls(app, path, headers=headers) for _ in range(8)]
+    least = min(count for _, count in measured[3:])
+    print(f"{what}, as a difference: {least} calls")
+    assert least <= MOST_CALLS[what][sys.version_info >= (3, 12)]

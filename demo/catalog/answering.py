@@ -23,8 +23,9 @@ from demo.catalog.rendered import Rendered
 from demo.teach import listing, panel, pull_the_plug
 from demo.web import preconditions
 from demo.web.before_flask import OUTCOME, Whole
+from demo.web.dictionaries import ABLE, AVAILABLE, DCZ, Dictionaries
 from demo.web.freshness import no_vary_search
-from demo.web.services import part
+from demo.web.services import part, services
 from demo.web.validation import Invalid
 
 HERE = Path(__file__).parent
@@ -95,13 +96,17 @@ def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Re
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
+    dictionaries = services().parts.get(Dictionaries)
+    if dictionaries and dictionaries.may_use(request.environ):
+        response.vary.add("Available-Dictionary")
     response.headers["Cache-Groups"], response.headers["No-Vary-Search"] = groups, search
     return response
 
 
 def deliver(cached: Cached[Rendered], content_type: str, groups: str, search: str) -> Response:
     """The bytes as they were cached, or 304 for who has them."""
-    answer = whole(request.environ, cached, content_type, groups, search)
+    dictionaries = services().parts.get(Dictionaries)
+    answer = whole(request.environ, cached, content_type, groups, search, dictionaries)
     response = Response(answer.body, answer.status)
     response.headers.clear()
     response.headers.extend(answer.headers)
@@ -114,16 +119,26 @@ def whole(
     content_type: str,
     groups: str,
     search: str,
+    dictionaries: Dictionaries | None = None,
 ) -> Whole:
     """The same before Flask is asked. `groups` are what it can be dropped from caches by (RFC 9875),
     `search` says which parameters change nothing. To be asked again each time: a browser's own copy would not
     hear of an invalidation."""
     rendered = cached.value
     assert rendered is not None
-    gzipped = rendered.gzipped and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-    etag = rendered.etag(gzipped=gzipped)
+    takes = _taken(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    coding = "gzip" if rendered.gzipped and "gzip" in takes else ""
+    etag, vary, frame = rendered.etag(gzipped=coding != ""), "Accept-Encoding", None
+    if content_type == HTML:
+        vary = "Accept-Encoding, Cookie"
+        if dictionaries and dictionaries.may_use(environ):
+            vary = "Accept-Encoding, Available-Dictionary, Cookie"
+            if rendered.gzipped and not ABLE.isdisjoint(takes):
+                frame = dictionaries.frame(environ)
+                if DCZ in takes and environ.get(AVAILABLE) == frame.name:
+                    coding, etag = DCZ, frame.etag(rendered.digest)
     headers = [
-        *_constant(etag, content_type, groups, search),
+        *_constant(etag, vary, groups, search),
         ("Cache-Status", cache_status(cached)),
     ]
     if not preconditions.FIELDS.isdisjoint(environ):
@@ -132,10 +147,15 @@ def whole(
             return Whole("304 NOT MODIFIED", headers, b"")
     if 0 < rendered.modified <= now():
         headers.append(("Last-Modified", _date(rendered.modified)))
-    body = rendered.body if gzipped else rendered.plain
+    if frame and dictionaries and coding == DCZ:
+        body = dictionaries.packed(frame, rendered)
+    else:
+        body = rendered.body if coding else rendered.plain
+        if frame:
+            headers.append(frame.link)
     headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
-    if gzipped:
-        headers.append(("Content-Encoding", "gzip"))
+    if coding:
+        headers.append(("Content-Encoding", coding))
     return Whole("200 OK", headers, body)
 
 
@@ -198,12 +218,12 @@ def _lessons(template: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _constant(etag: str, content_type: str, groups: str, search: str) -> list[tuple[str, str]]:
+def _constant(etag: str, vary: str, groups: str, search: str) -> list[tuple[str, str]]:
     """The headers that are the same as long as the answer is."""
     return [
         ("ETag", etag),
         ("Cache-Control", "no-cache"),
-        ("Vary", "Accept-Encoding, Cookie" if content_type == HTML else "Accept-Encoding"),
+        ("Vary", vary),
         ("Cache-Groups", groups),
         ("No-Vary-Search", search),
     ]
@@ -213,5 +233,7 @@ _date = lru_cache(maxsize=4096)(http_date)
 
 
 @lru_cache(maxsize=256)
-def _takes_gzip(header: str) -> bool:
-    return parse_accept_header(header, Accept)["gzip"] > 0
+def _taken(header: str) -> frozenset[str]:
+    """Which of the codings that matter here an Accept-Encoding takes."""
+    accepted = parse_accept_header(header, Accept)
+    return frozenset(coding for coding in ("gzip", *ABLE) if accepted[coding] > 0)

@@ -21,7 +21,7 @@ from demo.catalog.answering import (
 from demo.catalog.api_views import change_product
 from demo.catalog.cache_aside import Cached, CacheStatus
 from demo.catalog.cached_catalog import cache_groups, changed_groups
-from demo.catalog.products import CATEGORIES, Change, ProductPage
+from demo.catalog.products import CATEGORIES, Change, Product, ProductPage, Related
 from demo.teach import pull_the_plug
 from demo.web import flash_cookie
 from demo.web.formats import ms
@@ -115,6 +115,13 @@ def draw_product(
         readers=trials_views.READERS,
         closed=closed(),
     )
+
+
+def draw_frame() -> str:
+    """The page of a product that is none: what the pages of all have in common."""
+    related = tuple(Related(n, "", 0, products.image_url(n)) for n in products.block_of(1))
+    product = Product(1, "", "", "", next(iter(CATEGORIES)), 0, 1, 1, products.image_url(1))
+    return draw_product(ProductPage(product, related[1:]))
 
 
 def _cents(text: str) -> int:

@@ -61,6 +61,7 @@ from demo.observe import metrics
 from demo.teach import home, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import errors, flash_cookie
+from demo.web.dictionaries import Dictionaries
 from demo.web.freshness import no_vary_search
 from demo.web.public import closed, refuse_shared_change
 from demo.web.services import Services, get_database
@@ -148,6 +149,9 @@ def init(app: Flask, services: Services) -> None:
     services.sums.ask["catalog"] = made.lookups
     if near:
         services.closing.callback(near.close)
+    if config["SHARED_DICTIONARIES"]:
+        covers, page = f"{bp.url_prefix}/", f"{bp.url_prefix}/products/1"
+        services.keep(Dictionaries(app, covers, page, product_views.draw_frame))
     if not any(
         limits.covering(config["RATE_LIMITS"], name)[1]
         for name in ("catalog.product", "catalog.api.get_product")

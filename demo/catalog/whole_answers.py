@@ -17,6 +17,8 @@ from demo.client import shared_trip
 from demo.observe.trace import ENDPOINT, current_trace, resume_trace
 from demo.teach import pull_the_plug
 from demo.web.before_flask import OUTCOME, Whole, Window
+from demo.web.dictionaries import Dictionaries
+from demo.web.services import services
 
 PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
 
@@ -24,6 +26,7 @@ PATH = re.compile(r"/catalog/(?P<api>api/)?products/(?P<id>[1-9][0-9]{0,9})")
 def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str]) -> Window:
     """The window through which these are answered."""
     shown, filled = bool(app.config["XRAY"]), Filled(app)
+    dictionaries = services(app).parts.get(Dictionaries)
 
     def look(environ: dict[str, Any]) -> Callable[[], Whole | None] | None:
         number, json = _asked(environ["PATH_INFO"])
@@ -79,6 +82,7 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
                 JSON if json else HTML,
                 cache_groups(number),
                 ONE_JSON if json else ONE_PAGE,
+                dictionaries,
             )
         )
 
