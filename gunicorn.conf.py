@@ -10,6 +10,9 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +82,17 @@ def on_starting(server: Any) -> None:
 
     _instance = str(instance_folder(_instance))
     _start_metrics(Path(_instance))
-    if not os.environ.get("REDIS_URL"):
-        _start_engine(_instance)
+    wait = _begin_engine(_instance) if not os.environ.get("REDIS_URL") else lambda: None
     # before the app is made, which divides by it; again in each worker, as it may have changed
     os.environ["WEB_CONCURRENCY"] = str(server.cfg.workers)
     if server.cfg.reload:  # a worker that has to load new code must not find the old
+        wait()
         if not _checks():
             _stop_engine()
             sys.exit(1)
         return
-    _import(server.cfg.worker_class_str)
+    _import(server.cfg.worker_class_str)  # while the engine starts
+    wait()
     try:
         _make(server.app.app_uri)
     except BaseException:
@@ -216,18 +220,21 @@ def _import(worker_class: str) -> None:
     forked from this process; an app is made by each for itself. For gevent's workers the modules
     have to find gevent's locks and sockets; this process goes on forking and reaping as it would
     without."""
+    gc.disable()  # all of it stays, there is nothing to collect
     if worker_class.startswith("gevent"):
         from gevent import monkey
 
+        # gevent asks for plugins 25 times, here and in each worker: each time all packages are read
+        metadata.entry_points = metadata.entry_points().select  # type: ignore[method-assign]
         monkey.patch_all(os=False, subprocess=False, signal=False)
         warnings.filterwarnings("ignore", category=monkey.MonkeyPatchWarning)
-    gc.disable()  # all of it stays, there is nothing to collect
     from demo.app import USE_CASES
-    from demo.teach import pattern_zip
+    from demo.teach import pattern_zip, scripts
 
     for name in USE_CASES:
         importlib.import_module(f"demo.{name}.views")
-    pattern_zip.offered()
+    pattern_zip.with_scripts()
+    scripts.learn_all()
     gc.freeze()
     gc.enable()
 
@@ -246,8 +253,7 @@ def _make(uri: str) -> None:
     else:
         close(made.app)
         del sys.modules["wsgi"]
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a collection, which would take longer than what it finds is worth
     gc.enable()
 
 
@@ -279,12 +285,20 @@ def _checks() -> bool:
         os._exit(code)
 
 
-def _start_engine(instance: str) -> None:
+def _begin_engine(instance: str) -> Callable[[], object]:
+    """Gives what waits until the engine is there."""
     from demo.client import engine
 
     keep = os.environ.get("DEMO_KEEP_DATA", "true") != "false"
+    begin = partial(engine.begin, Path(instance), keep=keep, maxmemory_mb=_maxmemory_mb)
+    return partial(_or_exit, _or_exit(begin))
+
+
+def _or_exit(step: Callable[[], Any]) -> Any:
+    from demo.client import engine
+
     try:
-        engine.start(Path(instance), keep=keep, maxmemory_mb=_maxmemory_mb)
+        return step()
     except engine.EngineError as error:
         sys.exit(str(error))
 

@@ -213,7 +213,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         titles={module.bp.name: module.TITLE for module in modules},
         needs=needs,
     )
-    made.background.elect("told_again", made.told_again.step)
+    made.background.elect("told_again", made.told_again.step, lead="outbox")
     made.keep(plugs)
     visits = made.keep(DatabaseVisits(lambda: bool(pull_the_plug.current().database)))
     event.listen(made.database, "after_visit", visits.after_visit)
@@ -222,6 +222,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
     # on a client of its own, as nobody is shown that
     watching = pool.beside(client, (), guard)
     made.background.everywhere("memory", lambda: memory.look(watching))
+    memory.wake = lambda: made.background.wake("memory")
     made.keep(Misses())
     made.closing.callback(connections.disconnect, client)
     made.closing.callback(breaker.close)

@@ -89,7 +89,7 @@ def _engine(url: str) -> Engine:
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=WAIT_SECONDS,
-            pool_pre_ping=True,
+            pool_pre_ping=parsed.get_backend_name() != "sqlite",  # a file does not hang up
             **options,
         )
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError):

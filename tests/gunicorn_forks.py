@@ -4,7 +4,6 @@ each kind of worker, as gevent's patches come before the app. tests/test_life.py
 command line."""
 
 import contextlib
-import functools
 import gc
 import importlib
 import json
@@ -18,7 +17,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 REPOSITORY = (
@@ -110,8 +108,6 @@ def _serve(kind: str) -> None:
     time is part of its own then."""
     asks = socket.socket(fileno=0)  # before gevent's come with the app
     receive = socket.recv_fds
-    # gevent's patches ask for them 25 times in each worker, and find the same packages each time
-    metadata.entry_points = functools.cache(metadata.entry_points)
     with tempfile.TemporaryDirectory() as folder:
         # whether there is such a folder is decided on import
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

@@ -33,7 +33,7 @@ DOORS = {
     *("transfer_commands", "refusal", "caller", "limits_table"),
     *("visitor", "own_page", "observed_race", "races"),
     "show_me",
-    *("notebook", "fork_runner", "monitoring_runner"),
+    *("notebook", "fork_runner", "monitoring_runner", "own_engine"),
 }
 FILES = [
     path

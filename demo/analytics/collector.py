@@ -64,6 +64,7 @@ class Collector:
         self._batch = Batch()
         self._untold: Counter[tuple[str, int]] = Counter()  # by resolution and minute
         self._ahead_seconds, self._asked_at, self._rolled_up_at = 0.0, float("-inf"), float("-inf")
+        self._some, self._told_writer = threading.Event(), False
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -78,6 +79,9 @@ class Collector:
             self._start()
         with self._lock:
             self._batch.note(name, visitor, product)
+        if not self._told_writer:  # the writer forgets it before it looks, so no view is left alone
+            self._told_writer = True
+            self._some.set()
 
     def flush(self) -> bool:
         """Writes what is gathered; whether Redis took it."""
@@ -142,6 +146,7 @@ class Collector:
     def close(self) -> None:
         """Ends the writer and writes what is left."""
         self._closed.set()
+        self._some.set()
         atexit.unregister(self.close)
         if self._thread and self._pid == os.getpid():
             self._thread.join()
@@ -189,6 +194,7 @@ class Collector:
             if self._pid == os.getpid() or self._closed.is_set():
                 return
             self._pid, self._batch = os.getpid(), Batch()
+            self._some, self._told_writer = threading.Event(), False
             nobody = contextvars.Context()  # not that of the request which happens to come first
             self._thread = threading.Thread(
                 target=nobody.run, args=(self._run,), name="analytics", daemon=True
@@ -197,5 +203,9 @@ class Collector:
             atexit.register(self.close)
 
     def _run(self) -> None:
-        while not self._closed.wait(self._interval_seconds):
+        while self._some.wait() and not self._closed.wait(self._interval_seconds):
+            self._told_writer = False
+            self._some.clear()
             self.flush()
+            if self._untold:  # they are told along as soon as Redis is there
+                self._some.set()

@@ -175,10 +175,7 @@ def _is_stale(side: Side, rows: Rows, order: Callable[[Side, Rows], None]) -> bo
 
 def verdict(found: Found) -> str:
     """Who served an old value."""
-    if not found.has(*SIDES):
-        return ""
-    plain, lease = (found.counts[side] > 0 for side in SIDES)
-    return "both" if plain and lease else "plain" if plain else "lease" if lease else "none"
+    return found.wrong(*SIDES)
 
 
 def tell(found: Found) -> str:

@@ -71,9 +71,12 @@ def add(connection: Connection, product_id: int, category: str) -> Event:
     return Event(connection.execute(statement).scalar_one(), product_id, category)
 
 
+OLDEST = select(outbox).order_by(outbox.c.id).limit(BATCH)
+
+
 def pending(connection: Connection) -> list[Event]:
     """The oldest events that nobody has removed, BATCH at most."""
-    rows = connection.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)).all()
+    rows = connection.execute(OLDEST).all()
     return [Event(row.id, row.product_id, row.category) for row in rows]
 
 
@@ -122,7 +125,7 @@ class Deliverer:
         self,
         database: Any,
         publish: Callable[[Sequence[Event]], None],
-        interval_seconds: float = 0.5,
+        interval_seconds: float = 1.0,
     ) -> None:
         self._database = database
         self._publish = publish

@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from demo.client.contract import PREFIX, RedisClient, beginning, checked, errors_of
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """One job. An elected one has a `leader` from the start of the threads on."""
+    """One job. An elected one has a `leader` from the start of the threads on, which it shares with
+    those that are done `along` with it. While it is `asleep`, it waits for the lead alone."""
 
     name: str
     step: Callable[[int], float]
@@ -34,6 +35,9 @@ class Job:
     leader: Leader | None = None
     due: threading.Event = field(default_factory=threading.Event)
     trouble: str = ""
+    lead: str = ""
+    along: Sequence["Job"] = ()
+    asleep: bool = False
 
 
 def process_name() -> str:
@@ -64,9 +68,10 @@ class Background:
         self._lock = threading.Lock()
         self._pid = 0
 
-    def elect(self, name: str, step: Callable[[int], float]) -> None:
-        """Adds a job that one process of all does; `step` is given the token of its lead."""
-        self.jobs[name] = Job(name, step, elected=True)
+    def elect(self, name: str, step: Callable[[int], float], *, lead: str = "") -> None:
+        """Adds a job that one process of all does; `step` is given the token of its lead. Jobs that
+        name the same `lead` share it: one process does them all, and asks for it once."""
+        self.jobs[name] = Job(name, step, elected=True, lead=lead or name)
 
     def everywhere(self, name: str, step: Callable[[], float]) -> None:
         """Adds a job that each process does for itself, also once more when it ends."""
@@ -82,18 +87,13 @@ class Background:
             self._pid = os.getpid()
             name = f"{process_name()}:{secrets.token_hex(4)}"
             mine = [job for job in self.jobs.values() if self.elects or not job.elected]
-            for job in mine:
-                job.leader = (
-                    Leader(
-                        self._client,
-                        job.name,
-                        name,
-                        ttl_seconds=self.ttl_seconds,
-                        prefix=self._prefix,
-                    )
-                    if job.elected
-                    else None
+            for lead in {job.lead for job in mine if job.elected}:
+                leader = Leader(
+                    self._client, lead, name, ttl_seconds=self.ttl_seconds, prefix=self._prefix
                 )
+                along = [job for job in mine if job.lead == lead]
+                for job in along:
+                    job.leader, job.along = leader, along
             self._threads = [
                 threading.Thread(target=self._run, args=(job,), name=job.name, daemon=True)
                 for job in mine
@@ -134,8 +134,9 @@ class Background:
         atexit.unregister(self.close)
 
     def _campaign(self) -> None:
+        asking = {job.lead: job for job in self.jobs.values() if job.leader}
         while not self._closed.is_set():
-            waits = [self._ask(job, job.leader) for job in self.jobs.values() if job.leader]
+            waits = [self._ask(job, job.leader) for job in asking.values() if job.leader]
             self._closed.wait(min(waits))
 
     def _ask(self, job: Job, leader: Leader) -> float:
@@ -144,18 +145,22 @@ class Background:
             wait = leader.campaign()
         except self._errors:
             return AGAIN_SECONDS
-        if leader.token != had and leader.token:
-            log.info("%s: done by this process from now on", job.name)
-            job.due.set()
+        if token := leader.token:
+            for each in job.along or (job,):
+                if token != had:
+                    log.info("%s: done by this process from now on", each.name)
+                if token != had or each.asleep:
+                    each.due.set()
         return wait
 
     def _run(self, job: Job) -> None:
         while not self._closed.is_set():
+            # Before the look at the lead: one that ran out here, and is renewed just after the look,
+            # finds it so.
+            job.asleep = job.elected
             token = job.leader.token if job.leader else 0
-            # Who does not lead looks as often as he asks: a lead that ran out here may be renewed
-            # yet.
-            wait = self._step(job, token) if token or not job.elected else self.ttl_seconds / 3
-            job.due.wait(wait)
+            job.asleep = job.elected and not token
+            job.due.wait(None if job.asleep else self._step(job, token))
             job.due.clear()
 
     def _step(self, job: Job, token: int) -> float:

@@ -31,6 +31,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -68,18 +69,37 @@ def start(instance: Path, *, keep: bool = True, maxmemory_mb: int = 64) -> str:
     """The `unix://` URL of the engine of this instance folder, started if it does not run, held
     until this process and all that it forks have ended. Calling it again costs nothing. Raises
     EngineError."""
+    return begin(instance, keep=keep, maxmemory_mb=maxmemory_mb)()
+
+
+def begin(instance: Path, *, keep: bool = True, maxmemory_mb: int = 64) -> Callable[[], str]:
+    """Begins what `start` does, and returns what waits for its end: the engine starts while this
+    process does something else. Raises EngineError, then and at the end."""
     home = instance.resolve() / "engine"
     if home in _held:
-        return _held[home][1]
+        return lambda: _held[home][1]
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     turn = folders.lock(home / "start.lock", exclusive=True)
     assert turn is not None
-    with turn:
-        held = folders.lock(home / "holders.lock", exclusive=False)
-        assert held is not None
-        run = _running(home) or _start_keeper(home, keep, maxmemory_mb)
-    _held[home] = (held, f"unix://{run / 'redis.sock'}")
-    return _held[home][1]
+    held = folders.lock(home / "holders.lock", exclusive=False)
+    assert held is not None
+    try:
+        run = _running(home)
+        started = (run, None) if run else _start_keeper(home, keep, maxmemory_mb)
+    except BaseException:
+        turn.close()
+        held.close()
+        raise
+
+    def end() -> str:
+        with turn:
+            run, keeper = started
+            if keeper:
+                _wait_for(keeper)
+        _held[home] = (held, f"unix://{run / 'redis.sock'}")
+        return _held[home][1]
+
+    return end
 
 
 def release(instance: Path, wait_seconds: float = 0.0) -> None:
@@ -102,25 +122,28 @@ def _running(home: Path) -> Path | None:
     return None
 
 
-def _start_keeper(home: Path, keep: bool, maxmemory_mb: int) -> Path:
+def _start_keeper(home: Path, keep: bool, maxmemory_mb: int) -> tuple[Path, subprocess.Popen[str]]:
     folders.sweep()
     binary = find_engine()
     run = folders.temporary("engine")
     command = [sys.executable, "-S", "-I", __file__, binary, str(home), str(run), str(maxmemory_mb)]
-    with subprocess.Popen(
+    return run, subprocess.Popen(
         command + (["--keep"] if keep else []),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
         text=True,
-    ) as keeper:
+    )
+
+
+def _wait_for(starting: subprocess.Popen[str]) -> None:
+    with starting as keeper:
         assert keeper.stdout is not None
         answer = keeper.stdout.readline().strip()
         if answer != "ready":
             raise EngineError(f"The embedded engine did not start: {answer or 'its keeper ended'}.")
         keeper.stdout.close()
         keeper.returncode = 0  # It lives on: leaving this block must not wait for it.
-    return run
 
 
 class Keeper:

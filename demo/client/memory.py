@@ -36,22 +36,33 @@ class LessonsFull(OutOfMemoryError):
 
 class Memory:
     """What is known of it in this process. `share` is what is used, 0 to 1; `maxmemory_bytes` what
-    there is; `is_bounded` whether it has a limit and evicts nothing. `used` is set by who sends
-    anything, and has it looked at again soon."""
+    there is; `is_bounded` whether it has a limit and evicts nothing. Every sender
+    calls `use` unless it is `used` already. Then it is looked at again soon, and `wake` begins that
+    look where the next one is not due for long."""
 
     def __init__(
         self, maxmemory_bytes: int = UNBOUNDED_BYTES, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.share, self.maxmemory_bytes = 0.0, maxmemory_bytes
         self.is_short, self.is_bounded, self.used = False, False, True
-        self._clock, self._due = clock, float("-inf")
+        self.wake: Callable[[], None] = lambda: None
+        self._clock, self._due, self._rests = clock, float("-inf"), False
+
+    def use(self) -> None:
+        """Something is sent."""
+        self.used = True
+        if self._rests:
+            self._rests = False
+            self.wake()
 
     def look(self, client: Any) -> float:
         """Asks Redis where it is time to. In how many seconds to look again. Raises nothing: a
         server that does not answer does not count as full."""
-        if not self.used and self._clock() < self._due:
-            return AGAIN_SECONDS
-        self.used, self._due = False, self._clock() + IDLE_SECONDS
+        now = self._clock()
+        self._rests = now < self._due  # before the look at `used`: who sets it after that wakes
+        if self._rests and not self.used:
+            return self._due - now
+        self._rests, self.used, self._due = False, False, now + IDLE_SECONDS
         try:
             told = _told(client)
         except ResponseError:  # not permitted, most likely, and each try stands in ACL LOG

@@ -25,7 +25,7 @@ from demo.client.connections import is_cluster
 KNOWN = "demo:client:{primaries}"
 KNOWN_SECONDS = 30 * 86_400
 AGAIN_AT_SECONDS = (0.0, 1.0, 3.0, 7.0)
-LOOK_SECONDS, UNTOLD_SECONDS = 0.5, 60.0
+LOOK_SECONDS, UNTOLD_SECONDS = 1.0, 60.0
 log = logging.getLogger(__name__)
 
 
@@ -41,10 +41,10 @@ class ToldAgain:
         self._refused = False
 
     def step(self, _: int = 0) -> float:
-        """Looks, tells what is due, and says after how many seconds to look again. Two round trips.
-        Raises RedisError, and what `again` raises."""
+        """Looks, tells what is due, and says after how many seconds to look again. One round trip, on
+        a cluster one to each primary and one more. Raises RedisError, and what `again` raises."""
         try:
-            ids, known = replication_ids(self._client), self._client.get(KNOWN)
+            ids, known = _look(self._client)
         except ResponseError as error:
             if not self._refused:
                 log.warning("A failover would not be noticed: %s", refusals.of(error).name)
@@ -66,6 +66,17 @@ class ToldAgain:
         return LOOK_SECONDS
 
 
+def _look(client: Any) -> tuple[set[str], bytes | None]:
+    """The ids of all primaries, and those that are known."""
+    if is_cluster(client):
+        return replication_ids(client), client.get(KNOWN)
+    pipeline = client.pipeline(transaction=False)
+    pipeline.info("replication")
+    pipeline.get(KNOWN)
+    told, known = pipeline.execute()
+    return _ids([told]), known
+
+
 def replication_ids(client: Any) -> set[str]:
     """Those of all primaries that answer. One round trip, on a cluster one to each. Raises
     RedisError where none does."""
@@ -80,4 +91,8 @@ def replication_ids(client: Any) -> set[str]:
             except (ConnectionError, TimeoutError):
                 if number == len(primaries) and not told:
                     raise
+    return _ids(told)
+
+
+def _ids(told: list[dict[str, Any]]) -> set[str]:
     return {str(each["master_replid"]) for each in told if each.get("role") == "master"}

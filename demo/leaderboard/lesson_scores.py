@@ -149,10 +149,7 @@ def measure(bench: Bench) -> Found:
 
 def verdict(found: Found) -> str:
     """Those that were wrong in any of them."""
-    if not found.has(*SIDES):
-        return ""
-    plain, script = (found.counts[side] > 0 for side in SIDES)
-    return "both" if plain and script else "plain" if plain else "script" if script else "none"
+    return found.wrong(*SIDES)
 
 
 def tell(found: Found) -> str:

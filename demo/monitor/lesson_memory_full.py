@@ -1,30 +1,27 @@
 """What happens when memory is full? Every eviction policy on one trace, with sessions in the same
 Redis, on engines of the run's own, and the offline optimum beside them."""
 
-import threading
+from contextlib import suppress
 
 import msgspec
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo.client import children, engine, folders
+from demo.client import folders
+from demo.monitor import own_engine
 from demo.monitor.eviction import Options, Outcome, Result
 from demo.monitor.eviction_runner import Task
-from demo.monitor.lesson_monitoring import end
 from demo.teach.experiments import Bench, Experiment, Found, Row
 
 REQUESTS, MEMORY_KB, BATCH = 280, 512, 10
 SESSIONS, VALUE_BYTES = 20, 4000
-SECONDS, LONGEST_SECONDS, KILL_SECONDS = 2.5, 5.0, 7.5
+SECONDS, LONGEST_SECONDS = 2.5, 5.0
 
 
 def outcome() -> Outcome:
     """A small run in a process of its own. Raises ServiceUnavailable."""
-    try:
-        binary = engine.find_engine()
-    except engine.EngineError:
-        raise ServiceUnavailable(
-            "No engine is installed here, and an engine that is used cannot be filled."
-        ) from None
+    binary = own_engine.binary(
+        "No engine is installed here, and an engine that is used cannot be filled."
+    )
     last = b""
     with folders.scratch("eviction") as folder:
         task = Task(
@@ -39,23 +36,12 @@ def outcome() -> Outcome:
             requests=REQUESTS,
             memory_kb=MEMORY_KB,
         )
-        try:
-            process = children.start("demo.monitor.eviction_runner")
-        except OSError:
-            raise ServiceUnavailable("This machine has no room for a run now.") from None
-        assert process.stdin and process.stdout
-        late = threading.Timer(KILL_SECONDS, process.kill)
-        late.start()
-        try:
-            process.stdin.write(msgspec.json.encode(task) + b"\n")
-            process.stdin.flush()
-            for line in process.stdout:
+        with (
+            suppress(OSError),
+            own_engine.told("demo.monitor.eviction_runner", task) as lines,
+        ):
+            for line in lines:
                 last = line
-        except OSError:
-            last = b""
-        finally:
-            end(process)
-            late.cancel()
     if not last:
         raise ServiceUnavailable("The run could not be finished.")
     return msgspec.json.decode(last, type=Outcome)

@@ -1,17 +1,13 @@
 """How do you monitor a cache? Each figure provoked on an engine of the run's own, and read back."""
 
-import contextlib
-import subprocess
-import threading
-
 import msgspec
 from werkzeug.exceptions import ServiceUnavailable
 
-from demo.client import children, engine, folders
+from demo.client import folders
+from demo.monitor import own_engine
 from demo.monitor.monitoring_runner import TOUCHED, Task, Told
 from demo.teach.experiments import Bench, Experiment, Found, Row
 
-KILL_SECONDS = 7.5
 touched = TOUCHED
 
 
@@ -46,42 +42,16 @@ def measure(bench: Bench) -> Found:
 
 def provoked() -> Told:
     """In a process of its own. Raises ServiceUnavailable."""
-    try:
-        binary = engine.find_engine()
-    except engine.EngineError:
-        raise ServiceUnavailable(
-            "No engine is installed here, and figures of a shared one are not this run’s."
-        ) from None
+    binary = own_engine.binary(
+        "No engine is installed here, and figures of a shared one are not this run’s."
+    )
     with folders.scratch("monitoring") as folder:
         try:
-            process = children.start("demo.monitor.monitoring_runner")
-        except OSError:
-            raise ServiceUnavailable("This machine has no room for a run now.") from None
-        assert process.stdin and process.stdout
-        late = threading.Timer(KILL_SECONDS, process.kill)
-        late.start()
-        try:
-            process.stdin.write(msgspec.json.encode(Task(binary, str(folder), touched)) + b"\n")
-            process.stdin.flush()
-            return msgspec.json.decode(process.stdout.readline(), type=Told)
+            task = Task(binary, str(folder), touched)
+            with own_engine.told("demo.monitor.monitoring_runner", task) as lines:
+                return msgspec.json.decode(lines.readline(), type=Told)
         except (OSError, msgspec.MsgspecError):
             raise ServiceUnavailable("The run could not be finished.") from None
-        finally:
-            end(process)
-            late.cancel()
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Closes what the process reads, which it takes as the word to end."""
-    assert process.stdin and process.stdout
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
 
 
 def verdict(found: Found) -> str:

@@ -1,7 +1,10 @@
 """What lies in memory: keys and bytes by use case, the biggest keys, keys that never expire. By
 SCAN and MEMORY USAGE.
 
-A look at all keys can take minutes, so it ends when its time is over. SCAN walks through the table
+A look at all keys can take minutes, so it ends when its time is over, or when it has seen MOST of
+them. The time is looked at after each SCAN, as one that walks through empty slots finds nothing. So
+however many keys there are, it sends at most MOST / BATCH pipelines of sizes, and in its time one
+SCAN for each BATCH slots. SCAN walks through the table
 by hash, and hashes are as good as chance. So the keys it has seen are a random sample. Sums are
 scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
 Sampling Techniques, 1977).
@@ -15,8 +18,7 @@ measured and its share of that.
 import math
 import re
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ from demo.client.contract import PREFIX, RedisClient, checked
 from demo.monitor.names import shown_key
 
 BATCH, SAMPLES, SHOWN = 200, 20, 8
+MOST = 20_000
 ROOM = re.compile(rb":([a-z_]{1,24}):")
 
 
@@ -71,18 +74,15 @@ def survey(
     clock: Callable[[], float] = time.monotonic,
     prefix: str = PREFIX,
 ) -> Survey:
-    """Looks around for about so many seconds. Raises RedisError."""
+    """Looks around for about so many seconds, and at about MOST keys at most. Raises RedisError."""
     asked: Any = checked(client)
     until, own = clock() + seconds, f"{prefix}:".encode()
     cluster = hasattr(asked, "get_node_from_key")
     total = int(asked.dbsize(target_nodes="primaries") if cluster else asked.dbsize())
-    names = iter(asked.scan_iter(count=BATCH))
     sizes: dict[bytes, int] = {}
     endless: list[bytes] = []
-    whole, looks = False, [0, 0]
-    while not whole and (not sizes or clock() < until):
-        found = list(islice(names, BATCH))
-        whole = len(found) < BATCH
+    whole, looks = True, [0, 0]
+    for found in _scanned(asked, cluster):
         batch = [key for key in dict.fromkeys(found) if key not in sizes]
         for key, (size, left_ms) in zip(batch, _measure(client, batch), strict=True):
             looks[left_ms == -2] += 1
@@ -90,6 +90,9 @@ def survey(
                 sizes[key] = size
                 if left_ms == -1 and key.startswith(own):
                     endless.append(key)
+        if len(sizes) >= MOST or clock() >= until:
+            whole = False
+            break
     biggest = sorted(sizes.items(), key=lambda item: -item[1])[:SHOWN]
     return Survey(
         len(sizes),
@@ -103,6 +106,21 @@ def survey(
     )
 
 
+def _scanned(client: Any, cluster: bool) -> Iterator[list[bytes]]:
+    """What each SCAN finds, of a cluster one primary after the other: BATCH keys or so, or none."""
+    for node in client.get_primaries() if cluster else [None]:
+        cursor = 0
+        while True:
+            if node is None:
+                cursor, found = client.scan(cursor, count=BATCH)
+            else:
+                cursors, found = client.scan(cursor, count=BATCH, target_nodes=node)
+                cursor = cursors[node.name]
+            yield found
+            if not cursor:
+                break
+
+
 def _held(client: Any, cluster: bool) -> int:
     told = client.info("memory", **({"target_nodes": "primaries"} if cluster else {}))
     each = [told] if "used_memory" in told else told.values()
@@ -114,6 +132,8 @@ def _held(client: Any, cluster: bool) -> int:
 
 
 def _measure(client: Any, keys: list[bytes]) -> list[tuple[int | None, int]]:
+    if not keys:
+        return []
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.memory_usage(key, samples=SAMPLES)

@@ -58,6 +58,14 @@ class Found(msgspec.Struct, array_like=True):
         """Whether all of these were counted."""
         return set(names) <= self.counts.keys()
 
+    def wrong(self, *sides: str) -> str:
+        """Which of two sides was wrong at all: one of them, "both" or "none", empty where one was
+        not counted."""
+        if not self.has(*sides):
+            return ""
+        found = [side for side in sides if self.counts[side] > 0]
+        return found[0] if len(found) == 1 else "both" if found else "none"
+
 
 @dataclass(frozen=True)
 class Experiment:

@@ -67,7 +67,8 @@ class Plugs:
     def around(self, trip: Trip, send: Send) -> list[Any]:
         """Sends a trip as the visitor who asks has chosen it to fare."""
         choice, memory = current(), self._memory
-        memory.used = True
+        if not memory.used:
+            memory.use()
         fault = choice.redis
         if not fault:
             if memory.is_short and memory.refuses(trip):

@@ -179,16 +179,16 @@ def sources(wish: Wish) -> dict[str, str]:
 
 def scripts_of(path: Path) -> list[Path]:
     """The Lua files of a module."""
-    beside = path.parent.glob(f"{path.stem}*.lua")
-    others = {other.stem for other in path.parent.glob(f"{path.stem}_*.py")}
+    own, further = f"{path.stem}.lua", f"{path.stem}_"
+    beside = sorted(other.name for other in path.parent.iterdir())
+    names = [name for name in beside if name.startswith(path.stem)]
+    others = [name[:-3] for name in names if name.startswith(further) and name.endswith(".py")]
     return [
-        script
-        for script in sorted(beside)
-        if script.stem == path.stem
-        or (
-            script.stem.startswith(f"{path.stem}_")
-            and not any(script.stem.startswith(other) for other in others)
-        )
+        path.parent / name
+        for name in names
+        if name == own
+        or (name.startswith(further) and name.endswith(".lua"))
+        and not any(name.startswith(other) for other in others)
     ]
 
 

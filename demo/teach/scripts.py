@@ -44,7 +44,7 @@ def of_text(text: str) -> Script:
 def of(sha: str | bytes) -> Script:
     """The script, or one that has only the beginning of its SHA-1 for a name."""
     sha = sha.decode() if isinstance(sha, bytes) else sha
-    _learn_all()
+    learn_all()
     return _known.get(sha) or Script(sha[:8], ())
 
 
@@ -54,6 +54,7 @@ def text_of(called: str) -> str:
 
 
 @cache
-def _learn_all() -> None:
+def learn_all() -> None:
+    """Reads the app's own scripts, once in a process."""
     for text in recorder.texts().values():
         learn(text)

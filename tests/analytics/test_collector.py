@@ -1,6 +1,7 @@
 """What is gathered arrives once, at the end too; what cannot arrive is counted as missing, in its
 own minute."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -76,6 +77,25 @@ def test_the_thread_writes_and_ends_with_the_close(client: Client) -> None:
     collector.close()
     assert views(collector) == 2
     assert "analytics" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_thread_sleeps_while_nothing_is_noted(client: Client) -> None:
+    collector, rests, flushed = Collector(client, interval_seconds=0.001), list[int](), list[int]()
+
+    class Some(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            rests.append(len(flushed))
+            if not self.is_set():
+                collector._closed.set()
+            return True
+
+    flush = collector.flush
+    collector.flush = lambda: bool(flushed.append(1)) or flush()  # type: ignore[method-assign]
+    collector._some, collector._pid = Some(), os.getpid()
+    collector.note("page")
+    collector._run()
+    assert rests == [0, 1]  # it was told of something, wrote, and waits for more
+    collector.close()
 
 
 def test_the_thread_is_nobodys(client: Client) -> None:

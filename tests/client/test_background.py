@@ -165,6 +165,33 @@ def test_a_lead_that_lapses_for_a_moment_does_not_stop_its_job(client: Client) -
     thread.join()
 
 
+def test_jobs_that_share_a_lead_are_done_by_one_process_that_asks_once(client: Client) -> None:
+    background, done = Background(client, elects=True, ttl_seconds=0.3), Counter[str]()
+    for name in ("one", "other"):
+        background.elect(name, lambda _, name=name: float(done.update([name]) or 60), lead="one")
+    background.start()
+    until(lambda: done["one"] and done["other"])
+    assert background.jobs["one"].leader is background.jobs["other"].leader
+    assert background.leads("one") and background.leads("other")
+    assert client.exists(lead_key("one")) and not client.exists(lead_key("other"))
+    background.close()
+    assert not client.exists(lead_key("one"))
+
+
+def test_who_does_not_lead_wakes_for_the_lead_alone(client: Client) -> None:
+    background, waits = Background(client, elects=True, ttl_seconds=0.03), list[float | None]()
+
+    class Due(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            background._closed.set()
+            return True
+
+    follower = Leader(client, "test", "me")
+    background._run(Job("test", lambda _: 5.0, True, follower, due=Due()))
+    assert waits == [None]
+
+
 def test_waking_does_not_wait(client: Client) -> None:
     background, woken = Background(client, elects=True), threading.Semaphore(0)
     background.elect("test", lambda _: float(woken.release() or 3600))

@@ -280,3 +280,27 @@ def _read(url: str, key: str) -> bytes | None:
             return value
     except redis.RedisError:
         return None
+
+
+def test_an_engine_starts_while_its_starter_does_something_else(tmp_path: Path) -> None:
+    wait = engine.begin(tmp_path / "instance", keep=False)
+    home = (tmp_path / "instance").resolve() / "engine"
+    assert home not in engine._held
+    assert folders.lock(home / "start.lock", exclusive=True, wait=False) is None
+    url = wait()
+    assert engine.start(tmp_path / "instance") == engine.begin(tmp_path / "instance")() == url
+    turn = folders.lock(home / "start.lock", exclusive=True, wait=False)
+    assert turn is not None
+    turn.close()
+    engine.release(tmp_path / "instance", wait_seconds=5)
+
+
+def test_where_no_engine_can_be_found_its_place_is_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "find_engine", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.begin(tmp_path)
+    turn = folders.lock(tmp_path / "engine" / "start.lock", exclusive=True, wait=False)
+    assert turn is not None
+    turn.close()

@@ -12,6 +12,7 @@ from demo.client.memory import (
     AGAIN_SECONDS,
     BOARDS_SHARE,
     CACHES_SHARE,
+    IDLE_SECONDS,
     LESSONS_SHARE,
     REFUSED_SECONDS,
     LessonsFull,
@@ -98,6 +99,26 @@ def test_it_is_asked_where_something_was_sent_or_now_and_then(server: redis.Redi
     now[0] += 3
     memory.look(Counting())
     assert asked == 3
+
+
+def test_idle_it_rests_until_somebody_sends(server: redis.Redis) -> None:
+    """It looks twice where it looked ten times, and is as soon told of what is sent."""
+    now, woken = [0.0], list[float]()
+    memory = Memory(clock=lambda: now[0])
+    memory.wake = lambda: woken.append(now[0])
+    assert memory.look(server) == AGAIN_SECONDS
+    memory.use()  # looked at again soon anyway
+    now[0] += AGAIN_SECONDS
+    assert memory.look(server) == AGAIN_SECONDS
+    assert woken == []
+    now[0] += AGAIN_SECONDS
+    assert memory.look(server) == pytest.approx(IDLE_SECONDS - AGAIN_SECONDS)
+    now[0] += 0.5
+    memory.use()
+    memory.use()
+    assert (woken, memory.used) == ([now[0]], True)
+    assert memory.look(server) == AGAIN_SECONDS
+    assert not memory.used
 
 
 def test_who_does_not_answer_is_not_known_to_be_full(server: redis.Redis) -> None:

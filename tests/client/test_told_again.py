@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -9,6 +10,7 @@ from redis.exceptions import ConnectionError
 
 from demo.client import told_again
 from demo.client.told_again import KNOWN, ToldAgain, replication_ids
+from demo.client.wire import Send, Trip
 from tests.clients import connect
 from tests.clock import Clock
 from tests.servers import lives, tcp_server, until
@@ -50,6 +52,24 @@ def test_another_primary_is_told_a_few_times_and_then_known(
     ]
     assert go_on(40) == []
     client.close()
+
+
+def test_a_look_at_one_server_is_one_round_trip() -> None:
+    with topology("standalone") as given:
+        trips = list[str]()
+
+        def note(trip: Trip, send: Send) -> list[Any]:
+            trips.append(trip.label)
+            return send(trip)
+
+        client = connect(
+            given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=0.5, inside=note
+        )
+        client.set(KNOWN, " ".join(replication_ids(client)))
+        trips.clear()
+        ToldAgain(client).step()
+        assert trips == ["pipeline"]
+        client.close()
 
 
 def test_who_takes_over_in_the_middle_begins_anew() -> None:

@@ -28,7 +28,7 @@ from demo.learn.counters import Counter
 from demo.learn.fenced_lock import FencedLock
 from demo.learn.reader import lessons
 from demo.learn.views import experiments_there
-from demo.monitor import lesson_memory_full, lesson_monitoring
+from demo.monitor import lesson_memory_full, lesson_monitoring, own_engine
 from demo.monitor.eviction import Outcome
 from demo.rate_limit import lesson_windows
 from demo.rate_limit.fixed_window import FixedWindow
@@ -304,9 +304,9 @@ def test_a_server_that_takes_no_writes_is_told_by_each(app: Flask, fault: str) -
 
 def test_without_an_engine_of_its_own_a_lesson_says_so(app: Flask, monkeypatch: Patch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise lesson_memory_full.engine.EngineError("none here")
+        raise own_engine.engine.EngineError("none here")
 
-    monkeypatch.setattr(lesson_memory_full.engine, "find_engine", refuse)
+    monkeypatch.setattr(own_engine.engine, "find_engine", refuse)
     for name in ("memory-full", "monitoring"):
         experiment, found = measured(app, name)
         assert experiment.verdict(found) == "" and "No engine is installed here" in str(

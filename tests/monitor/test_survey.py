@@ -1,10 +1,12 @@
 import random
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from demo.monitor.survey import survey
-from tests.servers import Client, connect, private_engine
+from demo.monitor.survey import BATCH, MOST, survey
+from tests.servers import Client, connect, private_engine, trips
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,39 @@ def test_cut_off_it_is_within_a_tenth_and_tells_by_how_much_it_may_be_wrong(fill
         assert abs(room.bytes - size) <= 0.1 * size, name
         assert 0 < room.error_bytes < 0.2 * size
         assert abs(room.bytes - size) <= 2.5 * room.error_bytes
+
+
+def test_of_many_keys_it_looks_at_no_more_than_its_most() -> None:
+    """A million keys cost what twenty thousand do; empty slots cost SCANs, and no time beyond."""
+    with private_engine("--enable-debug-command", "yes") as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=30)
+        client.execute_command("DEBUG", "POPULATE", 100_000, "demo:catalog", 10)
+        with trips() as sent:
+            seen = survey(client, seconds=600)
+        names = Counter(name for trip in sent for name in trip)
+        assert MOST <= seen.seen < MOST + 2 * BATCH
+        assert seen.total == 100_000
+        assert names["SCAN"] <= MOST / BATCH + 1
+        assert names["MEMORY USAGE"] + names["MEMORY"] < MOST + 2 * BATCH
+        assert len(sent) <= 2 * names["SCAN"] + 2
+        room = seen.rooms["catalog"]
+        assert abs(room.bytes - exact(client)["catalog"][1]) <= 0.02 * room.bytes
+        client.close()
+
+
+def test_in_a_table_of_empty_slots_it_ends_in_time_though_it_finds_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, ticks = list[int](), iter(range(10_000))
+
+    def scan(cursor: int = 0, **_: Any) -> tuple[int, list[bytes]]:
+        scans.append(cursor)
+        return (cursor + 1) % 1000, []
+
+    monkeypatch.setattr(client, "scan", scan)
+    monkeypatch.setattr(client, "dbsize", lambda: 10)
+    seen = survey(client, seconds=5, clock=lambda: next(ticks))
+    assert (len(scans), seen.seen, seen.total) == (5, 0, 10)
 
 
 def test_what_memory_usage_leaves_out_lies_within_the_range() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -150,3 +151,29 @@ def test_a_worker_that_takes_anothers_place_serves_as_the_first_did(running: Ser
         return f"Answered by process {fresh}" in answer.text
 
     until(answers, 30)
+
+
+SCANS = """
+import runpy, sys
+from importlib import metadata
+scans, theirs = [], metadata.entry_points
+metadata.entry_points = lambda **wanted: scans.append(wanted) or theirs(**wanted)
+runpy.run_path("gunicorn.conf.py")["_import"]("gevent")
+from gevent import monkey
+monkey.patch_all()  # as each worker does once more
+from demo.teach import pattern_zip, scripts
+ready = pattern_zip.with_scripts, scripts.learn_all
+print(len(scans), *(each.cache_info().currsize for each in ready))
+"""
+
+
+def test_packages_are_read_once_for_all_workers_and_so_is_the_app_itself() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCANS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ran.stdout.split() == ["1", "1", "1"], ran.stderr
