@@ -1,4 +1,4 @@
-"""What a process has seen and not written yet: bounded, whatever comes."""
+"""What a process has seen and not written yet. A batch never grows beyond a fixed size."""
 
 from collections import Counter
 

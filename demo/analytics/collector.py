@@ -1,5 +1,5 @@
-"""Gathers in the process, and writes once a second and at the end, in one pipeline: no request
-waits for it.
+"""Gathers in the process, and writes once a second and at the end, in one pipeline. No request waits
+for the collector.
 
 A process that is killed loses what it has gathered since, a second's worth. While Redis is away,
 what was gathered is dropped. The drops are counted in the minute they belong to and reported when

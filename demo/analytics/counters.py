@@ -1,5 +1,5 @@
-"""Counts by name per minute, hour and day: each is written in all three, and the finer ones are
-forgotten sooner.
+"""Counts by name per minute, hour and day: each view is counted in all three, and the finer counts
+expire sooner.
 
 A hash holds the buckets of one stretch of time, a field for each bucket and name, so a chart is two
 HGETALL and nothing has to be moved from minutes to hours later. The names come from the program,

@@ -2,8 +2,8 @@
 is destroyed.
 
 The first process that asks makes the salt of a period (SET NX), and Redis drops it when the period
-is over. After that no hash can be tied to an address, not even by trying all addresses. A visitor
-has another hash in each period, so those of two periods cannot be joined either.
+is over. Without the salt nobody can tie a hash to an address, not even by trying all addresses. A
+visitor has another hash in each period, so nobody can follow a visitor from one period to the next.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """An answer that is dear to work out, shared by all workers: fresh for a moment, then worked out
 again by one reader.
 
-The others are served the last one meanwhile. Who finds none at all works it out for himself: nobody
-waits.
+The others are served the last one meanwhile. A reader that finds no stored answer computes it
+alone: nobody waits.
 """
 
 import secrets

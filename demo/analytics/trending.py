@@ -3,7 +3,7 @@ the last hour or day.
 
 A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The
 running one has just begun, so the hour is the last 55 to 60 minutes, the day the last 22 to 24
-hours. A set keeps its MOST leading members.
+hours. A set keeps only its top members, as many as MOST says.
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,9 @@ error of 0.81 %.
 
 A week and a month are the union of their days, so a daily visitor counts once. On the first of a
 month everybody is new, because the salt is. While they are few an exact set stands beside, to show
-what the estimate is worth; past MAX_EXACT it takes no more. A HyperLogLog cannot say who was
-counted; the set could, by the day's hash, so it goes with the day's salt.
+what the estimate is worth; past MAX_EXACT visitors the exact set takes no more. Nobody can see in a
+HyperLogLog who was counted; the exact set holds hashes of the day, so it expires with the day's
+salt.
 
 Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentation, "HyperLogLog".
 """

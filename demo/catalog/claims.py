@@ -1,9 +1,10 @@
 """Claims: the right to load, which one reader at a time has.
 
-Where nothing lies it is a lease. Past `ttl_seconds` a value is stale for `stale_seconds` more: the
-one reader who wins a compare-and-set on it loads again, the others get it at once. What was
-invalidated is never stale, it is gone. What is out of date, because a group was invalidated or the
-schema is another one, gives way to a lease in the same way.
+If the key is empty, the claim is a lease. Past `ttl_seconds` a value is stale for `stale_seconds`
+more: one reader wins a compare-and-set on the stale entry and loads again, and the others get the
+stale value at once. What was invalidated is never stale, it is gone. An entry that is out of date,
+because a group was invalidated or the schema is another one, is replaced by a lease in the same
+way.
 
 Source: RFC 5861 (stale while revalidate).
 """

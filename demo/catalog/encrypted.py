@@ -3,13 +3,13 @@ no address and no account.
 
 Each sensitive field is a Fernet token of its own (AES-128-CBC and HMAC-SHA256), with a key that is
 derived from the master key, the Redis key and the field's name by HKDF. Fernet has no associated
-data; this binds a token to its place all the same: moved to another customer or another field, it
-does not decrypt. Before the token stands a short id of the master key, so that an operator sees
-what still has to be rotated. The first key encrypts, all of them decrypt.
+data; this binds a token to its place all the same: a token that is moved to another customer or
+another field does not decrypt. Before the token stands a short id of the master key, so that an
+operator sees what still has to be rotated. The first key encrypts, all of them decrypt.
 
-What does not decrypt, or is not what it says, is a miss, and is logged without its value. Times,
-sizes and plain fields stay visible. With the master keys everything can be read: they come from
-outside Redis, and never go there.
+A value that does not decrypt, or has another type than it says, is a miss. The log names the field
+without its value. Times, sizes and plain fields stay visible. With the master keys everything can
+be read. The master keys come from outside Redis and are never stored in it.
 
 Sources: Fernet specification, https://github.com/fernet/spec; RFC 5869 (HKDF); cryptography's
 MultiFernet.

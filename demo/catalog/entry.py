@@ -3,7 +3,7 @@
 `<V or N>|<token>|<schema>|<fresh until>|<claimed until>|<load in µs>|<groups' tokens>|<payload>`: a
 value or that there is none (N), times in milliseconds of Redis' clock, a payload of msgpack. The
 token is another one each time that somebody writes, so that a compare-and-set on the beginning is
-one on the whole. With anything else in any of the fields it is a miss, never an error.
+one on the whole. An entry with an unexpected value in any of its fields is a miss, never an error.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Groups of entries (every list of a category, say) that one key invalidates.
 
-Groups are version tokens: an entry holds the tokens that stood when its load began, and with any
-other, or none, it is a miss. So invalidating a group is one key, and a token that was evicted or
-that expired costs hits, never the guarantee.
+Groups are version tokens: an entry holds the tokens that were in Redis when its load began. An
+entry whose group has another token now, or none, is a miss. So invalidating a group writes one key.
+If a token is evicted or expires, some hits become misses, but the guarantee holds.
 """
 
 import secrets

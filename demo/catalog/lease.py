@@ -6,10 +6,11 @@ before it. A hit is one GET. A miss takes a lease, loads, and stores the value o
 still there. Invalidating deletes whatever lies under the key, lease included, so a reader that
 loaded the old row finds its lease gone and stores nothing.
 
-The lease is the single flight too: who meets somebody else's waits for the value with backoff and
-jitter. Each lease says how long that is reasonable, which is a few times what loads have taken: its
-holder may have died. A reader that has waited that long takes it over with a lease of twice the
-time. So a slow loader costs a few more loads and no stampede. No clock is asked.
+The lease also makes one reader at a time load a value. A reader that finds another reader's lease
+waits for the value with backoff and jitter. Each lease says how long that is reasonable, which is a
+few times what loads have taken: its holder may have died. A reader that has waited that long takes
+it over with a lease of twice the time. So if a loader is slow, a few more readers load, but not all
+of them. No clock is asked.
 
 What weakens the guarantee: a failover to a replica that had not yet seen the delete, and a delete
 that Redis never got (`invalidate` raises then), both bounded by the time that a value lives.

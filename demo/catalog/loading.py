@@ -1,7 +1,7 @@
 """Loading: what the holder of a claim does with it.
 
-The value is stored if the claim still lies there. When the loader fails, a lease is given back; a
-claim on a stale value is left to run out, and that reader gets the stale one like the others.
+The value is stored only if the claim is still in Redis. When the loader fails, its lease is
+released. A claim on a stale value expires by itself, and that reader gets the stale value too.
 
 Source: RFC 5861 (stale if error).
 """

@@ -1,8 +1,9 @@
 """Looking: what there is under many keys, in one round trip or in none.
 
-Stale is judged by this machine's clock, corrected by what scripts tell of Redis'; Redis' own ends
-every entry. A reader may load before the time is over (XFetch), and the longer a load takes, the
-likelier it is. So one reader reloads a popular value before all of them miss it.
+Stale is judged by this machine's clock, corrected by what scripts tell of Redis'; the expiry by
+Redis' own clock ends every entry. A reader may load before the time is over (XFetch), and the
+longer a load takes, the likelier it is. So one reader reloads a popular value before all of them
+miss it.
 
 Source: Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015 (XFetch).
 """

@@ -4,8 +4,8 @@ says that they changed.
 One connection per process asks for CLIENT TRACKING in broadcast mode: Redis then tells it of every
 key with our prefix that any client writes or deletes, and of every one that expires or is evicted.
 A reader reserves a place before it asks Redis and fills it only if no message took it away
-meanwhile, so a message that overtakes the reply is not lost. While there is no subscription nothing
-is held, and when it breaks all is dropped.
+meanwhile. So an invalidation message that arrives before the reply of the read is not lost. Without
+a subscription the near cache holds nothing; when the subscription breaks, it drops all values.
 
 The cost in freshness: after an invalidation by another process an old value can be served until the
 message arrives. That is usually less than a millisecond. On a connection that died in silence it

@@ -1,10 +1,10 @@
-"""The outbox: an event is written in the SQL transaction of the change that it tells of, and
-delivered until it was.
+"""The outbox: an event is written in the same SQL transaction as its change, and delivery is retried
+until it succeeds.
 
 Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches
 would go on showing what is no more. So the event is a row. The process that commits also tells the
-caches and removes the row. Where that fails, a background pass of one elected process does it.
-Telling twice does no harm.
+caches and removes the row. If that fails, the leader among the processes delivers the event later.
+Delivering an event twice does no harm.
 
 Source: C. Richardson, "Transactional outbox",
 https://microservices.io/patterns/data/transactional-outbox.html

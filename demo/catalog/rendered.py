@@ -2,8 +2,8 @@
 them, with a strong ETag.
 
 Compressing costs more than everything else in a cached request, so it is done where a miss is paid
-for anyway. A strong ETag names bytes, so the compressed answer has another one than the plain (RFC
-9110, 8.8.3).
+for anyway. A strong ETag names bytes, so the compressed answer and the plain answer have different
+ETags (RFC 9110, 8.8.3).
 """
 
 import gzip

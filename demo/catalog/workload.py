@@ -1,8 +1,8 @@
 """One workload against any strategy: threads that read and buy, some trouble in the middle, and
 what came of it.
 
-An answer is stale when a change of the same product had been acknowledged before the reader began,
-and the answer is from before it. A write is lost when it was acknowledged and, after everything is
+A change was acknowledged, and then a reader began: if the reader gets the value from before that
+change, the answer is stale. A write is lost when it was acknowledged and, after everything is
 written that still waited, is not in the database. The products that are asked for follow a power
 law with a seed, so that every strategy gets the same questions.
 """

@@ -4,12 +4,12 @@ hit.
 Setting after the commit is not enough: two writers can set in another order than they committed,
 and a reader who loaded before can set after. So the writer first replaces the entry by a lease,
 which ends every load that is under way. It commits, and stores the value only if its own lease is
-still there. If it is not, another writer began meanwhile, nobody can tell whose commit came last,
-and the entry is dropped.
+still there. If it is not, another writer began meanwhile. When two updates overlap, nobody can tell
+whose commit came last, so the entry is dropped.
 
-When Redis cannot be told after the commit, `update` raises `NotTold`: the row is written. The cache
-holds a lease then, or, where no lease could be taken, the old value until its time is over. An
-outbox closes that.
+If Redis cannot be reached after the commit, `update` raises `NotTold`, although the row is written.
+The cache holds a lease then, or, where no lease could be taken, the old value until its time is
+over. An outbox closes that.
 """
 
 import logging

@@ -1,17 +1,17 @@
 """A circuit breaker: after a failure to reach Redis nobody waits for it again until a probe has come
 back.
 
-Closed: calls pass. A connection error opens it, and so does an answer that was late, unless others
-came back just now: then it is that answer that is late and not Redis. From then on calls fail at
-once, and the probe is sent beside them, the first one immediately: a server that answers now costs
-the others a moment, not `open_seconds`. While nothing comes back it is sent once more, then every
-`open_seconds`, or as soon as it is late itself. Without a probe, the first call after
-`open_seconds` takes its place.
+Closed: calls pass. A connection error opens it, and so does an answer that was late. If other
+replies came back just now, the breaker stays closed: only that answer is late, not Redis. From then
+on calls fail at once, and the probe is sent beside them, the first one immediately: if the server
+answers now, other calls wait for a moment only, not `open_seconds`. While the probe gets no reply,
+it is sent once more, then every `open_seconds`, or as soon as it is late itself. Without a probe,
+the first call after `open_seconds` takes its place.
 
 Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there.
-They leave the breaker alone. Errors of a server that answers nothing else, such as one that is
-still loading, open it. Which do is told in `refusals.py`. On a cluster each server has a breaker.
-Idea: M. Nygard, Release It!, "Circuit Breaker".
+They leave the breaker alone. If a server answers only with errors, as while it loads its data, the
+breaker opens. Which do is told in `refusals.py`. On a cluster each server has a breaker. Idea: M.
+Nygard, Release It!, "Circuit Breaker".
 """
 
 import logging

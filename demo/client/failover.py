@@ -3,8 +3,8 @@
 Between the promotion of a replica and the news of it, an old primary that lives on accepts writes
 that will be lost. Polling once a second would lose a second of writes. So each Sentinel is listened
 to. When one says which replica it has selected, that replica is asked, twenty times a second,
-whether it is the primary yet, and from then on the pool follows it. Where a Sentinel permits no
-subscription, or a server no ROLE, it stays at a question a second.
+whether it is the primary yet. As soon as it is, the pool connects to it. Where a Sentinel permits
+no subscription, or a server no ROLE, it stays at a question a second.
 
 Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ and the events of
 https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/

@@ -6,9 +6,9 @@ counters share it, and each pattern decodes for itself. What stands around each 
 caller's, see `demo.client.wire`.
 
 Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost would count twice.
-A connection that the server closed while idle is reopened without a retry. Who finds no connection
-free waits for one, `timeout_seconds` at most, whatever the client: of a cluster each node has
-`pool_size` connections.
+A connection that the server closed while idle is reopened without a retry. If no connection is
+free, a caller waits for one, at most `timeout_seconds`, with every kind of client: of a cluster
+each node has `pool_size` connections.
 """
 # mypy: allow-untyped-calls
 # parts of redis-py have no types

@@ -1,4 +1,5 @@
-"""Signs of life: whether a server answers, asked beside the calls, and of each server of a cluster."""
+"""Signs of life: whether a server answers, and each server of a cluster. The probe asks separately
+from the calls of requests."""
 
 from typing import Any
 

@@ -4,9 +4,9 @@ taken with it.
 Copies of Redis lag behind: when a replica is promoted, the last moments of the primary before are
 missing, and what was invalidated or ended in these is back. Each server that has been a primary by
 itself has its own replication id. So one elected process compares the ids of all primaries with
-those stored in Redis. When an id is new, it repeats everything at once, and a few times over the
-next seconds, because some processes learn later which server is the primary. Then it writes the ids
-down. What is told must be safe to tell twice.
+those stored in Redis. When a replication id is new, that process repeats everything at once, and a
+few times over the next seconds, because some processes learn later which server is the primary.
+Then it writes the ids down. What is told must be safe to tell twice.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """

@@ -1,13 +1,14 @@
 """The wire: every round trip to Redis passes here, whatever client sends it.
 
-A trip is what goes out at once: one command or one pipeline. `around` holds the wrappers of a
-client, outermost first. Each wrapper gets the trip and the function that sends it on, and returns
-the replies, one per command. An error that Redis answered is a reply; an error that kept the
-replies away is raised. In a cluster's pipeline an error that kept those of one server away stands in
-their places, and the others' replies beside it.
+A round trip is everything that is sent together: one command or one pipeline. `around` holds the
+wrappers of a client, outermost first. Each wrapper gets the trip and the function that sends it on,
+and returns the replies, one per command. An error that Redis answered is a reply; an error that
+kept the replies away is raised. In a cluster's pipeline an error that kept those of one server away
+stands in their places, and the others' replies beside it.
 
 A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
-else, so a wrapper holds for all three. Without wrappers a client behaves like redis-py's own.
+else, so a wrapper works for all three kinds of client. Without wrappers a client behaves like
+redis-py's own.
 
 Connections that only listen do not pass here: those of live boards (`leaderboard/subscription.py`),
 of the near cache (`catalog/near_cache.py`) and of Sentinels (`failover.py`). Neither do the probe's

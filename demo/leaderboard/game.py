@@ -1,10 +1,10 @@
 """A game of ten seconds whose score is earned: type the words that the server has chosen.
 
-A ticket says when the server handed out which words, for which board, signed so that nobody else
-can write one. The answer comes back with it. By the server's own clock there lie SECONDS and some
-grace between the two at most, so a score has a ceiling: who answers after t seconds can have typed
-MOST_PER_SECOND · t characters and no more. The ticket's number is used as idempotency key, so a
-ticket counts once.
+A ticket says when the server handed out which words, for which board. A ticket is signed, so nobody
+else can make one. The answer comes back with it. By the server's own clock at most SECONDS and a
+short grace pass between the ticket and the answer, so a score has a maximum. An answer after t
+seconds can have MOST_PER_SECOND · t characters and no more. The ticket's number is used as
+idempotency key, so a ticket counts once.
 
 Who typed it does not tell: a program may, at the pace of the quickest typist. The bound
 holds for it too.

@@ -2,7 +2,7 @@
 trip; or all-time alone.
 
 - Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are
-  integers within ±(2^53 − 1), which a sorted set holds exactly; a sum that leaves them is refused
+  integers within ±(2^53 − 1), which a sorted set holds exactly; a sum outside this range is refused
   before anything is written.
 - Equal scores share a rank (competition ranking: 1, 1, 3); among them, who reached the score first
   is listed first.
@@ -11,12 +11,12 @@ trip; or all-time alone.
   the others.
 - A board with dense ranking keeps its distinct scores in a separate sorted set, in the same step.
   It has to be dense from its first score on.
-- A submission with an idempotency key counts once: sent again within `once_seconds`, a day, it is
-  answered as it was the first time.
+- A submission with an idempotency key counts once: if it is sent again within `once_seconds`, by
+  default a day, it gets the first answer again.
 - Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names
-  those of the day that it believes in. The script refuses when Redis has another day, and the
-  caller asks again, once, with the day that Redis told. Keys of a past day live on for a week, of a
-  past week for four.
+  those of the day that it believes in. If Redis' date differs from the caller's, the script
+  refuses, and the caller tries once more, with Redis' date. The keys of a past day stay for one
+  week, those of a past week for four weeks.
 
 How ties are kept in order: the member is "<sequence>:<player>", and the score is stored negated (as
 it is where lower is better). So the sorted set's own order, by score, then by bytes, is best first,

@@ -2,8 +2,8 @@
 trip, with metadata.
 
 A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`,
-`season:<name>`. Which day is running Redis tells: a script that is asked for another one tells
-so, and is asked once more.
+`season:<name>`. Which day is running Redis tells: if a script is asked for another day than Redis',
+it says so, and the caller asks once more.
 """
 
 import re

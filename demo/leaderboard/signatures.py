@@ -5,9 +5,9 @@ A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-N
 letters, digits, - or _ of its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the
 secret, of the lines timestamp, nonce, method, path with its query, and the SHA-256 of the body in
 hex. The path is that which the client asks for, with whatever a proxy takes off its beginning. The
-time is compared with Redis', and the nonce is remembered for as long as the signature is valid.
-That takes one round trip, before anything is counted, and only for a request with a right
-signature.
+time is compared with Redis', and the nonce is remembered for as long as the signature is valid. The
+check of the nonce takes one round trip, before anything is counted, and only for a request with a
+right signature.
 
 So a nonce is used up even if the request then fails. To send it again, sign it again with another
 nonce and the same Idempotency-Key, which makes it count once.

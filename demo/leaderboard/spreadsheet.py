@@ -2,8 +2,8 @@
 
 They choose the delimiter by the country, write UTF-8 with or without a mark, or UTF-16, show long
 numbers without their last digits, and run a cell that begins like a formula. Such a cell goes out
-behind an apostrophe, which they show; `bare` takes it off again, so that what was written comes
-back as it was.
+behind an apostrophe, which they show; `bare` takes it off again, so that each exported cell is the
+same after an import.
 """
 
 import codecs

@@ -3,10 +3,10 @@
 Each change of a board publishes a hint on its channel. A hint only says "look". The board is then
 read once for all viewers, and at most once in `interval_seconds` however many posts there are, and
 each viewer is sent what is new to it. So a hint that comes twice, late or not at all does no harm.
-Every board is also read after each (re)connect, once its channel is confirmed. It is read again
-every `again_seconds`, for changes that nobody publishes: a key that expires, midnight, a server
-that lost data. Where the server does not let us subscribe, every board is read once a second
-instead.
+Every board is also read after each connect and reconnect, as soon as Redis has confirmed the
+subscription. It is read again every `again_seconds`, for changes that nobody publishes: a key that
+expires, midnight, a server that lost data. Where the server does not let us subscribe, every board
+is read once a second instead.
 
 Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
 keeps a place. Nor does one that is dead and does not show it, as behind a proxy: after
@@ -14,8 +14,8 @@ keeps a place. Nor does one that is dead and does not show it, as behind a proxy
 end, a client in the middle of a write is disconnected, so that a client that does not read holds no
 server up.
 
-A stream outlives Redis: viewers are told that it is away, and get what they have missed when it is
-back.
+A stream stays open while Redis is away: viewers are told that it is away, and get what they have
+missed when it is back.
 
 The subscriber begins with the first viewer, which comes after a fork, and ends with the last one.
 """

@@ -1,5 +1,5 @@
 """One connection that hears on which channels something was published. It is none of the pool's,
-made as the client's pool makes them, so that it takes none from requests."""
+made as the client's pool makes them, so the subscription takes no connection from requests."""
 
 import time
 from collections.abc import Set

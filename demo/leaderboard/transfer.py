@@ -1,11 +1,11 @@
 """Scores out of files and into files, a line each: CSV with a heading (player, score, mode,
 metadata) as spreadsheets know it, or JSON lines.
 
-Both ways can be broken off and taken up again: beside the file, in `<file>.progress`, stands how
-far it came. A batch of an import that was cut off between Redis and that note is sent again. That
-changes nothing of what is best or latest; batches in which scores are added up have an idempotency
-key, so that they count once. A key is of one import, by a random number in the note: the same file
-imported again counts again.
+An export and an import can be interrupted and continued later: beside the file, in
+`<file>.progress`, stands how far it came. A batch of an import that was cut off between Redis and
+that note is sent again. That changes nothing of what is best or latest; batches in which scores are
+added up have an idempotency key, so that they count once. A key is of one import, by a random
+number in the note: the same file imported again counts again.
 """
 
 import csv

@@ -2,8 +2,8 @@
 a page once, and for live pages written as events.
 
 An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows
-everything. Its id is a digest of its content, so that a returning viewer can tell what it has, and
-two processes agree on it.
+everything. Its id is a digest of its content, so that a viewer that reconnects can tell the server
+which state it has, and two processes agree on it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The offline optimum: which requests a cache would answer that knew the future.
+"""The offline optimum: which requests a cache could answer if it knew the future.
 
 On a miss with no room, forget whatever is asked for last, the newcomer included (L. A. Belady,
 1966; that no other choice keeps more of equal-sized entries was proved by Mattson and others in

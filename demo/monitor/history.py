@@ -1,7 +1,7 @@
 """A day of history at ten seconds: one point each, about 200 bytes, in a stream that holds 8,640.
 
 A script stores each point and checks who leads now. It refuses a point of a process that lost the
-lead, during a pause for example. No time is stored twice.
+lead, during a pause for example. No two points have the same time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,9 +2,10 @@
 something, times of round trips.
 
 A command belongs to the use case that its first key names, `demo:<use_case>:…`; a round trip that
-measures keys, to none. Times go into buckets, four to each doubling, so that a percentile is right
-to within an eighth, sums of many processes stay right, and noting costs about a microsecond.
-Nothing is asked of Redis here; `take` hands the sums to the job that carries them there.
+measures keys, to none. Times go into buckets, four to each doubling. So a percentile is wrong by at
+most one eighth of its value, sums of many processes stay right, and noting costs about a
+microsecond. Nothing is asked of Redis here; `take` hands the sums to the job that carries them
+there.
 """
 
 import os

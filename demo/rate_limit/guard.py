@@ -1,9 +1,9 @@
 """The guard: applies RATE_LIMITS before a view runs, and says so in the headers of every limited
 answer.
 
-Several limits of one endpoint are asked one after the other; what the first ones counted is given
-back when a later one refuses. Without Redis each limit follows its own policy, which the headers
-name.
+Several limits of one endpoint are asked one after the other; when a later limit refuses, the hits
+that earlier limits counted are given back. Without Redis each limit follows its own policy, which
+the headers name.
 """
 
 from collections import Counter

@@ -3,8 +3,8 @@
 RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651) by
 draft-ietf-httpapi-ratelimit-headers-11 (May 2026). They tell a policy's quota `q` in window `w`,
 what remains of it `r` and when it is whole again, or lets this request pass, `t`. Seconds are whole
-and rounded up, so a hit after `t` passes. Retry-After stands on refusals only and never tells less.
-Parameters of our own have a prefix, as the draft asks.
+and rounded up, so a caller that waits `t` seconds is admitted. Retry-After stands on refusals only
+and never tells less. Parameters of our own have a prefix, as the draft asks.
 """
 
 import math

@@ -1,10 +1,11 @@
 """What all algorithms of this folder share: a quota, a complete answer, and one script call that
 gives it.
 
-Several quotas in one limiter ("10 a second and 500 an hour") are asked in the same script and
-counted all or nothing. The clock is Redis' own, read inside the script, so that all workers have
-the same; every key that a script writes expires. A limiter asks Redis once a call and hands
-RedisError on: what to do without Redis is for the caller to decide.
+Several quotas in one limiter ("10 a second and 500 an hour") are checked in the same script. With
+several quotas a hit counts in all of them or in none. The clock is Redis' own, read inside the
+script, so that all workers have the same; every key that a script writes expires. Each call of a
+limiter is one request to Redis, and RedisError is not caught: what to do without Redis is for the
+caller to decide.
 """
 
 import hashlib

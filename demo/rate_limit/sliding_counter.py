@@ -2,9 +2,9 @@
 still covers.
 
 It takes the hits of the window before as evenly spread. Where they are, it admits what the log
-does, give or take one hit. With the worst traffic, all of them late in one window, a window of some
-position admits up to 2 × limit − 1. It never resets at an edge, so the burst that cheats a fixed
-window does not pass.
+does, give or take one hit. In the worst case all hits come late in one interval. Then a window
+across its end admits up to 2 × limit − 1. The counter never restarts at zero, so a burst around the
+end of an interval does not get twice the limit.
 
 Memory of an identity: one short string, whatever the limit. Commands: TIME, GET, and SET with PX
 for an admitted hit.

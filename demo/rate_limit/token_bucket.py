@@ -1,9 +1,9 @@
 """The token bucket: `limit` tokens to begin with, refilled evenly, `limit` in a window; a hit takes
 one.
 
-It lets a burst of the whole limit through at once and then a steady stream: up to 2 × limit in a
-window of some position, by design. What a shop or an API wants where short bursts are fine and the
-average counts.
+It lets a burst of the whole limit through at once and then a steady stream: by design, some windows
+admit up to 2 × limit. What a shop or an API wants where short bursts are fine and the average
+counts.
 
 The level is kept in tokens × microseconds, whole numbers, so that no fraction of a token is lost
 however odd the rate. Memory of an identity: one short string. Commands: TIME, GET, and SET with PX

@@ -2,8 +2,8 @@
 
 - A change is one script: it counts only where the session still is there, so no cart is filled for
   a session that was ended.
-- The cart belongs to the session's owner: a visitor's lives as long as the session, a user's on
-  every device.
+- The cart belongs to the session's owner. A visitor's cart lives as long as the session. A user has
+  the same cart on every device.
 - At sign-in the visitor's cart is added to the user's, each piece once, however often the merge is
   tried.
 - What is known of a product when it is put in (its name, its price) lies beside its counter: a shop

@@ -2,8 +2,8 @@
 
 Lazy: a request that never looks at the session costs no round trip. Only deltas are saved, nested
 changes included: each value is compared with what was loaded. Without Redis the visitor counts as
-signed out for this request, the cookie is left alone and nothing is saved. The cookie's own expiry
-slides when the session's does.
+signed out for this request, the cookie is left alone and nothing is saved. When a session's expiry
+is extended, the expiry of its cookie is extended too.
 """
 
 import logging

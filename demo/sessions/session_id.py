@@ -4,7 +4,7 @@ An id is `<owner>.<secret>`: 256 random bits behind a tag that says whose keys t
 who has not signed in has a separate tag. All sessions of one user share the tag made from the
 user's name. The tag is the cluster's hash tag, so one script can compare a session with its user's
 epoch, and it is no secret. The id is: Redis holds its SHA-256 only. Pages and logs name a session
-by its handle, from which the id cannot be had.
+by its handle, from which nobody can compute the id.
 """
 
 import hashlib

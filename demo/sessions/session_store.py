@@ -4,12 +4,12 @@ things both count.
 - A request writes only what it changed, in one script, and only if the session still exists with
   the epoch that it began with. So a request in flight cannot bring back a session that was ended,
   alone or with all others.
-- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). An id that is not known is
-  never adopted.
-- A session ends after `idle_seconds` without a visit, and `absolute_seconds` after it began,
-  whatever happens.
-- A user's sessions stand in a sorted set by expiry, pruned when it is read. If the epoch is lost,
-  all of them end.
+- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). The store never starts a
+  session under an id that it does not know.
+- A session ends after `idle_seconds` without a visit. It also ends `absolute_seconds` after it
+  began, even if it is in use.
+- A sorted set lists a user's sessions by expiry, and each read removes the expired ones. If a
+  user's epoch is lost, all sessions of this user end.
 - A replica that becomes the primary may not have heard that a session ended, and the session would
   be valid again. So `ended` gets each ending to keep for a while, and `again` repeats it.
 - Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is

@@ -1,7 +1,8 @@
 """What a session is once it is in this process, and how its values are written: msgpack, read
 strictly.
 
-Bytes that do not decode are no session: nothing is guessed, and nothing is ever executed.
+Bytes that do not decode are no session: decoding a session never guesses a type and never executes
+code.
 """
 
 import logging

@@ -1,12 +1,14 @@
 """Browsers that have signed in to an account before, known by a signed cookie.
 
 A limit on wrong passwords for a name, from all clients together, lets an outsider shut the owner
-out. So the owner's own devices have a limit apart, each its own: a stolen cookie is worth no more
+out. So each known device of the owner has a separate limit: a stolen cookie is worth no more
 guesses than that, and no password.
 
 - A token is good for one account: the name is part of what is signed, and does not stand in it.
-- It is good for one password: with a new one, or another account of the name, it is worthless.
-- What is forged, too old or of another account is none, and costs no visit to the database.
+- It is good for one password: a token becomes invalid with a new password, or when another account
+  takes the name.
+- A token that is forged, too old or of another account is ignored, and costs no visit to the
+  database.
 
 Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies",
 https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies

@@ -70,7 +70,7 @@ class Believed:
 
 
 class Proxies:
-    """The proxies in front of an app: `hops` of them are declared."""
+    """The proxies in front of an app: `hops` of them are trusted."""
 
     def __init__(self, hops: int) -> None:
         self._hops, self._told = hops, False
@@ -91,7 +91,7 @@ class Proxies:
         return HEADERS[min(found, key=_by_rank)]
 
     def notice(self, environ: Mapping[str, Any]) -> None:
-        """Warns, once for each process, of what is not declared."""
+        """Warns, once for each process, of what is not trusted."""
         if self._told:
             return
         seen = self.undeclared(environ)
