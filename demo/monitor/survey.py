@@ -2,8 +2,8 @@
 SCAN and MEMORY USAGE.
 
 A look at all keys can take minutes, so it ends when its time is over, or when it has seen MOST of
-them. The time is looked at after each SCAN, as one that walks through empty slots finds nothing. So
-however many keys there are, it sends at most MOST / BATCH pipelines of sizes, and in its time one
+them. The time is looked at after each SCAN, as one that walks through empty slots finds no key. So
+however many keys there are, it sends MOST / BATCH pipelines of sizes or fewer, and in its time one
 SCAN for each BATCH slots. SCAN walks through the table
 by hash, and hashes are as good as chance. So the keys it has seen are a random sample. Sums are
 scaled up, with twice their standard error beside them (sampling without replacement, W. Cochran,
