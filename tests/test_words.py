@@ -53,7 +53,7 @@ def prose(path: Path) -> str:
 
 
 def _of_markdown(text: str) -> str:
-    text = re.sub(r"```.*?```", "\n\n", text, flags=re.DOTALL)
+    text = re.sub(r"```.*?```|<picture>.*?</picture>", "\n\n", text, flags=re.DOTALL)
     text = re.sub(r"(?m)^\|.*$|^#+ .*$", "\n\n", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return re.sub(r"`[^`]*`", "X", text)
