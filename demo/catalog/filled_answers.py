@@ -4,7 +4,7 @@ import hashlib
 import time
 from functools import lru_cache
 from html import escape
-from typing import Any, cast
+from typing import Any
 
 from demo.catalog.answering import HTML, ONE_PAGE, cache_status, drawn_lessons, how_cached
 from demo.catalog.cache_aside import Cached, CacheStatus
@@ -19,6 +19,7 @@ from demo.web.services import services
 from demo.web.simulated import seen
 
 LESSONS = "catalog/_product_lessons.html"
+Filling = tuple[str, str]  # a session's id and the x-ray's lessons, each empty where there is none
 
 
 class Filled:
@@ -26,29 +27,41 @@ class Filled:
 
     def __init__(self, app: Any) -> None:
         self._app, self._parts = app, services(app).parts
-        self._cookies: dict[str, str] = {}
+        self._secure = bool(app.config["SESSION_COOKIE_SECURE"])
 
-    def may_be(self, environ: dict[str, Any], *, xray: bool) -> bool:
-        """Whether Flask would put in no more than this does."""
+    def prepare(self, environ: dict[str, Any], *, xray: bool) -> Filling | None:
+        """What will be put in; None where Flask would put in more. The session, where its cookie is
+        all that was sent, will come with the page."""
         below, sent = environ.get("SCRIPT_NAME", ""), environ.get("HTTP_COOKIE")
         if not preconditions.FIELDS.isdisjoint(environ) or seen.until > time.time():
-            return False
-        if xray and drawn_lessons(self._app, below, LESSONS) is None:
-            return False
+            return None
+        lessons = drawn_lessons(self._app, below, LESSONS) if xray else ""
+        if lessons is None:
+            return None
         if sent is None:
-            return xray  # without it nothing is to be put in
-        sid = self._sid(below, sent)
-        return sid is not None and self._offered(sid)
+            return "", lessons
+        sid = sent.removeprefix(_beginning(self._secure, below))
+        known: panel.Visitor | None = self._parts.get(panel.Visitor)
+        command = known.command(sid) if known and sid is not sent else None
+        if command is None:
+            return None
+        shared_trip.offer(command)
+        return sid, lessons
 
     def answer(
-        self, environ: dict[str, Any], cached: Cached[Rendered], trace: Trace, groups: str
+        self,
+        environ: dict[str, Any],
+        filling: Filling,
+        cached: Cached[Rendered],
+        trace: Trace,
+        groups: str,
     ) -> Whole | None:
         """The page; None for what was no hit, and where the visitor's session is no plain one: then
         Flask goes on with the answers that came."""
         below, path = environ.get("SCRIPT_NAME", ""), environ["PATH_INFO"]
         if cached.value is None or cached.status is not CacheStatus.HIT:
             return None
-        sid, chip = self._sid(below, environ.get("HTTP_COOKIE", "")), b""
+        (sid, lessons), chip = filling, b""
         if sid:
             known: panel.Visitor = self._parts[panel.Visitor]
             shown = known.glance(sid)
@@ -58,12 +71,11 @@ class Filled:
         trace.finish()
         parts = {b"worker": panel.worker(), b"trips": "", b"xray": "", b"xbar": ""}
         if trace.detailed:
-            lessons = drawn_lessons(self._app, below, LESSONS)
             more = panel.more_of(escape(below + path))
             missed = panel.last_miss(self._app, f"{path}?")
             asked, reached_by = f"GET {path}", self._app.reached_by
             parts |= panel.drawn(trace, asked, 200, more, missed, reached_by)
-            parts |= {b"cached": how_cached(self._app, cached), b"lessons": cast(str, lessons)}
+            parts |= {b"cached": how_cached(self._app, cached), b"lessons": lessons}
         body = panel.put(_split(cached.value), parts)
         headers = [
             ("Content-Type", HTML),
@@ -79,25 +91,10 @@ class Filled:
             headers.append(("ETag", f'"{hashlib.sha256(body).hexdigest()[:24]}"'))
         return Whole("200 OK", [*headers, ("Content-Length", str(len(body)))], body)
 
-    def _sid(self, below: str, sent: str) -> str | None:
-        """The session's id, where its cookie is all that was sent."""
-        if below not in self._cookies:
-            secure = self._app.config["SESSION_COOKIE_SECURE"]
-            self._cookies = {below: f"{cookies.named(cookies.SESSION, secure, below)}="}
-        beginning = self._cookies[below]
-        sid = sent.removeprefix(beginning)
-        return sid if sid is not sent and not OTHERS.intersection(sid) else None
 
-    def _offered(self, sid: str) -> bool:
-        """Whether the visitor's session will come with the page."""
-        known: panel.Visitor | None = self._parts.get(panel.Visitor)
-        command = known.command(sid) if known else None
-        if command:
-            shared_trip.offer(command)
-        return command is not None
-
-
-OTHERS = frozenset(';,="\\ ')
+@lru_cache(maxsize=8)
+def _beginning(secure: bool, below: str) -> str:
+    return f"{cookies.named(cookies.SESSION, secure, below)}="
 
 
 @lru_cache(maxsize=32)

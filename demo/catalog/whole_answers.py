@@ -11,7 +11,7 @@ from flask import Flask
 from demo.catalog import products
 from demo.catalog.answering import HTML, JSON, ONE_JSON, ONE_PAGE, whole
 from demo.catalog.cached_catalog import CachedCatalog, cache_groups
-from demo.catalog.filled_answers import Filled
+from demo.catalog.filled_answers import Filled, Filling
 from demo.catalog.products import ProductPage
 from demo.client import shared_trip
 from demo.observe.trace import ENDPOINT, current_trace, resume_trace
@@ -27,6 +27,7 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
     """The window through which these are answered."""
     shown, filled = bool(app.config["XRAY"]), Filled(app)
     dictionaries = services(app).parts.get(Dictionaries)
+    timeout_ms = 1000 * app.config["REDIS_TIMEOUT_SECONDS"]
 
     def look(environ: dict[str, Any]) -> Callable[[], Whole | None] | None:
         number, json = _asked(environ["PATH_INFO"])
@@ -38,16 +39,18 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
         else:
             bare = query == "xray=0" or not (query or shown)
             anybodys = bare and cookies is None
-            if not anybodys and (bare or not query) and filled.may_be(environ, xray=not bare):
-                return partial(answer, environ, number, False, fill=True, xray=not bare)
+            if not anybodys and (bare or not query):
+                filling = filled.prepare(environ, xray=not bare)
+                return partial(answer, environ, number, False, filling) if filling else None
         return partial(answer, environ, number, json) if anybodys else None
 
     def answer(
-        environ: dict[str, Any], number: int, json: bool, *, fill: bool = False, xray: bool = False
+        environ: dict[str, Any], number: int, json: bool, filling: Filling | None = None
     ) -> Whole | None:
         begun = current_trace()
         assert begun
-        begun.detailed = xray
+        xray = bool(filling and filling[1])
+        begun.detailed, begun.timeout_ms = xray, timeout_ms
 
         def draw_in_context(page: ProductPage) -> str:
             held = shared_trip.offered.get()
@@ -71,8 +74,8 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
             cached,
             "catalog.api.get_product" if json else "catalog.product",
         )
-        if fill:
-            return filled.answer(environ, cached, begun, cache_groups(number))
+        if filling:
+            return filled.answer(environ, filling, cached, begun, cache_groups(number))
         return (
             None
             if cached.value is None

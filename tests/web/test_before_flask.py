@@ -1,6 +1,8 @@
 """Whole answers in front of Flask are those that Flask would give, and everything else passes on."""
 
 import re
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +11,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
+from werkzeug.test import EnvironBuilder
 
 from demo.catalog.cache_aside import Busy
 from demo.catalog.cached_catalog import CachedCatalog
 from demo.client import shared_trip
-from demo.client.wire import Client
+from demo.client.wire import Client, Trip
+from demo.observe.trace import TRACE
 from demo.sessions.session_id import place
 from demo.sessions.visitor import Parts
 from demo.teach import pull_the_plug
@@ -338,3 +342,61 @@ def test_with_a_near_cache_a_signed_in_visitor_is_known(make_app: Callable[..., 
     assert web.post("/sessions/login", data=GOOD).status_code == 303
     for _ in range(4):
         assert "mara" in web.get(PAGE).text
+
+
+@pytest.mark.parametrize("signed_in", [False], ids=["without"], indirect=True)
+def test_requests_below_two_places_may_meet_at_any_line(signed_in: FlaskClient) -> None:
+    (window,) = services(signed_in.application).before_flask.windows
+
+    def look(below: str) -> Any:
+        cookie = {"HTTP_COOKIE": f"{SESSION}={sid_of(signed_in)}", "SCRIPT_NAME": below}
+        return window(EnvironBuilder(PAGE, environ_overrides=cookie).get_environ())
+
+    met = []
+
+    def meet(frame: Any, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.endswith("filled_answers.py"):
+            return None
+        met.append(look("/shop"))  # nothing is traced in here
+        return meet
+
+    before = sys.gettrace()
+    sys.settrace(meet)
+    try:
+        found = look("")
+    finally:
+        sys.settrace(before)
+        shared_trip.withdraw()
+    assert found and len(met) > 5 and all(met)
+
+
+def test_lessons_that_another_place_draws_meanwhile_are_not_missing(
+    shown: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis, elsewhere = services(shown).redis, {"environ_overrides": {"SCRIPT_NAME": "/shop"}}
+    send, paths = redis.send, asked_flask(shown)
+
+    def slowly(trip: Trip) -> Any:
+        monkeypatch.setattr(redis, "send", send)
+        other = threading.Thread(target=lambda: shown.test_client().get(PAGE, **elsewhere))
+        other.start()
+        other.join()
+        return send(trip)
+
+    lessons = without_windows(shown, PAGE).text.count("<details")
+    paths.clear()
+    monkeypatch.setattr(redis, "send", slowly)
+    ours = shown.test_client().get(PAGE).text
+    assert shown.extensions["lessons"][0] == "/shop" and len(paths) == 1
+    assert ours.count("<details") == lessons and "<!--lessons-->" not in ours
+
+
+def test_what_is_late_here_is_so_by_the_apps_own_timeout(make_app: Callable[..., Flask]) -> None:
+    app, found = make_app(XRAY=False, REDIS_TIMEOUT_SECONDS=5.0), list[float]()
+    services(app).request_log.ended.append(
+        lambda environ, *_: found.append(environ[TRACE].timeout_ms)
+    )
+    paths = asked_flask(app)
+    for path in (PAGE, API):
+        app.test_client().get(path)
+    assert (found, paths) == ([5000, 5000], [])
