@@ -132,7 +132,7 @@ WIRED = {  # how a first cell begins, in the order of the tables, and what is co
     "django-redis": wired.django_sessions,
     "fastapi-redis-sdk": wired.sdk_sessions,
     "`sliding_window.py`": wired.sliding_window,
-    "limits 5.8.0, moving window; the same": wired.limits,
+    "limits 5.8.0, moving window, the same": wired.limits,
     "limits": wired.limits_alone,
     "throttled-py": wired.throttled,
     "fastapi-redis-sdk 0.9.1, fixed": wired.sdk_limiter,

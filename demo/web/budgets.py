@@ -137,7 +137,7 @@ SHARES = {
     "limits": ("custom limits and playground requests", 1 / 12),
     "keys": ("idempotency keys of scores, kept for an hour", 1 / 6),
     "boards": ("new boards, kept for two days", 1 / 12),
-    "rows": ("new players of batches, kept for a minute", 1 / 12),
+    "rows": ("new players in batches of scores, counted for a minute", 1 / 12),
     "sessions": ("sessions and carts", 1 / 8),
 }
 
