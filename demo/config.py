@@ -116,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SHARED_DICTIONARIES",
         False,
         bool,
-        "send catalog pages, as they are cached, to browsers that ask for it as their difference from the "
+        "send a browser that supports it only the difference between a cached catalog page and the "
         "[site's frame](http-api.md#shared-dictionaries)",
     ),
     "SESSION_IDLE_SECONDS": Setting(
