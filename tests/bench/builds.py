@@ -34,6 +34,11 @@ SCORE = """
 wrk.method, wrk.body = "POST", '{"player": "mara", "score": 5}'
 wrk.headers["Content-Type"] = "application/json"
 """
+IDLE = (
+    "a round trip under gevent takes 0.2 to 0.3 ms of a cold worker (cProfile), and reports, the "
+    "leader, the memory and the outbox take some three a second."
+)
+MEMORY = "20 to 26 MB of each process are its own (smaps_rollup)."
 IDLE_SECONDS, REQUESTS, STARTS = 30, 1000, 3
 
 
@@ -64,18 +69,21 @@ def builds() -> None:
         say("CPU seconds from the command to the first answer, 2 workers:")
         _both(old, _start_seconds, "start", 0.4)
         say(f"CPU seconds of workers that idle for {IDLE_SECONDS} s:")
-        _both(old, _idle_seconds, "idle", 0.3)
+        _both(old, _idle_seconds, "idle", 0.3, IDLE)
         for workers, most in ((2, 0.75), (8, 0.5)):
             say(
                 f"Memory of master and {workers} workers after {REQUESTS} requests each, PSS in MB:"
             )
-            _both(old, lambda tree, many=workers: _memory(tree, many), f"{workers} workers", most)
+            name = f"{workers} workers"
+            _both(old, lambda tree, many=workers: _memory(tree, many), name, most, MEMORY)
 
 
-def _both(old: Path, measure: Callable[[Path], float], name: str, most: float) -> None:
+def _both(
+    old: Path, measure: Callable[[Path], float], name: str, most: float, limit: str = ""
+) -> None:
     before, now = measure(old), measure(REPOSITORY)
     say(f"  {before:.2f} then, {now:.2f} now")
-    report(name, (now / before, now / before, now / before), most=most)
+    report(name, (now / before, now / before, now / before), most=most, limit=limit)
 
 
 def _over_http(old: Path) -> None:

@@ -63,14 +63,21 @@ def calibrate() -> float:
 
 
 def report(
-    name: str, figures: Figures, goal: float | None = None, *, most: float | None = None
+    name: str,
+    figures: Figures,
+    goal: float | None = None,
+    *,
+    most: float | None = None,
+    limit: str = "",
 ) -> None:
     """One line; with a goal, or with what it may be at most, whether the better quartile reaches
-    it."""
+    it. `limit` is what keeps it from more, told where it is missed."""
     median, low, high = figures
     verdict = "" if goal is None else f"   goal {goal}: {'met' if high >= goal else 'MISSED'}"
     verdict += "" if most is None else f"   at most {most}: {'met' if low <= most else 'MISSED'}"
     print(f"  {name:<66} {median:6.2f} ×   ({low:.2f} to {high:.2f}){verdict}", flush=True)
+    if limit and "MISSED" in verdict:
+        print(f"      The limit: {limit}", flush=True)
 
 
 def say(text: str) -> None:

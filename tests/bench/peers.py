@@ -133,4 +133,13 @@ def make(url: str = "", database_url: str = "", latency_ms: int = 0, constant: s
         found: Any = local.get_or_create("page-local", lambda: page.render(page.load()))
         return str(found)
 
+    inner, data = app.wsgi_app, body.encode()
+
+    def bytes_alone(environ: Any, start: Any) -> Any:
+        if environ["PATH_INFO"] != "/bytes":
+            return inner(environ, start)
+        start("200 OK", [("Content-Length", str(len(data)))])
+        return [data]
+
+    app.wsgi_app = bytes_alone  # type: ignore[method-assign]
     return app
