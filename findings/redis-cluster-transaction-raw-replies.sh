@@ -1,8 +1,8 @@
 #!/bin/bash
-# Valkey 9.1.2 with redis-py 8.1.0: a transaction in a RedisCluster pipeline returns the server's bare replies. SET is b'OK' where the same
-# client's plain pipeline, and Redis with a transaction, return True; EXPIRE is 1 and not True; ZRANGE with scores is lists and not tuples.
-# HGETALL is a dict in all three, as RESP3 itself has maps. Nothing is raised. So code that reads replies by their redis-py shapes works on one server, works
-# in a cluster without a transaction, and breaks in a cluster with one.
+# Valkey 9.1.2 with redis-py 8.1.0: a transaction in a RedisCluster pipeline returns the server's bare replies. SET is b'OK' where the
+# same client's plain pipeline, and Redis with a transaction, return True; EXPIRE is 1 and not True; ZRANGE with scores is lists and not
+# tuples. HGETALL is a dict in all three, as RESP3 itself has maps. Nothing is raised. So code that reads replies by their redis-py shapes
+# works on one server, works in a cluster without a transaction, and breaks in a cluster with one.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

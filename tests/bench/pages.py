@@ -29,7 +29,7 @@ GZIP = {"Accept-Encoding": "gzip"}
 TRIPLES, SECONDS = 7, 1
 ALONE = "the round trip, in the two rows below; the log line and the metrics come on top."
 OBSERVED = "the log line, the metrics and the request id: the row below has none of them."
-SERVER = "gunicorn’s own work for a request, in the last row, which both sides pay."
+SERVER = "gunicorn’s own work for a request: the last row has these bytes and no app, so nothing is above it."
 
 
 def in_process() -> None:
