@@ -106,6 +106,11 @@ def make(url: str = "", database_url: str = "", latency_ms: int = 0, constant: s
     def constant_view() -> str:
         return body
 
+    @app.get("/slow")
+    def slow() -> str:
+        time.sleep(latency_ms / 1000)
+        return body
+
     @app.get("/none")
     def none() -> str:
         return page.render(page.load())
