@@ -11,8 +11,8 @@ Techniques, 1977).
 
 MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
 expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is
-held against what the server uses beyond what it took at its start: a size lies between what was
-measured and its share of that.
+held against what the server uses beyond what it took at its start. A size lies between what was
+measured and its share of that. Where a sample meets the largest part of a key, both are too high.
 """
 
 import math
