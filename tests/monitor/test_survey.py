@@ -89,7 +89,7 @@ def test_of_many_keys_it_looks_at_no_more_than_its_most() -> None:
 
 
 def test_in_a_table_of_empty_slots_it_ends_in_time_though_it_finds_nothing(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scans, ticks = list[int](), iter(range(10_000))
 
@@ -97,9 +97,12 @@ def test_in_a_table_of_empty_slots_it_ends_in_time_though_it_finds_nothing(
         scans.append(cursor)
         return (cursor + 1) % 1000, []
 
-    monkeypatch.setattr(client, "scan", scan)
-    monkeypatch.setattr(client, "dbsize", lambda **_: 10)
-    seen = survey(client, seconds=5, clock=lambda: next(ticks))
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=5)
+        monkeypatch.setattr(client, "scan", scan)
+        monkeypatch.setattr(client, "dbsize", lambda: 10)
+        seen = survey(client, seconds=5, clock=lambda: next(ticks))
+        client.close()
     assert (len(scans), seen.seen, seen.total) == (5, 0, 10)
 
 
