@@ -103,7 +103,8 @@ def test_what_the_server_answers_itself_is_counted_and_logged(arguments: str) ->
             (worker,) = re.findall(r"Booting worker with pid: (\d+)", "".join(server.lines))
             os.kill(int(worker), signal.SIGABRT)  # as gunicorn does with a worker that hangs
             until(lambda: counted(server).get(("POST", "500")))
-        (last,) = [line for line in logged(server) if line["status"] == 500]
+        # it is counted before its line is read here
+        (last,) = until(lambda: [line for line in logged(server) if line["status"] == 500])
         assert (last["path"], last["request_id"]) == ("/sessions/login", "hangs")
 
 
