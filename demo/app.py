@@ -33,6 +33,7 @@ from demo.teach import (
     busy,
     documents,
     home,
+    page_visitor,
     panel,
     pattern_zip,
     pull_the_plug,
@@ -277,7 +278,7 @@ def _begin(app: Flask) -> None:
     begun.timeout_ms = math.inf if is_change else 1000 * config["REDIS_TIMEOUT_SECONDS"]
     pull_the_plug.begin()
     if "HTTP_COOKIE" in environ:
-        panel.expect_visitor()
+        page_visitor.expect()
     if not FORWARDING.isdisjoint(environ):
         part(Proxies, app).notice(environ)
     if config["ORIGIN"]:

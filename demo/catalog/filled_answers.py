@@ -11,7 +11,7 @@ from demo.catalog.cache_aside import Cached, CacheStatus
 from demo.catalog.rendered import Rendered
 from demo.client import shared_trip
 from demo.observe.trace import Trace
-from demo.teach import panel
+from demo.teach import page_visitor, panel
 from demo.web import cookies, preconditions
 from demo.web.before_flask import Whole
 from demo.web.freshness import ASKED_EACH_TIME, PERSONAL
@@ -41,7 +41,7 @@ class Filled:
         if sent is None:
             return "", lessons
         sid = sent.removeprefix(_beginning(self._secure, below))
-        known: panel.Visitor | None = self._parts.get(panel.Visitor)
+        known: page_visitor.Visitor | None = self._parts.get(page_visitor.Visitor)
         command = known.command(sid) if known and sid is not sent else None
         if command is None:
             return None
@@ -63,11 +63,11 @@ class Filled:
             return None
         (sid, lessons), chip = filling, b""
         if sid:
-            known: panel.Visitor = self._parts[panel.Visitor]
+            known: page_visitor.Visitor = self._parts[page_visitor.Visitor]
             shown = known.glance(sid)
             if shown is None:
                 return None
-            chip = panel.chip(self._app, below + known.path, *shown)
+            chip = page_visitor.chip(self._app, below + known.path, *shown)
         trace.finish()
         parts = {b"worker": panel.worker(), b"trips": "", b"xray": "", b"xbar": ""}
         if trace.detailed:
@@ -86,7 +86,7 @@ class Filled:
             ("Cache-Control", PERSONAL if sid else ASKED_EACH_TIME),
         ]
         if sid:
-            body = panel.with_visitor(body, chip)
+            body = page_visitor.with_visitor(body, chip)
         else:
             headers.append(("ETag", f'"{hashlib.sha256(body).hexdigest()[:24]}"'))
         return Whole("200 OK", [*headers, ("Content-Length", str(len(body)))], body)

@@ -32,7 +32,7 @@ from demo.sessions.own_page import page
 from demo.sessions.second_device import SecondDevice
 from demo.sessions.session_store import SessionStore
 from demo.sessions.visitor import Parts, bp, cart_lines, forth, glance, gone, parts, user
-from demo.teach import home, panel, sketches
+from demo.teach import home, page_visitor, sketches
 from demo.teach.busy_runner import Errand
 from demo.web import known_devices
 from demo.web.budgets import Budgets, network
@@ -94,7 +94,7 @@ def init(app: Flask, services: Services) -> None:
     unused = Unused(database, store.forget)
     # what every page's header shows of the visitor
     services.keep(
-        panel.Visitor(
+        page_visitor.Visitor(
             user,
             lambda: sum(line.pieces for line in cart_lines()),
             f"{bp.url_prefix}/",

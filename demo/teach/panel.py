@@ -11,30 +11,25 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Flask, Response, current_app, g, render_template, request
-from jinja2 import Template
 
-from demo.client import shared_trip
 from demo.client.breaker import Breaker, Breakers
-from demo.client.wire import Args
 from demo.observe.trace import Trace, end_trace
-from demo.teach import ask, inside, keys_panel, pull_the_plug, xray_panel
+from demo.teach import ask, inside, keys_panel, page_visitor, pull_the_plug, xray_panel
 from demo.teach.describe import commands_of, keys_of
 from demo.teach.faults import LOST, SLOW_SECONDS
 from demo.teach.misses import Miss, Misses
 from demo.web import cookies, flash_cookie
 from demo.web.freshness import KEPT_BY_NOBODY, PERSONAL
-from demo.web.services import get_breaker, get_redis, part, services
+from demo.web.services import get_breaker, get_redis, part
 from demo.web.simulated import seen
 
 BEGIN, END = b"<!--", b"-->"
-VISITOR, VISITOR_END = b"<!--visitor-->", b"<!--/visitor-->"
 WORKER, XRAY = b"<!--worker-->", b"<!--xray-->"
 POLICIES = {
     "away": re.compile(rb'id="redis-away" hidden>.*?</strong>(.*?)</p>', re.DOTALL),
@@ -53,19 +48,6 @@ ALL_AWAY = b"Redis is away."
 AWAY, AWAY_SHOWN = b'id="redis-away" hidden', b'id="redis-away"'
 
 
-@dataclass(frozen=True)
-class Visitor:
-    """What a page's header shows of a visitor with a session: the user's name, and how many pieces
-    the cart holds. It leads to `path`. `command` is the one that will read the session of an id;
-    `glance` tells both of an id whose session came with the page, None where more is due."""
-
-    user: Callable[[], str | None]
-    pieces: Callable[[], int]
-    path: str
-    command: Callable[[str], Args | None]
-    glance: Callable[[str], tuple[str | None, int] | None]
-
-
 def wanted() -> bool:
     """Whether this answer shows its x-ray: not where the setting or `?xray=0` leaves it out, nor to
     a program that has not asked for it by a header."""
@@ -74,21 +56,6 @@ def wanted() -> bool:
         shown = current_app.config["XRAY"] and request.args.get("xray") != "0"
         known = g.xray_wanted = shown and ("/api/" not in request.path or ASKED in request.headers)
     return known
-
-
-def expect_visitor() -> None:
-    """The header of a page reads the visitor's session, so it may come with the page's own MGET."""
-    if (
-        request.environ["REQUEST_METHOD"] != "GET"
-        or "/api/" in request.path
-        or pull_the_plug.current() is not pull_the_plug.NONE
-        or shared_trip.offered.get()
-    ):
-        return
-    sent, known = cookies.sent(cookies.SESSION), services().parts.get(Visitor)
-    command = known.command(sent[0]) if known and len(sent) == 1 else None
-    if command:
-        shared_trip.offer(command)
 
 
 def is_personal() -> bool:
@@ -119,7 +86,7 @@ def fill(response: Response) -> Response:
     if is_personal():
         response.headers.setdefault("Cache-Control", PERSONAL)
     if cookies.has_session():
-        body = _with_visitor(body)
+        body = page_visitor.put_into(body)
     parts = {b"worker": worker()}
     parts.update((mark.encode(), part) for mark, part in g.get("parts", {}).items())
     told = (flash_cookie.take("message"), parts.pop(b"notice", None), g.get("effect"))
@@ -150,34 +117,6 @@ def _with_banner(body: bytes, breaker: Breaker | Breakers) -> bytes:
         part = f"Redis: {len(breaker.open)} of {len(breaker.names())} servers away."
         rest = rest.replace(ALL_AWAY, part.encode(), 1)
     return before + (AWAY_SHOWN if banner else b"") + rest
-
-
-def _with_visitor(body: bytes) -> bytes:
-    """The page with who is signed in, where it has a place for that."""
-    known: Visitor | None = services().parts.get(Visitor)
-    if VISITOR not in body:
-        return body
-    if known is None:
-        return with_visitor(body, b"")
-    count = known.pieces()  # which reads the session, and so who it is
-    below = request.script_root + known.path
-    return with_visitor(body, chip(current_app, below, known.user(), count))
-
-
-def with_visitor(body: bytes, told: bytes) -> bytes:
-    """The page with this in the place of its visitor."""
-    before, _, rest = body.partition(VISITOR)
-    return before + told + rest.partition(VISITOR_END)[2]
-
-
-def chip(app: Flask, href: str, user: str | None, count: int) -> bytes:
-    """Who the visitor is, and how many pieces the cart holds, as a page's header shows them."""
-    return _chip(app.jinja_env.get_template("_visitor.html"), href, user, count)
-
-
-@lru_cache(maxsize=256)
-def _chip(template: Template, href: str, user: str | None, count: int) -> bytes:
-    return template.render(href=href, user=user, count=count).encode()
 
 
 def put(page: Iterable[bytes], parts: dict[bytes, str]) -> bytes:
