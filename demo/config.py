@@ -45,7 +45,8 @@ SETTINGS: dict[str, Setting] = {
         "SECRET_KEY",
         "",
         str,
-        "key that signs cookies; empty generates one in `instance/secret_key` (mode 0600)",
+        "key that signs cookies; several containers need the same one; empty generates one in "
+        "`instance/secret_key` (mode 0600)",
     ),
     "INSTANCE_PATH": Setting(
         "DEMO_INSTANCE_PATH",
@@ -81,17 +82,21 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SAMPLE_DATA",
         True,
         bool,
-        "on a fresh start, add made-up players to the boards and a few minutes of made-up views; "
-        "with `false`, the next start removes them",
+        "on a fresh start, add made-up players to the boards and a few minutes of made-up page "
+        "views; with `false`, the next start removes them",
     ),
     "PRODUCTS": Setting(
-        "DEMO_PRODUCTS", 10_000, int, "number of products that the first start creates"
+        "DEMO_PRODUCTS",
+        10_000,
+        int,
+        "number of made-up products that the first start creates",
     ),
     "DB_LATENCY_MS": Setting(
         "DEMO_DB_LATENCY_MS",
         200,
         int,
-        "delay added to each database visit, in ms; simulates a busy database across a network",
+        "delay added to each visit to the database, in ms; simulates a busy database across a "
+        "network",
     ),
     "CATALOG_TTL_SECONDS": Setting(
         "DEMO_CATALOG_TTL_SECONDS",
@@ -110,14 +115,14 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_NEAR_CACHE",
         False,
         bool,
-        "also keep catalog answers in each worker; Redis notifies the worker of changes",
+        "also keep catalog answers in each worker's memory; Redis notifies the worker of changes",
     ),
     "SHARED_DICTIONARIES": Setting(
         "DEMO_SHARED_DICTIONARIES",
         False,
         bool,
-        "send a browser that supports it only the difference between a cached catalog page and the "
-        "[site's frame](http-api.md#shared-dictionaries)",
+        "send only the difference between a cached catalog page and the "
+        "[frame](http-api.md#shared-dictionaries) of all pages, to browsers that support it",
     ),
     "SESSION_IDLE_SECONDS": Setting(
         "DEMO_SESSION_IDLE_SECONDS",
@@ -135,21 +140,23 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_RATE_LIMITS",
         DEFAULTS,
         dict[str, RateLimit | list[RateLimit]],
-        "rate limits by endpoint or prefix, as JSON; [Rate limits](rate-limits.md) explains the fields; "
-        "`{}` removes all limits",
+        "rate limits by endpoint or prefix, as JSON; replaces all limits of the default, those "
+        "of sign-in too; [Rate limits](rate-limits.md) explains the fields; `{}` removes all "
+        "limits",
     ),
     "STREAM_VIEWERS": Setting(
         "DEMO_STREAM_VIEWERS",
         1000,
         int,
-        "maximum viewers of live boards per worker; never more than half of its threads or connections",
+        "maximum viewers of live boards per worker; never more than half of its threads or "
+        "connections",
     ),
     "STREAM_VIEWERS_PER_ADDRESS": Setting(
         "DEMO_STREAM_VIEWERS_PER_ADDRESS",
         250,
         int,
-        "maximum viewers from one address (IPv6: one /64) per worker, and at most half of all viewers; a /24 or /48 may "
-        "have twice as many, and at most three quarters of all",
+        "maximum viewers from one address per worker, as [HTTP "
+        "API](http-api.md#watch-a-board-with-server-sent-events) explains in full",
     ),
     "BODY_SECONDS": Setting(
         "DEMO_BODY_SECONDS",
@@ -167,8 +174,9 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_ORIGIN",
         "",
         str,
-        "public address, such as `https://demo.example.org`: links use this address, and the app refuses changes from "
-        "other origins and requests for other hosts; empty uses the `Host` of each request",
+        "public address, such as `https://demo.example.org`. Links use this address. The app "
+        "refuses requests for other hosts, and changes from pages at other addresses. Empty "
+        "takes the `Host` of each request [as the address](deploy.md#on-the-public-web)",
     ),
     "PUBLIC": Setting(
         "DEMO_PUBLIC",
@@ -180,27 +188,30 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SECURE_COOKIES",
         False,
         bool,
-        "set when served over https: adds HSTS and makes cookies Secure with the `__Host-` prefix",
+        "set when served over https: adds HSTS and makes cookies Secure, with the prefix "
+        "`__Host-`, or `__Secure-` under a path",
     ),
     "API_KEY": Setting(
         "DEMO_API_KEY",
         "",
         str,
-        "when set, changes through the API need `Authorization: Bearer <key>`, and the forms of pages accept no changes of "
-        "products or scores",
+        "when set, changes through the API need `Authorization: Bearer <key>`, and no form of "
+        "a page changes products or scores",
     ),
     "PRECONDITION_REQUIRED": Setting(
         "DEMO_PRECONDITION_REQUIRED",
         False,
         bool,
-        "when set, a product change through the API must have `If-Match` or `If-Unmodified-Since`; a change without one "
-        "gets a 428",
+        "when `true`, a product change through the API must have `If-Match` or "
+        "`If-Unmodified-Since`; a change without one gets a 428",
     ),
     "BACKGROUND": Setting(
         "DEMO_BACKGROUND",
         "web",
         Literal["web", "worker", "none"],
-        "where the background jobs run: `web` (in a web worker), `worker` (in `flask --app wsgi worker`) or `none`",
+        "where the [background jobs](deploy.md#background-jobs) run: `web` (in a web worker), "
+        "`worker` (in `flask --app wsgi worker`) or `none`: then invalidations that had to "
+        "wait are not repeated, and the monitor has no history",
     ),
     "LOG_FORMAT": Setting(
         "DEMO_LOG_FORMAT",
@@ -212,8 +223,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks that may read `/metrics`; not through an untrusted proxy, which is one that `DEMO_TRUSTED_PROXIES` does "
-        "not include",
+        "networks that may read `/metrics`, though never through an untrusted proxy: one that "
+        "`DEMO_TRUSTED_PROXIES` does not count",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",
@@ -225,15 +236,15 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_SIGNING_SECRET",
         "",
         str,
-        "when set, only the API accepts scores, and each needs a signature made with this secret: "
-        "[`signatures.py`](../demo/leaderboard/signatures.py)",
+        "when set, only the API accepts scores, and each request needs a signature made with "
+        "this secret: [`signatures.py`](../demo/leaderboard/signatures.py)",
     ),
     "XRAY": Setting(
         "DEMO_XRAY",
         True,
         bool,
-        "show the Redis commands on each page; with `false` the app sends catalog pages straight from the cache, where they "
-        "are already compressed",
+        "show the Redis commands on each page; with `false` the app sends catalog pages "
+        "straight from the cache, which holds them compressed",
     ),
 }
 
