@@ -135,8 +135,8 @@ class Budgets:
 # What each is for, and its share of Redis' memory.
 SHARES = {
     "limits": ("custom limits and playground requests", 1 / 12),
-    "keys": ("idempotency keys of scores, kept for an hour", 1 / 6),
-    "boards": ("new boards, kept for two days", 1 / 12),
+    "keys": ("idempotency keys of scores, counted for an hour", 1 / 6),
+    "boards": ("new boards, counted for two days", 1 / 12),
     "rows": ("new players in batches of scores, counted for a minute", 1 / 12),
     "sessions": ("sessions and carts", 1 / 8),
 }
