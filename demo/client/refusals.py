@@ -82,8 +82,7 @@ NO_REPLICAS = Refusal(
 )
 LESSONS_FULL = Refusal(
     "lessons full",
-    "The share of Redis memory for lessons is used up. The rest is reserved for sessions and limits. "
-    "Nothing was changed.",
+    "Redis memory is short. What is left is reserved for sessions and limits. Nothing was changed.",
     30,
     away=False,
 )
