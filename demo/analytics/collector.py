@@ -3,7 +3,7 @@ request waits for the collector.
 
 A process that is killed loses the views since its last write, about a second of them. While Redis
 is away, gathered views are dropped. Dropped views are counted in the minute they belong to and
-reported when Redis is back, so the missing number is known. If Redis refuses part of a pipeline,
+reported when Redis is back. So the missing number is known. If Redis refuses part of a pipeline,
 only the refused views are dropped. A write is never tried twice, because it may have arrived. Views
 whose answer is lost count as dropped, and drops whose answer is lost are not reported again.
 """

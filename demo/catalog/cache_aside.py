@@ -4,10 +4,10 @@ A `get_or_load` that starts after `invalidate(key)` has returned never returns a
 the invalidation. A hit takes one round trip, an MGET. `lease.py` shows how a lease keeps the
 guarantee; read that first. `Cache` adds these parts, and each can be read by itself:
 
-- `groups.py` makes groups of entries that one key invalidates;
-- `entry.py` defines what `Cache` answers, and what of it is stored in Redis;
-- `lookup.py` looks up many keys together, in Redis or in this process' own memory;
-- `claims.py` gives one reader at a time the right to load a value that is absent or stale;
+- `groups.py` makes groups of entries that one key invalidates.
+- `entry.py` defines what `Cache` answers, and what of it is stored in Redis.
+- `lookup.py` looks up many keys together, in Redis or in this process' own memory.
+- `claims.py` gives one reader at a time the right to load a value that is absent or stale.
 - `loading.py` loads and stores, and falls back on stale values when the loader fails.
 
 Two things weaken the guarantee, both bounded by the fresh and the stale time. A failover can

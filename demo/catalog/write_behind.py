@@ -7,8 +7,8 @@ acknowledges it. If that worker dies, another one claims the batch and saves it 
 harm. A database row takes a change only if the change has a higher version. The changes of one key
 reach the database in order, even with two workers and after a crash. On a miss, a reader looks for
 the value in the waiting changes first, and only then in the database. A change that cannot be saved
-does not hold up the others: after `max_deliveries` tries it goes to a second stream, of a thousand
-at most, for a person to look at.
+does not hold up the others: after `max_deliveries` tries it goes to a second stream. That stream
+keeps the last thousand such changes, for a person to look at.
 
 What can be lost: changes that Redis loses before they are saved. So Redis needs persistence (with
 `appendfsync everysec` it can lose the last second) and the policy `noeviction`. A failover loses

@@ -1,11 +1,11 @@
 """Scores from files and to files, a line each: CSV with a heading (player, score, mode, metadata)
 as spreadsheets know it, or JSON lines.
 
-An export and an import can be interrupted and continued later: `<file>.progress` beside the file
-says how far they came. If an import stops between a batch and that note, the batch is sent again.
-For best or latest scores that changes no result. Batches that add up scores have an idempotency
-key, so each batch counts once even if it is sent again. The key belongs to one import, by a random
-number in the note. A second import of the same file adds its scores again.
+An export and an import can be interrupted and continued later. For that, `<file>.progress` beside
+the file says how far they came. If an import stops between a batch and that note, the batch is sent
+again. For best or latest scores that changes no result. Batches that add up scores have an
+idempotency key, so each batch counts once even if it is sent again. The key belongs to one import,
+by a random number in the note. A second import of the same file adds its scores again.
 """
 
 import csv

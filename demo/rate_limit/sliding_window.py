@@ -6,9 +6,9 @@ trims what left the window and sets the expiry. Two workers cannot both take the
 one script decides. A refused hit writes nothing. Members are the times themselves, and the next
 free number for hits of the same microsecond.
 
-Each stored hit takes 20 to 25 bytes while an identity has at most 128 of them, and 70 to 120 bytes
-beyond, where Redis changes the encoding. Commands: TIME, ZRANGE; then ZADD, ZREMRANGEBYSCORE,
-PEXPIRE, ZCARD for a hit that passes.
+Each stored hit takes 20 to 25 bytes while an identity has at most 128 of them. Beyond that it takes
+70 to 120 bytes, because Redis changes the encoding. Commands: TIME, ZRANGE; then ZADD,
+ZREMRANGEBYSCORE, PEXPIRE, ZCARD for a hit that passes.
 
 Source: "Rate limiting", https://redis.io/glossary/rate-limiting/ (there in several calls, here in
 one script).
