@@ -2,9 +2,9 @@
 the finer counts expire sooner.
 
 A hash holds the buckets of one stretch of time, with a field for each bucket and name. So a chart
-takes two HGETALL, and hours do not have to be added up from minutes. Each bucket has exactly the
-views that were counted in its time. The names come from the program, never from a visitor, so a
-hash stays bounded. Times are seconds since 1970 by Redis' clock, handed in.
+takes two HGETALL, and hours do not have to be added up from minutes. Each bucket of a chart has
+exactly the views that were counted in its time. Counted names come from the program, never from a
+visitor, so a hash stays bounded. Times are seconds since 1970 by Redis' clock, handed in.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """An answer that is expensive to compute, shared by all workers.
 
-When the answer is no longer fresh, one reader computes it again, and the others get the old one
-without waiting. A reader that finds no stored answer computes it alone, so nobody waits.
+When a shared answer is no longer fresh, one reader computes it again, and the others get the old
+one without waiting. A reader that finds no stored answer computes it alone, so nobody waits.
 """
 
 import secrets

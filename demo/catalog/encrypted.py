@@ -3,9 +3,9 @@ encrypted in Redis, so a person who reads Redis sees no address and no account.
 
 Each sensitive field is a separate Fernet token (AES-128-CBC and HMAC-SHA256). Its key is derived by
 HKDF from the master key, the Redis key and the field's name. Fernet has no associated data, but the
-derived key binds a token to its place. A token that is moved to another customer or another field
-does not decrypt. A short id of the master key stands before the token, so an operator sees what
-still has to be rotated. The first master key encrypts, and all master keys decrypt.
+derived key binds a token to its place. An encrypted value that is moved to another customer or
+another field does not decrypt. A short id of the master key stands before the token, so an operator
+sees what still has to be rotated. The first master key encrypts, and all master keys decrypt.
 
 A value that does not decrypt or has the wrong type is a miss. The log names the field without its
 value. Times, sizes and plain fields stay visible. With the master keys everything can be read. The

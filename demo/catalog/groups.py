@@ -1,9 +1,9 @@
 """Groups of entries, such as all lists of a category, that one key invalidates.
 
 A group is a version token in Redis, and an entry holds the tokens that its groups had when its load
-began. An entry is a miss if the token of one of its groups has changed or is gone. So the cache
-invalidates a whole group by writing one key. If a group's token is evicted or expires, some hits
-become misses, but no invalidated entry is served.
+began. An entry is a miss if the version token of one of its groups has changed or is gone. So the
+cache invalidates a whole group by writing one key. If a group's token is evicted or expires, some
+hits become misses, but no invalidated entry is served.
 """
 
 import secrets

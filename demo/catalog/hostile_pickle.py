@@ -1,8 +1,8 @@
 """What a hostile pickle would have done, shown where it can do no harm.
 
-This module has one payload, which is our own, and reports what that did. The payload is unpickled
-in a child process that has little memory, CPU time and disk, and can open few files. The child
-process has no site packages, an empty environment, and a folder of its own that is removed
+This module has one hostile pickle, which is our own, and reports what it did. The hostile pickle is
+loaded in a child process that has little memory, CPU time and disk, and can open few files. The
+child process has no site packages, an empty environment, and a folder of its own that is removed
 afterwards.
 """
 

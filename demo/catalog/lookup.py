@@ -1,8 +1,8 @@
 """Look up many keys, in one round trip or in none.
 
 Whether a value is stale is judged by this machine's clock, corrected by the time that scripts
-return from Redis. Every entry also has a TTL in Redis, so it expires even if this machine's clock
-is wrong.
+return from Redis. Every entry has a TTL in Redis, so it expires even if this machine's clock is
+wrong.
 
 A reader may load a value again before its time is over. The longer a load takes and the less time a
 value has left, the likelier a reader loads it early (XFetch). So one reader reloads a popular value

@@ -40,7 +40,7 @@ class Upkeep(Reading):
 
     def trim(self, keep: int, period: str = Period.ALL) -> int:
         """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many were
-        removed. Metadata belongs to a player's all-time row and is removed with it."""
+        removed. A player who is trimmed off the all-time board loses the metadata too."""
         if whole("keep", keep) < 0:
             raise ValueError("keep: must be 0 or more")
         entire = period == Period.ALL or period.startswith("season:")

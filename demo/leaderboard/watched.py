@@ -1,5 +1,5 @@
 """What the viewers of a board watch: its top, and the rows around some players, read in one round
-trip. Pages show it directly, and live pages get it as events. An event has the same rows as the
+trip. Pages show it directly, and live pages get it as events. A live event has the same rows as the
 other reads of the board.
 
 An event is the whole state, not a difference: a viewer that misses ten of them and gets the

@@ -1,5 +1,5 @@
-"""The offline optimum: how many requests a cache could answer if it knew the future. No other
-choice of keys to forget answers more requests.
+"""The offline optimum: how many requests a cache could answer if it knew the future. With entries
+of equal size, no other choice of keys to forget answers more requests.
 
 On a miss with no room, forget the key that is asked for last, the newcomer included (L. A. Belady,
 1966; Mattson and others proved it in 1970, for entries of equal size). A heap of next uses makes it

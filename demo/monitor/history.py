@@ -1,8 +1,9 @@
-"""A day of history: a point every ten seconds, about 200 bytes each. A stream keeps the last 8,640
-points, which is one day.
+"""A day of history, in points of about 200 bytes. The stream keeps the last 8,640 points, one every
+ten seconds, which is one day.
 
 Each point is stored by a script, which checks who leads now. The script refuses a point from a
-process that has lost the lead, for example during a pause. No two points have the same time.
+process that has lost the lead, for example during a pause. No two points of the history have the
+same time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The sliding-window log, the default. The log never admits more than `limit` hits in a window,
+"""The default algorithm. The sliding-window log never admits more than `limit` hits in a window,
 wherever the window begins.
 
 Each admitted hit is a member of a sorted set, scored by Redis' own clock. One script looks, admits,

@@ -5,8 +5,9 @@ It admits a burst of the whole limit at once and then a steady stream. By design
 token bucket admit up to 2 × limit hits. It suits a shop or an API where short bursts are fine and
 the average counts.
 
-The level is a whole number of tokens × microseconds, so no fraction of a token is lost at any rate.
-Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an admitted hit.
+The bucket's level is a whole number of tokens × microseconds, so no fraction of a token is lost at
+any rate. Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an
+admitted hit.
 
 Source: J. Turner, "New Directions in Communications (or Which Way to the Information Age?)", 1986.
 """

@@ -1,7 +1,7 @@
 """A second device. A signed-in session lends a code that signs in one more browser, once and within
 a minute.
 
-The session that lends the code keeps its hash. A code ends when it is used, when its minute is
+The session that lends the code keeps its hash. A lent code ends when it is used, when its minute is
 over, when its session ends, and when the user's epoch changes. Redis holds only a hash of the code,
 never the code itself.
 """

@@ -1,8 +1,8 @@
 """Browsers that have signed in to an account before, known by a signed cookie.
 
 A limit on wrong passwords for a name, from all clients together, lets an outsider shut the owner
-out. Each known device of the owner has a separate limit. A stolen cookie is worth no more guesses
-than that, and no password.
+out. Each known device of the owner has a separate limit for sign-ins. A stolen cookie is worth no
+more guesses than that, and no password.
 
 - A device token is valid for one account only. The name is part of what is signed, but is not
   stored in the token.
