@@ -2,9 +2,10 @@
 
 The leader renews the lead well before it expires. If the leader dies, the lead expires and the next
 process that asks gets it. A lock alone is no proof: a process that was paused goes on as if it
-still led. So each lead has a token that is higher than all before. The script that stores a
-leader's data refuses if `token_key` now holds the token of another leader. Work that is not stored
-in Redis must be safe to do twice.
+still led. So each lead has a token. A new lead has a higher token than all leads before it. If
+Redis loses the last token, the next leader's token is not lower. The script that stores a leader's
+data refuses if `token_key` now holds the token of another leader. Work that is not stored in Redis
+must be safe to do twice.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
 client of bytes.
