@@ -3,7 +3,7 @@
 The leader renews the lead well before it expires. If the leader dies, the lead expires and the next
 process that asks gets it. A lock alone is no proof: a process that was paused goes on as if it
 still led. So each lead has a token. A new lead has a higher token than all leads before it. If
-Redis loses the last token, the next leader's token is not lower. The script that stores a leader's
+Redis loses the last token, the next leader's token is higher still. The script that stores a leader's
 data refuses if `token_key` now holds the token of another leader. Work that is not stored in Redis
 must be safe to do twice.
 
