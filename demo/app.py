@@ -214,7 +214,7 @@ def _services(app: App, instance: Path, modules: Sequence[ModuleType]) -> Servic
         titles={module.bp.name: module.TITLE for module in modules},
         needs=needs,
     )
-    made.background.elect("told_again", made.told_again.step, lead="outbox")
+    made.background.elect("told_again", made.told_again.step, lead="sampler")
     made.keep(plugs)
     visits = made.keep(DatabaseVisits(lambda: bool(pull_the_plug.current().database)))
     event.listen(made.database, "after_visit", visits.after_visit)

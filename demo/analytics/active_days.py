@@ -1,10 +1,11 @@
-"""Who came back: a bitmap for each day, in which each visitor of the day has set one bit, at an
-offset that stays the same all month.
+"""Which visitors came back: a bitmap for each day, in which each visitor of the day has set one
+bit, at an offset that stays the same all month.
 
-The place is the visitor's hash modulo POSITIONS, so there is no list of visitors and nothing has to
-be looked up; nobody can see in a bitmap whose bit it is. Two visitors may share a place; linear
-counting corrects the counts for visitors who share a bit. Of n visitors the error is about n / √(2
-· POSITIONS) · n / POSITIONS, far below one for a thousand; a bitmap takes 32 kB.
+The offset is the visitor's hash modulo POSITIONS, so no list of visitors is kept. The visitors of a
+day are one bitmap of fixed size that expires, and nobody can see whose bit is set. Two visitors may
+share a bit. Linear counting corrects the counts for visitors who share a bit. Of n visitors the
+error is about n / √(2 · POSITIONS) · n / POSITIONS, far below one for a thousand; a bitmap takes 32
+kB.
 
 Source: Whang, Vander-Zanden, Taylor, "A linear-time probabilistic counting algorithm", 1990.
 """

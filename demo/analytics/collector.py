@@ -1,11 +1,11 @@
-"""Gathers in the process, and writes once a second and at the end, in one pipeline. No request waits
-for the collector.
+"""Gathers views in the process, and writes them once a second and at the end, in one pipeline. No
+request waits for the collector.
 
-A process that is killed loses what it has gathered since, a second's worth. While Redis is away,
-what was gathered is dropped. The drops are counted in the minute they belong to and reported when
-Redis is back, so the missing number is known. Of a pipeline that is refused in part, only the views
-that were refused are dropped. A write is never tried twice, it may have arrived: views whose answer
-is lost count as dropped, drops whose answer is lost are told no more.
+A process that is killed loses the views since its last write, about a second of them. While Redis
+is away, gathered views are dropped. Dropped views are counted in the minute they belong to and
+reported when Redis is back. So the missing number is known. If Redis refuses part of a pipeline,
+only the refused views are dropped. A write is never tried twice, because it may have arrived. Views
+whose answer is lost count as dropped, and drops whose answer is lost are not reported again.
 """
 
 import atexit

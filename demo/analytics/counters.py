@@ -1,10 +1,10 @@
-"""Counts by name per minute, hour and day: each view is counted in all three, and the finer counts
-expire sooner.
+"""Counts by name, per minute, hour and day. Each view is counted for its minute, hour and day, and
+the finer counts expire sooner.
 
-A hash holds the buckets of one stretch of time, a field for each bucket and name, so a chart is two
-HGETALL and nothing has to be moved from minutes to hours later. The names come from the program,
-never from a visitor: they are what bounds a hash. Times are seconds since 1970 by Redis' clock,
-handed in.
+A hash holds the buckets of one stretch of time, with a field for each bucket and name. So a chart
+takes two HGETALL, and hours do not have to be added up from minutes. Each bucket of a chart has
+exactly the views that were counted in its time. Counted names come from the program, never from a
+visitor, so a hash stays bounded. Times are seconds since 1970 by Redis' clock, handed in.
 """
 
 from collections import defaultdict

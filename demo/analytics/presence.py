@@ -1,5 +1,5 @@
-"""Visitors who are here now: a sorted set by the time they were last seen. Old members are removed
-as others come.
+"""Visitors who are here now: a sorted set by the time they were last seen. When visitors are added,
+those who no longer count as present are removed.
 
 They are known by their month's hashes, as those of a day change at midnight, when many are here.
 """

@@ -1,9 +1,10 @@
 """Tell visitors apart without keeping who they are: a keyed hash of address and browser, whose key
 is destroyed.
 
-The first process that asks makes the salt of a period (SET NX), and Redis drops it when the period
-is over. Without the salt nobody can tie a hash to an address, not even by trying all addresses. A
-visitor has another hash in each period, so nobody can follow a visitor from one period to the next.
+The first process that asks makes the salt of a period (SET NX), and the salt expires in Redis when
+the period is over. Without the salt nobody can link a hash to an address, not even by trying all
+addresses. A visitor has a different hash in each period, so nobody can follow a visitor from one
+period to the next.
 """
 
 import hashlib

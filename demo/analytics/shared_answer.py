@@ -1,8 +1,7 @@
-"""An answer that is dear to work out, shared by all workers: fresh for a moment, then worked out
-again by one reader.
+"""An answer that is expensive to compute, shared by all workers.
 
-The others are served the last one meanwhile. A reader that finds no stored answer computes it
-alone: nobody waits.
+When a shared answer is no longer fresh, one reader computes it again, and the others get the old
+one without waiting. A reader that finds no stored answer computes it alone, so nobody waits.
 """
 
 import secrets

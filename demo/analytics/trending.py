@@ -1,9 +1,9 @@
-"""What is viewed most at the moment: a sorted set for each stretch of time, and a union of those of
-the last hour or day.
+"""What is viewed most at the moment: a sorted set for each stretch of time. The top of an hour or a
+day is the union of its sets, with their counts added up.
 
-A stretch that is over leaves the sum by itself, so nothing is ever taken away from a count. The
-running one has just begun, so the hour is the last 55 to 60 minutes, the day the last 22 to 24
-hours. A set keeps only its top members, as many as MOST says.
+A stretch of time that is over is no longer in the union, so nothing has to be subtracted from a
+count. The running stretch has just begun, so the hour is the last 55 to 60 minutes, the day the
+last 22 to 24 hours. Each set keeps only its top members, MOST of them.
 """
 
 from collections.abc import Mapping

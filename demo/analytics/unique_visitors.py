@@ -1,11 +1,10 @@
-"""How many different visitors: a HyperLogLog for each day, 12 kB however many come, with a standard
-error of 0.81 %.
+"""How many different visitors: a HyperLogLog for each day, which takes 12 kB however many come,
+with a standard error of 0.81 %.
 
-A week and a month are the union of their days, so a daily visitor counts once. On the first of a
-month everybody is new, because the salt is. While they are few an exact set stands beside, to show
-what the estimate is worth; past MAX_EXACT visitors the exact set takes no more. Nobody can see in a
-HyperLogLog who was counted; the exact set holds hashes of the day, so it expires with the day's
-salt.
+The visitors of a week or month are the union of its days, so a daily visitor counts once. On the
+first of a month everybody is new, because the salt is. While visitors are few, an exact set stands
+beside, to show what the estimate is worth. Past MAX_EXACT visitors, the exact set takes no more.
+Nobody can see in a HyperLogLog who was counted, and the exact set expires with the day's salt.
 
 Source: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007; Redis documentation, "HyperLogLog".
 """

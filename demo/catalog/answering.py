@@ -126,7 +126,7 @@ def whole(
     hear of an invalidation."""
     rendered = cached.value
     assert rendered is not None
-    takes = _taken(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    takes = taken(environ.get("HTTP_ACCEPT_ENCODING", ""))
     coding = "gzip" if rendered.gzipped and "gzip" in takes else ""
     etag, vary, frame = rendered.etag(gzipped=coding != ""), "Accept-Encoding", None
     if content_type == HTML:
@@ -233,7 +233,7 @@ _date = lru_cache(maxsize=4096)(http_date)
 
 
 @lru_cache(maxsize=256)
-def _taken(header: str) -> frozenset[str]:
+def taken(header: str) -> frozenset[str]:
     """Which of the codings that matter here an Accept-Encoding takes."""
     accepted = parse_accept_header(header, Accept)
     return frozenset(coding for coding in ("gzip", *ABLE) if accepted[coding] > 0)

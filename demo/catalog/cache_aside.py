@@ -1,18 +1,19 @@
-"""Cache-aside with a lease: after `invalidate(key)` returns, no `get_or_load` that starts later
-returns a value loaded from before it.
+"""Cache-aside with a lease, for many keys, groups of keys and stale values.
 
-A hit is one MGET. How the guarantee is kept stands in `lease.py`, with all that a lease alone can
-do; read that first. `Cache` puts these around it, each of which can be read by itself:
+A `get_or_load` that starts after `invalidate(key)` has returned never returns a value from before
+the invalidation. A hit takes one round trip, an MGET. `lease.py` shows how a lease keeps the
+guarantee; read that first. `Cache` adds these parts, and each can be read by itself:
 
-- `groups.py`: many entries that one key invalidates;
-- `entry.py`: what is answered, and what lies in Redis;
-- `lookup.py`: many keys in one look, in Redis or in this process' own memory;
-- `claims.py`: the right to load, where nothing lies and where something stale does;
-- `loading.py`: what is done with it: load, store, and stale values when the loader fails.
+- `groups.py` makes groups of entries that one key invalidates.
+- `entry.py` defines what `Cache` answers, and what of it is stored in Redis.
+- `lookup.py` looks up many keys together, in Redis or in this process' own memory.
+- `claims.py` gives one reader at a time the right to load a value that is absent or stale.
+- `loading.py` loads and stores, and falls back on stale values when the loader fails.
 
-Two things weaken the guarantee, both bounded by the fresh and the stale time. The first is a
-failover to a replica that had not yet seen the delete. The second is a delete that Redis never got
-(`invalidate` raises then, and an outbox delivers it later). A near cache weakens it by its lag.
+Two things weaken the guarantee, both bounded by the fresh and the stale time. A failover can
+promote a replica that had not yet seen the delete. If the delete does not reach Redis, `invalidate`
+raises an error, and an outbox delivers the invalidation later. A near cache weakens the guarantee
+by its lag.
 """
 
 import functools

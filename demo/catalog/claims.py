@@ -1,10 +1,11 @@
-"""Claims: the right to load, which one reader at a time has.
+"""Claims on keys. One reader at a time has the claim on a key, which is the right to load its
+value.
 
-If the key is empty, the claim is a lease. Past `ttl_seconds` a value is stale for `stale_seconds`
-more: one reader wins a compare-and-set on the stale entry and loads again, and the others get the
-stale value at once. What was invalidated is never stale, it is gone. An entry that is out of date,
-because a group was invalidated or the schema is another one, is replaced by a lease in the same
-way.
+If the key is empty, the claim is a lease, and a reader whose lease was taken over stores nothing.
+After `ttl_seconds` a value is stale for `stale_seconds` more. One reader claims a stale value by
+compare-and-set and loads it again, and the others get the stale value at once. An invalidated value
+is never served as a stale one. If an entry's group was invalidated or its schema has changed, one
+reader replaces the entry by a lease.
 
 Source: RFC 5861 (stale while revalidate).
 """

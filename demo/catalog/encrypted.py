@@ -1,15 +1,15 @@
-"""Field-level encryption of what is sensitive before it goes into a cache: a reader of Redis sees
-no address and no account.
+"""Field-level encryption of what is sensitive before it goes into a cache. Sensitive fields are
+encrypted in Redis, so a person who reads Redis sees no address and no account.
 
-Each sensitive field is a Fernet token of its own (AES-128-CBC and HMAC-SHA256), with a key that is
-derived from the master key, the Redis key and the field's name by HKDF. Fernet has no associated
-data; this binds a token to its place all the same: a token that is moved to another customer or
-another field does not decrypt. Before the token stands a short id of the master key, so that an
-operator sees what still has to be rotated. The first key encrypts, all of them decrypt.
+Each sensitive field is a separate Fernet token (AES-128-CBC and HMAC-SHA256). Its key is derived by
+HKDF from the master key, the Redis key and the field's name. Fernet has no associated data, but the
+derived key binds a token to its place. An encrypted value that is moved to another customer or
+another field does not decrypt. A short id of the master key stands before the token, so an operator
+sees what still has to be rotated. The first master key encrypts, and all master keys decrypt.
 
-A value that does not decrypt, or has another type than it says, is a miss. The log names the field
-without its value. Times, sizes and plain fields stay visible. With the master keys everything can
-be read. The master keys come from outside Redis and are never stored in it.
+A value that does not decrypt or has the wrong type is a miss. The log names the field without its
+value. Times, sizes and plain fields stay visible. With the master keys everything can be read. The
+master keys come from outside Redis and are never stored in it.
 
 Sources: Fernet specification, https://github.com/fernet/spec; RFC 5869 (HKDF); cryptography's
 MultiFernet.

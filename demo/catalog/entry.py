@@ -1,9 +1,9 @@
-"""An entry: what `Cache` answers, and what of it lies in Redis.
+"""An entry: what `Cache` answers, and what of it is stored in Redis.
 
-`<V or N>|<token>|<schema>|<fresh until>|<claimed until>|<load in µs>|<groups' tokens>|<payload>`: a
-value or that there is none (N), times in milliseconds of Redis' clock, a payload of msgpack. The
-token is another one each time that somebody writes, so that a compare-and-set on the beginning is
-one on the whole. An entry with an unexpected value in any of its fields is a miss, never an error.
+`<V or N>|<token>|<schema>|<fresh until>|<claimed until>|<load in µs>|<groups' tokens>|<payload>`: V
+is a value, and N says that there is none. Times are milliseconds of Redis' clock, and the payload
+is msgpack. Every write makes a new token, so a compare-and-set on the beginning of an entry is one
+on the whole. An entry with an unexpected value in any of its fields is a miss, never an error.
 """
 
 import logging

@@ -1,24 +1,29 @@
-"""A cached page before Flask is asked, with what is this request's and this visitor's own put in."""
+"""A cached page before Flask is asked, with what is this request's and this visitor's own put in.
 
-import hashlib
+What all such pages share is compressed once, and each goes out joined from its pieces
+(`joined_gzip.py`).
+"""
+
 import time
 from functools import lru_cache
 from html import escape
 from typing import Any
 
-from demo.catalog.answering import HTML, ONE_PAGE, cache_status, drawn_lessons, how_cached
+from demo.catalog.answering import HTML, ONE_PAGE, cache_status, drawn_lessons, how_cached, taken
 from demo.catalog.cache_aside import Cached, CacheStatus
 from demo.catalog.rendered import Rendered
 from demo.client import shared_trip
 from demo.observe.trace import Trace
 from demo.teach import page_visitor, panel
-from demo.web import cookies, preconditions
+from demo.web import cookies, joined_gzip, preconditions
 from demo.web.before_flask import Whole
 from demo.web.freshness import ASKED_EACH_TIME, PERSONAL
+from demo.web.joined_gzip import Fixed
 from demo.web.services import services
 from demo.web.simulated import seen
 
 LESSONS = "catalog/_product_lessons.html"
+VISITOR = b"visitor"
 Filling = tuple[str, str]  # a session's id and the x-ray's lessons, each empty where there is none
 
 
@@ -61,22 +66,28 @@ class Filled:
         below, path = environ.get("SCRIPT_NAME", ""), environ["PATH_INFO"]
         if cached.value is None or cached.status is not CacheStatus.HIT:
             return None
-        (sid, lessons), chip = filling, b""
+        sid, lessons = filling
+        parts: dict[bytes, Fixed | bytes | str] = {b"worker": panel.worker()}
+        parts |= {b"trips": "", b"xray": "", b"xbar": ""}
         if sid:
             known: page_visitor.Visitor = self._parts[page_visitor.Visitor]
             shown = known.glance(sid)
             if shown is None:
                 return None
-            chip = page_visitor.chip(self._app, below + known.path, *shown)
+            parts[VISITOR] = page_visitor.chip(self._app, below + known.path, *shown)
         trace.finish()
-        parts = {b"worker": panel.worker(), b"trips": "", b"xray": "", b"xbar": ""}
         if trace.detailed:
             more = panel.more_of(escape(below + path))
             missed = panel.last_miss(self._app, f"{path}?")
             asked, reached_by = f"GET {path}", self._app.reached_by
             parts |= panel.drawn(trace, asked, 200, more, missed, reached_by)
-            parts |= {b"cached": how_cached(self._app, cached), b"lessons": lessons}
-        body = panel.put(_split(cached.value), parts)
+            parts |= {b"cached": how_cached(self._app, cached), b"lessons": _fixed(lessons)}
+        pieces: list[Fixed | bytes] = []
+        for mark, text in _frame(cached.value, frozenset(parts)):
+            part = parts.get(mark, b"")
+            pieces += [part.encode() if isinstance(part, str) else part, text]
+        packs = "gzip" in taken(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        body = joined_gzip.gzipped(pieces) if packs else joined_gzip.plain(pieces)
         headers = [
             ("Content-Type", HTML),
             ("Cache-Status", cache_status(cached)),
@@ -84,12 +95,13 @@ class Filled:
             ("Cache-Groups", groups),
             ("No-Vary-Search", ONE_PAGE),
             ("Cache-Control", PERSONAL if sid else ASKED_EACH_TIME),
+            ("Content-Length", str(len(body))),
         ]
-        if sid:
-            body = page_visitor.with_visitor(body, chip)
-        else:
-            headers.append(("ETag", f'"{hashlib.sha256(body).hexdigest()[:24]}"'))
-        return Whole("200 OK", [*headers, ("Content-Length", str(len(body)))], body)
+        if packs:
+            headers.append(("Content-Encoding", "gzip"))
+        if not sid:
+            headers.append(("ETag", f'"{joined_gzip.digest(pieces)}{"-gzip" if packs else ""}"'))
+        return Whole("200 OK", headers, body)
 
 
 @lru_cache(maxsize=8)
@@ -97,7 +109,26 @@ def _beginning(secure: bool, below: str) -> str:
     return f"{cookies.named(cookies.SESSION, secure, below)}="
 
 
-@lru_cache(maxsize=32)
-def _split(rendered: Rendered) -> tuple[bytes, ...]:
-    """A page at its marks: to decompress it costs as much as all that is put in."""
-    return tuple(rendered.plain.split(panel.BEGIN))
+@lru_cache(maxsize=4)
+def _fixed(text: str) -> Fixed:
+    return joined_gzip.fixed(text.encode())
+
+
+@lru_cache(maxsize=64)
+def _frame(rendered: Rendered, marks: frozenset[bytes]) -> tuple[tuple[bytes, Fixed], ...]:
+    """A page cut at the first place of each mark: a mark, and what follows it. Other comments stay.
+    To decompress a page costs as much as all that is put in."""
+    page = rendered.plain
+    if VISITOR in marks:
+        page = page_visitor.with_visitor(page, panel.BEGIN + VISITOR + panel.END)
+    first, *others = page.split(panel.BEGIN)
+    cut, left = [(b"", first)], set(marks)
+    for piece in others:
+        mark, _, rest = piece.partition(panel.END)
+        if mark in left:
+            left.remove(mark)
+            cut.append((mark, rest))
+        else:
+            before, text = cut[-1]
+            cut[-1] = before, text + panel.BEGIN + piece
+    return tuple((mark, joined_gzip.fixed(text)) for mark, text in cut)

@@ -1,8 +1,9 @@
-"""Groups of entries (every list of a category, say) that one key invalidates.
+"""Groups of entries, such as all lists of a category, that one key invalidates.
 
-Groups are version tokens: an entry holds the tokens that were in Redis when its load began. An
-entry whose group has another token now, or none, is a miss. So invalidating a group writes one key.
-If a token is evicted or expires, some hits become misses, but the guarantee holds.
+A group is a version token in Redis, and an entry holds the tokens that its groups had when its load
+began. An entry is a miss if the version token of one of its groups has changed or is gone. So the
+cache invalidates a whole group by writing one key. If a group's token is evicted or expires, some
+hits become misses, but no invalidated entry is served.
 """
 
 import secrets

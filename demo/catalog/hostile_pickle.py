@@ -1,8 +1,9 @@
-"""What a hostile pickle would have done, in a process with nothing to harm.
+"""What a hostile pickle would have done, shown where it can do no harm.
 
-The payload is fixed and ours. A child process unpickles it and tells what happened. It has no site
-packages, an empty environment, a folder of its own that is removed afterwards, and little memory,
-time and disk.
+This module has one hostile pickle, which is our own, and reports what it did. The hostile pickle is
+loaded in a child process that has little memory, CPU time and disk, and can open few files. The
+child process has no site packages, an empty environment, and a folder of its own that is removed
+afterwards.
 """
 
 import io

@@ -1,19 +1,19 @@
-"""A lease: a small cache of single keys that keeps nothing from before an invalidation. Read this
-first; `cache_aside.py` is made of it.
+"""A small cache of single keys, with a lease for each load. Read this first; `cache_aside.py` is
+built on it.
 
-After `invalidate(key)` returns, no `get_or_load` that starts later returns a value loaded from
-before it. A hit is one GET. A miss takes a lease, loads, and stores the value only if the lease is
-still there. Invalidating deletes whatever lies under the key, lease included, so a reader that
-loaded the old row finds its lease gone and stores nothing.
+A `get_or_load` that starts after `invalidate(key)` has returned never returns a value from before
+the invalidation. A hit takes one round trip, a GET. A miss takes a lease, loads the value, and
+stores it only if the lease is still in Redis. An invalidation also deletes the lease, so a reader
+that has loaded the old value stores nothing.
 
-The lease also makes one reader at a time load a value. A reader that finds another reader's lease
-waits for the value with backoff and jitter. Each lease says how long that is reasonable, which is a
-few times what loads have taken: its holder may have died. A reader that has waited that long takes
-it over with a lease of twice the time. So if a loader is slow, a few more readers load, but not all
-of them. No clock is asked.
+With the lease, one reader at a time loads a value, and the others wait for it. They wait with
+backoff and jitter. Each lease says how long to wait: a few times what earlier loads took. A reader
+that has waited that long takes the lease over for twice the time, because its holder may have died.
+If a loader is slow, a few more readers load the value, but not all of them. No clock is asked.
 
-What weakens the guarantee: a failover to a replica that had not yet seen the delete, and a delete
-that Redis never got (`invalidate` raises then), both bounded by the time that a value lives.
+Two things weaken the guarantee, both only until the value's TTL has passed. A failover can promote
+a replica that had not yet seen the delete. If the delete does not reach Redis, `invalidate` raises
+an error.
 
 Sources: Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, 3.2.1 (leases); rueidisaside
 (Go).

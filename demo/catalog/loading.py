@@ -1,7 +1,8 @@
 """Loading: what the holder of a claim does with it.
 
-The value is stored only if the claim is still in Redis. When the loader fails, its lease is
-released. A claim on a stale value expires by itself, and that reader gets the stale value too.
+A loaded value is stored only if the reader's claim is still in Redis. If the loader fails, the
+reader gives its lease back at once. If reloading a stale value fails, the reader gets the stale
+value, and its claim expires by itself.
 
 Source: RFC 5861 (stale if error).
 """

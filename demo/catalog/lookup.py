@@ -1,9 +1,12 @@
-"""Looking: what there is under many keys, in one round trip or in none.
+"""Look up many keys, in one round trip or in none.
 
-Stale is judged by this machine's clock, corrected by what scripts tell of Redis'; the expiry by
-Redis' own clock ends every entry. A reader may load before the time is over (XFetch), and the
-longer a load takes, the likelier it is. So one reader reloads a popular value before all of them
-miss it.
+Whether a value is stale is judged by this machine's clock, corrected by the time that scripts
+return from Redis. Every entry has a TTL in Redis, so it expires even if this machine's clock is
+wrong.
+
+A reader may load a value again before its time is over. The longer a load takes and the less time a
+value has left, the likelier a reader loads it early (XFetch). So one reader reloads a popular value
+before all of them miss it.
 
 Source: Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015 (XFetch).
 """

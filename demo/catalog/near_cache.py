@@ -1,19 +1,21 @@
-"""A near cache: values held in this process, so that a hit costs no round trip, dropped when Redis
-says that they changed.
+"""A near cache: values in the memory of this process, dropped when Redis says that they changed. A
+hit in the near cache costs no round trip.
 
-One connection per process asks for CLIENT TRACKING in broadcast mode: Redis then tells it of every
-key with our prefix that any client writes or deletes, and of every one that expires or is evicted.
-A reader reserves a place before it asks Redis and fills it only if no message took it away
-meanwhile. So an invalidation message that arrives before the reply of the read is not lost. Without
-a subscription the near cache holds nothing; when the subscription breaks, it drops all values.
+One connection per process asks for CLIENT TRACKING in broadcast mode. Redis reports every key with
+the prefix that a client writes or deletes, or that expires or is evicted, and the process drops its
+copy. A reader reserves a place before it asks Redis, and fills the place only if no message has
+taken it away meanwhile. An invalidation message is not lost even if it arrives before the reply to
+the read. Without a subscription the near cache holds nothing, and when the subscription breaks it
+drops all values.
 
-The cost in freshness: after an invalidation by another process an old value can be served until the
-message arrives. That is usually less than a millisecond. On a connection that died in silence it
-takes `heartbeat_seconds` and one timeout of the connection, and never for longer than
-`max_age_seconds`. An invalidation by this process takes effect at once.
+The cost is freshness: after another process has invalidated a value, the old value can be served
+until the message arrives. That usually takes less than a millisecond. On a connection that died in
+silence it takes `heartbeat_seconds` and one timeout of the connection. The near cache never holds a
+value for longer than `max_age_seconds`. An invalidation takes effect in its own process before the
+call returns.
 
 Source: Redis documentation, "Client-side caching in Redis". Not for a cluster, where each node
-tells of its own keys only.
+reports only its own keys.
 """
 
 import logging

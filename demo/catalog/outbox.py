@@ -1,10 +1,10 @@
-"""The outbox: an event is written in the same SQL transaction as its change, and delivery is retried
-until it succeeds.
+"""The outbox: invalidations that survive a crash. An event is written in the same SQL transaction
+as its change, and delivery is retried until it succeeds.
 
-Between a commit and the call to Redis a process can die, and Redis can be away. Then the caches
-would go on showing what is no more. So the event is a row. The process that commits also tells the
-caches and removes the row. If that fails, the leader among the processes delivers the event later.
-Delivering an event twice does no harm.
+Between a commit and the call to Redis the process can die, or Redis can be away. The caches would
+then go on serving the old value. So the event is a row in the database. The process that commits
+also tells the caches and removes the row. If the process that made the change cannot deliver its
+event, the leader among the processes delivers it later. Delivering an event twice does no harm.
 
 Source: C. Richardson, "Transactional outbox",
 https://microservices.io/patterns/data/transactional-outbox.html

@@ -1,8 +1,8 @@
-"""The plain recipe: GET, else load, and SET with a TTL. What most applications begin with.
+"""The plain recipe, which most applications begin with: GET, and on a miss load and SET with a TTL.
 
-It is right while values stay the same, one process reads, and Redis is there. Three things go
-wrong: a slow reader can store an old value after a delete, many readers of a cold key all load, and
-without Redis it raises. `lease.py` mends these.
+It is right while values do not change, one process reads, and Redis can be reached. Otherwise three
+things go wrong. A slow reader can store an old value after a delete. Many readers of a cold key all
+load it. Without Redis a read raises. `lease.py` mends these.
 
 Takes a redis-py client of bytes.
 """

@@ -1,8 +1,9 @@
 """The same product as a hash: a field for each attribute, so that one can be read or changed
 without the others.
 
-A string is one value: reading a field reads all of it, and changing one is read, change, and write
-back if nobody was quicker. A hash changes a field where it lies. It lives and expires as a whole: a
+A string is one value: to read a field, the store reads all of it. With strings, a change is written
+back only if no other client was quicker, and is otherwise tried again, so no change is lost. A hash
+changes a field where it lies. A hash expires as a whole, and a hash that lacks fields is a miss. A
 TTL for each field came later (Redis 7.4).
 """
 

@@ -1,9 +1,9 @@
-"""Whole answers as they go over the wire: rendered and compressed once, by the reader that loads
-them, with a strong ETag.
+"""Whole answers as they go over the network. The reader that loads an answer renders and compresses
+it once, and gives it a strong ETag.
 
-Compressing costs more than everything else in a cached request, so it is done where a miss is paid
-for anyway. A strong ETag names bytes, so the compressed answer and the plain answer have different
-ETags (RFC 9110, 8.8.3).
+Compressing costs more than everything else in a cached request, so it is done on a miss, which is
+slow anyway. A strong ETag identifies bytes (RFC 9110, 8.8.3). The compressed and the uncompressed
+form of an answer have different ETags.
 """
 
 import gzip

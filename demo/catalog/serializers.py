@@ -1,9 +1,9 @@
-"""How a value is written into Redis: JSON, MessagePack and pickle, plain and compressed, measured
-on real values.
+"""Ways to write a value into Redis: JSON, MessagePack and pickle, plain and compressed, measured on
+real values.
 
 Nothing in this app reads pickle from Redis. Here pickle only reads back its own bytes, to be
-measured. A person who can write to a Redis from which an app unpickles can run any code in it (see
-hostile_pickle.py).
+measured. A person who can write to a Redis from which an app unpickles can run any code in that app
+(see hostile_pickle.py).
 
 Source: Python documentation, "pickle": "Only unpickle data you trust".
 """

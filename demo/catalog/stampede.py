@@ -1,5 +1,6 @@
-"""A stampede on purpose: many readers ask for one key at the same moment, and each tells what
-happened to it."""
+"""A stampede on purpose. Many readers ask for one key at the same moment, one of them loads its
+value, and each reports what happened to it.
+"""
 
 import contextvars
 import threading

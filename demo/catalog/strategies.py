@@ -1,8 +1,9 @@
-"""The strategies over the same products: one interface, five ways to keep a cache and a database
-together.
+"""Five ways to keep a cache and a database together. All five strategies read and change the same
+products through one interface.
 
-`CommonRecipe` is the one that most articles show, and the wrong one to copy: it is here to be
-measured beside the others.
+`CommonRecipe` is the one that most articles show. It is here to be measured beside the others, not
+to be copied. If a writer commits between a reader's load and its store, only `CommonRecipe` serves
+the old row afterwards.
 """
 
 import threading

@@ -136,7 +136,7 @@ def init(app: Flask, services: Services) -> None:
         counted=partial(metrics.count, metrics.CACHE_OUTCOMES, "catalog"),
     )
     services.keep(made)
-    services.background.elect("outbox", made.deliverer.step)
+    services.background.elect("outbox", made.deliverer.step, lead="sampler")
     services.told_again.again.append(made.deliverer.again)
 
     def look_up() -> None:

@@ -1,10 +1,10 @@
-"""One workload against any strategy: threads that read and buy, some trouble in the middle, and
-what came of it.
+"""One workload against any strategy: threads read and buy, something fails in the middle, and the
+results are counted.
 
-A change was acknowledged, and then a reader began: if the reader gets the value from before that
-change, the answer is stale. A write is lost when it was acknowledged and, after everything is
-written that still waited, is not in the database. The products that are asked for follow a power
-law with a seed, so that every strategy gets the same questions.
+An answer is stale if it holds the value from before a change that was acknowledged before the read
+began. A write is lost if it was acknowledged but is not in the database after all waiting changes
+are written. The products that are asked for follow a power law with a seed. With the same seed,
+every strategy gets the same requests.
 """
 
 import random

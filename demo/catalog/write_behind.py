@@ -1,20 +1,21 @@
 """Write-behind: a write goes to Redis alone, and a worker brings it to the database later, in
 batches.
 
-One script changes the entry and adds the change to a stream, so the two are never written apart. A
-worker of a consumer group reads a batch, saves it in one transaction, and only then acknowledges
-it. Another worker claims what a dead one had read and saves it again. That does no harm: a row
-takes a change only if its version is higher. So changes of one key arrive in their order, with two
-workers and after a crash too. On a miss, a reader looks in the waiting changes first, and only then
-in the database. A change that cannot be saved does not hold up the others: after `max_deliveries`
-it goes to a second stream, of a thousand at most, for a person to look at.
+One script changes the cache entry and adds the change to a stream, so one is never written without
+the other. A worker of a consumer group reads a batch, saves it in one transaction, and only then
+acknowledges it. If that worker dies, another one claims the batch and saves it again. That does no
+harm. A database row takes a change only if the change has a higher version. The changes of one key
+reach the database in order, even with two workers and after a crash. On a miss, a reader looks for
+the value in the waiting changes first, and only then in the database. A change that cannot be saved
+does not hold up the others: after `max_deliveries` tries it goes to a second stream. That stream
+keeps the last thousand such changes, for a person to look at.
 
-What can be lost: changes that Redis forgets before they are saved. It has to persist (appendfsync
-everysec: the last second), a failover loses what was not replicated, and its policy has to be
-noeviction; a change waits `keep_seconds` at most.
+What can be lost: changes that Redis loses before they are saved. So Redis needs persistence (with
+`appendfsync everysec` it can lose the last second) and the policy `noeviction`. A failover loses
+what was not replicated. A change waits in Redis for `keep_seconds` at most.
 
-Source: Redis documentation, "Streams", consumer groups. All keys share one cluster slot, since one
-script needs them.
+Source: Redis documentation, "Streams", consumer groups. All keys share one cluster slot, because
+one script needs them.
 """
 
 import logging

@@ -1,15 +1,16 @@
-"""Write-through: the writer puts the new value into the cache itself, so that the next reader has a
-hit.
+"""Write-through: the writer stores the new value in the cache itself. After an update, the next
+reader has a hit with the new value.
 
-Setting after the commit is not enough: two writers can set in another order than they committed,
-and a reader who loaded before can set after. So the writer first replaces the entry by a lease,
-which ends every load that is under way. It commits, and stores the value only if its own lease is
-still there. If it is not, another writer began meanwhile. When two updates overlap, nobody can tell
-whose commit came last, so the entry is dropped.
+It is not enough to set the value after the commit. Two writers can set in another order than they
+committed, and a reader that loaded the old value can set it later. So the writer first replaces the
+entry by a lease, which ends every load that is under way. After its commit, the writer stores the
+new value only if its own lease is still in Redis. If the lease is gone, something else was stored
+or begun meanwhile, and the entry is dropped. When two updates overlap, the cache cannot tell which
+one committed last, so it drops the entry.
 
 If Redis cannot be reached after the commit, `update` raises `NotTold`, although the row is written.
-The cache holds a lease then, or, where no lease could be taken, the old value until its time is
-over. An outbox closes that.
+The cache then holds the lease, or the old value if no lease could be taken, until it expires. An
+outbox closes that gap.
 """
 
 import logging

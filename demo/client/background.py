@@ -1,10 +1,10 @@
-"""What is done beside the requests: jobs of which one in all processes runs, and jobs that every
-process has.
+"""What runs beside the requests: jobs that one elected process runs, and jobs that every process
+has.
 
-A use case adds its jobs when the app is made; threads begin with `start`, which comes after a fork,
+A use case adds its jobs when the app is made. Threads begin with `start`, which comes after a fork,
 in a web worker or in `flask --app wsgi worker`. A job is a function that does one step and says
-after how many seconds the next is due. An elected one is given the token of the lead; without Redis
-nobody leads, and what it is for has to wait where it lies.
+after how many seconds the next is due. An elected job is given the token of the lead. Without Redis
+no process is the leader, so elected jobs wait until it is back.
 """
 
 import atexit

@@ -1,17 +1,18 @@
-"""A circuit breaker: after a failure to reach Redis nobody waits for it again until a probe has come
-back.
+"""A circuit breaker. After a failure to reach Redis, calls fail at once and send nothing until a
+probe gets a reply.
 
-Closed: calls pass. A connection error opens it, and so does an answer that was late. If other
-replies came back just now, the breaker stays closed: only that answer is late, not Redis. From then
-on calls fail at once, and the probe is sent beside them, the first one immediately: if the server
-answers now, other calls wait for a moment only, not `open_seconds`. While the probe gets no reply,
-it is sent once more, then every `open_seconds`, or as soon as it is late itself. Without a probe,
-the first call after `open_seconds` takes its place.
+Closed: calls pass. A connection error opens the breaker, and so does a late answer. If other
+replies came back just before, a late answer does not open the breaker. Then only that answer is
+late, not Redis. While the breaker is open, calls fail at once, and a probe is sent beside them, the
+first one immediately. If the server answers the first probe, calls fail for a moment only, not for
+`open_seconds`. A probe that gets no reply is sent again at once. After that it is sent every
+`open_seconds`, or as soon as it is late itself. Without a probe, the first call after
+`open_seconds` takes its place.
 
-Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there.
-They leave the breaker alone. If a server answers only with errors, as while it loads its data, the
-breaker opens. Which do is told in `refusals.py`. On a cluster each server has a breaker. Idea: M.
-Nygard, Release It!, "Circuit Breaker".
+Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there,
+so they do not open the breaker. If a server answers every command with an error, the breaker opens.
+That is so when a cluster is down, and while a server loads its data. `refusals.py` has the list. On
+a cluster each server has a breaker. Idea: M. Nygard, Release It!, "Circuit Breaker".
 """
 
 import logging

@@ -1,4 +1,6 @@
-"""When another server became the primary, for people to read: the last MOST of it, for a week."""
+"""When another server became the primary, for people to read. Redis keeps the last MOST changes of
+the primary for a week.
+"""
 
 import contextlib
 import json

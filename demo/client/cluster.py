@@ -1,5 +1,5 @@
-"""A cluster's client on the wire: each command goes to the server that holds its key, and if one
-server fails, calls to the others are not affected.
+"""A cluster's client on the wire: each command goes to the server that holds its key. If one server
+of a cluster fails, calls to the others are not affected.
 
 redis-py knows the map of a cluster, the keys of a command and the shapes of replies. Sending and
 reading are our own (`cluster_talk.py`). redis-py reloads the slot map within the call that failed.

@@ -1,9 +1,9 @@
-"""The connections behind the one pool: how one is taken, given back, and never handed on with an
-answer still on its way. A standalone server, a Sentinel's primary and each node of a cluster have
-the same kind of pool.
+"""The connections behind the one pool: how one is taken and given back. A connection that still
+waits for a reply is never given to another call. A standalone server, a Sentinel's primary and each
+node of a cluster have the same kind of pool.
 
 Taking and giving back are redis-py's own, without its meters and its maintenance notices. Neither
-is used here, and they would double the cost of a command. They lean on names that redis-py keeps to
+is used here, and they would double the cost of a command. They rely on names that redis-py keeps to
 itself, which is why its next major version is kept out, and why the pool's tests force each of
 these paths.
 """

@@ -4,14 +4,14 @@ last process of the app.
 One engine serves every process that uses the same `instance/` folder. A small keeper process, this
 file run as a script, owns it:
 
-- every process of the app holds a shared flock on `holders.lock`; forked workers inherit it, the
-  kernel drops it however a process ends;
-- the keeper waits for the exclusive lock: getting it means that nobody is left, so it stops the
-  engine, removes its temporary folder and ends;
-- an engine that dies is started again at once, on the same socket, with the data in its append-only
-  file;
-- `redis.sock` beside the locks leads to the engine's socket, for who types it;
-- where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next
+- Every process of the app holds a shared flock on `holders.lock`. Forked workers inherit it, and
+  the kernel drops it however a process ends.
+- The keeper waits for the exclusive lock, which it gets when no process is left. When the app's
+  last process has ended, the keeper stops the engine, removes its temporary folder and ends.
+- If the engine dies, the keeper starts it again at once, on the same socket, with the data in its
+  append-only file.
+- `redis.sock` beside the locks leads to the engine's socket, for people who type it.
+- Where the kernel can (Linux), the engine gets SIGTERM when the keeper itself dies, and the next
   start sweeps.
 
 The standard library only: it runs in gunicorn's parent process before anything is patched, and in

@@ -1,10 +1,11 @@
 """A failover behind Sentinels is followed the moment that it happens.
 
 Between the promotion of a replica and the news of it, an old primary that lives on accepts writes
-that will be lost. Polling once a second would lose a second of writes. So each Sentinel is listened
-to. When one says which replica it has selected, that replica is asked, twenty times a second,
-whether it is the primary yet. As soon as it is, the pool connects to it. Where a Sentinel permits
-no subscription, or a server no ROLE, it stays at a question a second.
+that will be lost. Polling once a second would lose a second of writes. So the app listens to each
+Sentinel. When one says which replica it has selected, that replica is asked, twenty times a second,
+whether it is the primary yet. As soon as the replica that a Sentinel selected is the primary, the
+pool connects to it. Where a Sentinel permits no subscription, or a server no ROLE, the pool still
+asks once a second.
 
 Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ and the events of
 https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/

@@ -2,8 +2,8 @@
 must not.
 
 A temporary folder holds a file `alive.lock`. Each user of the folder holds a flock on it, which the
-kernel drops with the last process, however that one ended. A folder whose lock is free is a
-leftover, and the next start removes it.
+kernel drops with the last process, however that one ended. A temporary folder whose lock is free is
+a leftover, and the next start removes it.
 """
 
 import atexit

@@ -29,8 +29,10 @@ if lead then
   end
 else
   if not last then
-    -- A server that has forgotten the last token goes on at the time, so that none is given twice.
-    redis.call('SET', last_key, redis.call('TIME')[1])
+    -- A server that has forgotten the last token goes on at the time in milliseconds, so that none is
+    -- given twice.
+    local time = redis.call('TIME')
+    redis.call('SET', last_key, string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
   end
   token = redis.call('INCR', last_key)
 end

@@ -2,9 +2,10 @@
 
 The leader renews the lead well before it expires. If the leader dies, the lead expires and the next
 process that asks gets it. A lock alone is no proof: a process that was paused goes on as if it
-still led. So each lead has a token that is higher than all before. The script that stores a
-leader's data refuses if `token_key` now holds the token of another leader. Work that is not stored
-in Redis must be safe to do twice.
+still led. So each lead has a token. A new lead has a higher token than all leads before it. If
+Redis loses the last token, the next leader's token is higher still. The script that stores a leader's
+data refuses if `token_key` now holds the token of another leader. Work that is not stored in Redis
+must be safe to do twice.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
 client of bytes.
@@ -60,16 +61,17 @@ class Leader:
         return self._token if self._clock() < self._until else 0
 
     def campaign(self) -> float:
-        """Takes or renews the lead; after how many seconds to ask again: a third of its time, or
-        sooner where another's runs out before. One round trip. Raises RedisError, and a lead
-        that is not renewed runs out."""
+        """Takes or renews the lead. Returns after how many seconds to ask again: the leader after a
+        third of `ttl_seconds`, another process when the leader's lead runs out, after `ttl_seconds`
+        at most. One round trip. Raises RedisError, and a lead that is not renewed runs out."""
         asked = self._clock()
         ttl_ms = int(self.ttl_seconds * 1000)
         token, left_ms = self._take(
             keys=self._keys, args=[self._token, self._name, ttl_ms, REMEMBERED_SECONDS * 1000]
         )
         self._token, self._until = token, asked + self.ttl_seconds if token else 0.0
-        return float(min(self.ttl_seconds / 3, max(left_ms, 1) / 1000))
+        again = self.ttl_seconds / 3 if token else self.ttl_seconds
+        return float(min(again, max(left_ms, 1) / 1000))
 
     def resign(self) -> None:
         """Gives the lead back, so that nobody has to wait for its end. Raises RedisError."""

@@ -1,5 +1,6 @@
-"""Looks up a name within a time limit, which `getaddrinfo` does not have. The name of a dead server
-may take ten seconds to be not found, and a connecting caller would wait that long.
+"""Looks up a name within a time limit, which `getaddrinfo` does not have. If a name is not found in
+time, the call fails instead of waiting longer. The name of a dead server may take ten seconds to be
+not found, and a connecting caller would wait that long.
 """
 
 import ipaddress

@@ -25,7 +25,7 @@ from demo.client.wire import Trip
 
 CACHES_SHARE, LESSONS_SHARE, BOARDS_SHARE = 0.5, 0.7, 0.8
 CACHES, BOARDS = "demo:catalog:", "demo:leaderboard:"
-AGAIN_SECONDS, IDLE_SECONDS, REFUSED_SECONDS = 0.2, 2.0, 60.0
+AGAIN_SECONDS, SHORT_SECONDS, IDLE_SECONDS, REFUSED_SECONDS = 0.2, 2.0, 10.0, 60.0
 UNBOUNDED_BYTES = 1 << 30  # what a server without a limit counts as where shares are given out
 SCRIPTS = ("EVAL", "EVALSHA")
 
@@ -62,7 +62,7 @@ class Memory:
         self._rests = now < self._due  # before the look at `used`: who sets it after that wakes
         if self._rests and not self.used:
             return self._due - now
-        self._rests, self.used, self._due = False, False, now + IDLE_SECONDS
+        self._rests, self.used, self._due = False, False, now + SHORT_SECONDS
         try:
             told = _told(client)
         except ResponseError:  # not permitted, most likely, and each try stands in ACL LOG
@@ -74,6 +74,8 @@ class Memory:
         self.is_bounded = bool(bounded) and not any(map(_evicts, told))
         self.share = max(map(_share, bounded), default=0.0)
         self.is_short = self.share >= CACHES_SHARE
+        if not self.is_short:
+            self._due = now + IDLE_SECONDS
         return AGAIN_SECONDS
 
     def refuses(self, trip: Trip) -> bool:

@@ -1,14 +1,13 @@
-"""The one connection pool: one client on one bounded pool per process, with short timeouts and no
-retries.
+"""The one connection pool: one client on one bounded pool per process, without retries.
 
 `connect` makes the client from a URL. It speaks bytes (no `decode_responses`): sessions, pages and
 counters share it, and each pattern decodes for itself. What stands around each round trip is the
 caller's, see `demo.client.wire`.
 
-Nothing is retried: a retry is at-least-once, and a ZINCRBY whose reply was lost would count twice.
-A connection that the server closed while idle is reopened without a retry. If no connection is
-free, a caller waits for one, at most `timeout_seconds`, with every kind of client: of a cluster
-each node has `pool_size` connections.
+A command whose reply was lost is never sent again: a ZINCRBY would count twice. A call to a server
+that does not answer fails after a short timeout. A connection that the server closed while idle is
+reopened without a retry. If no connection is free, a caller waits for one, at most
+`timeout_seconds`, with every kind of client. In a cluster each node has `pool_size` connections.
 """
 # mypy: allow-untyped-calls
 # parts of redis-py have no types

@@ -1,5 +1,6 @@
-"""Signs of life: whether a server answers, and each server of a cluster. The probe asks separately
-from the calls of requests."""
+"""Signs of life: whether a server answers, and each server of a cluster. The breaker's probe asks
+separately, so no request has to find out whether Redis is back.
+"""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
-"""The pool of the primary that Sentinels name: followed when another takes its place, and never going
-back to the one that was replaced.
+"""The pool of the primary that Sentinels name. The pool follows the primary that the Sentinels name
+now, even if the replaced one still accepts writes. For `held_seconds`, the pool does not go back to
+a primary that was just replaced.
 """
 # mypy: allow-untyped-calls
 # parts of redis-py have no types

@@ -1,12 +1,11 @@
-"""Another server in the place of a primary is noticed, and told again what the one before may have
-taken with it.
+"""After another server became the primary, what the old one may have lost is repeated.
 
-Copies of Redis lag behind: when a replica is promoted, the last moments of the primary before are
-missing, and what was invalidated or ended in these is back. Each server that has been a primary by
-itself has its own replication id. So one elected process compares the ids of all primaries with
-those stored in Redis. When a replication id is new, that process repeats everything at once, and a
-few times over the next seconds, because some processes learn later which server is the primary.
-Then it writes the ids down. What is told must be safe to tell twice.
+Replicas lag behind. When one is promoted, the last writes of the old primary are missing, and what
+these invalidated or ended is back. Each server that has been a primary by itself has its own
+replication id. So one elected process compares the ids of all primaries with those stored in Redis.
+When a primary has a new replication id, one process repeats recent invalidations and session
+endings at once, and again over the next seconds. Some processes learn only later which server is
+the primary. After that the process writes the ids down. What is told must be safe to tell twice.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """

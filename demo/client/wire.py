@@ -1,14 +1,14 @@
-"""The wire: every round trip to Redis passes here, whatever client sends it.
+"""The wire. Every round trip of requests to Redis passes through the wrappers, with every kind of
+client.
 
-A round trip is everything that is sent together: one command or one pipeline. `around` holds the
-wrappers of a client, outermost first. Each wrapper gets the trip and the function that sends it on,
-and returns the replies, one per command. An error that Redis answered is a reply; an error that
-kept the replies away is raised. In a cluster's pipeline an error that kept those of one server away
-stands in their places, and the others' replies beside it.
+A round trip is one command or one pipeline, which is sent together and passes the wrappers once.
+`around` holds the wrappers of a client, outermost first. Each wrapper gets the trip and the
+function that sends it on, and returns the replies, one per command. An error that Redis answered is
+a reply; an error that kept the replies away is raised. If one server fails in a cluster's pipeline,
+its error stands in the places of its replies, beside the replies of the others.
 
-A standalone server, a Sentinel's primary and a cluster differ in how a trip is sent and in nothing
-else, so a wrapper works for all three kinds of client. Without wrappers a client behaves like
-redis-py's own.
+The same wrapper works for a standalone server, a Sentinel's primary and a cluster, because they
+differ only in how a trip is sent. Without wrappers a client behaves like redis-py's own.
 
 Connections that only listen do not pass here: those of live boards (`leaderboard/subscription.py`),
 of the near cache (`catalog/near_cache.py`) and of Sentinels (`failover.py`). Neither do the probe's

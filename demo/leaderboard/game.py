@@ -1,12 +1,12 @@
 """A game of ten seconds whose score is earned: type the words that the server has chosen.
 
 A ticket says when the server handed out which words, for which board. A ticket is signed, so nobody
-else can make one. The answer comes back with it. By the server's own clock at most SECONDS and a
-short grace pass between the ticket and the answer, so a score has a maximum. An answer after t
-seconds can have MOST_PER_SECOND · t characters and no more. The ticket's number is used as
+but the server can make one. The ticket comes back with the answer. By the server's clock, at most
+SECONDS and a short grace pass between ticket and answer, so a score has a maximum. An answer after
+t seconds can have MOST_PER_SECOND · t characters and no more. The ticket's number is the
 idempotency key, so a ticket counts once.
 
-Who typed it does not tell: a program may, at the pace of the quickest typist. The bound
+A ticket does not show who typed: a program may, at the pace of the quickest typist. The maximum
 holds for it too.
 """
 

@@ -1,22 +1,22 @@
-"""A leaderboard on sorted sets: all-time, ISO week and day at once, in one script and one round
-trip; or all-time alone.
+"""A leaderboard on sorted sets: for all time, the ISO week and the day; or for all time alone. One
+submission updates the all-time, week and day rankings in one script and one round trip.
 
-- Of a player the best score counts, or the latest, or the sum, as each submission says. Scores are
+- A player's best score counts, or the latest, or the sum, as each submission says. Scores are
   integers within ±(2^53 − 1), which a sorted set holds exactly; a sum outside this range is refused
   before anything is written.
-- Equal scores share a rank (competition ranking: 1, 1, 3); among them, who reached the score first
-  is listed first.
-- Many submissions go in steps of STEP, so that no script holds Redis for long: a few milliseconds.
-  Each step is atomic, and each submission has its own result; one that is refused undoes none of
-  the others.
+- Equal scores share a rank (competition ranking: 1, 1, 3). Of players with equal scores, the one
+  who reached the score first is listed first.
+- A batch of submissions goes in steps of STEP, so that a script holds Redis for a few milliseconds
+  only. Each step of a batch is atomic, and each submission has its own result; a refused one undoes
+  none of the others.
 - A board with dense ranking keeps its distinct scores in a separate sorted set, in the same step.
   It has to be dense from its first score on.
 - A submission with an idempotency key counts once: if it is sent again within `once_seconds`, by
   default a day, it gets the first answer again.
-- Periods are UTC by Redis' clock. Keys have to be named before the script runs, so the caller names
-  those of the day that it believes in. If Redis' date differs from the caller's, the script
-  refuses, and the caller tries once more, with Redis' date. The keys of a past day stay for one
-  week, those of a past week for four weeks.
+- Days and weeks begin and end in UTC, by Redis' clock. Keys have to be named before the script
+  runs, so the caller names those of the day that it believes in. If Redis' date differs from the
+  caller's, the script refuses, and the caller tries once more, with Redis' date. The keys of a past
+  day stay for one week, and those of a past week for four weeks.
 
 How ties are kept in order: the member is "<sequence>:<player>", and the score is stored negated (as
 it is where lower is better). So the sorted set's own order, by score, then by bytes, is best first,

@@ -1,9 +1,9 @@
-"""Reading a leaderboard: the top, the neighbours of a player, pages, friends; each in one round
-trip, with metadata.
+"""Reading a leaderboard: the top, the neighbours of a player, pages, and friends. Each read of a
+board takes one round trip and includes the metadata.
 
 A period is a running one, or the name of one that is over: `day:2026-11-22`, `week:2026-W47`,
-`season:<name>`. Which day is running Redis tells: if a script is asked for another day than Redis',
-it says so, and the caller asks once more.
+`season:<name>`. Redis' clock decides which day is running. If a reader's date differs from Redis',
+the script says so, and the reader asks once more with Redis' date.
 """
 
 import re

@@ -1,16 +1,16 @@
-"""Signed submissions: a holder of the secret made exactly this request just now, and it is accepted
-once.
+"""Signed submissions. A request is accepted once, and only if a holder of the secret has just made
+exactly this request.
 
 A client sends three headers: `Demo-Timestamp`, seconds since the epoch; `Demo-Nonce`, 16 to 64
 letters, digits, - or _ of its own choice; `Demo-Signature`, the HMAC-SHA-256 in hex, under the
 secret, of the lines timestamp, nonce, method, path with its query, and the SHA-256 of the body in
-hex. The path is that which the client asks for, with whatever a proxy takes off its beginning. The
-time is compared with Redis', and the nonce is remembered for as long as the signature is valid. The
-check of the nonce takes one round trip, before anything is counted, and only for a request with a
-right signature.
+hex. The path is the one that the client asks for, with whatever a proxy takes off its beginning.
+The time is compared with Redis' clock. Redis remembers a nonce for as long as its signature is
+valid. The nonce is checked in one round trip, before anything is counted, and only if the signature
+is right.
 
-So a nonce is used up even if the request then fails. To send it again, sign it again with another
-nonce and the same Idempotency-Key, which makes it count once.
+A nonce is used up even if the request fails afterwards. To send a request again, sign it again with
+another nonce. With the same Idempotency-Key it does not count twice.
 """
 
 import hashlib

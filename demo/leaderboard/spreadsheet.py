@@ -1,9 +1,9 @@
-"""CSV as spreadsheets write it, and as they may read it without harm.
+"""CSV as spreadsheets write it, and in a form that they can open without harm.
 
-They choose the delimiter by the country, write UTF-8 with or without a mark, or UTF-16, show long
-numbers without their last digits, and run a cell that begins like a formula. Such a cell goes out
-behind an apostrophe, which they show; `bare` takes it off again, so that each exported cell is the
-same after an import.
+Spreadsheets choose the delimiter by the country. They write UTF-8 with or without a mark, or
+UTF-16. They show long numbers without their last digits, and run a cell that begins like a formula.
+Such a cell is exported behind an apostrophe, which spreadsheets show, and `bare` removes it again.
+Every cell has the same content after an export and an import.
 """
 
 import codecs

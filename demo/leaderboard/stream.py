@@ -1,21 +1,21 @@
-"""Live boards: one subscriber for the whole process, which fans out to all who watch.
+"""Live boards: one subscriber for the whole process, which sends what is new to all viewers.
 
-Each change of a board publishes a hint on its channel. A hint only says "look". The board is then
-read once for all viewers, and at most once in `interval_seconds` however many posts there are, and
-each viewer is sent what is new to it. So a hint that comes twice, late or not at all does no harm.
-Every board is also read after each connect and reconnect, as soon as Redis has confirmed the
-subscription. It is read again every `again_seconds`, for changes that nobody publishes: a key that
-expires, midnight, a server that lost data. Where the server does not let us subscribe, every board
-is read once a second instead.
+Each change of a board publishes a hint on its channel. A hint only says "look". A board is read
+once for all its viewers, and at most once in `interval_seconds`, however many scores are posted.
+Then each viewer is sent what is new to it. So a hint that comes twice, late or not at all does no
+harm. After each connect and reconnect, every board is read as soon as Redis has confirmed the
+subscription. Every `again_seconds` each board is read again, for changes that nobody publishes.
+Such changes are a key that expires, midnight, and a server that lost data. Where the server does
+not permit a subscription, every board is read once a second instead.
 
-Once a second it is looked who has left, and who has taken nothing for `write_seconds`: neither
-keeps a place. Nor does one that is dead and does not show it, as behind a proxy: after
-`life_seconds` at most every stream ends, and a client that is there comes again. When the streams
-end, a client in the middle of a write is disconnected, so that a client that does not read holds no
-server up.
+Once a second, a viewer that has left, or that has read nothing for `write_seconds`, loses its
+place. Every stream ends after `life_seconds` at most. A client that is still there connects again.
+So a client that is dead and does not show it, as behind a proxy, loses its place too. When the
+streams end, a client in the middle of a write is disconnected, so a client that does not read does
+not hold up the server.
 
-A stream stays open while Redis is away: viewers are told that it is away, and get what they have
-missed when it is back.
+A stream stays open while Redis is away: viewers are told so, and get what they have missed when
+Redis is back.
 
 The subscriber begins with the first viewer, which comes after a fork, and ends with the last one.
 """

@@ -1,5 +1,7 @@
-"""One connection that hears on which channels something was published. It is none of the pool's,
-made as the client's pool makes them, so the subscription takes no connection from requests."""
+"""One connection that hears on which channels something was published. The subscription has a
+connection outside the pool, so it takes none from requests. It is made as the client's pool makes
+its connections.
+"""
 
 import time
 from collections.abc import Set

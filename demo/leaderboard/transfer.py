@@ -1,11 +1,11 @@
-"""Scores out of files and into files, a line each: CSV with a heading (player, score, mode,
-metadata) as spreadsheets know it, or JSON lines.
+"""Scores from files and to files, a line each: CSV with a heading (player, score, mode, metadata)
+as spreadsheets know it, or JSON lines.
 
-An export and an import can be interrupted and continued later: beside the file, in
-`<file>.progress`, stands how far it came. A batch of an import that was cut off between Redis and
-that note is sent again. That changes nothing of what is best or latest; batches in which scores are
-added up have an idempotency key, so that they count once. A key is of one import, by a random
-number in the note: the same file imported again counts again.
+An export and an import can be interrupted and continued later. For that, `<file>.progress` beside
+the file says how far they came. If an import stops between a batch and that note, the batch is sent
+again. For best or latest scores that changes no result. Batches that add up scores have an
+idempotency key, so each batch counts once even if it is sent again. The key belongs to one import,
+by a random number in the note. A second import of the same file adds its scores again.
 """
 
 import csv

@@ -21,8 +21,9 @@ class Upkeep(Reading):
         self._season = client.register_script(HERE.with_name("upkeep_season.lua").read_text())
 
     def remove(self, player: str, *, now_ms: int | None = None) -> bool:
-        """Takes a player off the running periods, metadata included; False when nobody of that name
-        was there."""
+        """Takes a player off the running periods. A removed player is gone from all running
+        periods, with the metadata, and no other player changes. Returns False when nobody of that
+        name was there."""
         player = check_player(player)
         for _ in range(2):
             keys = [
@@ -38,8 +39,8 @@ class Upkeep(Reading):
         raise RuntimeError("the day turned twice within one removal")
 
     def trim(self, keep: int, period: str = Period.ALL) -> int:
-        """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many went.
-        Metadata belongs to the all-time row and goes with it."""
+        """Keeps the best `keep` of a period, in steps of TRIMMED_AT_ONCE; returns how many were
+        removed. A player who is trimmed off the all-time board loses the metadata too."""
         if whole("keep", keep) < 0:
             raise ValueError("keep: must be 0 or more")
         entire = period == Period.ALL or period.startswith("season:")
@@ -52,9 +53,9 @@ class Upkeep(Reading):
 
     def season(self, name: str, *, now_ms: int | None = None) -> int:
         """Closes the all-time board into the archive `season:<name>`, which is kept for
-        KEPT_SECONDS, and returns how many played in it. The running week and day go on. Metadata
-        is archived with its player, and stays on the board for who is in the running week or
-        day. Raises ValueError when the name is taken."""
+        KEPT_SECONDS, and returns how many played in it. The running week and day go on. A player's
+        metadata is archived with the season, and stays on the board if the player is in the running
+        week or day. Raises ValueError when the name is taken."""
         if not BOARD.fullmatch(text("name", name)):
             raise ValueError("name: must be up to 40 lower-case letters, digits and inner hyphens")
         archive = f"season:{name}"

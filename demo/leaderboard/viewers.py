@@ -1,8 +1,8 @@
-"""Who looks at a live board: a group for all who watch the same, and for each viewer an endless
+"""The viewers of a live board: a group for all who watch the same, and for each viewer an endless
 answer.
 
 A viewer has no queue. It remembers what it was sent last and takes the newest event when it is its
-turn. So a slow reader gets fewer events, holds nobody up and costs no more memory.
+turn. A slow viewer gets fewer events, delays nobody and costs no more memory.
 """
 
 import math

@@ -102,7 +102,7 @@ def init(app: Flask, services: Services) -> None:
         sample.once()
         return making_room.step(token)
 
-    services.background.elect("boards", step, lead="outbox")
+    services.background.elect("boards", step, lead="sampler")
     for what in ("board", "row"):
         metrics.GIVEN_UP.labels(what)  # an alert needs a sample before there is anything to tell
     app.register_blueprint(bp)

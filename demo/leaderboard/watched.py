@@ -1,9 +1,10 @@
-"""What the viewers of a board watch: its top, and around some players, read in one round trip; for
-a page once, and for live pages written as events.
+"""What the viewers of a board watch: its top, and the rows around some players, read in one round
+trip. Pages show it directly, and live pages get it as events. A live event has the same rows as the
+other reads of the board.
 
-An event is the whole state, not a difference: who misses ten of them and gets the eleventh knows
-everything. Its id is a digest of its content, so that a viewer that reconnects can tell the server
-which state it has, and two processes agree on it.
+An event is the whole state, not a difference: a viewer that misses ten of them and gets the
+eleventh knows everything. Its id is a digest of its content, and two processes agree on it. A
+viewer that reconnects names the last event that it has, and is not sent that state again.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
 """A counter in four ways: by GET and SET, by INCR, by WATCH and MULTI, and by a script.
 
-GET and SET lose what another adds between the two. INCR is one command, and Redis runs one command
-at a time. If another client was quicker, WATCH makes the transaction fail, and it has to be tried
-again. A script is as one command, whatever it does in between: the script never adds more than the
-maximum.
+GET and SET lose what another client adds between the two. INCR is one command, and Redis runs one
+command at a time. If another client was quicker, WATCH makes the transaction fail, and the counter
+tries again. A script runs as one command, whatever it does in between. The script never raises the
+counter above its maximum.
 
-Every way raises the errors of the client's own package; the key expires after `ttl_ms`. valkey-py's
+Every way raises the errors of the client's own package. The key expires after `ttl_ms`. valkey-py's
 client of a cluster has no transactions, so WATCH is refused there.
 """
 

@@ -1,10 +1,10 @@
-"""A lock with a fencing token: a holder that was paused past its time cannot overwrite its
-successor.
+"""A lock with a fencing token. A holder that was paused until its lock expired cannot overwrite
+what the next holder wrote.
 
 A lock alone is no proof. Its holder may be paused for longer than the lock lives, by a garbage
 collector or a full disk; another takes it, and then both write. So each hold has a token that is
-higher than all before, and the store refuses a write whose token is lower than the last one that it
-has seen. The store has to be the one that refuses: here it is Redis, in a script.
+higher than all before. The store refuses a write whose token is lower than the last one that it has
+seen. The store has to be the one that refuses: here it is Redis, in a script.
 
 Source: M. Kleppmann, "How to do distributed locking", 2016, https://martin.kleppmann.com. Takes a
 redis-py client of bytes. Each method is one round trip and raises RedisError.

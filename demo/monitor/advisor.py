@@ -1,6 +1,6 @@
-"""What a person who knows Redis would say after a look at this server: findings in plain words, why,
-and the command that mends it. The advisor marks what is harmless in development, and raises no
-alarm for it.
+"""What a person who knows Redis would say after a look at this server: findings in plain words,
+why, and the command that mends each. A finding that is harmless in development is only a note, not
+an alarm.
 
 Each check is a function of the facts that returns a finding, None where all is well, or NOT_KNOWN.
 It is asked of every server that there is.

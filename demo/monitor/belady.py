@@ -1,9 +1,9 @@
-"""The offline optimum: which requests a cache could answer if it knew the future.
+"""The offline optimum: how many requests a cache could answer if it knew the future. With entries
+of equal size, no other choice of keys to forget answers more requests.
 
-On a miss with no room, forget whatever is asked for last, the newcomer included (L. A. Belady,
-1966; that no other choice keeps more of equal-sized entries was proved by Mattson and others in
-1970). A heap of next uses makes it O(n log n); its entries from before a key was asked for again
-are skipped when they come up.
+On a miss with no room, forget the key that is asked for last, the newcomer included (L. A. Belady,
+1966; Mattson and others proved it in 1970, for entries of equal size). A heap of next uses makes it
+O(n log n); its entries from before a key was asked for again are skipped when they come up.
 """
 
 import heapq

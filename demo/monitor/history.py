@@ -1,7 +1,9 @@
-"""A day of history at ten seconds: one point each, about 200 bytes, in a stream that holds 8,640.
+"""A day of history, in points of about 200 bytes. The stream keeps the last 8,640 points, one every
+ten seconds, which is one day.
 
-A script stores each point and checks who leads now. It refuses a point of a process that lost the
-lead, during a pause for example. No two points have the same time.
+Each point is stored by a script, which checks who leads now. The script refuses a point from a
+process that has lost the lead, for example during a pause. No two points of the history have the
+same time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
-"""All that the monitor's page tells, asked in one round trip (in a cluster: of each server, and a few
-trips more).
+"""What the monitor's page shows. One round trip reads all data of the monitor's page (in a cluster:
+one to each server, and a few more).
 
-What the server does not permit is left out, and the page says so; what nobody has sampled yet is
-missing. Raises only where Redis does not answer at all, or does not permit INFO.
+Data that the server does not permit is left out, and the page says so. Samples that do not exist
+yet are missing. Raises only where Redis does not answer at all, or does not permit INFO.
 """
 
 import time

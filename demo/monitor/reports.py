@@ -1,9 +1,9 @@
-"""What each process has counted, brought together in one stream: a report every two seconds, two
-minutes of them kept by who samples.
+"""What each process has counted, brought together in one stream: a report every two seconds, and
+the sampler keeps the last two minutes of them.
 
 Redis sets the time of each report, so the clocks of the processes do not matter. A report is sent
-once: where its answer is lost nobody knows whether it arrived, and a gap of two seconds is better
-than counting twice.
+once: if its answer is lost, it may have arrived, so it is not sent again. A gap of two seconds is
+better than counting twice.
 """
 
 from collections import Counter, defaultdict

@@ -1,18 +1,18 @@
-"""What lies in memory: keys and bytes by use case, the biggest keys, keys that never expire. By
-SCAN and MEMORY USAGE.
+"""What is in memory, by SCAN and MEMORY USAGE: keys and bytes by use case. A survey names the
+biggest keys and the keys that never expire.
 
-A look at all keys can take minutes, so it ends when its time is over, or when it has seen MOST of
-them. It looks at the time after each SCAN, because a SCAN of empty slots may find no key. However
-many keys there are, it sends at most MOST / BATCH pipelines of sizes, and one SCAN for each BATCH
-slots until its time is over. SCAN walks through the table by hash, and hashes are as good as
-chance. So the keys it has seen are a random sample. Sums are scaled up,
-with twice their standard error beside them (sampling without replacement, W. Cochran, Sampling
-Techniques, 1977).
+A look at all keys can take minutes. A survey ends when its time is over, or when it has seen about
+MOST keys. A survey looks at the time after each SCAN, so it ends in time even if SCAN finds no key.
+However many keys there are, a survey sends at most MOST / BATCH pipelines that ask for sizes. SCAN
+walks through the table by hash, and hashes are as good as chance. The keys that a survey has seen
+are a random sample, so sums are scaled up, with twice their standard error beside them. (Sampling
+without replacement: W. Cochran, Sampling Techniques, 1977.)
 
 MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
 expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is
-held against what the server uses beyond what it took at its start. A size lies between what was
-measured and its share of that. Where a sample meets the largest part of a key, both are too high.
+compared with what the server uses beyond its start. The true size of a use case's keys lies between
+the measured size and its share of what the server took since its start. Where a sample meets the
+largest part of a key, both are too high.
 """
 
 import math

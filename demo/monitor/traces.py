@@ -1,5 +1,5 @@
-"""Request traces with a seed: the same keys in the same order for every policy, and for the offline
-optimum.
+"""Request traces with a seed. With the same seed, every policy and the offline optimum get the same
+keys in the same order.
 
 Popularity follows Zipf's law (the key of rank r is asked for in proportion to 1 / r), as Breslau
 and others measured on web caches in 1999. A loop and a scan are the classic enemies of least

@@ -2,10 +2,10 @@
 something, times of round trips.
 
 A command belongs to the use case that its first key names, `demo:<use_case>:…`; a round trip that
-measures keys, to none. Times go into buckets, four to each doubling. So a percentile is wrong by at
-most one eighth of its value, sums of many processes stay right, and noting costs about a
-microsecond. Nothing is asked of Redis here; `take` hands the sums to the job that carries them
-there.
+measures keys, to none. Times go into buckets, four to each doubling. A percentile of round trip
+times is wrong by at most one eighth of its value. Sums of many processes stay right, and noting a
+command costs about a microsecond. Summing up sends nothing to Redis. `take` hands the sums to the
+job that carries them there.
 """
 
 import os

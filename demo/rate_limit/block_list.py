@@ -1,10 +1,10 @@
-"""A block list: a caller who is refused several times in a row is refused for a while without
+"""A block list. A caller that is refused several times in a row is then refused for a while without
 asking Redis.
 
-It stands in front of any limiter and has its interface. What it knows lies in this process: each
-worker learns by itself, so a caller whose requests are spread over workers is blocked after at most
-as many refusals in each. The list is bounded: past `most` identities the one that was longest
-unseen is forgotten.
+It stands in front of any limiter and has its interface. What it knows is in this process, so each
+worker learns by itself. A caller whose requests are spread over workers is blocked after at most as
+many refusals in each worker. The block list is bounded: past `most` identities, it forgets the one
+that it has not seen for the longest time.
 """
 
 import threading

@@ -1,9 +1,9 @@
-"""The fixed window: a counter for each window of the clock. The cheapest, and the one that can be
-cheated.
+"""The fixed window: a counter for each window of the clock. It is the cheapest algorithm, and the
+one that can be cheated.
 
-A caller can send `limit` hits just before a window ends and `limit` just after it. So a window that
-begins elsewhere than the clock's interval admits up to 2 × limit. Use it to count, for example hits
-by the hour.
+A caller can send `limit` hits just before a window of the clock ends and `limit` just after. A
+window that does not begin with an interval of the clock can admit up to 2 × limit hits. Use it to
+count, for example hits by the hour.
 
 Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an admitted hit.
 """

@@ -1,13 +1,12 @@
-"""GCRA, the generic cell rate algorithm: one timestamp tells all.
+"""GCRA, the generic cell rate algorithm, which stores a single timestamp.
 
-It holds the theoretical arrival time: when the caller would have used up what it was given, had it
-come evenly. A hit passes while that lies less than a window ahead, and moves it on by `window /
-limit`. Its decisions are those of a token bucket (a test compares them); what differs is what is
-kept.
+That is the theoretical arrival time: when the caller would have used up its hits if they had come
+evenly. A hit passes while that time is less than a window ahead, and moves it on by `window /
+limit`. GCRA makes the same decisions as a token bucket. Only what they store differs.
 
-The fraction of a microsecond is kept as a numerator over `limit`, so that no rate is rounded.
-Memory of an identity: one short string, the smallest of the five. Commands: TIME, GET, and SET with
-PX for an admitted hit.
+GCRA keeps the fraction of a microsecond as a numerator over `limit`, so no rate is rounded. Memory
+of an identity: one short string, the smallest of the five. Commands: TIME, GET, and SET with PX for
+an admitted hit.
 
 Source: ITU-T I.371; "Rate limiting, cells, and GCRA", https://brandur.org/rate-limiting
 """

@@ -1,7 +1,7 @@
 """The guard: applies RATE_LIMITS before a view runs, and says so in the headers of every limited
 answer.
 
-Several limits of one endpoint are asked one after the other; when a later limit refuses, the hits
+Several limits of one endpoint are asked one after the other. When a later limit refuses, the hits
 that earlier limits counted are given back. Without Redis each limit follows its own policy, which
 the headers name.
 """

@@ -1,10 +1,11 @@
-"""What a limited answer says of its limits, for clients to pace themselves.
+"""What a limited answer says of its limits, so that clients can pace themselves.
 
 RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651) by
-draft-ietf-httpapi-ratelimit-headers-11 (May 2026). They tell a policy's quota `q` in window `w`,
-what remains of it `r` and when it is whole again, or lets this request pass, `t`. Seconds are whole
-and rounded up, so a caller that waits `t` seconds is admitted. Retry-After stands on refusals only
-and never tells less. Parameters of our own have a prefix, as the draft asks.
+draft-ietf-httpapi-ratelimit-headers-11 (May 2026). RateLimit-Policy has a policy's quota `q` and
+its window `w`. RateLimit has what remains, `r`, and after how many seconds, `t`, the quota is whole
+again or this request would pass. Times in the headers are whole seconds, rounded up, so a caller
+that waits `t` seconds is admitted. Only refusals have a Retry-After header, which is never shorter
+than the `t` of RateLimit. Parameters of our own have a prefix, as the draft asks.
 """
 
 import math

@@ -2,10 +2,10 @@
 gives it.
 
 Several quotas in one limiter ("10 a second and 500 an hour") are checked in the same script. With
-several quotas a hit counts in all of them or in none. The clock is Redis' own, read inside the
-script, so that all workers have the same; every key that a script writes expires. Each call of a
-limiter is one request to Redis, and RedisError is not caught: what to do without Redis is for the
-caller to decide.
+several quotas a hit counts in all of them or in none. A script reads Redis' own clock, so all
+workers use the same time. Every key that a limiter's script writes expires. Each call of a limiter
+is one round trip to Redis, even with several quotas. RedisError is not caught: the caller decides
+what to do without Redis.
 """
 
 import hashlib

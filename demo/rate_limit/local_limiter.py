@@ -1,10 +1,10 @@
-"""A limiter in the process, for while Redis is away: the exact log, of this worker's share of the
-quota.
+"""A limiter in the process, for the time while Redis is away: the exact log, of this worker's share
+of the quota.
 
-With `workers` workers each admits `limit // workers`, so that all workers together admit no more
-than the limit. Where the limit is less than that, a worker admits one hit in a window that is as
-much longer. What was counted in Redis before is not known here, and what was counted here is never
-written to Redis: for one window around each change a caller may have both.
+With `workers` workers each admits `limit // workers`, so all workers together admit no more than
+the limit. Where the limit is less than that, a worker admits one hit in a window that is as much
+longer. What Redis counted before is not known here. Hits that a process counts while Redis is away
+are never written to Redis. So for one window around each change a caller may have both quotas.
 """
 
 import threading

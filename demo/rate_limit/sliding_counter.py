@@ -1,10 +1,10 @@
 """The sliding-window counter: two counters, the one before weighted by how much of it the window
 still covers.
 
-It takes the hits of the window before as evenly spread. Where they are, it admits what the log
-does, give or take one hit. In the worst case all hits come late in one interval. Then a window
-across its end admits up to 2 × limit − 1. The counter never restarts at zero, so a burst around the
-end of an interval does not get twice the limit.
+It assumes that the hits of the window before were evenly spread. Where they were, it admits what
+the log does, give or take one hit. If all hits come late in one interval, a window across its end
+admits up to 2 × limit − 1 hits. The counter does not restart at zero, so a burst around the end of
+an interval does not get twice the limit.
 
 Memory of an identity: one short string, whatever the limit. Commands: TIME, GET, and SET with PX
 for an admitted hit.

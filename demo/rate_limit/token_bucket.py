@@ -1,13 +1,13 @@
-"""The token bucket: `limit` tokens to begin with, refilled evenly, `limit` in a window; a hit takes
-one.
+"""The token bucket: it begins with `limit` tokens and is refilled evenly, `limit` in a window. Each
+hit takes one token.
 
-It lets a burst of the whole limit through at once and then a steady stream: by design, some windows
-admit up to 2 × limit. What a shop or an API wants where short bursts are fine and the average
-counts.
+It admits a burst of the whole limit at once and then a steady stream. By design, some windows of a
+token bucket admit up to 2 × limit hits. It suits a shop or an API where short bursts are fine and
+the average counts.
 
-The level is kept in tokens × microseconds, whole numbers, so that no fraction of a token is lost
-however odd the rate. Memory of an identity: one short string. Commands: TIME, GET, and SET with PX
-for an admitted hit.
+The bucket's level is a whole number of tokens × microseconds, so no fraction of a token is lost at
+any rate. Memory of an identity: one short string. Commands: TIME, GET, and SET with PX for an
+admitted hit.
 
 Source: J. Turner, "New Directions in Communications (or Which Way to the Information Age?)", 1986.
 """

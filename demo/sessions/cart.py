@@ -1,13 +1,14 @@
-"""A cart as a hash of counters beside its session: ten tabs that add one at once have added ten.
+"""A cart as a hash of counters beside its session. If ten tabs each add one piece at the same
+moment, the cart has ten pieces more.
 
-- A change is one script: it counts only where the session still is there, so no cart is filled for
-  a session that was ended.
-- The cart belongs to the session's owner. A visitor's cart lives as long as the session. A user has
-  the same cart on every device.
-- At sign-in the visitor's cart is added to the user's, each piece once, however often the merge is
-  tried.
-- What is known of a product when it is put in (its name, its price) lies beside its counter: a shop
-  asks again at the till.
+- A change is one script. A change counts only if its session still exists, so no cart is filled for
+  a session that has ended.
+- The cart belongs to the session's owner. A visitor's cart lives as long as the session, and a user
+  has the same cart on every device.
+- At sign-in the visitor's cart is added to the user's; each piece counts once, even if the merge is
+  repeated.
+- What is known of a product when it is put in (its name, its price) is stored beside its counter: a
+  shop asks again at the till.
 """
 
 import logging

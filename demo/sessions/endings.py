@@ -1,9 +1,10 @@
-"""What was ended lately, in the database: sessions that were signed out, moved to a new id or ended
-with all of their user's.
+"""Sessions that ended recently, in the database: they were signed out, moved to a new id, or ended
+with all others of their user.
 
-A replica that becomes Redis' primary may lack the last moments of the one before, and a session
-that ended in these would be valid again. So each ending is a row for KEPT_SECONDS. After a failover
-all these sessions are ended once more on the new primary. Ending a session twice does no harm.
+A replica that becomes Redis' primary may lack the last writes of the one before, and a session that
+ended then would be valid again. So each ending is a row for KEPT_SECONDS. After a failover, all
+sessions that ended recently are ended again on the new primary. Ending a session twice does no
+harm.
 
 Why a session was ended is kept longer, for the next click of its browser.
 """

@@ -1,9 +1,10 @@
 """`flask.session` over the store, by Flask-Session's interface.
 
-Lazy: a request that never looks at the session costs no round trip. Only deltas are saved, nested
-changes included: each value is compared with what was loaded. Without Redis the visitor counts as
-signed out for this request, the cookie is left alone and nothing is saved. When a session's expiry
-is extended, the expiry of its cookie is extended too.
+A request that never looks at `flask.session` costs no round trip for it. Only changed values are
+saved, so a request that only reads does not undo what another request wrote meanwhile. Changes
+inside nested values are saved too. Without Redis the visitor counts as signed out for this request,
+the cookie stays as it is, and nothing is saved. When a session's expiry is extended, the expiry of
+its cookie is extended too.
 """
 
 import logging
@@ -213,9 +214,10 @@ class RedisSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
         values: Mapping[str, Any],
         noted: Mapping[str, Any],
     ) -> Ended | None:
-        """A new session of `user`, with what the visitor's held when it was nobody's; the one
-        before ends. Returns what ending it found; None when the user's epoch has moved on, and
-        nobody was signed in. Raises RedisError and SessionTooLarge."""
+        """Starts a new session of `user` and ends the one before. A sign-in takes over the session
+        values of a visitor who was not signed in, and none of another user. Returns what ending the
+        old session found; None when the user's epoch has moved on, and nobody was signed in. Raises
+        RedisError and SessionTooLarge."""
         held = session.data  # read first: whose it is, is not known before
         nobody = session.loaded is None or session.loaded.user is None
         before, data = session.sid, {**(held if nobody else {}), **values}

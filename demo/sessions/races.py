@@ -1,9 +1,10 @@
-"""Two requests that meet, on stock Flask-Session and on ours: two small apps, each with its
+"""Two requests that overlap, on stock Flask-Session and on ours: two small apps, each with its
 interface behind `flask.session`.
 
-Both requests overlap at the same point in each run, so nothing is left to chance. The first request
-has read its session when the second begins and ends, and goes on after it. What each asked of Redis
-is what the x-ray saw. All keys of a race are its own, and go within two minutes.
+The two requests of a race overlap at the same point in every run, so every run has the same result.
+The first request has read its session when the second begins and ends, and goes on after it. The
+x-ray shows what each of them asked of Redis. All keys of a race are its own, and expire within two
+minutes.
 """
 
 import secrets

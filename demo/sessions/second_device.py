@@ -1,8 +1,9 @@
-"""A second device: a signed-in session lends a code that signs in one more browser, once, within a
-minute.
+"""A second device. A signed-in session lends a code that signs in one more browser, once and within
+a minute.
 
-The session that lends the code keeps its hash. So the code ends with that session, with the user's
-epoch, when it is used and when its time is over. Redis never holds the code itself.
+The session that lends the code keeps its hash. A lent code ends when it is used, when its minute is
+over, when its session ends, and when the user's epoch changes. Redis holds only a hash of the code,
+never the code itself.
 """
 
 import hashlib

@@ -1,10 +1,11 @@
-"""The id of a session, and where it lies in Redis.
+"""The id of a session, and where the session is in Redis.
 
-An id is `<owner>.<secret>`: 256 random bits behind a tag that says whose keys these are. A visitor
+An id is `<owner>.<secret>`: a tag that says whose keys these are, and 256 random bits. A visitor
 who has not signed in has a separate tag. All sessions of one user share the tag made from the
-user's name. The tag is the cluster's hash tag, so one script can compare a session with its user's
-epoch, and it is no secret. The id is: Redis holds its SHA-256 only. Pages and logs name a session
-by its handle, from which nobody can compute the id.
+user's name. The tag is the hash tag of the keys, and it is no secret. All keys of a session are in
+one cluster slot, so one script can compare the session with its user's epoch. The id is a secret:
+Redis holds its SHA-256 only. Pages and logs name a session by its handle, from which nobody can
+compute the id.
 """
 
 import hashlib

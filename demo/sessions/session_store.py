@@ -1,22 +1,23 @@
-"""Sessions as hashes: one field per top-level key, so that two requests that change different
-things both count.
+"""Sessions as hashes, with one field per top-level key. If two requests change different keys of a
+session, both changes are kept.
 
 - A request writes only what it changed, in one script, and only if the session still exists with
-  the epoch that it began with. So a request in flight cannot bring back a session that was ended,
-  alone or with all others.
-- The id is the visitor's secret; Redis holds its SHA-256 (`session_id`). The store never starts a
-  session under an id that it does not know.
-- A session ends after `idle_seconds` without a visit. It also ends `absolute_seconds` after it
-  began, even if it is in use.
-- A sorted set lists a user's sessions by expiry, and each read removes the expired ones. If a
-  user's epoch is lost, all sessions of this user end.
-- A replica that becomes the primary may not have heard that a session ended, and the session would
-  be valid again. So `ended` gets each ending to keep for a while, and `again` repeats it.
-- Values are msgpack and decoded strictly: bytes that do not decode are no session, and nothing is
-  ever executed.
+  the epoch that it began with. A request in flight cannot bring back a session that has ended,
+  alone or together with its user's other sessions.
+- The session id is the visitor's secret, and Redis holds only its SHA-256 hash. The store never
+  starts a session under an id that it does not know.
+- A session ends after `idle_seconds` without a visit. Even a session in use ends `absolute_seconds`
+  after it began.
+- A sorted set lists a user's sessions by expiry, and each read of the list removes the expired
+  ones. If Redis loses a user's epoch, all sessions of this user end.
+- A replica that becomes the primary may not know that a session has ended, and the session would be
+  valid again. So the callback `ended` gets each ending to store for a while. `again` repeats a
+  stored ending, so the session stays ended after a failover.
+- Values are msgpack and decoded strictly. Bytes that do not decode count as no session, and no code
+  in them is executed.
 
-All keys of a user lie in one slot, so each call is one script, on a cluster too. Source of the
-rules: OWASP Session Management Cheat Sheet.
+All keys of a user are in one cluster slot, so each call is one script, on a cluster too. Source of
+the rules: OWASP Session Management Cheat Sheet.
 """
 
 import logging

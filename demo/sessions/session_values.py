@@ -1,8 +1,7 @@
-"""What a session is once it is in this process, and how its values are written: msgpack, read
-strictly.
+"""What a session is in this process, and how its values are written: as msgpack, read strictly.
 
-Bytes that do not decode are no session: decoding a session never guesses a type and never executes
-code.
+Bytes that do not decode count as no session. Decoding a session never guesses a type and never
+executes code.
 """
 
 import logging

@@ -103,7 +103,7 @@ def init(app: Flask, services: Services) -> None:
         )
     )
     services.keep(known_devices.Accounts(_secret_of(database), accounts.DEMO_NAMES))
-    services.background.elect("accounts", unused.step, lead="outbox")
+    services.background.elect("accounts", unused.step, lead="sampler")
     services.keep(
         Parts(
             store,

@@ -1,19 +1,20 @@
-"""Turns: so many runs at once in all processes, and a line, in order of coming, for who waits.
+"""Turns: a limited number of runs at once in all processes, and a line for the visitors who wait.
+Visitors get their turns in the order in which they joined the line.
 
 A visitor has one place in a line, running or waiting. Each address and each network can hold only a
-limited number of places, so nobody can fill a line under many names. Nobody waits inside a request.
-A waiting visitor asks again now and then and learns how many are ahead, and exactly one answer says
-that the run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses it,
-and so does a run that is not renewed. A closed browser holds up the others for `wait_seconds` at
-most, a killed worker for `run_seconds`.
+limited number of places, so one client cannot fill the line. No request waits for a turn. A waiting
+visitor asks again now and then and learns how many are ahead. When a turn comes, exactly one answer
+says that the run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses
+it, and so does a run that is not renewed. A closed browser delays the others for `wait_seconds` at
+most, and a killed worker for `run_seconds`.
 
 At most `at_once` runs hold a place at any moment. A run loses its place when it was held up for too
 long and another has begun, or when Redis has lost the line. If a run has lost its place, `keep`
 says so, and the run has to end. Until it asks, both run side by side.
 
-A line is one hash of at most `at_once + most_waiting` places under one key. So one script call does
-everything, on a cluster too, and the key expires by itself. Takes a client of bytes. Every method
-is one round trip and raises RedisError; `now_ms` is for tests.
+A line has at most `at_once + most_waiting` places. It is one hash under one key, so one script call
+does everything, on a cluster too, and the key expires by itself. Takes a client of bytes. Every
+method is one round trip and raises RedisError; `now_ms` is for tests.
 """
 
 import secrets

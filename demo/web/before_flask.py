@@ -1,10 +1,11 @@
-"""In front of Flask: whole answers from the cache, for visitors who need nothing of their own in
-them.
+"""In front of Flask: whole answers from the cache. Cached answers contain nothing about the visitor
+for whom they were made.
 
-Flask, its session and its hooks cost more than a cached answer does. So a GET that a use case knows
-how to answer in full, and that no limit counts, is answered before Flask is asked. Everything else
-passes on: what is not there, what failed, and what a visitor's cookie makes personal. An answer
-that was looked for here is handed on with its trace, so that nothing is asked twice.
+Flask, its session and its hooks cost more than a cached answer does. So a GET is answered here,
+before Flask runs, if a use case knows how to answer it in full. A request that a rate limit counts
+always goes to Flask, so the limit counts it. So does every request without an answer in the cache,
+whose lookup failed, or whose answer a cookie makes personal. If the cache gives no answer, Flask
+gets the result of the lookup with the request, so nothing is looked up twice.
 """
 
 from collections.abc import Callable, Collection, Iterable

@@ -1,14 +1,15 @@
 """Browsers that have signed in to an account before, known by a signed cookie.
 
 A limit on wrong passwords for a name, from all clients together, lets an outsider shut the owner
-out. So each known device of the owner has a separate limit: a stolen cookie is worth no more
-guesses than that, and no password.
+out. Each known device of the owner has a separate limit for sign-ins. A stolen cookie is worth no
+more guesses than that, and no password.
 
-- A token is good for one account: the name is part of what is signed, and does not stand in it.
-- It is good for one password: a token becomes invalid with a new password, or when another account
-  takes the name.
-- A token that is forged, too old or of another account is ignored, and costs no visit to the
-  database.
+- A device token is valid for one account only. The name is part of what is signed, but is not
+  stored in the token.
+- It is also tied to the password. A device token becomes invalid with a new password, or when
+  another account takes the name.
+- A device token that is forged, too old or of another account is ignored, and causes no database
+  query.
 
 Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies",
 https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies

@@ -21,7 +21,7 @@ def test_the_first_who_asks_leads_and_the_second_is_told_for_how_long(client: Cl
     two.campaign()
     assert two.token == 0
     patient = make(client, "two", ttl_seconds=60)
-    assert 0 < patient.campaign() <= 9.0  # not a third of its own time, but when the other's ends
+    assert 8.0 < patient.campaign() <= 9.0  # when the other's ends, and no sooner
 
 
 def test_a_renewal_keeps_the_token_and_makes_it_last(client: Client) -> None:
@@ -88,7 +88,7 @@ def test_a_server_that_has_forgotten_gives_no_token_twice(client: Client) -> Non
     first = one.token
     client.unlink(lead_key("test"), token_key("test"))
     two.campaign()
-    assert two.token >= first
+    assert two.token > first  # within the same second too
     assert client.get(lead_key("test")) != f"{first} one".encode()
     one.campaign()
     assert one.token == 0

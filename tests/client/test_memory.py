@@ -15,6 +15,7 @@ from demo.client.memory import (
     IDLE_SECONDS,
     LESSONS_SHARE,
     REFUSED_SECONDS,
+    SHORT_SECONDS,
     LessonsFull,
     Memory,
 )
@@ -96,7 +97,7 @@ def test_it_is_asked_where_something_was_sent_or_now_and_then(server: redis.Redi
     memory.used = True
     memory.look(Counting())
     assert asked == 2
-    now[0] += 3
+    now[0] += IDLE_SECONDS + 1
     memory.look(Counting())
     assert asked == 3
 
@@ -119,6 +120,17 @@ def test_idle_it_rests_until_somebody_sends(server: redis.Redis) -> None:
     assert (woken, memory.used) == ([now[0]], True)
     assert memory.look(server) == AGAIN_SECONDS
     assert not memory.used
+
+
+def test_a_server_that_is_short_is_looked_at_sooner_to_learn_when_it_has_room(
+    server: redis.Redis,
+) -> None:
+    now = [0.0]
+    memory = Memory(clock=lambda: now[0])
+    fill(server, 0.75)
+    memory.look(server)
+    now[0] += AGAIN_SECONDS
+    assert memory.look(server) == pytest.approx(SHORT_SECONDS - AGAIN_SECONDS)
 
 
 def test_who_does_not_answer_is_not_known_to_be_full(server: redis.Redis) -> None:

