@@ -165,9 +165,7 @@ def test_every_section_of_patterns_says_what_is_guaranteed_and_what_is_not() -> 
     sections = [each for each in re.split(r"(?m)^## ", page) if "\n| pattern |" in each]
     assert len(sections) >= 9
     for section in sections:
-        table, *told = re.split(
-            r"\n\*\*(It guarantees|Its limits|Round trips)\*\*", section
-        )
+        table, *told = re.split(r"\n\*\*(It guarantees|Its limits|Round trips)\*\*", section)
         assert "](../demo/" in table, section
         assert told[::2] == ["It guarantees", "Its limits", "Round trips"]
         assert told[1].count("\n- ") > 2 < told[3].count("\n- ")
