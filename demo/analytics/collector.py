@@ -204,8 +204,9 @@ class Collector:
 
     def _run(self) -> None:
         while self._some.wait() and not self._closed.wait(self._interval_seconds):
-            self._told_writer = False
+            # In this order: the other way round, a view between the two would be the last to wake it.
             self._some.clear()
+            self._told_writer = False
             self.flush()
             if self._untold:  # they are told along as soon as Redis is there
                 self._some.set()
