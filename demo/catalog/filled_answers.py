@@ -69,9 +69,10 @@ class Filled:
                 return None
             chip = page_visitor.chip(self._app, below + known.path, *shown)
         trace.finish()
-        parts = {b"worker": panel.worker(), b"trips": "", b"xray": "", b"xbar": ""}
+        parts = {b"worker": panel.worker(), b"xray": "", b"xbar": ""}
         if trace.detailed:
-            more = panel.more_of(escape(below + path))
+            place = escape(below)
+            more = panel.more_of(place + path) + (panel.inside_scripts(place) if sid else "")
             missed = panel.last_miss(self._app, f"{path}?")
             asked, reached_by = f"GET {path}", self._app.reached_by
             parts |= panel.drawn(trace, asked, 200, more, missed, reached_by)
