@@ -203,9 +203,12 @@ class Collector:
             atexit.register(self.close)
 
     def _run(self) -> None:
-        while self._some.wait() and not self._closed.wait(self._interval_seconds):
-            self._told_writer = False
+        closed = self._closed
+        # Looked at first: a `close` as this thread wakes has its `_some` cleared here.
+        while not closed.is_set() and self._some.wait() and not closed.wait(self._interval_seconds):
+            # In this order: the other way round, a view between the two would be the last to wake it.
             self._some.clear()
+            self._told_writer = False
             self.flush()
             if self._untold:  # they are told along as soon as Redis is there
                 self._some.set()

@@ -96,9 +96,6 @@ def page(cached: Cached[Rendered], lessons: str, groups: str, search: str) -> Re
         parts["lessons"] = _lessons(lessons)
     response = with_status(Response(cached.value.plain), cached)
     response.vary.add("Accept-Encoding")  # as for who gets it as it was cached
-    dictionaries = services().parts.get(Dictionaries)
-    if dictionaries and dictionaries.may_use(request.environ):
-        response.vary.add("Available-Dictionary")
     response.headers["Cache-Groups"], response.headers["No-Vary-Search"] = groups, search
     return response
 

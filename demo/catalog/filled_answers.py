@@ -67,8 +67,8 @@ class Filled:
         if cached.value is None or cached.status is not CacheStatus.HIT:
             return None
         sid, lessons = filling
-        parts: dict[bytes, Fixed | bytes | str] = {b"worker": panel.worker()}
-        parts |= {b"trips": "", b"xray": "", b"xbar": ""}
+        parts: dict[bytes, Fixed | bytes | str]
+        parts = {b"worker": panel.worker(), b"xray": "", b"xbar": ""}
         if sid:
             known: page_visitor.Visitor = self._parts[page_visitor.Visitor]
             shown = known.glance(sid)
@@ -77,7 +77,8 @@ class Filled:
             parts[VISITOR] = page_visitor.chip(self._app, below + known.path, *shown)
         trace.finish()
         if trace.detailed:
-            more = panel.more_of(escape(below + path))
+            place = escape(below)
+            more = panel.more_of(place + path) + (panel.inside_scripts(place) if sid else "")
             missed = panel.last_miss(self._app, f"{path}?")
             asked, reached_by = f"GET {path}", self._app.reached_by
             parts |= panel.drawn(trace, asked, 200, more, missed, reached_by)

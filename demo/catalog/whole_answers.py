@@ -67,27 +67,21 @@ def window(app: Flask, catalog: CachedCatalog, draw: Callable[[ProductPage], str
                 if json
                 else catalog.product(number, draw_in_context, below=below)
             )
+            environ[OUTCOME], environ[ENDPOINT] = (
+                cached,
+                "catalog.api.get_product" if json else "catalog.product",
+            )
+            groups = cache_groups(number)
+            if filling:
+                return filled.answer(environ, filling, cached, begun, groups)
+            if cached.value is None:
+                return None
+            if json:
+                return whole(environ, cached, JSON, groups, ONE_JSON)
+            return whole(environ, cached, HTML, groups, ONE_PAGE, dictionaries)
         except Exception as error:  # raised again where Flask handles it
             environ[OUTCOME] = error
             return None
-        environ[OUTCOME], environ[ENDPOINT] = (
-            cached,
-            "catalog.api.get_product" if json else "catalog.product",
-        )
-        if filling:
-            return filled.answer(environ, filling, cached, begun, cache_groups(number))
-        return (
-            None
-            if cached.value is None
-            else whole(
-                environ,
-                cached,
-                JSON if json else HTML,
-                cache_groups(number),
-                ONE_JSON if json else ONE_PAGE,
-                dictionaries,
-            )
-        )
 
     return look
 

@@ -74,7 +74,7 @@ class Leader:
         return float(min(again, max(left_ms, 1) / 1000))
 
     def resign(self) -> None:
-        """Gives the lead back, so that nobody has to wait for its end. Raises RedisError."""
+        """Gives the lead back: the next process that asks gets it. Raises RedisError."""
         token, self._until = self._token, 0.0
         if token:
             self._token = 0

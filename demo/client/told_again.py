@@ -43,7 +43,7 @@ class ToldAgain:
         """Looks, tells what is due, and says after how many seconds to look again. One round trip, on
         a cluster one to each primary and one more. Raises RedisError, and what `again` raises."""
         try:
-            ids, known = _look(self._client)
+            ids, known = look(self._client)
         except ResponseError as error:
             if not self._refused:
                 log.warning("A failover would not be noticed: %s", refusals.of(error).name)
@@ -54,7 +54,8 @@ class ToldAgain:
             return LOOK_SECONDS
         if ids != self._ids:
             self._ids, self._began, self._passes = ids, self._clock(), 0
-        if self._clock() - self._began >= AGAIN_AT_SECONDS[self._passes]:
+        is_left = self._passes < len(AGAIN_AT_SECONDS)
+        if is_left and self._clock() - self._began >= AGAIN_AT_SECONDS[self._passes]:
             told = sum(again() for again in self.again)
             if known is not None and not self._passes:
                 log.warning("Redis has another primary than before; told again: %d", told)
@@ -65,23 +66,16 @@ class ToldAgain:
         return LOOK_SECONDS
 
 
-def _look(client: Any) -> tuple[set[str], bytes | None]:
-    """The ids of all primaries, and those that are known."""
-    if is_cluster(client):
-        return replication_ids(client), client.get(KNOWN)
-    pipeline = client.pipeline(transaction=False)
-    pipeline.info("replication")
-    pipeline.get(KNOWN)
-    told, known = pipeline.execute()
-    return _ids([told]), known
-
-
-def replication_ids(client: Any) -> set[str]:
-    """Those of all primaries that answer. One round trip, on a cluster one to each. Raises
-    RedisError where none does."""
+def look(client: Any) -> tuple[set[str], bytes | None]:
+    """The replication ids of all primaries that answer, and those that are known. Raises RedisError
+    where no primary answers."""
     told: list[dict[str, Any]] = []
     if not is_cluster(client):
-        told.append(client.info("replication"))
+        pipeline = client.pipeline(transaction=False)
+        pipeline.info("replication")
+        pipeline.get(KNOWN)
+        each, known = pipeline.execute()
+        told.append(each)
     else:
         primaries = client.get_primaries()
         for number, node in enumerate(primaries, 1):
@@ -90,8 +84,5 @@ def replication_ids(client: Any) -> set[str]:
             except (ConnectionError, TimeoutError):
                 if number == len(primaries) and not told:
                     raise
-    return _ids(told)
-
-
-def _ids(told: list[dict[str, Any]]) -> set[str]:
-    return {str(each["master_replid"]) for each in told if each.get("role") == "master"}
+        known = client.get(KNOWN)
+    return {str(each["master_replid"]) for each in told if each.get("role") == "master"}, known

@@ -82,7 +82,7 @@ def survey(
     sizes: dict[bytes, int] = {}
     endless: list[bytes] = []
     whole, looks = True, [0, 0]
-    for found in _scanned(asked, cluster):
+    for found, is_last in _scanned(asked, cluster):
         batch = [key for key in dict.fromkeys(found) if key not in sizes]
         for key, (size, left_ms) in zip(batch, _measure(client, batch), strict=True):
             looks[left_ms == -2] += 1
@@ -90,7 +90,7 @@ def survey(
                 sizes[key] = size
                 if left_ms == -1 and key.startswith(own):
                     endless.append(key)
-        if len(sizes) >= MOST or clock() >= until:
+        if not is_last and (len(sizes) >= MOST or clock() >= until):
             whole = False
             break
     biggest = sorted(sizes.items(), key=lambda item: -item[1])[:SHOWN]
@@ -106,9 +106,11 @@ def survey(
     )
 
 
-def _scanned(client: Any, cluster: bool) -> Iterator[list[bytes]]:
-    """What each SCAN finds, of a cluster one primary after the other: BATCH keys or so, or none."""
-    for node in client.get_primaries() if cluster else [None]:
+def _scanned(client: Any, cluster: bool) -> Iterator[tuple[list[bytes], bool]]:
+    """What each SCAN finds, of a cluster one primary after the other: BATCH keys or so, or none;
+    and whether it is the last."""
+    nodes = client.get_primaries() if cluster else [None]
+    for number, node in enumerate(nodes, 1):
         cursor = 0
         while True:
             if node is None:
@@ -116,7 +118,7 @@ def _scanned(client: Any, cluster: bool) -> Iterator[list[bytes]]:
             else:
                 cursors, found = client.scan(cursor, count=BATCH, target_nodes=node)
                 cursor = cursors[node.name]
-            yield found
+            yield found, not cursor and number == len(nodes)
             if not cursor:
                 break
 

@@ -229,13 +229,14 @@ def last_miss(app: Flask, page: str) -> Miss | None:
 
 def _more(trace: Trace) -> str:
     """What can be asked for: the keys of a page, and what its scripts ran."""
-    more = ""
+    more, below = "", html.escape(request.script_root)
     if request.method == "GET":
-        path = html.escape(request.script_root + request.path)
+        path = below + html.escape(request.path)
         more = _asked(trace) if request.query_string else more_of(path)
     for step in trace.steps:
-        if step.label == "EVALSHA":
-            return more + _scripts(trace)
+        for args, _ in step.asked:
+            if args[0] == "EVALSHA":
+                return more + inside_scripts(below, noted=trace.recording)
     return more
 
 
@@ -270,15 +271,15 @@ def _asked(trace: Trace) -> str:
     )
 
 
-def _scripts(trace: Trace) -> str:
-    """Where a visitor asks for what scripts run, or has enough of it."""
+def inside_scripts(below: str, *, noted: bool = False) -> str:
+    """Where a visitor asks for what scripts run, or has enough of it. `below` is HTML."""
     wanted, words, told = (
         ("", "Hide commands inside scripts", NOTED)
-        if trace.recording
+        if noted
         else ("noted", "Show commands inside scripts", "")
     )
     return (
-        f'<form class="body" method="post" action="{request.script_root}/choices">{told}'
+        f'<form class="body" method="post" action="{below}/choices">{told}'
         f'<button class="btn small" name="scripts" value="{wanted}">{words}</button></form>'
     )
 

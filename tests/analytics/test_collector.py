@@ -98,6 +98,50 @@ def test_the_thread_sleeps_while_nothing_is_noted(client: Client) -> None:
     collector.close()
 
 
+def test_a_view_that_comes_as_the_thread_wakes_is_not_its_last(client: Client) -> None:
+    collector = Collector(client, interval_seconds=0.001)
+
+    class Some(threading.Event):
+        def clear(self) -> None:
+            collector.note("page")
+            super().clear()
+            collector.note("page")
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if not self.is_set():
+                collector._closed.set()
+            return True
+
+    collector._some, collector._pid = Some(), os.getpid()
+    collector.note("page")
+    collector._run()
+    assert views(collector) == 3 and not collector._some.is_set()
+    collector.note("page")
+    assert collector._some.is_set()  # the thread is told of the next one
+    collector.close()
+    assert views(collector) == 4
+
+
+def test_a_close_as_the_thread_wakes_ends_it(client: Client) -> None:
+    collector = Collector(client, interval_seconds=0.001)
+
+    class Some(threading.Event):
+        def clear(self) -> None:
+            collector._closed.set()  # as `close` does, which then waits for the thread
+            self.set()
+            super().clear()
+
+        def wait(self, timeout: float | None = None) -> bool:
+            assert self.is_set(), "it would wait for ever"
+            return True
+
+    collector._some, collector._pid = Some(), os.getpid()
+    collector.note("page")
+    collector._run()
+    collector.close()
+    assert views(collector) == 1
+
+
 def test_the_thread_is_nobodys(client: Client) -> None:
     with trips() as seen:
         collector = Collector(client, interval_seconds=0.01)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, NoPermissionError
 
 from demo.client import told_again
-from demo.client.told_again import KNOWN, ToldAgain, replication_ids
+from demo.client.told_again import KNOWN, ToldAgain, look
 from demo.client.wire import Send, Trip
 from tests.clients import connect
 from tests.clock import Clock
@@ -42,9 +42,9 @@ def test_another_primary_is_told_a_few_times_and_then_known(
     assert lives(client, KNOWN, 30 * 86_400)
     assert go_on(20) == []
     with redis.Redis(port=given.ports[-1]) as node:  # only one, on a cluster
-        before = replication_ids(client)
+        before = look(client)[0]
         node.execute_command("DEBUG", "CHANGE-REPL-ID")
-        assert len(replication_ids(client) - before) == 1
+        assert len(look(client)[0] - before) == 1
     with caplog.at_level(logging.WARNING):
         assert go_on(30) == [20.0, 21.0, 23.0, 27.0]
     assert [record.getMessage() for record in caplog.records] == [
@@ -65,7 +65,7 @@ def test_a_look_at_one_server_is_one_round_trip() -> None:
         client = connect(
             given.url(), pool_size=2, timeout_seconds=5.0, open_seconds=0.5, inside=note
         )
-        client.set(KNOWN, " ".join(replication_ids(client)))
+        client.set(KNOWN, " ".join(look(client)[0]))
         trips.clear()
         ToldAgain(client).step()
         assert trips == ["pipeline"]
@@ -106,6 +106,25 @@ def test_what_could_not_be_told_is_tried_again() -> None:
         client.close()
 
 
+def test_where_it_cannot_be_written_down_that_alone_is_tried_again() -> None:
+    with topology("standalone") as given:
+        given.each("ACL", "SETUSER", "meek", "on", ">pw", "~demo:*", "+@all", "-set")
+        client = connect(given.url("meek:pw"), pool_size=2, timeout_seconds=5.0, open_seconds=0.5)
+        clock, told = Clock(0.0), list[float]()
+        watch = ToldAgain(client, clock)
+        watch.again.append(lambda: told.append(clock.now) or 0)
+        for clock.now in (0.0, 1.0, 3.0):
+            watch.step()
+        clock.now = 7.0
+        for _ in range(2):
+            with pytest.raises(NoPermissionError):
+                watch.step()
+        given.each("ACL", "SETUSER", "meek", "+set")
+        watch.step()
+        assert told == [0.0, 1.0, 3.0, 7.0] and client.get(KNOWN)
+        client.close()
+
+
 def test_a_promoted_replica_has_another_id_and_a_replica_none() -> None:
     with (
         tcp_server() as first,
@@ -114,10 +133,10 @@ def test_a_promoted_replica_has_another_id_and_a_replica_none() -> None:
         redis.Redis(port=second) as replica,
     ):
         until(lambda: replica.info("replication")["master_link_status"] == "up")
-        assert replication_ids(replica) == set()
-        before = replication_ids(primary)
+        assert look(replica)[0] == set()
+        before = look(primary)[0]
         replica.replicaof("NO", "ONE")
-        assert replication_ids(replica) and not replication_ids(replica) & before
+        assert look(replica)[0] and not look(replica)[0] & before
 
 
 def test_a_server_that_does_not_permit_it_is_asked_once_a_minute(

@@ -106,6 +106,19 @@ def test_in_a_table_of_empty_slots_it_ends_in_time_though_it_finds_nothing(
     assert (len(scans), seen.seen, seen.total) == (5, 0, 10)
 
 
+def test_what_has_seen_every_key_is_whole_though_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with private_engine() as engine:
+        client = connect(engine.url, pool_size=2, timeout_seconds=5)
+        for number in range(5):
+            client.set(f"demo:catalog:{{{number}}}", "x" * number * 100, ex=900)
+        monkeypatch.setattr(client, "dbsize", lambda: 9)  # some have expired since
+        seen = survey(client, seconds=0)
+        client.close()
+    assert (seen.seen, seen.total, seen.rooms["catalog"].error_bytes) == (5, 5, 0)
+
+
 def test_what_memory_usage_leaves_out_lies_within_the_range() -> None:
     """The expiries of small keys, and one large field among small ones: against the bytes by which
     the server itself grew."""

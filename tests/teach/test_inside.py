@@ -91,6 +91,17 @@ def test_a_click_shows_what_the_scripts_of_a_page_ran_and_another_hides_it(
     assert "ZCARD demo" not in text(web.get("/leaderboard/boards/main?player=mara").text)
 
 
+@pytest.mark.parametrize("path", ["/catalog/", "/catalog/products/42"])
+def test_a_script_that_came_with_a_page_can_be_looked_into_too(web: FlaskClient, path: str) -> None:
+    assert web.post("/sessions/login", data=GOOD).status_code == 303
+    for _ in range(4):  # a miss, a hit by Flask, and one before it
+        before = web.get(path)
+    assert round_trips(before) == 1 and "the script can call" in before.text
+    assert "Show commands inside scripts" in before.text
+    web.post("/choices", data={**NOTED, "back": "/"})
+    assert "HMGET demo:sessions:" in text(web.get(path).text)
+
+
 def test_a_post_carries_what_its_script_ran_to_the_next_page(web: FlaskClient, client: Any) -> None:
     web.post("/choices", data={**NOTED, "back": "/"})
     web.post("/leaderboard/boards/main/scores", data={"player": "ma ra", "score": "1200"})

@@ -110,6 +110,26 @@ def test_a_failure_is_told_by_flask_and_the_database_is_asked_once(
         assert "The database is too slow now" in answer.text
 
 
+@pytest.mark.parametrize("xray", [True, False])
+def test_what_fails_as_it_is_put_together_is_told_by_flask(
+    make_app: Callable[..., Flask], client: Client, xray: bool
+) -> None:
+    web = make_app(XRAY=xray).test_client()
+    for _ in range(2):
+        web.get(PAGE)
+    key = "demo:catalog:{page:html-42}"
+    stored = client.get(key)
+    assert stored
+    begin = stored.index(b"\x1f\x8b") + 100  # within what gzip has packed
+    client.setrange(key, begin, bytes(100))
+    answer = web.get(PAGE)
+    assert (answer.status_code, answer.mimetype) == (500, "text/html")
+    assert (
+        answer.headers["Cache-Control"] == "no-store"
+        and "Content-Security-Policy" in answer.headers
+    )
+
+
 @pytest.mark.parametrize(
     "ask",
     [

@@ -197,6 +197,7 @@ def test_what_is_a_visitors_own_is_never_packed(shared: Flask) -> None:
         sent = mara.get(path, headers=headers)
         assert "Content-Encoding" not in sent.headers and "mara" in sent.text
         assert "no-store" in sent.headers["Cache-Control"] and "Link" not in sent.headers
+        assert set(sent.vary) == {"Accept-Encoding", "Cookie"}
     for path in (f"{API}/42", f"{API}?category=lamps"):
         sent = anonymous.get(path, headers=headers)
         assert sent.headers.get("Content-Encoding") != "dcz"
