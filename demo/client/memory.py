@@ -36,9 +36,9 @@ class LessonsFull(OutOfMemoryError):
 
 class Memory:
     """What is known of it in this process. `share` is what is used, 0 to 1; `maxmemory_bytes` what
-    there is; `is_bounded` whether it has a limit and evicts nothing. Every sender
-    calls `use` unless it is `used` already. Then it is looked at again soon, and `wake` begins that
-    look where the next one is not due for long."""
+    there is; `is_bounded` whether it has a limit and evicts nothing. Whoever sends what may be
+    refused calls `use` unless it is `used` already. Then it is looked at again soon, and `wake`
+    begins that look where the next one is not due for long."""
 
     def __init__(
         self, maxmemory_bytes: int = UNBOUNDED_BYTES, clock: Callable[[], float] = time.monotonic

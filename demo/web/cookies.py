@@ -25,7 +25,7 @@ def full(name: str) -> str:
 
 def named(name: str, secure: bool, below: str) -> str:
     """The name as it is sent: where cookies are for https alone, no other host can set it either.
-    `below` a path of the host it cannot have the prefix that says so."""
+    An app `below` a path of its host cannot have the prefix that says so."""
     if not secure:
         return name
     return f"__Secure-{name}" if below else f"__Host-{name}"
