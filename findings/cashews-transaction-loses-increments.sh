@@ -1,9 +1,9 @@
 #!/bin/bash
-# cashews 7.6.0 with redis-py 8.1.0 and Valkey 9.1.2: `cache.incr` in `async with cache.transaction()`. The guess is a MULTI with INCR in it,
-# as with a pipeline, so that increments add up and the key's TTL stays. But cashews reads the number, adds in Python, and on leaving the
-# block writes the sum with SET. What a plain incr adds meanwhile is lost in each of its three modes (2 where 12 were counted), and a key
-# that had 100 s to live has no TTL afterwards, so a counter of a limit lasts for ever. Two overlapping transactions of 1 leave 1 in the
-# mode FAST, 2 in LOCKED and SERIALIZABLE, where one waits for the other. Outside a transaction incr adds up and keeps the TTL.
+# cashews 7.6.0 with redis-py 8.1.0 and Valkey 9.1.2: `cache.incr` in `async with cache.transaction()`. The guess is a MULTI with INCR in
+# it, as with a pipeline, so that increments add up and the key's TTL stays. But cashews reads the number, adds in Python, and on leaving
+# the block writes the sum with SET. What a plain incr adds meanwhile is lost in each of its three modes (2 where 12 were counted), and a
+# key that had 100 s to live has no TTL afterwards, so a counter of a limit lasts for ever. Two overlapping transactions of 1 leave 1 in
+# the mode FAST, 2 in LOCKED and SERIALIZABLE, where one waits for the other. Outside a transaction incr adds up and keeps the TTL.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
