@@ -36,7 +36,7 @@ class LessonsFull(OutOfMemoryError):
 
 class Memory:
     """What is known of it in this process. `share` is what is used, 0 to 1; `maxmemory_bytes` what
-    there is; `is_bounded` whether it has a limit and evicts nothing. Whoever sends what may be
+    there is; `is_bounded` whether it has a limit and evicts nothing. Anyone who sends what may be
     refused calls `use` unless it is `used` already. Then it is looked at again soon, and `wake`
     begins that look where the next one is not due for long."""
 
