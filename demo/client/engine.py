@@ -279,12 +279,18 @@ def main() -> None:
     alive = folders.lock(args.run / "alive.lock", exclusive=True)
     keeper = Keeper(args.binary, args.home, args.run, args.maxmemory_mb, args.keep)
 
-    link = args.home / "redis.sock"
+    link, place = args.home / "redis.sock", args.run / "redis.sock"
+
+    def clean_up() -> None:
+        with contextlib.suppress(OSError):  # the link first: the folder's end is the engine's end
+            if link.readlink() == place:
+                link.unlink()
+        shutil.rmtree(args.run, ignore_errors=True)
 
     def wait_for_the_last() -> None:
         with folders.lock(args.home / "holders.lock", exclusive=True) or contextlib.nullcontext():
             keeper.end()
-            shutil.rmtree(args.run, ignore_errors=True)
+            clean_up()
 
     def on_signal(*_: object) -> None:
         threading.Thread(target=keeper.end).start()
@@ -295,7 +301,7 @@ def main() -> None:
         (args.home / "run").write_text(str(args.run))
         with contextlib.suppress(OSError):  # only who types it needs the short way
             link.unlink(missing_ok=True)
-            link.symlink_to(args.run / "redis.sock")
+            link.symlink_to(place)
         last = threading.Thread(target=wait_for_the_last, daemon=True)
         last.start()
         print("ready", flush=True)
@@ -306,9 +312,7 @@ def main() -> None:
         keeper.end()
         lines = (args.run / "engine.log").read_text(errors="replace").strip().splitlines()
         print(lines[-1] if lines else "it gave no reason", flush=True)
-    shutil.rmtree(args.run, ignore_errors=True)
-    if link.is_symlink() and not link.exists():
-        link.unlink(missing_ok=True)
+    clean_up()
     if alive:
         alive.close()
 
