@@ -34,10 +34,10 @@ SCORE = """
 wrk.method, wrk.body = "POST", '{"player": "mara", "score": 5}'
 wrk.headers["Content-Type"] = "application/json"
 """
-FLASK = "of 445 Python calls 276 are Flask’s and werkzeug’s own (sys.setprofile), and two trips."
+FLASK = "of 445 Python calls 276 are Flask’s and werkzeug’s own (sys.setprofile), and one trip."
 IDLE = (
     "a round trip under gevent takes 0.2 to 0.3 ms of a cold worker (cProfile), and reports, the "
-    "leader, the memory and the outbox take some three a second."
+    "leader, the memory and the outbox take some three a second where it leads, else one."
 )
 MEMORY = "20 to 26 MB of each process are its own (smaps_rollup)."
 IDLE_SECONDS, REQUESTS, STARTS = 30, 1000, 3
