@@ -8,6 +8,7 @@ guarantee; read that first. `Cache` adds these parts, and each can be read by it
 - `entry.py` defines what `Cache` answers, and what of it is stored in Redis.
 - `lookup.py` looks up many keys together, in Redis or in this process' own memory.
 - `claims.py` gives one reader at a time the right to load a value that is absent or stale.
+- `polls.py` lets readers of one process that wait for the same load ask together.
 - `loading.py` loads and stores, and falls back on stale values when the loader fails.
 
 Two things weaken the guarantee, both bounded by the fresh and the stale time. A failover can
@@ -20,6 +21,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from demo.catalog.claims import Claim, Claims
@@ -28,6 +30,7 @@ from demo.catalog.groups import invalidate
 from demo.catalog.lease import Busy, Keys, Leases, Waits, pause
 from demo.catalog.loading import Lives, Loader, Loading
 from demo.catalog.lookup import Clock, Lookup
+from demo.catalog.polls import POLL_SECONDS, Polls
 from demo.client.contract import PREFIX, RedisClient, checked, positive
 
 if TYPE_CHECKING:
@@ -87,6 +90,7 @@ class Cache(Generic[T]):
         self._client, self._near, self._sleep = checked(client), near, sleep
         self._on_hit, self._on_load = on_hit, on_load
         self._keys = keys = Keys(prefix, name)
+        self._polls = Polls()
         self._clustered = hasattr(client, "get_node_from_key")
         redis_clock = Clock(clock)
         self._codec: Codec[T] = Codec(name, type, schema, encode, decode)
@@ -158,11 +162,13 @@ class Cache(Generic[T]):
             if key not in answers
         }
         deadline, pauses, waited = time.monotonic() + self.wait_seconds, 0, False
-        waits = Waits()
+        waits, fetch = Waits(), self._fetch
+        if self._polls.open:  # who waits here already asks soon, for this reader too
+            fetch = partial(self._polls.ask, 0.0, self._fetch, waits, self._sleep)
         while pending:
             late: list[str] = []
             try:
-                claims = self._look(pending, answers, waits, waited)
+                claims = self._look(pending, answers, waits, waited, fetch)
                 if not claims and time.monotonic() >= deadline:
                     late = self._claims.take_late([key for key in pending if key not in answers])
                     if not late:
@@ -179,8 +185,10 @@ class Cache(Generic[T]):
                 answers |= self._loading.load_and_store(claims, loader)
             pending = {key: groups for key, groups in pending.items() if key not in answers}
             waited = bool(pending)  # what is still pending is somebody else's load
+            fetch = self._fetch
             if pending and not claims:
-                waits.sleep(self._sleep, pause(pauses))
+                seconds = min(pause(pauses), POLL_SECONDS)
+                fetch = partial(self._polls.ask, seconds, self._fetch, waits, self._sleep)
                 pauses += 1
         if self._on_hit or self._on_load:
             self._tell(answers)
@@ -249,10 +257,12 @@ class Cache(Generic[T]):
         answers: dict[str, Cached[T]],
         waits: Waits,
         waited: bool,
+        fetch: Callable[[list[str]], list[bytes | None]],
     ) -> dict[str, Claim[T]]:
         """Adds the answers that there are; returns what this reader has won the right to load."""
-        due = {}
-        for key, seen in self._lookup.read(pending, self._fetch).items():
+        due, found = {}, self._lookup.read(pending, fetch)
+        waited = waited or waits.slept_ms > 0
+        for key, seen in found.items():
             if seen.due:
                 due[key] = seen
             elif seen.entry:

@@ -201,16 +201,20 @@ class Leases:
 
 class Waits:
     """How long one reader has waited for each lease that it met: the time it slept while the same
-    lease was there."""
+    lease was there. `slept_ms` is what it slept in all."""
 
     def __init__(self) -> None:
-        self._slept_ms = 0.0
+        self.slept_ms = 0.0
         self._met: dict[str, tuple[bytes, float]] = {}
 
     def sleep(self, sleep: Callable[[float], None], seconds: float) -> None:
         """Sleeps, by this function."""
         sleep(seconds)
-        self._slept_ms += seconds * 1000
+        self.slept(seconds)
+
+    def slept(self, seconds: float) -> None:
+        """It has waited so long."""
+        self.slept_ms += seconds * 1000
 
     def are_over(self, name: str, seen: bytes) -> bool:
         """Whether what lies there is a lease for which this reader has waited as long as it says."""
@@ -218,10 +222,10 @@ class Waits:
             return False
         met, since = self._met.get(name, (b"", 0.0))
         if met != seen:
-            self._met[name] = seen, self._slept_ms
+            self._met[name] = seen, self.slept_ms
             return False
         patience_ms = patience_of(seen)
-        return bool(patience_ms) and self._slept_ms - since >= patience_ms
+        return bool(patience_ms) and self.slept_ms - since >= patience_ms
 
 
 def lease_of(token: str, patience_ms: int) -> bytes:

@@ -6,7 +6,6 @@ import selectors
 import socket
 import statistics
 import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import redis
@@ -35,23 +34,30 @@ def stampede() -> None:
         def loads_of_peers() -> int:
             return int(client.get("bench:loads") or 0)
 
-        _run("ours", server.url + PAGE, forget, None)
-        _run("Flask-Caching", stock + "/flask-caching", forget, loads_of_peers)
-        _run("dogpile.cache", stock + "/dogpile-local", forget, loads_of_peers)
-        _run("dogpile.cache with its Redis lock", stock + "/dogpile", forget, loads_of_peers)
-        _run("the limit: a view that sleeps as long", stock + "/slow", forget, lambda: 0)
+        tried = (
+            ("ours", server.url + PAGE, None),
+            ("Flask-Caching", stock + "/flask-caching", loads_of_peers),
+            ("dogpile.cache", stock + "/dogpile-local", loads_of_peers),
+            ("dogpile.cache with its Redis lock", stock + "/dogpile", loads_of_peers),
+            ("the limit: a view that sleeps as long", stock + "/slow", lambda: 0),
+        )
+        found: dict[str, list[tuple[int, float, int]]] = {name: [] for name, *_ in tried}
+        for number in range(RUNS + 1):  # in turns; the first is for those that still start
+            for name, url, loads in tried:
+                forget()
+                times, statuses, errors = _burst(url)
+                queries = loads() if loads else sum("fwd=" in status for status in statuses)
+                tail = statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("nan")
+                if number:
+                    found[name].append((queries, tail, errors))
         client.close()
+    for name, runs in found.items():
+        _tell(name, *map(list, zip(*runs, strict=True)))
 
 
-def _run(name: str, url: str, forget: Callable[[], None], loads: Callable[[], int] | None) -> None:
-    queries, tails = [], []
-    for _ in range(RUNS):
-        forget()
-        times, statuses, errors = _burst(url)
-        queries.append(loads() if loads else sum("fwd=" in status for status in statuses))
-        tails.append(statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("nan"))
-        if errors:
-            say(f"  {name}: {errors} errors")
+def _tell(name: str, queries: list[int], tails: list[float], errors: list[int]) -> None:
+    if sum(errors):
+        say(f"  {name}: {sum(errors)} errors")
     p99 = statistics.median(tails)
     print(
         f"  {name:<40} {statistics.median(queries):4.0f} queries ({max(queries)})   p99 {p99:5.0f} ms ({max(tails):.0f})"

@@ -140,13 +140,15 @@ def test_twenty_readers_at_once_load_once(
         cache.invalidate(groups=["g"])
     waiting, all_wait = set(), threading.Event()
 
-    def sleep(seconds: float) -> None:
+    asked = cache._polls.ask
+
+    def ask_together(*args: Any) -> Any:
         waiting.add(threading.get_ident())
         if len(waiting) == 19:
             all_wait.set()
-        threading.Event().wait(seconds)
+        return asked(*args)
 
-    cache._sleep = sleep
+    cache._polls.ask = ask_together  # type: ignore[method-assign]
 
     def load() -> Row | None:
         loads.append(1)
@@ -205,7 +207,7 @@ def test_a_loader_that_stores_too_late_does_not_harm_who_took_the_lease_over(
 
     def load_slowly() -> Row:
         client.delete(slow.redis_key("1"))
-        held.append(quick._look({"1": ()}, {}, Waits(), False))
+        held.append(quick._look({"1": ()}, {}, Waits(), False, quick._fetch))
         return Row(1)
 
     held: list[Any] = []
@@ -979,7 +981,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self, slot: int, worker: int) -> None:
         if slot not in self.open:
             answers: dict[str, Cached[Row]] = {}
-            claims = self.caches[worker]._look({"1": tuple(self.groups())}, answers, Waits(), False)
+            cache, groups = self.caches[worker], tuple(self.groups())
+            claims = cache._look({"1": groups}, answers, Waits(), False, cache._fetch)
             if answers:
                 assert answers["1"].value.number >= self.told  # type: ignore[union-attr]
             if claims:
