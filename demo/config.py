@@ -76,7 +76,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_BREAKER_SECONDS",
         0.5,
         float,
-        "pause after a failure before the app calls Redis again, in seconds",
+        "while Redis is away, pause between two test calls, in seconds; "
+        "the first two follow at once",
     ),
     "SAMPLE_DATA": Setting(
         "DEMO_SAMPLE_DATA",
@@ -223,8 +224,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks that may read `/metrics`, though never through an untrusted proxy: one that "
-        "`DEMO_TRUSTED_PROXIES` does not count",
+        "networks that may read `/metrics`; a request through a proxy beyond "
+        "`DEMO_TRUSTED_PROXIES` never may",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",

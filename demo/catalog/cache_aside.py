@@ -151,7 +151,8 @@ class Cache(Generic[T]):
         self, wanted: Mapping[str, Sequence[str]], loader: Loader[T]
     ) -> dict[str, Cached[T]]:
         """The same for many keys and their groups: one round trip when all are there, and one call
-        of `loader` with those that are not. Each value to store is a round trip."""
+        of `loader` with those that are not. All leases together are a round trip, and so is each
+        value to store."""
         answers: dict[str, Cached[T]] = {}
         if self._near:
             held = {key: self._lookup.near(key) for key in wanted}

@@ -1,12 +1,12 @@
 """A near cache: values in the memory of this process, dropped when Redis says that they changed. A
 hit in the near cache costs no round trip.
 
-One connection per process asks for CLIENT TRACKING in broadcast mode. Redis reports every key with
-the prefix that a client writes or deletes, or that expires or is evicted, and the process drops its
-copy. A reader reserves a place before it asks Redis, and fills the place only if no message has
-taken it away meanwhile. An invalidation message is not lost even if it arrives before the reply to
-the read. Without a subscription the near cache holds nothing, and when the subscription breaks it
-drops all values.
+One connection per process asks for CLIENT TRACKING in broadcast mode. If a key with the prefix is
+written, deleted or evicted, or expires, Redis reports it and the process drops its copy. A reader
+reserves a place before it asks Redis, and fills the place only if no message has taken it away
+meanwhile. An invalidation message is not lost even if it arrives before the reply to the read.
+Without a subscription the near cache holds nothing, and when the subscription breaks it drops all
+values.
 
 The cost is freshness: after another process has invalidated a value, the old value can be served
 until the message arrives. That usually takes less than a millisecond. On a connection that died in

@@ -1,5 +1,5 @@
 """A stampede on purpose. Many readers ask for one key at the same moment, one of them loads its
-value, and each reports what happened to it.
+value, and each reader reports what it got.
 """
 
 import contextvars

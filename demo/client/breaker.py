@@ -5,8 +5,8 @@ Closed: calls pass. A connection error opens the breaker, and so does a late ans
 replies came back just before, a late answer does not open the breaker. Then only that answer is
 late, not Redis. While the breaker is open, calls fail at once, and a probe is sent beside them, the
 first one immediately. If the server answers the first probe, calls fail for a moment only, not for
-`open_seconds`. A probe that gets no reply is sent again at once. After that it is sent every
-`open_seconds`, or as soon as it is late itself. Without a probe, the first call after
+`open_seconds`. If the first probe gets no reply, it is sent again at once. After that it is sent
+every `open_seconds`, or as soon as it is late itself. Without a probe, the first call after
 `open_seconds` takes its place.
 
 Most errors that Redis itself answers (wrong type, read-only, out of memory) prove that it is there,

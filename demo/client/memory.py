@@ -5,8 +5,8 @@ Above CACHES_SHARE of its memory nothing more is cached, above LESSONS_SHARE no 
 more, above BOARDS_SHARE no board; sessions and limits go on. What is refused is refused as by a
 server without memory, in the process, before it is sent; reads and deletions pass.
 
-A server without `maxmemory` is never full, and one that evicts makes room by itself; neither is
-known where INFO is not permitted. Of a cluster the fullest server counts.
+A server without `maxmemory` is never full, and one that evicts makes room by itself. If INFO is not
+permitted, no server counts as full. Of a cluster the fullest server counts.
 """
 
 import time

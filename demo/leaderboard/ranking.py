@@ -16,7 +16,7 @@ submission updates the all-time, week and day rankings in one script and one rou
 - Days and weeks begin and end in UTC, by Redis' clock. Keys have to be named before the script
   runs, so the caller names those of the day that it believes in. If Redis' date differs from the
   caller's, the script refuses, and the caller tries once more, with Redis' date. The keys of a past
-  day stay for one week, and those of a past week for four weeks.
+  day stay for at least one week, and those of a past week for at least four weeks.
 
 How ties are kept in order: the member is "<sequence>:<player>", and the score is stored negated (as
 it is where lower is better). So the sorted set's own order, by score, then by bytes, is best first,

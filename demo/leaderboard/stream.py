@@ -8,11 +8,11 @@ subscription. Every `again_seconds` each board is read again, for changes that n
 Such changes are a key that expires, midnight, and a server that lost data. Where the server does
 not permit a subscription, every board is read once a second instead.
 
-Once a second, a viewer that has left, or that has read nothing for `write_seconds`, loses its
-place. Every stream ends after `life_seconds` at most. A client that is still there connects again.
-So a client that is dead and does not show it, as behind a proxy, loses its place too. When the
-streams end, a client in the middle of a write is disconnected, so a client that does not read does
-not hold up the server.
+A viewer that has left, or that has read nothing for `write_seconds`, loses its place: the process
+looks for such viewers once a second. Every stream ends after `life_seconds` at most. A client that
+is still there connects again. So a client that is dead and does not show it, as behind a proxy,
+loses its place too. When the streams end, a client in the middle of a write is disconnected, so a
+client that does not read does not hold up the server.
 
 A stream stays open while Redis is away: viewers are told so, and get what they have missed when
 Redis is back.

@@ -146,8 +146,8 @@ def _key(last: dict[str, Any], good: list[tuple[int, Post]], first: int, to: int
     if time.time() - last["at"] > DAY_SECONDS:
         raise Stopped(
             f"The import was interrupted more than a day ago. The lines before {first} were "
-            f"counted. Lines {first} to {to} may or may not have been counted. Import the rest "
-            "from a file of its own."
+            f"counted. Lines {first} to {to} may or may not have been counted. Put the lines "
+            "after these into a new file, and import that."
         )
     return hashlib.sha256(f"{last['run']} {good}".encode()).hexdigest()
 

@@ -10,9 +10,9 @@ without replacement: W. Cochran, Sampling Techniques, 1977.)
 
 MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
 expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is
-compared with what the server uses beyond its start. The true size of a use case's keys lies between
-the measured size and its share of what the server took since its start. Where a sample meets the
-largest part of a key, both are too high.
+compared with what the server uses beyond its start. The true size lies between the measured size
+and the use case's share of the memory that the server has taken since its start. Where a sample
+meets the largest part of a key, both are too high.
 """
 
 import math

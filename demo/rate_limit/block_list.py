@@ -2,9 +2,9 @@
 asking Redis.
 
 It stands in front of any limiter and has its interface. What it knows is in this process, so each
-worker learns by itself. A caller whose requests are spread over workers is blocked after at most as
-many refusals in each worker. The block list is bounded: past `most` identities, it forgets the one
-that it has not seen for the longest time.
+worker learns by itself. If a caller's requests are spread over workers, each worker blocks the
+caller after `after` refusals of its own. The block list is bounded: past `most` identities, it
+forgets the one that it has not seen for the longest time.
 """
 
 import threading

@@ -3,8 +3,8 @@ still covers.
 
 It assumes that the hits of the window before were evenly spread. Where they were, it admits what
 the log does, give or take one hit. If all hits come late in one interval, a window across its end
-admits up to 2 × limit − 1 hits. The counter does not restart at zero, so a burst around the end of
-an interval does not get twice the limit.
+admits up to 2 × limit − 1 hits. The counter does not restart at zero. If a burst just before the
+end of an interval used up the limit, a burst just after the end is refused.
 
 Memory of an identity: one short string, whatever the limit. Commands: TIME, GET, and SET with PX
 for an admitted hit.
