@@ -77,7 +77,7 @@ SETTINGS: dict[str, Setting] = {
         0.5,
         float,
         "while Redis is away, pause between two test calls, in seconds; "
-        "the first two follow at once",
+        "the first two come without a pause",
     ),
     "SAMPLE_DATA": Setting(
         "DEMO_SAMPLE_DATA",
@@ -224,8 +224,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks that may read `/metrics`; a request through a proxy beyond "
-        "`DEMO_TRUSTED_PROXIES` never may",
+        "networks that may read `/metrics` without a token; through a proxy beyond "
+        "`DEMO_TRUSTED_PROXIES` only a token helps",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",

@@ -3,7 +3,7 @@ day is the union of its sets, with their counts added up.
 
 A stretch of time that is over is no longer in the union, so nothing has to be subtracted from a
 count. The running stretch has just begun, so the hour is the last 55 to 60 minutes, the day the
-last 22 to 24 hours. Each set keeps only its top members, MOST of them.
+last 22 to 24 hours. Each set keeps only its top members, at most `MOST`.
 """
 
 from collections.abc import Mapping

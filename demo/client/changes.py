@@ -1,4 +1,4 @@
-"""When another server became the primary, for people to read. Redis keeps the last MOST changes of
+"""When another server became the primary, for people to read. Redis keeps the last `MOST` changes of
 the primary for a week.
 """
 

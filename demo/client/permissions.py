@@ -30,9 +30,8 @@ OPTIONAL = {
     "CLIENT LIST": "the connections by name on the monitor",
     "CLIENT TRACKING": "the near cache: every cached page costs one round trip",
     "COMMAND": "nothing; the cluster client then assumes that a command's first argument is its key",
-    "INFO": "the monitor’s figures and history; the steps that keep room for sessions, as Redis "
-    "never counts as full; after a failover, lost invalidations and ended sessions are not "
-    "repeated",
+    "INFO": "the monitor’s figures and history; the steps that keep room for sessions, as the app "
+    "cannot see Redis fill up; repeats of lost invalidations and ended sessions after a failover",
     "ROLE": "speed: the app follows a failover behind Sentinels after a second or two, not at once",
     "CLUSTER NODES": "the failed servers of a cluster on the monitor",
     "CONFIG GET": "the advisor’s checks of persistence and access",

@@ -3,7 +3,7 @@ it again.
 
 Redis keeps the time of the last use in whole seconds, so a run that is over in one second would
 have no order to evict by. The requests are therefore spread evenly over SECONDS. In an eviction
-run, the memory holds several seconds' worth of requests, so keys differ in age and the policies
+run, the memory has room for the keys of several seconds, so keys differ in age and the policies
 differ in hits.
 """
 

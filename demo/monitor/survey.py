@@ -10,9 +10,10 @@ without replacement: W. Cochran, Sampling Techniques, 1977.)
 
 MEMORY USAGE itself is an estimate, even when every key was seen. It leaves out the entry of an
 expiry and the table's own slots, and estimates a large key from some of its parts. So the sum is
-compared with what the server uses beyond its start. The true size lies between the measured size
-and the use case's share of the memory that the server has taken since its start. Where a sample
-meets the largest part of a key, both are too high.
+compared with what the server uses beyond its start. The true size is at least the measured size.
+The true size is at most what the server has taken since its start, times the part that the measured
+size has in the sum of all measured sizes. Where a sample meets the largest part of a key, both are
+too high.
 """
 
 import math

@@ -2,7 +2,7 @@
 Visitors get their turns in the order in which they joined the line.
 
 A visitor has one place in a line, running or waiting. Each address and each network can hold only a
-limited number of places, so one client cannot fill the line. No request waits for a turn. A waiting
+limited number of places, so one client cannot fill the line. No request stays open for a turn. A waiting
 visitor asks again now and then and learns how many are ahead. When a turn comes, exactly one answer
 says that the run begins. A place is a lease by Redis' clock. A visitor who does not ask again loses
 it, and so does a run that is not renewed. A closed browser delays the others for `wait_seconds` at

@@ -134,7 +134,7 @@ class Budgets:
 
 # What each is for, and its share of Redis' memory.
 SHARES = {
-    "limits": ("custom limits and playground requests", 1 / 12),
+    "limits": ("limits that a visitor sets in the playground, and its requests", 1 / 12),
     "keys": ("idempotency keys of scores, counted for an hour", 1 / 6),
     "boards": ("new boards, counted for two days", 1 / 12),
     "rows": ("new players in batches of scores, counted for a minute", 1 / 12),
