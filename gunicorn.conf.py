@@ -246,6 +246,7 @@ def _make(uri: str) -> None:
     from demo.app import close
     from demo.web import forks
 
+    forks.prepare()
     made = importlib.import_module("wsgi")
     if uri == wsgi_app and forks.can_share(made.app):
         forks.let_go(made.app)

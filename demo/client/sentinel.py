@@ -70,12 +70,15 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
     are dropped at once, those that are out when they come back.
 
     `watchers` run from the first connection of a process on, each in a thread with a weak reference
-    to the pool. A watcher that learns of a new primary calls `follow`. `changed` is called with the
-    old address, the new one, and the largest number of connections that were handed out while the
-    old server may no longer have been the primary. Writes acknowledged on these may be lost.
+    to the pool. A process that will fork sets `may_watch` to False and its children set it to True:
+    under gevent a thread would go on in each of them. A watcher that learns of a new primary calls
+    `follow`. `changed` is called with the old address, the new one, and the largest number of
+    connections that were handed out while the old server may no longer have been the primary.
+    Writes acknowledged on these may be lost.
     """
 
     look_seconds = 1.0
+    may_watch = True  # of all pools of a process
     _watched_by = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -87,7 +90,7 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
         self._sure_at = (0, 0)
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        if self._watched_by != os.getpid():  # lazily, so after a fork
+        if self.may_watch and self._watched_by != os.getpid():  # lazily, so after a fork
             self._watched_by = os.getpid()
             for watcher in self.watchers:
                 threading.Thread(
@@ -102,6 +105,12 @@ class SentinelPool(SentinelConnectionPool, BoundedPool):
     def leave(self) -> None:
         super().leave()
         self.sentinel_manager.known = None
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        super().disconnect(inuse_connections)
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                sentinel.connection_pool.disconnect()
 
     def look(self) -> None:
         """Asks who the primary is. Raises RedisError."""

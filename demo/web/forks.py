@@ -2,9 +2,10 @@
 change, and none makes it again when it replaces another.
 
 What must not be shared is let go of before: connections to Redis and to the database, and what
-making the app was counted with. Threads do not survive a fork. So an app that has begun one, as
-behind Sentinels or where traces are sent, is no app to share: each worker makes its own then. All that
-runs beside requests begins in the worker anyway, with its first request or when it is told to.
+making the app was counted with. Threads do not survive a fork, and under gevent they go on in each
+worker, where nobody knows them. So an app that has begun one, as where traces are sent, is no app to
+share: each worker makes its own then. All that runs beside requests begins in the worker anyway, with
+its first request or when it is told to.
 """
 
 import os
@@ -14,6 +15,7 @@ from flask import Flask
 
 from demo.client import connections
 from demo.client.pool import process_name
+from demo.client.sentinel import SentinelPool
 from demo.observe.database_visits import DatabaseVisits
 from demo.web.services import part, services
 
@@ -29,6 +31,11 @@ def can_share(app: Flask) -> bool:
     )
 
 
+def prepare() -> None:
+    """Before the app is made in a process that will fork: what watches the Sentinels begins later."""
+    SentinelPool.may_watch = False
+
+
 def let_go(app: Flask) -> None:
     """Before the forks: nothing is connected, nothing was counted."""
     made = services(app)
@@ -41,7 +48,8 @@ def let_go(app: Flask) -> None:
 
 
 def take(app: Flask) -> None:
-    """After the fork: connections get the name of this process."""
+    """After the fork: connections get the name of this process, and Sentinels are watched."""
+    SentinelPool.may_watch = True
     for pool in connections.pools(services(app).redis):
         if pool.connection_kwargs.get("client_name", "").startswith("demo:"):
             pool.connection_kwargs["client_name"] = process_name()

@@ -17,11 +17,12 @@ from flask import Flask
 
 from demo.app import close
 from demo.client import connections
+from demo.client.sentinel import SentinelPool
 from demo.observe import redis_sums, request_log
 from demo.observe.database_visits import DatabaseVisits
 from demo.web import forks
 from demo.web.services import part, services
-from tests.servers import REPOSITORY, until
+from tests.servers import REPOSITORY, sentinel_of, tcp_server, until
 from tests.serving import Server, descendants, serve
 
 QUIET = {"DEMO_PRODUCTS": "24", "DEMO_DB_LATENCY_MS": "0", "DEMO_RATE_LIMITS": "{}"}
@@ -57,6 +58,18 @@ def test_a_closed_app_is_connected_to_nothing(make_app: Callable[..., Flask]) ->
     assert not any(each is not None and each.is_connected for each in pool.pool.queue)
 
 
+def test_a_closed_app_is_connected_to_no_sentinel(make_app: Callable[..., Flask]) -> None:
+    with tcp_server() as primary, sentinel_of(primary) as port:
+        app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime")
+        assert app.test_client().get("/catalog/products/42").status_code == 200
+        (pool,) = connections.pools(services(app).redis)
+        (sentinel,) = pool.sentinel_manager.sentinels  # type: ignore[attr-defined]
+        close(app)
+        assert not any(
+            each is not None and each.is_connected for each in sentinel.connection_pool.pool.queue
+        )
+
+
 def test_an_app_that_a_fork_would_break_is_not_shared(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +102,7 @@ def test_who_cannot_share_it_makes_his_own(
     module.app = app
     monkeypatch.setitem(sys.modules, "wsgi", module)
     monkeypatch.setattr(forks, "can_share", lambda _: True)
+    monkeypatch.setattr(SentinelPool, "may_watch", True)  # which the making ends
     for name in ("freeze", "disable", "enable"):
         monkeypatch.setattr(f"gc.{name}", lambda: None)
     runpy.run_path(str(REPOSITORY / "gunicorn.conf.py"))["_make"](uri)
@@ -112,6 +126,27 @@ def test_no_two_processes_throw_the_same_dice(dice: Any) -> None:
 
 def booted(server: Server) -> list[int]:
     return list(map(int, re.findall(r"Booting worker with pid: (\d+)", "".join(server.lines))))
+
+
+def test_behind_sentinels_the_master_begins_no_thread_that_a_worker_would_go_on_with() -> None:
+    """Under gevent a thread of the master ended in each worker, with a traceback."""
+    with (
+        tcp_server() as primary,
+        sentinel_of(primary) as port,
+        redis.Redis(port=port) as sentinel,
+        serve(
+            fresh=True, workers=2, REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime", **QUIET
+        ) as server,
+    ):
+
+        def asked() -> int:
+            return int(sentinel.info("stats")["total_commands_processed"])
+
+        until(lambda: sum(each["sub"] != "0" for each in sentinel.client_list()) == 2, 20)
+        before = asked()
+        until(lambda: asked() >= before + 30, 20)  # each worker asks and listens, once a second
+        assert len(booted(server)) == 2
+        assert not [line for line in server.lines if "Traceback" in line]
 
 
 def test_each_worker_has_connections_of_its_own_and_the_master_none(running: Server) -> None:
