@@ -224,8 +224,8 @@ SETTINGS: dict[str, Setting] = {
         "DEMO_METRICS_ALLOW",
         ["127.0.0.0/8", "::1"],
         list[str],
-        "networks that may read `/metrics` without a token; through a proxy beyond "
-        "`DEMO_TRUSTED_PROXIES` only a token helps",
+        "networks that may read `/metrics` without a token; a request through an untrusted proxy "
+        "always needs the token",
     ),
     "METRICS_TOKEN": Setting(
         "DEMO_METRICS_TOKEN",

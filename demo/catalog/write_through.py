@@ -1,5 +1,5 @@
-"""Write-through: the writer stores the new value in the cache itself. After an update, the next
-reader has a hit with the new value.
+"""Write-through: the writer stores the new value in the cache itself. After an update that no other
+one overlapped, the next reader has a hit with the new value.
 
 It is not enough to set the value after the commit. Two writers can set in another order than they
 committed, and a reader that loaded the old value can set it later. So the writer first replaces the

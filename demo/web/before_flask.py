@@ -5,8 +5,7 @@ Flask, its session and its hooks cost more than a cached answer does. So a GET i
 before Flask runs, if a use case knows how to answer it in full. A request that a rate limit counts
 always goes to Flask, so the limit counts it. So does a request without an answer in the cache, one
 whose lookup failed, and one with cookies that the use case does not know how to answer. If the
-cache gives no answer, Flask gets the result of the lookup with the request, so nothing is looked up
-twice.
+lookup finds no answer, Flask gets this outcome with the request, so nothing is looked up twice.
 """
 
 from collections.abc import Callable, Collection, Iterable
