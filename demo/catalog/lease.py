@@ -6,7 +6,7 @@ the invalidation. A hit takes one round trip, a GET. A miss takes a lease, loads
 stores it only if the lease is still in Redis. An invalidation also deletes the lease, so a reader
 that has loaded the old value stores nothing.
 
-With the lease, one reader at a time loads a value, and the others wait for it. They wait with
+Unless a loader is slow, one reader at a time loads a value, and the others wait for it. They wait with
 backoff and jitter. Each lease says how long to wait: a few times what earlier loads took. A reader
 that has waited that long takes the lease over for twice the time, because its holder may have died.
 If a loader is slow, a few more readers load the value, but not all of them. No clock is asked.

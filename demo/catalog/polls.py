@@ -2,7 +2,7 @@
 
 The first of them pauses and asks, and the others wait for its replies. So two hundred waiting
 readers cost one round trip a pause in each process. A reader that comes after a poll was sent waits
-for the next one, so no reply is older than the reader's own start. If the reader that asks for all
+for the next poll, so no reply is older than the reader's own start. If the reader that asks for all
 fails or is ended, each of the others asks for itself.
 
 Source: golang.org/x/sync/singleflight; group commit in databases.

@@ -4,8 +4,8 @@ session, both changes are kept.
 - A request writes only what it changed, in one script, and only if the session still exists with
   the epoch that it began with. A request in flight cannot bring back a session that has ended,
   whether it ended alone or with its user's other sessions.
-- The session id is the visitor's secret, and Redis holds only its SHA-256 hash. The store never
-  starts a session under an id that it does not know.
+- The session id is the visitor's secret, and Redis holds only its SHA-256 hash. If a browser
+  sends an unknown id, the store never starts a session under that id.
 - A session ends after `idle_seconds` without a visit. Even a session in use ends `absolute_seconds`
   after it began.
 - A sorted set lists a user's sessions by expiry, and each read of the list removes the expired
