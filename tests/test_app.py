@@ -33,6 +33,7 @@ def test_home_names_every_use_case_with_a_figure(web: FlaskClient) -> None:
     )
     assert list(dict.fromkeys(case for case, _, _ in taken)) == list(USE_CASES)
     assert ("catalog", "cache_aside", "Cache-aside with a lease") in taken
+    assert not [words for _, _, words in taken if len(words) > 60]  # a name, not the docstring
     assert ("rate_limit", "sliding_window", "The sliding-window log") in taken
 
 

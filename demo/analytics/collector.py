@@ -1,5 +1,5 @@
-"""Gathers views in the process, and writes them once a second and at the end, in one pipeline. No
-request waits for the collector.
+"""A collector of views: it gathers them in the process, and writes them once a second and at the
+end, in one pipeline. No request waits for the collector.
 
 A process that is killed loses the views since its last write, about a second of them. While Redis
 is away, gathered views are dropped. Dropped views are counted in the minute they belong to and

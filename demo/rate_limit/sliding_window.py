@@ -1,5 +1,5 @@
-"""The default algorithm. The sliding-window log never admits more than `limit` hits in a window,
-wherever the window begins.
+"""The sliding-window log, which is the default algorithm. The sliding-window log never admits more
+than `limit` hits in a window, wherever the window begins.
 
 Each admitted hit is a member of a sorted set, scored by Redis' own clock. One script looks, admits,
 trims what left the window and sets the expiry. Two workers cannot both take the last place, because

@@ -2,6 +2,7 @@
 `packing.py`'s."""
 
 import io
+import re
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -171,7 +172,7 @@ def with_scripts() -> dict[str, list[tuple[str, str]]]:
         path = REPOSITORY / "demo" / case / f"{name}.py"
         parts = packing.needs(path)[0] if packing.has_use(name) else {path}
         if any(map(packing.scripts_of, parts)):
-            words = path.read_text().removeprefix('"""').partition(":")[0]
+            words = re.split(r"[:.,]\s", path.read_text().removeprefix('"""'), maxsplit=1)[0]
             found.setdefault(case, []).append((name, words))
     return found
 

@@ -55,7 +55,7 @@ NEVER_LEFT = {
     "demo:catalog:{object:<run>}:<kind>": "the same",
     "demo:catalog:{page:<kind and id>}:late": "a moment's",
     "demo:monitor:{run:<id>}": "of a run, for ten minutes",
-    "demo:rate_limit:{play<lane>-<settings>:<visitor>}": "of the playground, for a window",
+    "demo:rate_limit:{play<number>-<settings>:<visitor>}": "of the playground, for a window",
 }
 PLACES = {
     "<handle>": "[0-9a-f]{32}",
