@@ -17,11 +17,10 @@ raises an error, and an outbox delivers the invalidation later. A near cache wea
 by its lag.
 """
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from demo.catalog.claims import Claim, Claims
@@ -302,7 +301,7 @@ class CachedFunction(Generic[P, T]):
         if isinstance(groups, str):
             raise TypeError(ONE_TEXT)
         self._cache, self._function, self._key, self._groups = cache, function, key, groups
-        functools.update_wrapper(self, function)
+        update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> T | None:
         groups = self._groups(*args, **options) if callable(self._groups) else self._groups

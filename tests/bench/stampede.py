@@ -85,17 +85,17 @@ def _burst(url: str) -> tuple[list[float], list[str], int]:
             began = time.perf_counter()
             reader = opened.enter_context(socket.create_connection((place.hostname, place.port)))
             reader.sendall(ask.encode())
-            selector.register(reader, selectors.EVENT_READ, (began, bytearray()))
+            selector.register(reader, selectors.EVENT_READ, (reader, began, bytearray()))
         while selector.get_map():
             ready = selector.select(30)
             if not ready:
                 return times, statuses, len(selector.get_map())
             for key, _ in ready:
-                began, answer = key.data
-                if more := key.fileobj.recv(1 << 16):  # type: ignore[union-attr]
+                reader, began, answer = key.data
+                if more := reader.recv(1 << 16):
                     answer += more
                     continue
-                selector.unregister(key.fileobj)
+                selector.unregister(reader)
                 times.append((time.perf_counter() - began) * 1000)
                 head = answer.partition(b"\r\n\r\n")[0].decode()
                 errors += " 200 " not in head.partition("\r\n")[0]

@@ -131,7 +131,7 @@ def test_a_lease_expires_by_itself(client: Client) -> None:
 @pytest.mark.parametrize("lies_there", ["nothing", "an outdated entry", "nothing, in a group"])
 @pytest.mark.parametrize("found", [Row(1), None])
 def test_twenty_readers_at_once_load_once(
-    client: Client, lies_there: str, found: Row | None
+    client: Client, lies_there: str, found: Row | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, loads, start = make(client), [], threading.Barrier(20)
     group = None if lies_there == "nothing" else "g"
@@ -148,7 +148,7 @@ def test_twenty_readers_at_once_load_once(
             all_wait.set()
         return asked(*args)
 
-    cache._polls.ask = ask_together  # type: ignore[method-assign]
+    monkeypatch.setattr(cache._polls, "ask", ask_together)
 
     def load() -> Row | None:
         loads.append(1)

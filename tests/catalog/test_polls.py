@@ -34,7 +34,7 @@ class Counted(threading.Event):
         return super().wait(timeout)
 
 
-def test_those_who_wait_for_one_load_are_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_who_wait_for_one_load_are_one_round_trip() -> None:
     polls, pause, done = Polls(), threading.Event(), Counted()
     fetch, asked = counting([b"v", b"1"])
     waits = [Waits() for _ in range(20)]

@@ -63,7 +63,8 @@ def test_a_closed_app_is_connected_to_no_sentinel(make_app: Callable[..., Flask]
         app = make_app(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/prime")
         assert app.test_client().get("/catalog/products/42").status_code == 200
         (pool,) = connections.pools(services(app).redis)
-        (sentinel,) = pool.sentinel_manager.sentinels  # type: ignore[attr-defined]
+        assert isinstance(pool, SentinelPool)
+        (sentinel,) = pool.sentinel_manager.sentinels
         close(app)
         assert not any(
             each is not None and each.is_connected for each in sentinel.connection_pool.pool.queue
